@@ -1,0 +1,3 @@
+"""Distributed training of sequential transformer recommenders, from raw ratings to a report."""
+
+__version__ = "0.1.0"

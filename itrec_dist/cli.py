@@ -1,0 +1,81 @@
+"""The `itrec` command: finds the verb, runs it, turns mistakes into one sentence and a code.
+
+Each verb is one module in `commands/` with `parser() -> Parser` and `run(parsed) -> int`; only the
+verb that is asked for is imported, so `itrec --help` answers at once.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from itrec_dist import __version__
+from itrec_dist.errors import ConfigError, ItrecError
+
+VERBS: dict[str, tuple[str, str]] = {
+    "doctor": ("doctor", "check versions, devices, Ray, memory and disk"),
+    "data get": ("data_get", "download a public data set from its publisher"),
+    "data make": ("data_make", "generate a data set with planted structure"),
+    "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
+    "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
+    "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
+    "evaluate": ("evaluate", "judge a trained model again, on the same or on other windows"),
+    "recommend": ("recommend", "write the next items of every user to Parquet"),
+    "report": ("report", "write one HTML report over runs"),
+    "reproduce": ("reproduce", "run every arm of a published study and compare"),
+}
+"""Verb -> (module in `commands/`, one line for the overview)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 a user's mistake."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except ItrecError as error:
+        print(f"itrec: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("itrec: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"itrec {__version__}")
+        return 0
+    for words in (2, 1):
+        verb = " ".join(arguments[:words])
+        if verb in VERBS:
+            command = importlib.import_module(f"itrec_dist.commands.{VERBS[verb][0]}")
+            code: int = command.run(command.parser().parse(arguments[words:]))
+            return code
+    inner = [v for v in VERBS if v.startswith(arguments[0] + " ")]
+    if inner and arguments[1:2] in ([], ["-h"], ["--help"]):
+        print(_overview(inner))
+        return 0 if arguments[1:] else 2
+    given = arguments[:2] if inner else arguments[:1]
+    raise ConfigError(f"there is no command {' '.join(given)!r}; there are: {', '.join(VERBS)}")
+
+
+def _overview(verbs: Sequence[str] = tuple(VERBS)) -> str:
+    lines = [f"  {verb:<12} {VERBS[verb][1]}" for verb in verbs]
+    return "\n".join(
+        [
+            "usage: itrec COMMAND [options]",
+            "",
+            "Distributed training of sequential transformer recommenders.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "itrec COMMAND --help lists a command's options; itrec --version prints the version.",
+        ]
+    )

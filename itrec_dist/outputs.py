@@ -1,0 +1,102 @@
+"""Writing without leaving anything half-written.
+
+Owns: output folders that appear whole or not at all, and small files replaced in one step.
+Leaves to its callers what stands inside them.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.errors import OutputError
+
+
+@contextlib.contextmanager
+def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `place` that becomes `place` when the block succeeds.
+
+    `marker` is the name of a file that every complete output of this kind contains. An existing
+    `place` is refused, or with `overwrite` replaced as a whole, and only if it is empty or holds
+    the marker: a mistyped path never costs a folder that something else made.
+
+    Raises:
+        OutputError: `place` is taken, or cannot be written.
+    """
+    place = place.absolute()
+    refuse_taken(place, marker=marker, overwrite=overwrite)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write to {place.parent}: {error.strerror}") from error
+    try:
+        building.chmod(0o777 & ~_umask())
+        yield building
+        _swap_in(building, place)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:
+    """Raise OutputError if `new_directory` would refuse `place`; for checks before long work."""
+    if not place.exists():
+        return
+    if not place.is_dir():
+        raise OutputError(f"{place} is a file, a folder is needed: choose another place")
+    if not any(place.iterdir()):
+        return
+    if not overwrite:
+        raise OutputError(
+            f"{place} already exists: choose another place, or pass --overwrite to replace it"
+        )
+    if not (place / marker).exists():
+        raise OutputError(
+            f"{place} holds no {marker}, so it was not made by this command and "
+            "--overwrite does not replace it: choose another place"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 beside `path` and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON (no NaN: it is not JSON) and rename it into place."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _swap_in(building: Path, place: Path) -> None:
+    if not place.exists():
+        building.rename(place)
+        return
+    replaced = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
+    place.rename(replaced / place.name)
+    building.rename(place)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

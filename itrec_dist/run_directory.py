@@ -1,0 +1,114 @@
+"""What a run leaves behind, and nothing else knows the file names.
+
+    RUN/
+      config.yaml        the resolved configuration, as `itrec train --config` reads it
+      manifest.json      the data manifest the run was trained on
+      environment.json   versions, hardware, commit, command, seed
+      log.jsonl          one JSON object per line, see below
+      tensorboard/       the same scalars for TensorBoard
+      checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
+      checkpoints/last/
+      evaluation.json    the final judgement, see below; its presence says that the run is complete
+      samples.json       a few users' windows with titles: watched, actual next, predicted
+
+Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
+
+    start     kind ("train" | "baseline"), name, workers, batch_size, epochs, num_parameters,
+              steps_per_epoch
+    progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
+              learning_rate, grad_norm
+    epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
+              train and validation (each null or a Judgement), is_best
+    note      message
+    end       reason ("finished" | "stopped early" | "interrupted"), best_epoch, seconds
+
+A Judgement is what `evaluation.json` holds for each split:
+
+    {"loss": 23.1 | null, "num_windows": 6903,
+     "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
+     "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
+
+    evaluation.json: {"kind": "train" | "baseline", "name": ..., "checkpoint": "best",
+                      "epoch": 14 | null, "seed": 0, "fingerprint": ...,
+                      "splits": {"validation": Judgement, "test": Judgement}}
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from itrec_dist import outputs
+from itrec_dist.errors import CheckpointError
+
+
+class RunDirectory:
+    """Paths and files of one run; see the module's docstring for what each holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
+        self.environment = path / "environment.json"
+        self.log = path / "log.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation.json"
+        self.samples = path / "samples.json"
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """Open a run that must be there.
+
+        Raises:
+            CheckpointError: `path` is no run directory.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise CheckpointError(
+                f"{path} is no run directory (it has no config.yaml): "
+                "give a folder that `itrec train` or `itrec baselines` wrote"
+            )
+        return run
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run was trained and judged to its end."""
+        return self.evaluation.is_file()
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add one line to the log."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def events(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's lines, all or those of one event; a torn last line is left out."""
+        if not self.log.is_file():
+            return []
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event is None or entry.get("event") == event:
+                found.append(entry)
+        return found
+
+    def read_json(self, path: Path) -> Any:
+        """Read one of this run's JSON files.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"the run in {self.path} has no {path.name}") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Write one of this run's JSON files in one step."""
+        outputs.write_json(path, content)
