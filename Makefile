@@ -24,7 +24,7 @@ run: $(READY)
 	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
 
 test: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --timeout 600
 
 lint: $(READY)
 	$(BIN)/ruff check .
