@@ -6,16 +6,18 @@ handing them out as Arrow, and which files were run. Leaves to its callers what 
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from itrec_dist import resources
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
+
+T = TypeVar("T")
 
 ROWS_PER_BATCH = 65_536
 
@@ -104,8 +106,8 @@ class Database:
 
     def arrow(self, sql_name: str, **parameters: Any) -> pa.Table:
         """All rows of a file as one Arrow table."""
-        rows = self._execute(sql_name, self._read(sql_name), parameters)
-        return _guarded(sql_name, rows.to_arrow_table)
+        relation = self._relation(sql_name, parameters)
+        return _guarded(sql_name, relation.to_arrow_table)
 
     def rows(self, sql_name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a file as dicts; for the few rows of a summary or a check."""
@@ -115,10 +117,12 @@ class Database:
     def batches(
         self, sql_name: str, rows_per_batch: int = ROWS_PER_BATCH, **parameters: Any
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a file as Arrow batches, streamed; use the database for nothing else
-        until the iterator is exhausted."""
-        rows = self._execute(sql_name, self._read(sql_name), parameters)
-        reader = _guarded(sql_name, lambda: rows.to_arrow_reader(rows_per_batch))
+        """The rows of a file as Arrow batches, streamed.
+
+        Use the database for nothing else until the iterator is exhausted.
+        """
+        relation = self._relation(sql_name, parameters)
+        reader = _guarded(sql_name, lambda: relation.to_arrow_reader(rows_per_batch))
         while True:
             try:
                 batch = reader.read_next_batch()
@@ -133,17 +137,22 @@ class Database:
         self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
         return text
 
+    def _relation(self, sql_name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
+        statement = self._read(sql_name)
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.sql(statement, params=dict(parameters)))
+
     def _execute(
         self, sql_name: str, statement: str, parameters: Mapping[str, Any]
     ) -> duckdb.DuckDBPyConnection:
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.execute(statement, dict(parameters)))
+
+    def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
         parsed = self._connection.extract_statements(statement)
         assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
         wanted, given = set(parsed[0].named_parameters), set(parameters)
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
-        try:
-            return self._connection.execute(statement, dict(parameters))
-        except duckdb.Error as error:
-            raise _explained(sql_name, error) from error
 
 
 def _quoted(name: str) -> str:
@@ -154,7 +163,7 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0].strip()
 
 
-def _guarded(sql_name: str, call: Any) -> Any:
+def _guarded(sql_name: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except (pa.ArrowException, duckdb.Error) as error:
