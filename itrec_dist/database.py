@@ -1,0 +1,182 @@
+"""Running the SELECT files of `sql/` in DuckDB: the only file that knows DuckDB.
+
+Owns: the connection and its limits, reading and binding a file, keeping its rows as a table or
+handing them out as Arrow, and which files were run. Leaves to its callers what the rows mean.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from itrec_dist import resources
+from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
+
+T = TypeVar("T")
+
+ROWS_PER_BATCH = 65_536
+
+
+class Database:
+    """An in-memory DuckDB whose tables are filled from the SELECT files of `sql/`.
+
+    A file is named by its path under `sql/` without the suffix, such as `windows/catalogue`; its
+    `$named` parameters are given as keywords, exactly those it uses.
+
+        with Database(memory_limit="2GB", threads=2) as database:
+            database.table("events", "windows/events")
+            rows = database.arrow("baselines/cooccurrence", top=100)
+
+    `sql` maps every file that was run to the SHA-256 of its text.
+    """
+
+    def __init__(
+        self,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Open it; `folder` replaces the SQL folder of the installation, for tests.
+
+        Raises:
+            ConfigError: DuckDB refuses the limit, such as a size without a unit.
+        """
+        self.sql: dict[str, str] = {}
+        self._folder = folder or resources.sql_folder()
+        self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": self._spill.name,
+            "autoinstall_known_extensions": False,
+            "TimeZone": "UTC",
+        }
+        if memory_limit is not None:
+            settings["memory_limit"] = memory_limit
+        if threads is not None:
+            settings["threads"] = threads
+        try:
+            self._connection = duckdb.connect(config=settings)
+        except duckdb.Error as error:
+            self._spill.cleanup()
+            given = f"memory_limit {memory_limit!r}, threads {threads!r}"
+            raise ConfigError(f"DuckDB refuses {given}: {_first_line(error)}") from error
+        self._connection.execute("set enable_progress_bar = false")
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and delete what was spilled to disk."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def table(self, name: str, sql_name: str, **parameters: Any) -> int:
+        """Create or replace the table `name` from a file and return its number of rows.
+
+        The rows keep the file's order, so `rowid` is the place in that order.
+        """
+        statement = f"create or replace temp table {_quoted(name)} as\n{self._read(sql_name)}"
+        row = self._execute(sql_name, statement, parameters).fetchone()
+        return int(row[0]) if row else 0
+
+    def register(self, name: str, rows: pa.Table) -> None:
+        """Make an Arrow table readable as the table `name`, keeping its order."""
+        self._connection.register("incoming_rows", rows)
+        self._connection.execute(
+            f"create or replace temp table {_quoted(name)} as select * from incoming_rows"
+        )
+        self._connection.unregister("incoming_rows")
+
+    def drop(self, *names: str) -> None:
+        """Drop tables that are no longer needed, freeing their memory."""
+        for name in names:
+            self._connection.execute(f"drop table if exists {_quoted(name)}")
+
+    def arrow(self, sql_name: str, **parameters: Any) -> pa.Table:
+        """All rows of a file as one Arrow table."""
+        relation = self._relation(sql_name, parameters)
+        return _guarded(sql_name, relation.to_arrow_table)
+
+    def rows(self, sql_name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a file as dicts; for the few rows of a summary or a check."""
+        result: list[dict[str, Any]] = self.arrow(sql_name, **parameters).to_pylist()
+        return result
+
+    def batches(
+        self, sql_name: str, rows_per_batch: int = ROWS_PER_BATCH, **parameters: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a file as Arrow batches, streamed.
+
+        Use the database for nothing else until the iterator is exhausted.
+        """
+        relation = self._relation(sql_name, parameters)
+        reader = _guarded(sql_name, lambda: relation.to_arrow_reader(rows_per_batch))
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except (pa.ArrowException, duckdb.Error) as error:
+                raise _explained(sql_name, error) from error
+            yield batch
+
+    def _read(self, sql_name: str) -> str:
+        text = (self._folder / f"{sql_name}.sql").read_text(encoding="utf-8")
+        self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
+        return text
+
+    def _relation(self, sql_name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
+        statement = self._read(sql_name)
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.sql(statement, params=dict(parameters)))
+
+    def _execute(
+        self, sql_name: str, statement: str, parameters: Mapping[str, Any]
+    ) -> duckdb.DuckDBPyConnection:
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.execute(statement, dict(parameters)))
+
+    def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
+        parsed = self._connection.extract_statements(statement)
+        assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
+        wanted, given = set(parsed[0].named_parameters), set(parameters)
+        assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].strip()
+
+
+def _guarded(sql_name: str, call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (pa.ArrowException, duckdb.Error) as error:
+        raise _explained(sql_name, error) from error
+
+
+def _explained(sql_name: str, error: Exception) -> Exception:
+    """The exception to raise instead: limits and files are the user's, the rest is ours."""
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
+        return EnvironmentProblem(
+            f"DuckDB ran out of memory in sql/{sql_name}.sql ({_first_line(error)}): raise "
+            "--memory_limit, lower --threads, or free disk for its temporary files"
+        )
+    if isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+        return DataError(f"the input cannot be read: {_first_line(error)}")
+    return error
