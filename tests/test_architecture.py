@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine resources schema dataspec manifest
-    database sources synthetic sql_files features staging leakage audit windowing
-    arrays shards batches metrics ranking titles
-    models losses tasks engines optim progress run_directory checkpoint context recorder
-    evaluation loop run
-    launch sweep baselines ridge recommend report reproduce doctor
+    errors config outputs machine environment resources schema manifest run_directory
+    database sources synthetic staging leakage windowing
+    arrays dataspec samples batches metrics
+    models losses tasks optim engines
+    context checkpoint recorder progress loop run
+    launch sweep baselines evaluation recommend report reproduce doctor
     commands cli __main__
 """.split()
 """What stands above what: a module or folder imports only from those before it."""
