@@ -75,7 +75,9 @@ def examine(*, start_ray: bool = False) -> list[Check]:
     """
     checks = [python(), *packages(), files()]
     if importlib.util.find_spec("torch"):
-        checks += [torch_build(), devices()]
+        checks.append(torch_build())
+        if checks[-1].status != "failed":
+            checks.append(devices())
     if importlib.util.find_spec("ray"):
         checks += [ray_ground(), shared_memory()]
         if start_ray:
@@ -145,8 +147,11 @@ def files() -> Check:
 
 def torch_build() -> Check:
     """What torch was built for, against the driver that stands on the machine."""
-    import torch
-
+    try:
+        import torch
+    except Exception as error:  # a broken installation fails in many ways
+        found = f"cannot be imported: {error}"
+        return Check("torch build", "failed", found, _pip("--force-reinstall", "torch"))
     cuda = torch.version.cuda
     built_for = (
         f"CUDA {cuda}" if cuda else f"ROCm {torch.version.hip}" if torch.version.hip else "CPU"
@@ -357,9 +362,11 @@ def _missing_of_extra(name: str, extra: str) -> list[str]:
 
 def _cuda_toolkit_problems() -> list[tuple[str, str]]:
     """What DeepSpeed misses to build for the GPU that is there: (problem, advice)."""
-    import torch
-    from torch.utils.cpp_extension import CUDA_HOME
-
+    try:
+        import torch
+        from torch.utils.cpp_extension import CUDA_HOME
+    except Exception:  # torch has a check of its own
+        return []
     cuda = torch.version.cuda
     if not cuda or not torch.cuda.is_available():
         return []

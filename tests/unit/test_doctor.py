@@ -158,6 +158,27 @@ def test_rays_temporary_folder_must_be_short_enough_for_sockets(monkeypatch, tmp
     assert "10.0.0.1:6379" in doctor.ray_ground().found
 
 
+@pytest.mark.parametrize("package", ["torch", "ray"])
+def test_a_package_that_cannot_be_imported_is_a_finding_and_no_crash(
+    package, tmp_path, monkeypatch
+):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("raise OSError('libgone.so: not found')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "itrec_dist", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    failed = {c["name"]: c for c in json.loads(done.stdout)["checks"] if c["status"] == "failed"}
+    name = {"torch": "torch build", "ray": "Ray"}[package]
+    assert "libgone.so" in failed[name]["found"]
+    assert failed[name]["action"]
+
+
 def test_a_broken_shipment_is_noticed(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.resources, "sql_folder", lambda: tmp_path)
     monkeypatch.setattr(doctor.resources, "recipes_folder", lambda: tmp_path)
