@@ -120,7 +120,8 @@ class Server:
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ConfigError(
-                f"the address of the data sets must begin with http:// or https://, not {self.url!r}"
+                "the address of the data sets must begin with http:// or https://, not "
+                f"{self.url!r}"
             )
 
     def address(self, file: str) -> str:
@@ -134,7 +135,7 @@ def fetch(
     *,
     overwrite: bool = False,
     server: Server | None = None,
-    progress: Progress = lambda received, expected: None,
+    progress: Progress | None = None,
 ) -> Path:
     """Download, check and unpack the release `name` into the new folder `to/name`; return it.
 
@@ -154,7 +155,7 @@ def fetch(
     ):
         expected = wanted.md5 or _published_md5(wanted, server)
         archive = building / f".{wanted.archive}"
-        _download(server, wanted.archive, archive, progress)
+        _download(server, wanted.archive, archive, progress or _silent)
         _check(archive, expected, server.address(wanted.archive))
         _unpack(archive, wanted, building)
         archive.unlink()
@@ -173,7 +174,11 @@ def _no_empty_folders_left(to: Path) -> Iterator[None]:
         raise
 
 
-class _PassingFault(Exception):
+def _silent(_received: int, _expected: int | None) -> None:
+    """Show no progress."""
+
+
+class _PassingError(Exception):
     """A fault that another try may not meet; the text says which."""
 
 
@@ -223,7 +228,7 @@ def _append_rest(address: str, target: Path, progress: Progress) -> None:
                 received += len(chunk)
                 progress(received, expected)
     if expected is not None and received < expected:
-        raise _PassingFault(f"the connection ended after {received:,} of {expected:,} bytes")
+        raise _PassingError(f"the connection ended after {received:,} of {expected:,} bytes")
 
 
 @contextlib.contextmanager
@@ -232,7 +237,7 @@ def _network_faults() -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingFault(_reason(error)) from error
+        raise _PassingError(_reason(error)) from error
 
 
 @contextlib.contextmanager
@@ -244,12 +249,12 @@ def _open(request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]
         error.close()
         answer = f"the server answered {error.code} {error.reason}"
         if error.code in (408, 429) or error.code >= 500:
-            raise _PassingFault(answer) from error
+            raise _PassingError(answer) from error
         raise EnvironmentProblem(
             f"cannot get {request.full_url}: {answer}: check the address, or try again later"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingFault(_reason(error)) from error
+        raise _PassingError(_reason(error)) from error
     with response:
         yield response
 
@@ -260,7 +265,7 @@ def _with_patience(server: Server, address: str, attempt: Callable[[], T]) -> T:
         time.sleep(wait)
         try:
             return attempt()
-        except _PassingFault as error:
+        except _PassingError as error:
             fault = error
     raise EnvironmentProblem(
         f"cannot get {address}: {fault} ({len(server.waits) + 1} tries): check the network, or "

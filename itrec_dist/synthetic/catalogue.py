@@ -31,11 +31,11 @@ def _words(text: str) -> tuple[str, ...]:
 
 _ADJECTIVES = _words(
     "Amber Bitter Borrowed Broken Burning Copper Crooked Crystal Distant Drifting Electric "
-    "Empty  Fallen Forgotten Frozen Gentle Gilded Hidden Hollow Hungry Iron Ivory Last Lonely "
-    "Lucky Marble  Midnight Narrow Northern Painted Pale Paper Patient Quiet Restless Rusty "
-    "Scarlet Second Secret  Seventh Silent Silver Sleeping Southern Stolen Stubborn Sudden "
-    "Tender Thirsty Twisted Unlikely  Velvet Wandering Wasted Weary Wicked Wild Winter Wooden "
-    "Yellow Château Señorita's Fräulein's  Café"
+    "Empty Fallen Forgotten Frozen Gentle Gilded Hidden Hollow Hungry Iron Ivory Last Lonely "
+    "Lucky Marble Midnight Narrow Northern Painted Pale Paper Patient Quiet Restless Rusty "
+    "Scarlet Second Secret Seventh Silent Silver Sleeping Southern Stolen Stubborn Sudden "
+    "Tender Thirsty Twisted Unlikely Velvet Wandering Wasted Weary Wicked Wild Winter Wooden "
+    "Yellow Château Señorita's Fräulein's Café"
 )
 _NOUNS = _words(
     "Anchor Avenue Ballad Bargain Bridge Canyon Carnival Cathedral Chapter Circus Coast Compass "
