@@ -18,7 +18,7 @@ READY := .venv/.ready
 run: $(READY)
 	rm -rf $(RUN)
 	$(ITREC) data make --out $(RUN)/data
-	$(ITREC) window --config jobs/recipes/quickstart-window.yaml --input $(RUN)/data --out $(RUN)/shards
+	$(ITREC) window --source ml-1m --input $(RUN)/data --out $(RUN)/shards --test-fraction 0.1
 	$(ITREC) train --config jobs/recipes/quickstart.yaml --shards $(RUN)/shards --out $(RUN)/ite
 	$(ITREC) baselines --shards $(RUN)/shards --out $(RUN)/baselines
 	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
@@ -46,8 +46,10 @@ clean:
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
-	  { echo "itrec-dist needs Python 3.11, 3.12 or 3.13, and \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1): name another one, as in \`make run PYTHON=python3.12\`" >&2; exit 1; }
+	@found=$$(command -v "$(PYTHON)" >/dev/null && "$(PYTHON)" --version 2>&1 || echo "not there"); \
+	case "$$found" in *" 3.11."*|*" 3.12."*|*" 3.13."*) ;; *) \
+	  echo "itrec-dist needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is $$found: name another, as in \`make run PYTHON=python3.12\`" >&2; \
+	  exit 1;; esac
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
