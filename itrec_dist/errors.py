@@ -9,6 +9,7 @@ allowed and what to do next. The command line prints that sentence and exits wit
     ├── ShardsError        a shards folder that is missing, damaged or of another shape
     ├── CheckpointError    a run or checkpoint that cannot be loaded
     ├── OutputError        a place that cannot be written, or that is already taken
+    ├── TrainingError      training went wrong by itself (exit code 1)
     └── EnvironmentProblem something the machine lacks: network, memory, a device, a package
 
 `assert` is kept for invariants of our own.
@@ -43,3 +44,9 @@ class OutputError(ItrecError):
 
 class EnvironmentProblem(ItrecError):
     """The machine lacks something: network, memory, a device, a package."""
+
+
+class TrainingError(ItrecError):
+    """Training went wrong by itself: a loss that is not finite, a worker that was lost."""
+
+    exit_code = 1

@@ -1,0 +1,352 @@
+"""Shards -> batches: the order of windows, the share of each worker, and the one collate.
+
+Rows arrive as large Arrow blocks (from Parquet files or through Ray Data, `context.py` decides)
+and leave as slices of tensors; nothing in between is done row by row.
+
+Order. With a cache, every worker holds the split in canonical order and epoch e is one seeded
+permutation of all windows, cut into global batches of which each worker takes its slice: the
+batches do not depend on the number of workers. Without a cache, files are dealt to the workers
+in a seeded order per epoch and rows are shuffled in a seeded buffer; each window is still seen
+exactly once per epoch. The last global batch may be short: missing rows are fillers of weight 0,
+so that every worker runs the same number of steps on the same shapes.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from itrec_dist import arrays
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.manifest import Manifest
+from itrec_dist.schema import Batch
+
+CacheName = Literal["auto", "none", "host", "device"]
+BlockReader = Callable[[Sequence[Path]], Iterator[pa.Table]]
+"""Reads Parquet files, in the order given, as large tables."""
+
+_CACHE_SHARE = 0.25  # of the free memory that `auto` lets a cached split take
+Indices = npt.NDArray[np.int64]
+Seed = tuple[int, int]
+"""The run's seed and the epoch."""
+
+
+@dataclass(frozen=True)
+class FeedConfig:
+    """How windows reach the model."""
+
+    cache: CacheName = "auto"
+    """Where a split is kept after it was read once: device, host, or none (read it again every
+    epoch). auto takes device memory, then host memory, if the split fits a quarter of it."""
+    shuffle_buffer: int = 262_144
+    """Windows held for shuffling when nothing is cached."""
+
+    def __post_init__(self) -> None:
+        if self.shuffle_buffer < 1:
+            raise ValueError(f"feed.shuffle_buffer={self.shuffle_buffer} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every global batch this worker takes."""
+
+    batch_size: int
+    """Windows in a global batch."""
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.batch_size % self.world_size:
+            raise ConfigError(
+                f"a batch of {self.batch_size} windows cannot be shared equally by "
+                f"{self.world_size} workers: choose a multiple of {self.world_size}"
+            )
+
+    @property
+    def local_size(self) -> int:
+        """Windows of one worker in a global batch."""
+        return self.batch_size // self.world_size
+
+    def slice(self) -> slice:
+        """This worker's rows of a full global batch."""
+        return slice(self.rank * self.local_size, (self.rank + 1) * self.local_size)
+
+
+class TensorTable:
+    """Windows as two matrices, so that a batch costs two gathers instead of eight."""
+
+    def __init__(self, windows: arrays.Windows, device: torch.device) -> None:
+        integers = (
+            windows.user_ids[:, None],
+            windows.user_features,
+            windows.item_ids,
+            windows.target_ids,
+        )
+        floats = (windows.ratings, windows.target_ratings)
+        self._integer_widths = [part.shape[1] for part in integers]
+        self._float_widths = [part.shape[1] for part in floats]
+        self.window_ids_B = torch.from_numpy(windows.window_ids.copy()).to(device)
+        self.integers = torch.from_numpy(np.concatenate(integers, axis=1)).to(device)
+        self.floats = torch.from_numpy(np.concatenate(floats, axis=1)).to(device)
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.window_ids_B)
+
+    def batch(self, rows: torch.Tensor, weight_B: torch.Tensor, denominator: float) -> Batch:
+        """The windows at `rows` (on this table's device) as views of two gathered matrices."""
+        users_B1, features_BF, items_BL, targets_BK = self.integers[rows].split(
+            self._integer_widths, dim=1
+        )
+        ratings_BL, target_ratings_BK = self.floats[rows].split(self._float_widths, dim=1)
+        return Batch(
+            window_ids_B=self.window_ids_B[rows],
+            user_ids_B=users_B1.squeeze(1),
+            user_features_BF=features_BF,
+            item_ids_BL=items_BL,
+            ratings_BL=ratings_BL,
+            target_ids_BK=targets_BK,
+            target_ratings_BK=target_ratings_BK,
+            weight_B=weight_B,
+            denominator=denominator,
+        )
+
+
+class Feed(Protocol):
+    """Batches of one split for one worker; the same number of them on every worker."""
+
+    num_windows: int
+    steps_per_epoch: int
+
+    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
+        """One pass over the split: shuffled by `seed`, or in canonical order if it is None."""
+
+
+class CachedFeed:
+    """A split that is kept in memory, permuted anew each epoch."""
+
+    def __init__(self, table: TensorTable, share: Share, device: torch.device) -> None:
+        self._table = table
+        self._share = share
+        self._device = device
+        self._full_weight_B = torch.ones(share.local_size, device=device)
+        self.num_windows = len(table)
+        self.steps_per_epoch = math.ceil(len(table) / share.batch_size)
+
+    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
+        """Batches of this worker; the global order depends on the seed alone."""
+        order = _permutation(self.num_windows, seed)
+        size, local = self._share.batch_size, self._share.local_size
+        mine = np.zeros(self.steps_per_epoch * local, dtype=np.int64)
+        counts = []
+        for step in range(self.steps_per_epoch):
+            rows = order[step * size : (step + 1) * size][self._share.slice()]
+            mine[step * local : step * local + len(rows)] = rows
+            counts.append(len(rows))
+        rows_on_table = torch.from_numpy(mine).to(self._table.device, non_blocking=True)
+        for step, count in enumerate(counts):
+            is_last = step == self.steps_per_epoch - 1
+            real = self.num_windows - step * size if is_last else size
+            yield _to_device(
+                self._table.batch(
+                    rows_on_table[step * local : (step + 1) * local],
+                    self._weights(count),
+                    real / self._share.world_size,
+                ),
+                self._device,
+            )
+
+    def _weights(self, count: int) -> torch.Tensor:
+        local = self._share.local_size
+        if count == local:
+            return self._full_weight_B
+        return (torch.arange(local, device=self._device) < count).float()
+
+
+class StreamedFeed:
+    """A split that is read again every epoch, for data beyond memory.
+
+    Files are dealt to the workers, so a worker reads only its part; which windows meet in a
+    batch therefore depends on the number of workers.
+    """
+
+    def __init__(
+        self, files: Sequence["FileRows"], read: BlockReader, manifest: Manifest, share: Share,
+        device: torch.device, buffer_size: int,
+    ) -> None:  # fmt: skip
+        if len(files) < share.world_size:
+            raise ConfigError(
+                f"{len(files)} shard files cannot be dealt to {share.world_size} workers without "
+                "a cache: window the data with more --num_shards, or set feed.cache to host"
+            )
+        self._files, self._read, self._manifest = files, read, manifest
+        self._share, self._device, self._buffer_size = share, device, buffer_size
+        self.num_windows = sum(f.rows for f in files)
+        # A bound that holds for every deal, so that the number of steps is the same each epoch.
+        self.steps_per_epoch = math.ceil(self._most_rows() / share.local_size)
+
+    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
+        """Batches of this worker's files; fillers once they are used up."""
+        deal = self._deal(seed)
+        rows_of_worker = [sum(f.rows for f in files) for files in deal]
+        local = self._share.local_size
+        pieces = self._pieces(deal[self._share.rank], seed)
+        last: arrays.Windows | None = None
+        for step in range(self.steps_per_epoch):
+            given = [min(max(rows - step * local, 0), local) for rows in rows_of_worker]
+            real = sum(given)
+            if real == 0:
+                return
+            piece = next(pieces, None)
+            count = 0 if piece is None else len(piece)
+            last = piece if piece is not None else last
+            assert last is not None, "every worker has at least one window"
+            rows = torch.zeros(local, dtype=torch.int64)
+            rows[:count] = torch.arange(count)
+            weight_B = (torch.arange(local) < count).float()
+            table = TensorTable(last, torch.device("cpu"))
+            batch = table.batch(rows, weight_B, real / self._share.world_size)
+            yield _to_device(batch, self._device)
+
+    def _deal(self, seed: Seed | None) -> list[list["FileRows"]]:
+        order = _permutation(len(self._files), seed)
+        return [
+            [self._files[i] for i in order[rank :: self._share.world_size]]
+            for rank in range(self._share.world_size)
+        ]
+
+    def _most_rows(self) -> int:
+        files_of_worker = math.ceil(len(self._files) / self._share.world_size)
+        return sum(sorted((f.rows for f in self._files), reverse=True)[:files_of_worker])
+
+    def _pieces(self, files: Sequence["FileRows"], seed: Seed | None) -> Iterator[arrays.Windows]:
+        """Local batches: blocks are gathered into a buffer, shuffled there, and cut."""
+        random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
+        waiting: list[arrays.Windows] = []
+        blocks = self._read([f.path for f in files])
+        while True:
+            block = next(blocks, None)
+            if block is not None:
+                waiting.append(arrays.table_to_arrays(block, self._manifest))
+            held = sum(len(w) for w in waiting)
+            if held == 0:
+                return
+            if block is not None and held < self._buffer_size:
+                continue
+            windows = _concatenated(waiting)
+            if seed is not None:
+                windows = windows.take(random.permutation(len(windows)))
+            local = self._share.local_size
+            whole = len(windows) if block is None else len(windows) // local * local
+            for start in range(0, whole, local):
+                yield windows.take(np.arange(start, min(start + local, whole)))
+            waiting = []
+            if whole < len(windows):
+                waiting = [windows.take(np.arange(whole, len(windows)))]
+            if block is None:
+                return
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """A shard file and its number of windows."""
+
+    path: Path
+    rows: int
+
+
+def read_windows(
+    shards: Path, manifest: Manifest, split: str, read: BlockReader
+) -> arrays.Windows:
+    """A whole split in canonical order, whatever order the blocks arrive in.
+
+    Raises:
+        ShardsError: the split is absent, or what arrives is not what the manifest describes.
+    """
+    files = split_files(shards, manifest, split)
+    table = pa.concat_tables(list(read([f.path for f in files])))
+    windows = arrays.table_to_arrays(table, manifest, where=f"{shards / split}")
+    expected = sum(f.rows for f in files)
+    if len(windows) != expected:
+        raise ShardsError(
+            f"{shards / split} holds {len(windows):,} windows, {expected:,} are expected by the "
+            "manifest: window the data again"
+        )
+    return windows.take(np.argsort(windows.window_ids, kind="stable"))
+
+
+def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
+    """The files of a split, in the manifest's order.
+
+    Raises:
+        ShardsError: the split is absent.
+    """
+    files = manifest.splits.get(split, ())
+    if not manifest.num_windows(split):
+        there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
+        raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
+    return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
+
+
+def resolve_cache(cache: CacheName, manifest: Manifest, device: torch.device) -> CacheName:
+    """What `auto` means for this data and machine; other values are returned as they are."""
+    if cache != "auto":
+        return cache
+    width = 4 + manifest.input_length * 2 + manifest.target_length * 2
+    needed = 4 * (width + len(manifest.user_features)) * manifest.num_windows("train")
+    if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return "device"
+    return "host" if needed < _CACHE_SHARE * _free_host_memory() else "none"
+
+
+def _concatenated(parts: Sequence[arrays.Windows]) -> arrays.Windows:
+    names = [field.name for field in fields(arrays.Windows)]
+    return arrays.Windows(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+def _free_host_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def _permutation(count: int, seed: Seed | None) -> Indices:
+    if seed is None:
+        return np.arange(count)
+    return np.random.default_rng(seed).permutation(count)
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    if batch.item_ids_BL.device == device:
+        return batch
+    moved = {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in vars(batch).items()
+    }
+    return Batch(**moved)
+
+
+def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
+    """Cut a batch into `count` equal parts whose mean loss is the loss of the whole."""
+    if count == 1:
+        yield batch
+        return
+    size = len(batch.weight_B) // count
+    for start in range(0, size * count, size):
+        part = {
+            name: value[start : start + size] if isinstance(value, torch.Tensor) else value / count
+            for name, value in vars(batch).items()
+        }
+        yield Batch(**part)
+
+
+def whole_batch(windows: arrays.Windows, device: torch.device) -> Batch:
+    """All of some windows as one batch."""
+    table = TensorTable(windows, device)
+    rows = torch.arange(len(table), device=device)
+    return table.batch(rows, torch.ones(len(table), device=device), float(len(table)))

@@ -1,0 +1,113 @@
+"""Checkpoints for people to use: weights, configuration, item table, fingerprint. No pickles.
+
+    CHECKPOINT/
+      model.safetensors   the weights of the task's model
+      config.yaml         the resolved configuration of the run
+      manifest.json       the manifest of the data it was trained on
+      items.parquet       the item table that its output columns stand for
+      checkpoint.json     format version, epoch, step, fingerprint, checksum of the weights
+
+A folder appears whole or not at all; a damaged, foreign or newer one is refused in a sentence.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from itrec_dist import outputs
+from itrec_dist.errors import CheckpointError
+from itrec_dist.schema import ITEMS_FILE, MANIFEST_FILE
+
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.yaml"
+RECORD_FILE = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `checkpoint.json` says."""
+
+    epoch: int
+    step: int
+    fingerprint: str
+    monitor: dict[str, float]
+    weights_sha256: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def save(folder: Path, module: nn.Module, record: Record, beside: Path, items: Path) -> None:
+    """Write a checkpoint, replacing the one in its place as a whole.
+
+    Args:
+        folder: where the checkpoint shall stand.
+        module: whose weights are stored.
+        record: epoch, step and figures; checksum and version are filled in.
+        beside: the run directory, whose config.yaml and manifest.json are copied.
+        items: the item table to copy.
+    """
+    with outputs.new_directory(folder, marker=RECORD_FILE, overwrite=True) as building:
+        weights = building / WEIGHTS_FILE
+        state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
+        safetensors.torch.save_file(state, weights)
+        shutil.copyfile(beside / CONFIG_FILE, building / CONFIG_FILE)
+        shutil.copyfile(beside / MANIFEST_FILE, building / MANIFEST_FILE)
+        shutil.copyfile(items, building / ITEMS_FILE)
+        content = asdict(record) | {"weights_sha256": _sha256(weights)}
+        outputs.write_json(building / RECORD_FILE, content)
+
+
+def read_record(folder: Path) -> Record:
+    """What a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or a newer version wrote it.
+    """
+    path = folder / RECORD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("format_version")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} holds no checkpoint (no {RECORD_FILE})") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {version!r}, this version reads {FORMAT_VERSION}"
+        )
+    try:
+        return Record(**content)
+    except TypeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def load_weights(folder: Path, module: nn.Module) -> Record:
+    """Restore the weights of `module`, every one of them.
+
+    Raises:
+        CheckpointError: the weights are damaged, or belong to a module of another shape.
+    """
+    record = read_record(folder)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}: the checkpoint is incomplete")
+    if _sha256(path) != record.weights_sha256:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
+    try:
+        state = safetensors.torch.load_file(path)
+        module.load_state_dict(state, strict=True)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not fit its configuration: {reason}") from error
+    return record
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,73 @@
+"""`itrec train`: train a model on shards, through Ray or in this process."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist.config import Parser, pick
+
+if TYPE_CHECKING:
+    from itrec_dist.run import RunConfig
+
+
+def parser() -> Parser:
+    """The command's options: every setting of a run, and how to start it."""
+    from itrec_dist.run import RunConfig
+
+    options = Parser(
+        "itrec train",
+        "Train a model on shards. Settings come from a recipe (--config) and from the options "
+        "below; the run directory then holds log, checkpoints and judgement.",
+    )
+    options.add_config_file()
+    options.add_argument(
+        "--local", action="store_true", help="Train in this process, without Ray."
+    )
+    options.add_argument(
+        "--address",
+        type=str | None,
+        default=None,
+        help="Ray cluster to use, such as auto; without it one is started on this machine.",
+    )
+    options.add_argument(
+        "--overwrite", action="store_true", help="Replace the run directory if it exists."
+    )
+    options.add_class_arguments(RunConfig)
+    return options
+
+
+def run(parsed: Any) -> int:
+    """Train, and print where the result is."""
+    from itrec_dist.run import RunConfig
+
+    config = pick(RunConfig, parsed)
+    train(config, local=parsed.local, address=parsed.address, overwrite=parsed.overwrite)
+    print(f"run: {config.out}")
+    return 0
+
+
+def train(
+    config: RunConfig, *, local: bool, address: str | None = None, overwrite: bool = False
+) -> None:
+    """Check, prepare the run directory, and train."""
+    from itrec_dist import environment, outputs
+    from itrec_dist.context import LocalContext
+    from itrec_dist.progress import ProgressView
+    from itrec_dist.run import check, prepare, run_worker
+
+    data = check(config, 1 if local else config.cluster.num_workers)
+    outputs.refuse_taken(config.out, marker="config.yaml", overwrite=overwrite)
+    if config.out.exists():
+        shutil.rmtree(config.out)
+    prepare(config, data, environment.record(config.seed))
+    if local:
+        view = ProgressView()
+        try:
+            run_worker(config, LocalContext(threads=config.cluster.threads), view)
+        finally:
+            view.close()
+    else:
+        from itrec_dist.launch import launch
+
+        launch(config, address)

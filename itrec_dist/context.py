@@ -1,0 +1,123 @@
+"""What a worker may know of the world it runs in: its rank, its device, its data, its peers.
+
+The loop talks to a WorkerContext and never to Ray: the local context runs the same loop in one
+process, the Ray context inside a Ray Train worker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+
+from itrec_dist.errors import ShardsError
+
+
+class WorkerContext(Protocol):
+    """One worker's view of the run."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """The tables of Parquet files as large blocks, in any order."""
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Hand an epoch's figures to whoever started the worker; called equally often by all."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all workers, on every worker."""
+
+
+class LocalContext:
+    """One process without Ray, on the CPU or one GPU."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device | None = None, threads: int | None = None) -> None:
+        self.device = device or default_device()
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """Row groups, read in-process in the order of the files.
+
+        Raises:
+            ShardsError: a file is missing or damaged.
+        """
+        for path in files:
+            try:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        yield file.read_row_group(group)
+            except (OSError, pa.ArrowException) as error:
+                reason = str(error).splitlines()[0].rstrip(".")
+                raise ShardsError(f"{path} cannot be read: {reason}") from error
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Nobody waits for it: the run directory holds the same figures."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """There is one worker."""
+        return tensor
+
+
+class RayContext:
+    """Inside a Ray Train worker; collective calls go through its process group."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        import ray.train
+        import ray.train.torch
+
+        context = ray.train.get_context()
+        self.rank = context.get_world_rank()
+        self.world_size = context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        torch.set_num_threads(threads or _fair_threads(context.get_local_world_size()))
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """Blocks as Ray Data streams them, one per file.
+
+        Every worker reads what it needs itself: the splitting that Ray Train offers drops up to
+        world_size - 1 rows and does not fix which worker gets which.
+        """
+        import ray.data
+
+        ray_context = ray.data.DataContext.get_current()
+        # The newer reader starts dozens of footer actors: far too slow for a few local files.
+        ray_context.use_datasource_v2 = False
+        ray_context.enable_progress_bars = False
+        dataset = ray.data.read_parquet(
+            [str(path) for path in files], override_num_blocks=len(files)
+        )
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Pass the figures to Ray Train (a barrier over the workers)."""
+        import ray.train
+
+        ray.train.report(metrics)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """All-reduce over the process group."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+def default_device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _fair_threads(workers_on_node: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // workers_on_node)

@@ -1,0 +1,1 @@
+"""The engines: one file each, behind the protocol of `engine.py`."""

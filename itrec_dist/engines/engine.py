@@ -1,0 +1,64 @@
+"""What the loop may ask of an engine, and the settings that all engines share.
+
+An engine owns the module on its device, the numeric precision, gradient accumulation, clipping,
+the optimiser and its schedule. The loop owns the order of events and never asks which engine it
+drives.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from itrec_dist.schema import Batch
+from itrec_dist.tasks import TaskOutput
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How the computation is carried out; none of it changes what is learned in principle."""
+
+    precision: Precision = "fp32"
+    """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling)."""
+    accumulate: int = 1
+    """Micro-batches per update; must divide each worker's share of the batch."""
+    compile: bool = False
+    """Compile the model with torch.compile: a slow first step for faster ones after it."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"engine.accumulate={self.accumulate} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one call of `step` did."""
+
+    is_update: bool
+    """False while micro-batches are gathered."""
+    learning_rate: float
+    grad_norm: torch.Tensor | None
+    """Norm of the gradient before clipping, on the device; null if it was not asked for."""
+
+
+class Engine(Protocol):
+    """A task on a device, ready to be trained."""
+
+    device: torch.device
+    task: nn.Module
+    """The task without wrappers: its weights are what checkpoints hold."""
+
+    def __call__(self, batch: Batch) -> TaskOutput:
+        """Run the task; with gradients in training mode."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add this micro-batch's gradients."""
+
+    def step(self) -> Update:
+        """Update the weights if the micro-batches of a batch are complete."""
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout and the like on or off."""

@@ -1,0 +1,121 @@
+"""Ray Train wiring: a run's workers on a Ray cluster, and nothing else."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.context import RayContext
+from itrec_dist.errors import ConfigError, EnvironmentProblem, ItrecError, TrainingError
+from itrec_dist.progress import LogFollower, ProgressView
+from itrec_dist.run import RunConfig, run_worker
+from itrec_dist.run_directory import RunDirectory
+
+_LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
+
+
+def launch(run: RunConfig, address: str | None = None) -> None:
+    """Train on the Ray cluster at `address`, or on one started here for the purpose.
+
+    The run directory must be reachable under the same path from this machine and the workers.
+
+    Raises:
+        ConfigError: the cluster lacks what the run asks for.
+        EnvironmentProblem: there is no cluster at `address`.
+        TrainingError: a worker failed; the message is the worker's.
+    """
+    import ray
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    _connect(address)
+    use_gpu = _resolve_gpus(run)
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"run": run},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=run.cluster.num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": run.cluster.cpus_per_worker, "GPU": int(use_gpu)},
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=ray.train.RunConfig(
+            name="ray", storage_path=str(run.out.absolute()), failure_config=None
+        ),
+    )
+    follower = LogFollower(RunDirectory(run.out).log, ProgressView())
+    follower.start()
+    try:
+        trainer.fit()
+    except Exception as error:
+        raise _readable(error) from error
+    finally:
+        follower.finish()
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    # Workers must import the package that the driver runs, also from a checkout.
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+            ray.init(
+                num_cpus=cpus, include_dashboard=False,
+                runtime_env={"env_vars": environment}, **quiet,
+            )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
+        reason = " ".join(str(error).split())
+        raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
+
+
+def _resolve_gpus(run: RunConfig) -> bool:
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 0)
+    use_gpu = gpus > 0 if run.cluster.use_gpu is None else run.cluster.use_gpu
+    workers = run.cluster.num_workers
+    if use_gpu and gpus < workers:
+        raise ConfigError(
+            f"cluster.num_workers={workers} workers with a GPU each were asked for, the cluster has "
+            f"{gpus:.0f} GPUs: lower cluster.num_workers or set cluster.use_gpu=false"
+        )
+    needed = workers * run.cluster.cpus_per_worker
+    if cpus < needed:
+        raise ConfigError(
+            f"{workers} workers of cluster.cpus_per_worker={run.cluster.cpus_per_worker:g} need "
+            f"{needed:g} CPUs, the cluster has {cpus:g}: lower one of the two"
+        )
+    return use_gpu
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    run: RunConfig = settings["run"]
+    run_worker(run, RayContext(run.cluster.threads))
+
+
+def _readable(error: BaseException) -> ItrecError:
+    """Our own error inside Ray's wrappers, or the innermost message of a foreign one."""
+    seen: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        current = queue.pop(0)
+        if not isinstance(current, BaseException) or current in seen:
+            continue
+        if isinstance(current, ItrecError):
+            return current
+        seen.append(current)
+        failures = getattr(current, "worker_failures", None) or {}
+        queue += [*failures.values(), getattr(current, "cause", None), current.__cause__]
+        queue += [getattr(current, "_base_exc", None)]
+    last = " ".join(str(seen[-1]).split())
+    return TrainingError(f"a worker failed: {last}")

@@ -1,0 +1,210 @@
+"""The one training loop and the one evaluation, the same under every engine and context.
+
+The loop owns the order of events: epochs, steps, judgements, which epoch is best and when to
+stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from itrec_dist.batches import Feed, micro_batches
+from itrec_dist.context import WorkerContext
+from itrec_dist.engines.engine import Engine, Update
+from itrec_dist.errors import TrainingError
+from itrec_dist.metrics import CUTOFFS, METRICS, Judge
+from itrec_dist.recorder import Recorder
+from itrec_dist.schema import Batch
+
+Judgement = dict[str, Any]
+"""What `run_directory.py` calls a Judgement."""
+
+MONITORS = ("loss", *(f"{r}/{m}@{k}" for r in ("unmasked", "masked") for m in METRICS for k in CUTOFFS))
+"""Figures of the validation split that can choose the best epoch; only `loss` falls."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long to train, on how much at once, and which epoch to keep."""
+
+    epochs: int = 20
+    """Passes over the training windows."""
+    batch_size: int = 512
+    """Windows per update over all workers and micro-batches together."""
+    monitor: str = "unmasked/precision@5"
+    """Validation figure that chooses the best epoch: loss, or ranking/metric@cutoff."""
+    patience: int | None = None
+    """Stop after this many epochs without a better figure; null trains all epochs."""
+    log_seconds: float = 2.0
+    """Seconds between progress lines."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("training.epochs and training.batch_size must be at least 1")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
+        if self.monitor not in MONITORS:
+            raise ValueError(
+                f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
+            )
+
+    def value(self, judgement: Judgement) -> float:
+        """The monitored figure, turned so that higher is better."""
+        ranking, _, figure = self.monitor.partition("/")
+        if ranking == "loss":
+            return -float(judgement["loss"])
+        return float(judgement[ranking][figure])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    reason: str
+    best_epoch: int
+    step: int
+
+
+def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
+    """One micro-batch: forward, backward, and an update when its batch is complete.
+
+    Returns the summed loss of this worker's real windows, on the device, and the update.
+    """
+    output = engine(batch)
+    total_loss = (output.loss_B * batch.weight_B).sum()
+    engine.backward(total_loss / batch.denominator)
+    return total_loss.detach(), engine.step()
+
+
+def evaluate(
+    engine: Engine, feed: Feed, judge: Judge, context: WorkerContext
+) -> Judgement:
+    """Judge every window of a feed once, over all workers; the same figures on each of them."""
+    engine.train(False)
+    with torch.inference_mode():
+        for batch in feed.epoch(None):
+            output = engine(batch)
+            weight_B = batch.weight_B
+            judge.update(output.scores_BC, batch.item_ids_BL, batch.target_ids_BK, weight_B)
+            judge.add_loss((output.loss_B * weight_B).sum(), weight_B.sum())
+    engine.train(True)
+    judge.load(context.sum(judge.state()))
+    return judge.judgement()
+
+
+class Trainer:
+    """Trains one engine on one feed; what it needs besides is handed in as callables."""
+
+    def __init__(
+        self, config: TrainingConfig, engine: Engine, feed: Feed, context: WorkerContext,
+        recorder: Recorder, accumulate: int,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._engine = engine
+        self._feed = feed
+        self._context = context
+        self._recorder = recorder
+        self._accumulate = accumulate
+        self._step = 0
+
+    def train(
+        self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
+        keep: Callable[[Sequence[str], int, int, float], None],
+    ) -> Outcome:  # fmt: skip
+        """Train all epochs, or until patience runs out.
+
+        Args:
+            seed: orders the windows, together with the epoch.
+            judge: returns the judgements of training sample and validation, null if there are none.
+            keep: writes the checkpoints named first ("last", "best") for an epoch, step and
+                monitored figure.
+
+        Raises:
+            TrainingError: the loss is not finite any more.
+        """
+        best, best_epoch = -math.inf, 0
+        for epoch in range(1, self._config.epochs + 1):
+            started = time.monotonic()
+            loss = self._train_epoch(seed, epoch)
+            seconds = time.monotonic() - started
+            on_train, on_validation = judge()
+            # Without a validation split the newest epoch is the best there is to know of.
+            value = float(epoch) if on_validation is None else self._config.value(on_validation)
+            is_best = value > best
+            if is_best:
+                best, best_epoch = value, epoch
+            keep(["last", "best"] if is_best else ["last"], epoch, self._step, value)
+            self._recorder.epoch(
+                epoch=epoch, step=self._step, seconds=round(seconds, 3),
+                windows_per_second=round(self._feed.num_windows / seconds, 1), loss=loss,
+                train=on_train, validation=on_validation, is_best=is_best,
+            )  # fmt: skip
+            self._context.report({"epoch": epoch, "loss": loss, "monitor": value})
+            if self._config.patience and epoch - best_epoch >= self._config.patience:
+                return Outcome("stopped early", best_epoch, self._step)
+        return Outcome("finished", best_epoch, self._step)
+
+    def _train_epoch(self, seed: int, epoch: int) -> float:
+        """One pass; returns the mean loss over all windows of all workers."""
+        self._engine.train(True)
+        device = self._engine.device
+        epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
+        pace = _Pace(self._config.log_seconds, self._config.batch_size)
+        for batch in self._feed.epoch((seed, epoch)):
+            for micro in micro_batches(batch, self._accumulate):
+                total_loss, update = train_step(self._engine, micro)
+                epoch_loss += total_loss
+            self._step += 1
+            if pace.is_due():
+                self._progress(epoch, update, epoch_loss, pace)
+        total = float(self._context.sum(epoch_loss))
+        self._refuse_non_finite(total, epoch)
+        return total / self._feed.num_windows
+
+    def _progress(
+        self, epoch: int, update: Update, epoch_loss: torch.Tensor, pace: "_Pace"
+    ) -> None:
+        windows_per_second, mean_loss = pace.measure(float(epoch_loss), self._context.world_size)
+        self._refuse_non_finite(mean_loss, epoch)
+        norm = update.grad_norm
+        self._recorder.progress(
+            epoch=epoch, step=self._step, loss=mean_loss,
+            windows_per_second=round(windows_per_second, 1),
+            learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
+        )  # fmt: skip
+
+    def _refuse_non_finite(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {self._step} of epoch {epoch}: lower "
+                "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32; "
+                "checkpoints/last holds the epoch before"
+            )
+
+
+class _Pace:
+    """When a progress line is due, and how fast things went since the last one."""
+
+    def __init__(self, seconds: float, batch_size: int) -> None:
+        self._seconds, self._batch_size = seconds, batch_size
+        self._since = time.monotonic()
+        self._steps = 0
+        self._loss = 0.0
+
+    def is_due(self) -> bool:
+        """Count a step; True once enough time has passed."""
+        self._steps += 1
+        return time.monotonic() - self._since >= self._seconds
+
+    def measure(self, loss_so_far: float, world_size: int) -> tuple[float, float]:
+        """Windows per second over all workers, and this worker's mean loss, since last time."""
+        now = time.monotonic()
+        windows = self._steps * self._batch_size
+        rate = windows / (now - self._since)
+        mean_loss = (loss_so_far - self._loss) / (windows / world_size)
+        self._since, self._steps, self._loss = now, 0, loss_so_far
+        return rate, mean_loss

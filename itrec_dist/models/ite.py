@@ -1,0 +1,170 @@
+"""The Informative Transformer Encoder: a window of items with side information -> item scores.
+
+Source: Nitayanont, Informative Transformer Encoder, section 4 and figure 1. What the paper leaves
+open is decided here: positions are learned, sizes are settings, release period stands beside the
+genres as a movie feature, and the output bias starts at the training popularity.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from itrec_dist.dataspec import DataSpec
+from itrec_dist.schema import PAD, Batch
+
+SideInformation = Literal["none", "user", "movie", "both"]
+
+_EMBEDDING_STD = 0.02  # small, so that early scores stay near the popularity prior in the bias
+
+
+@dataclass(frozen=True)
+class ITEConfig:
+    """The encoder's shape and what it is told."""
+
+    width: int = 128
+    """Width of the encoder's input, held constant over all side-information levels."""
+    num_layers: int = 2
+    """Number of encoder layers."""
+    num_heads: int = 4
+    """Attention heads per layer; must divide the width."""
+    feedforward_width: int = 256
+    """Inner width of each layer's feed-forward net."""
+    dropout: float = 0.2
+    """Dropout on the input vectors, inside the layers and before the output, 0 <= p < 1."""
+    side_information: SideInformation = "both"
+    """Which features the model sees: none, user, movie or both."""
+    movie_feature_width: int = 32
+    """Share of the width that the projected movie features take where they are used; the id
+    embedding has the rest, less one place for the rating."""
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.num_layers, self.num_heads, self.feedforward_width) < 1:
+            raise ValueError(
+                "model.width, num_layers, num_heads and feedforward_width must be at least 1"
+            )
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"model.num_heads={self.num_heads} does not divide model.width={self.width}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"model.dropout={self.dropout} is not in 0 <= p < 1")
+        if not 1 <= self.movie_feature_width < self.width - 1:
+            raise ValueError(
+                f"model.movie_feature_width={self.movie_feature_width} leaves no room for the id "
+                f"embedding: it must be at least 1 and below model.width - 1 = {self.width - 1}"
+            )
+
+    @property
+    def uses_user(self) -> bool:
+        """Whether a user vector is prepended."""
+        return self.side_information in ("user", "both")
+
+    @property
+    def uses_movie(self) -> bool:
+        """Whether movie features are stacked on the id embedding."""
+        return self.side_information in ("movie", "both")
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward net, each followed by add and norm."""
+
+    def __init__(self, config: ITEConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.attended = nn.Linear(config.width, config.width)
+        self.norm_attention = nn.LayerNorm(config.width)
+        self.expand = nn.Linear(config.width, config.feedforward_width)
+        self.contract = nn.Linear(config.feedforward_width, config.width)
+        self.norm_feedforward = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden_BLD: torch.Tensor, attend_B11L: torch.Tensor) -> torch.Tensor:
+        """Transform [B, L, D]; `attend_B11L` is True where a position may be attended to."""
+        B, L, D = hidden_BLD.shape
+        qkv = self.qkv(hidden_BLD).view(B, L, 3, self.num_heads, D // self.num_heads)
+        q_BHLE, k_BHLE, v_BHLE = qkv.permute(2, 0, 3, 1, 4)
+        mixed_BHLE = F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=attend_B11L)
+        mixed_BLD = self.attended(mixed_BHLE.transpose(1, 2).reshape(B, L, D))
+        hidden_BLD = self.norm_attention(hidden_BLD + self.dropout(mixed_BLD))
+        inner_BLD = self.contract(F.gelu(self.expand(hidden_BLD)))
+        normed_BLD: torch.Tensor = self.norm_feedforward(hidden_BLD + self.dropout(inner_BLD))
+        return normed_BLD
+
+
+class ITE(nn.Module):
+    """`Batch -> scores [B, C]`, higher is likelier next; column c is item c + 1."""
+
+    def __init__(self, config: ITEConfig, spec: DataSpec) -> None:
+        super().__init__()
+        self.config = config
+        movie_width = config.movie_feature_width if config.uses_movie else 0
+        vector_width = config.width - 1  # the rating takes the last place
+        self.item_embedding = nn.Embedding(
+            spec.num_items + 1, vector_width - movie_width, padding_idx=PAD
+        )
+        self.position_embedding = nn.Embedding(spec.input_length, vector_width)
+        if config.uses_movie:
+            self.movie_projection = nn.Linear(spec.item_features_VF.shape[1], movie_width)
+        if config.uses_user:
+            # One row per value of every feature and one for "unknown": the projection of the
+            # stacked one-hot vectors is the sum of these rows.
+            self.user_projection = nn.Embedding(
+                sum(c + 1 for c in spec.user_cardinalities), config.width
+            )
+            self.user_bias = nn.Parameter(torch.zeros(config.width))
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_layers))
+        self.output = nn.Linear(config.width, spec.num_items)
+        self.dropout = nn.Dropout(config.dropout)
+        offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
+        self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
+        self.register_buffer("item_features_VF", spec.item_features_VF, persistent=False)
+        self.register_buffer("positions_L", torch.arange(spec.input_length), persistent=False)
+        self.rating_mean, self.rating_std = spec.rating_mean, spec.rating_std or 1.0
+        self._initialise()
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Scores of every item of the catalogue, float32 [B, C]."""
+        is_item_BL = batch.item_ids_BL != PAD
+        hidden_BLD = self._movie_vectors(batch, is_item_BL)
+        if self.config.uses_user:
+            codes_BF = batch.user_features_BF + self.user_offsets_F
+            user_BD = self.user_projection(codes_BF).sum(dim=1) + self.user_bias
+            hidden_BLD = torch.cat([user_BD.unsqueeze(1), hidden_BLD], dim=1)
+            is_item_BL = F.pad(is_item_BL, (1, 0), value=True)
+        hidden_BLD = self.dropout(hidden_BLD)
+        attend_B11L = is_item_BL[:, None, None, :]
+        for layer in self.layers:
+            hidden_BLD = layer(hidden_BLD, attend_B11L)
+        weight_BL1 = is_item_BL.unsqueeze(2).to(hidden_BLD.dtype)
+        pooled_BD = (hidden_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
+        scores_BC: torch.Tensor = self.output(self.dropout(pooled_BD))
+        return scores_BC.float()
+
+    @torch.no_grad()
+    def set_output_bias(self, bias_C: torch.Tensor) -> None:
+        """Start from scores that do not depend on the input: `bias_C` for every window."""
+        self.output.bias.copy_(bias_C)
+
+    def _movie_vectors(self, batch: Batch, is_item_BL: torch.Tensor) -> torch.Tensor:
+        """Id embedding, movie features, position and rating of every input, [B, L, D]."""
+        vector_BLD = self.item_embedding(batch.item_ids_BL)
+        if self.config.uses_movie:
+            # Projecting the table once is cheaper than projecting every position of the batch.
+            projected_VD = self.movie_projection(self.item_features_VF)
+            movie_BLD = F.embedding(batch.item_ids_BL, projected_VD)
+            vector_BLD = torch.cat([vector_BLD, movie_BLD.to(vector_BLD.dtype)], dim=2)
+        vector_BLD = vector_BLD + self.position_embedding(self.positions_L)
+        rating_BL = (batch.ratings_BL - self.rating_mean) / self.rating_std * is_item_BL
+        return torch.cat([vector_BLD, rating_BL.unsqueeze(2)], dim=2)
+
+    def _initialise(self) -> None:
+        for module in (self.item_embedding, self.position_embedding, self.output):
+            nn.init.normal_(module.weight, std=_EMBEDDING_STD)
+        with torch.no_grad():
+            self.item_embedding.weight[PAD].zero_()
+        if self.config.uses_user:
+            nn.init.normal_(self.user_projection.weight, std=_EMBEDDING_STD)

@@ -1,0 +1,110 @@
+"""What a person sees of a run: one line per epoch, and a live line in a terminal.
+
+Takes the events of a run's log, whether they come from this process or from a worker elsewhere.
+"""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+
+
+class ProgressView:
+    """Shows events; plain lines when the output is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(soft_wrap=True, highlight=False)
+        self._status: Status | None = None
+        self._epochs = 0
+        self._steps = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        show = getattr(self, f"_show_{event['event']}", None)
+        if show is not None:
+            show(event)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _show_start(self, event: dict[str, Any]) -> None:
+        self._epochs = event["epochs"]
+        self._steps = event["epochs"] * event["steps_per_epoch"]
+        self._console.print(
+            f"{event['name']}: {event['num_parameters']:,} parameters, {event['workers']} "
+            f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
+            f"{event['steps_per_epoch']} steps of {event['batch_size']} windows"
+        )
+        if self._console.is_terminal:
+            self._status = self._console.status("first step ...")
+            self._status.start()
+
+    def _show_progress(self, event: dict[str, Any]) -> None:
+        if self._status is not None:
+            self._status.update(
+                f"epoch {event['epoch']}/{self._epochs}  step {event['step']}/{self._steps}  "
+                f"loss {event['loss']:.4f}  {event['windows_per_second']:,.0f} windows/s"
+            )
+
+    def _show_epoch(self, event: dict[str, Any]) -> None:
+        parts = [
+            f"epoch {event['epoch']:>3}/{self._epochs}",
+            f"loss {event['loss']:8.4f}",
+            f"{event['windows_per_second']:>9,.0f} windows/s",
+        ]
+        if event["validation"] is not None:
+            for ranking in ("unmasked", "masked"):
+                figures = event["validation"][ranking]
+                parts.append(
+                    f"{ranking} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
+                )
+        parts.append("best" if event["is_best"] else "")
+        self._console.print("  ".join(parts).rstrip())
+
+    def _show_note(self, event: dict[str, Any]) -> None:
+        self._console.print(event["message"])
+
+    def _show_end(self, event: dict[str, Any]) -> None:
+        self.close()
+        self._console.print(
+            f"{event['reason']} after {event['seconds']:.0f} s, best epoch {event['best_epoch']}"
+        )
+
+
+class LogFollower(threading.Thread):
+    """Shows the lines that another process appends to a log, until `finish`."""
+
+    def __init__(self, log: Path, view: ProgressView, interval: float = 0.5) -> None:
+        super().__init__(name="itrec-log-follower", daemon=True)
+        self._log, self._view, self._interval = log, view, interval
+        self._stop_asked = threading.Event()
+        self._position = 0
+
+    def run(self) -> None:
+        """Read what is new, again and again."""
+        while not self._stop_asked.wait(self._interval):
+            self._read_on()
+        self._read_on()
+
+    def finish(self) -> None:
+        """Show the rest and end."""
+        self._stop_asked.set()
+        self.join()
+        self._view.close()
+
+    def _read_on(self) -> None:
+        if not self._log.is_file():
+            return
+        with self._log.open("rb") as file:
+            file.seek(self._position)
+            for line in file:
+                if not line.endswith(b"\n"):  # still being written
+                    return
+                self._position += len(line)
+                self._view(json.loads(line))
