@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from itrec_dist.arrays import Items, Windows
 from itrec_dist.errors import ConfigError, EnvironmentProblem
@@ -40,12 +40,11 @@ class Training:
 class Baseline(Protocol):
     """Settings that can be fitted."""
 
-    def fit(self, training: Training) -> Scorer:
-        """Learn from the training windows.
+    matrices: ClassVar[int]
+    """How many float64 matrices of items by items it holds at once."""
 
-        Raises:
-            EnvironmentProblem: there is too little memory for this catalogue.
-        """
+    def fit(self, training: Training) -> Scorer:
+        """Learn from the training windows."""
 
 
 def names() -> list[str]:
@@ -66,13 +65,13 @@ def find(name: str) -> type[Baseline]:
     return found
 
 
-def refuse_too_large(name: str, num_items: int, matrices: int) -> None:
-    """Refuse to build `matrices` float64 matrices of items by items where memory cannot hold them.
+def refuse_too_large(name: str, num_items: int) -> None:
+    """Refuse a baseline whose matrices the memory cannot hold, before anything is computed.
 
     Raises:
         EnvironmentProblem: they need more than the memory that is free now.
     """
-    needed = matrices * 8 * num_items**2
+    needed = find(name).matrices * 8 * num_items**2
     free = _free_memory()
     if needed > free:
         raise EnvironmentProblem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.baselines import Scorer, Training
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Popularity:
     """Scores an item by its number of occurrences as a target in training."""
+
+    matrices: ClassVar[int] = 0
 
     def fit(self, training: Training) -> Scorer:
         """Take the counts of the item table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class RecentPopularity:
     Latest is by the time of a window's first target, equal times by window id. What counts as
     recent is fixed once, at the end of training, for all windows that are judged.
     """
+
+    matrices: ClassVar[int] = 0
 
     share: float = 0.1
     """Part of the training windows that counts as recent, above 0 and at most 1."""

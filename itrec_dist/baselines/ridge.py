@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from itrec_dist.baselines import Scorer, Training, refuse_too_large
+from itrec_dist.baselines import Scorer, Training
 from itrec_dist.errors import ConfigError
 from itrec_dist.schema import PAD
 
@@ -22,9 +22,12 @@ WINDOWS_PER_CHUNK = 16_384
 class Ridge:
     """The baseline `ridge`: linear regression from the inputs, weighted by age, to the targets.
 
-    Scores are x'W with W = (X'X + penalty I)^-1 X'Y, in float64. A row x of X holds decay^age at each input item of a window, the latest item being of age 0
-    (an item that occurs twice has the sum); a row of Y holds 1 at each target.
+    Scores are x'W with W = (X'X + penalty I)^-1 X'Y, in float64. A row x of X holds decay^age at
+    each input item of a window, the latest item being of age 0 (an item that occurs twice has the
+    sum); a row of Y holds 1 at each target.
     """
+
+    matrices: ClassVar[int] = 4
 
     penalty: float = 50.0
     """Weight of the squared coefficients, above 0."""
@@ -44,7 +47,6 @@ class Ridge:
 
         num_items = training.manifest.num_items
         num_values = num_items + 1
-        refuse_too_large("ridge", num_items, matrices=4)
         windows = training.windows
         inputs_VV = torch.zeros(num_values * num_values, dtype=torch.float64)
         targets_VV = torch.zeros(num_values * num_values, dtype=torch.float64)

@@ -6,6 +6,7 @@ Each becomes a run directory of its own, so that reports treat it as any other r
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SCORES_PER_BATCH = 4_000_000
 MARKER = "config.yaml"
+EVALUATED = (schema.VALIDATION, schema.TEST)
 COLUMNS = ("precision@5", "hit_rate@5", "recall@10", "ndcg@10", "mrr@10", "coverage@10")
 
 
@@ -50,44 +52,55 @@ def parser() -> config.Parser:
 
 
 def run(parsed: Any) -> int:
-    """Fit, judge, write and print.
-
-    Raises:
-        ItrecError: a name, folder or setting is wrong; nothing was written then.
-    """
-    chosen = _chosen(parsed.only)
-    settings = {n: parsed[n] if n in parsed else baselines.find(n)() for n in chosen}
-    for name in chosen:
-        outputs.refuse_taken(parsed.out / name, marker=MARKER, overwrite=parsed.overwrite)
-    described = manifest.read(parsed.shards)
-    training = baselines.Training(
-        parsed.shards,
-        described,
-        arrays.read_split(parsed.shards, described, schema.TRAIN),
-        arrays.read_items(parsed.shards, described),
-    )
-    splits = {
-        split: arrays.read_split(parsed.shards, described, split)
-        for split in (schema.VALIDATION, schema.TEST)
-        if described.num_windows(split)
+    """Fit, judge, write and print."""
+    chosen = {
+        name: parsed[name] if name in parsed else baselines.find(name)()
+        for name in _names(parsed.only)
     }
-    if not splits:
-        raise ShardsError(
-            f"{parsed.shards} has neither a validation nor a test split, so there is nothing to "
-            "judge: window the data with other fractions"
-        )
-    judgements = {}
-    for name in chosen:
-        place = parsed.out / name
-        with outputs.new_directory(place, marker=MARKER, overwrite=parsed.overwrite) as building:
-            directory = RunDirectory(building)
-            judgements[name] = _judge_one(directory, name, settings[name], training, splits)
+    judgements = judge_all(parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
     print(_table(judgements))
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
     return 0
 
 
-def _chosen(only: str) -> list[str]:
+def judge_all(
+    shards: Path, out: Path, chosen: Mapping[str, baselines.Baseline], *, overwrite: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Write the run directory `out/name` of each baseline; returns name -> split -> Judgement.
+
+    Raises:
+        ItrecError: a folder cannot be used or memory is too small; nothing was written then.
+    """
+    for name in chosen:
+        outputs.refuse_taken(out / name, marker=MARKER, overwrite=overwrite)
+    described = manifest.read(shards)
+    if not any(described.num_windows(split) for split in EVALUATED):
+        raise ShardsError(
+            f"{shards} has neither a validation nor a test split, so there is nothing to judge: "
+            "window the data with other fractions"
+        )
+    for name in chosen:
+        baselines.refuse_too_large(name, described.num_items)
+    training = baselines.Training(
+        shards,
+        described,
+        arrays.read_split(shards, described, schema.TRAIN),
+        arrays.read_items(shards, described),
+    )
+    splits = {
+        split: arrays.read_split(shards, described, split)
+        for split in EVALUATED
+        if described.num_windows(split)
+    }
+    judgements = {}
+    for name, settings in chosen.items():
+        with outputs.new_directory(out / name, marker=MARKER, overwrite=overwrite) as building:
+            directory = RunDirectory(building)
+            judgements[name] = _judge_one(directory, name, settings, training, splits)
+    return judgements
+
+
+def _names(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",") if name.strip()]
     if not names:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.names())}")

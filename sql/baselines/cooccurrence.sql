@@ -12,8 +12,8 @@ with windows as (
 
 inputs as (
     select
-        unnest(input_ids) as input_id,
-        target_ids
+        target_ids,
+        unnest(input_ids) as input_id
     from windows
 ),
 
