@@ -67,24 +67,39 @@ def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 beside `path` and rename it into place."""
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path` that replaces `path` when the block succeeds.
+
+    Raises:
+        OutputError: the place cannot be written. What the block itself raises passes unchanged,
+            unless it is about the temporary file or a full disk.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        if _is_about(error, temporary):
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 beside `path` and rename it into place."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -110,12 +125,12 @@ def _swap_in(building: Path, place: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _is_about(error: OSError, building: Path) -> bool:
+def _is_about(error: OSError, temporary: Path) -> bool:
     """Whether the trouble lies with the output, not with something that was read for it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
     names = (str(name) for name in (error.filename, error.filename2) if name is not None)
-    return any(Path(name).is_relative_to(building) for name in names)
+    return any(Path(name).is_relative_to(temporary) for name in names)
 
 
 def _umask() -> int:

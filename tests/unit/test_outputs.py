@@ -229,3 +229,18 @@ def test_a_place_named_through_its_parent_is_the_same_place(tmp_path, monkeypatc
         fill(building)
     assert names(tmp_path / "out") == {MARKER, "content"}
     assert names(tmp_path) == {"out"}
+
+
+def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "top.parquet"
+    with outputs.new_file(path) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(KeyboardInterrupt), outputs.new_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    with pytest.raises(FileNotFoundError, match="input"), outputs.new_file(path):
+        (tmp_path / "input").read_bytes()
+    assert path.read_bytes() == b"whole"
+    assert names(path.parent) == {"top.parquet"}
