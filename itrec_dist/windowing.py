@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import itrec_dist
 from itrec_dist import config as configuration
-from itrec_dist import outputs, schema, staging
+from itrec_dist import audit, outputs, schema, staging
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.manifest import Manifest, ShardFile
@@ -219,6 +219,7 @@ def _write(
         "windows", "windows/windows", **config.widths, last_target=config.target_length - 1
     )
     num_items = database.table("item_table", "windows/item_table")
+    found = audit.audit(database, config.protocol, config.widths)
     summary = database.rows("windows/summary")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
     digest = ContentDigest()
@@ -248,6 +249,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=steps,
+        audit=found,
         version=itrec_dist.__version__,
     )
 

@@ -30,7 +30,7 @@ def parser() -> config.Parser:
 
 def run(parsed: Any) -> int:
     """Window, then print what was kept, what was written and what the split lets through."""
-    from itrec_dist import windowing
+    from itrec_dist import audit, windowing
 
     started = time.perf_counter()
     settings = config.pick(windowing.WindowConfig, parsed)
@@ -41,5 +41,6 @@ def run(parsed: Any) -> int:
         print(f"{step['ratings']:>14,} {step['users']:>10,} {step['items']:>8,}  {step['name']}")
     for split in schema.SPLITS:
         print(f"{split:<12} {manifest.num_windows(split):>10,} windows")
+    print("\n".join(audit.lines(manifest.protocol, manifest.audit)))
     print(f"{parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0
