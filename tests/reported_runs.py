@@ -130,16 +130,17 @@ def trained(
         splits = {"validation": judgement(curve[chosen - 1])}
         if "test" in data["splits"]:
             splits["test"] = judgement(curve[chosen - 1] - 0.001 + noise.gauss(0, 0.0005))
-        _write(path / "evaluation.json", _evaluation("train", name, chosen, seed, data, splits))
+        _write(
+            path / "evaluation.json",
+            _evaluation("train", name, epoch=chosen, seed=seed, data=data, splits=splits),
+        )
         _write(path / "samples.json", samples())
     lines = [json.dumps({**event, "time": 1.7e9 + i}) for i, event in enumerate(events)]
     (path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def baseline(
-    path: Path, name: str, value: float, manifest: dict[str, Any] | None = None
-) -> Path:
+def baseline(path: Path, name: str, value: float, manifest: dict[str, Any] | None = None) -> Path:
     """A judged baseline."""
     data = manifest or globals()["manifest"]()
     path.mkdir(parents=True)
@@ -147,7 +148,10 @@ def baseline(
     start = {"event": "start", "time": 1.7e9, "kind": "baseline", "name": name}
     (path / "log.jsonl").write_text(json.dumps(start) + "\n", encoding="utf-8")
     splits = {s: judgement(value, loss=None) for s in ("validation", "test") if s in data["splits"]}
-    _write(path / "evaluation.json", _evaluation("baseline", name, None, 0, data, splits))
+    _write(
+        path / "evaluation.json",
+        _evaluation("baseline", name, epoch=None, seed=0, data=data, splits=splits),
+    )
     return path
 
 
@@ -194,7 +198,13 @@ def samples() -> dict[str, Any]:
 
 
 def _evaluation(
-    kind: str, name: str, epoch: int | None, seed: int, data: dict[str, Any], splits: dict[str, Any]
+    kind: str,
+    name: str,
+    *,
+    epoch: int | None,
+    seed: int,
+    data: dict[str, Any],
+    splits: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "kind": kind, "name": name, "checkpoint": "best", "epoch": epoch, "seed": seed,

@@ -39,7 +39,11 @@ def write(
     found = [read(path) for path in find(runs)]
     place = page.default_place(runs, found) if out is None else out
     _refuse_taken(place, overwrite)
-    outputs.write_text(place, page.render(found, title or _title(place, runs)))
+    text = page.render(found, title or _title(place, runs))
+    try:
+        outputs.write_text(place, text)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
     return place
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 
 from itrec_dist.report import measures
 
@@ -298,7 +299,7 @@ def _whole_ticks(low: float, high: float) -> list[float]:
 
 
 def _tick_text(value: float, ticks: Sequence[float]) -> str:
-    step = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=1.0)
+    step = min((b - a for a, b in pairwise(ticks)), default=1.0)
     decimals = max(0, min(6, -math.floor(math.log10(step) + 1e-9))) if step > 0 else 2
     if decimals and abs(step * 10**decimals - round(step * 10**decimals)) > 1e-6:
         decimals += 1

@@ -96,6 +96,18 @@ def colours(section: Section) -> list[tuple[Arm, str]]:
     return [(arm, by_key.get(arm.key, MUTED)) for arm in section.ranked]
 
 
+def training_sample(section: Section) -> int | None:
+    """Training windows that the training accuracies were judged on."""
+    counts = (
+        epoch.train.num_windows
+        for arm in section.arms
+        for run in arm.runs
+        for epoch in run.epochs
+        if epoch.train is not None
+    )
+    return next(counts, None)
+
+
 def _figures(section: Section, arm: Arm) -> list[Figure]:
     losses = [*_lines(arm, "training", TRAINING, lambda e: e.loss)]
     losses += _lines(arm, "validation", VALIDATION, _validation_loss)
@@ -114,9 +126,7 @@ def _figures(section: Section, arm: Arm) -> list[Figure]:
     return [figure for figure in drawn if figure.svg]
 
 
-def _lines(
-    arm: Arm, label: str, colour: str, value: Callable[[Epoch], float | None]
-) -> list[Line]:
+def _lines(arm: Arm, label: str, colour: str, value: Callable[[Epoch], float | None]) -> list[Line]:
     curves = [_points(run, value) for run in arm.runs]
     marks = [_best(run, points) for run, points in zip(arm.runs, curves, strict=True)]
     if label != "validation":

@@ -44,25 +44,25 @@ def _verdict(section: Section, masking: Masking) -> list[str]:
         return []
     if trained is None:
         assert baseline is not None
-        return [f"{where}, {_reached(baseline, split, masking)} is the best baseline."]
-    best = f"{where}, {_reached(trained, split, masking)} is the best trained model"
+        return [f"{where}, the best baseline is {_reached(baseline, split, masking)}."]
+    best = f"{where}, the best trained model is {_reached(trained, split, masking)}"
     if baseline is None:
-        return [f"{best}; no baseline was judged on these windows, so nothing says how good it is."]
+        return [f"{best}. No baseline was judged on these windows, so nothing says how good it is."]
     return [f"{best}. {_comparison(section, trained, baseline, masking)}"]
 
 
 def _reached(arm: Arm, split: str, masking: Masking) -> str:
     first, second = (arm.figure(split, masking, m) for m in (ACCURACY_1, ACCURACY_2))
-    hit_rate = f" and Accuracy 2 (hit rate@5) of {second.text}" if second.n else ""
-    seeds = "" if arm.is_baseline else f", {_seeds(arm)},"
-    return f"{arm.label} with Accuracy 1 (precision@5) of {first.text}{hit_rate}{seeds}"
+    hit_rate = f" and Accuracy 2 (hit rate@5) {second.text}" if second.n else ""
+    seeds = "" if arm.is_baseline else f" ({_seeds(arm)})"
+    return f"{arm.label}: Accuracy 1 (precision@5) {first.text}{hit_rate}{seeds}"
 
 
 def _seeds(arm: Arm) -> str:
     n = len(arm.complete)
     if n == 1:
         return "one run, so its spread over seeds is unknown"
-    return f"mean and standard deviation over {n} {'seeds' if len(arm.seeds) == n else 'runs'}"
+    return f"mean ± standard deviation over {n} {'seeds' if len(arm.seeds) == n else 'runs'}"
 
 
 def _comparison(section: Section, trained: Arm, baseline: Arm, masking: Masking) -> str:
@@ -118,7 +118,8 @@ def _against_paper(section: Section) -> list[str]:
     """How many of the paper's arms reach what it prints, the paper's own way."""
     if not section.is_papers or schema.VALIDATION not in section.splits:
         return []
-    reached, missed = [], []
+    reached: list[str] = []
+    missed: list[str] = []
     for arm in section.arms:
         printed = {} if arm.is_baseline else paper.printed(arm.runs[0].config)
         ours = arm.figure(schema.VALIDATION, "unmasked", ACCURACY_1).mean
@@ -149,9 +150,9 @@ def _sampling(section: Section) -> list[str]:
         return []
     margin = 1.96 * math.sqrt(rate * (1 - rate) / windows)
     return [
-        f"{split.capitalize()} has {windows:,} windows: were they drawn again, a hit rate of "
-        f"{rate:.2f} would move by about ±{margin:.3f} (95 %), so smaller differences between "
-        "models are slight evidence."
+        f"{split.capitalize()} has {windows:,} windows, so a hit rate of {rate:.2f} carries a "
+        f"sampling error of at least ±{margin:.3f} (95%), which the spread over seeds does not "
+        "show."
     ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 ACCURACY_1 = "precision@5"
 ACCURACY_2 = "hit_rate@5"
 
-MISSING = "–"
+MISSING = "—"
 
 _NAMES = {
     "precision": "Precision",
@@ -18,8 +18,7 @@ _NAMES = {
     "ndcg": "NDCG",
     "mrr": "MRR",
     "coverage": "Coverage",
-    "popularity_bias": "Popularity bias",
-    "popularity": "Popularity",
+    "popularity": "Popularity bias",
 }
 _ORDER = ("precision", "hit_rate", "recall", "ndcg", "mrr", "coverage", "popularity")
 _WITHOUT_BEST = ("coverage", "popularity")
@@ -92,7 +91,7 @@ def duration(seconds: float | None) -> str:
 
 
 def enumeration(words: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Words as in a sentence: `a`, `a and b`, `a, b and c`."""
     if len(words) < 2:
         return "".join(words)
     return ", ".join(words[:-1]) + " and " + words[-1]

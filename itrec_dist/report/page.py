@@ -72,6 +72,7 @@ def _section(section: Section, at: int) -> dict[str, Any]:
             {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
             for s in curves.of_arms(section)
         ],
+        "training_sample": curves.training_sample(section),
         "samples": samples.of(section),
         "costs": costs if costs.rows else None,
         "data": provenance.data(manifest) if manifest else [],
@@ -94,7 +95,9 @@ def _status(run: Run) -> str:
 
 
 def _asset(name: str) -> Markup:
-    return Markup(resources.files("itrec_dist.report").joinpath("templates", name).read_text("utf-8"))
+    return Markup(
+        resources.files("itrec_dist.report").joinpath("templates", name).read_text("utf-8")
+    )
 
 
 def default_place(places: Sequence[Path], runs: Sequence[Run]) -> Path:

@@ -90,7 +90,7 @@ def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
     for step in manifest.steps:
         columns += [key for key in step if key != "name" and key not in columns]
     rows = [
-        [str(step.get("name", "")), *(plain(step.get(column)) for column in columns)]
+        [str(step.get("name", "")), *(_count(step.get(column)) for column in columns)]
         for step in manifest.steps
     ]
     return ["step", *columns], rows
@@ -127,7 +127,10 @@ def environment(runs: Sequence[Run]) -> tuple[list[Fact], list[tuple[str, list[F
     first = flat[0][1]
     shared = [n for n in names if all(n in leaves and leaves[n] == first[n] for _, leaves in flat)]
     differing = [
-        (run_label(run), [Fact(n, plain(leaves[n])) for n in names if n in leaves and n not in shared])
+        (
+            run_label(run),
+            [Fact(n, plain(leaves[n])) for n in names if n in leaves and n not in shared],
+        )
         for run, leaves in flat
     ]
     return (
@@ -156,6 +159,11 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def _count(value: Any) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if whole else plain(value)
+
+
 def _is_entry(content: Mapping[str, Any]) -> bool:
     return any(key in content for key in ("count", "share", "promise", "promised"))
 
@@ -182,11 +190,15 @@ def _leak(name: str, entry: Any) -> Leak | None:
         name=name.replace("_", " "),
         meaning=meaning or _MEANINGS.get(name, ""),
         count=measures.MISSING if count is None else f"{count:,.0f}",
-        share="" if share is None else f"{share:.1%}",
+        share="" if share is None else _percent(share),
         share_value=share,
         promise=f"held to {held:g}" if held is not None else "",
         is_broken=held is not None and worst is not None and worst > held,
     )
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.001 else f"{share:.1%}"
 
 
 def _held_to(promise: Any) -> float | None:
@@ -233,6 +245,6 @@ def audit_sentence(section: Section) -> str:
     split = section.final_split
     shares = [e for e in by_split.get(split, []) if e.share_value is not None]
     worst = max(shares, key=lambda e: e.share_value or 0.0, default=None)
-    if worst is None or not worst.share_value:
+    if worst is None or (worst.share_value or 0.0) < 0.001:
         return ""
     return f"On {split}, the largest share is {worst.share}: {worst.meaning or worst.name}."

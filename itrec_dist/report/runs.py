@@ -190,9 +190,12 @@ def _config(directory: RunDirectory) -> tuple[dict[str, Any], str]:
 
 def _events(directory: RunDirectory) -> list[dict[str, Any]]:
     try:
-        return directory.events()
+        events = directory.events()
     except (OSError, ValueError, AttributeError) as error:
         raise _damaged(directory.log, error) from error
+    if not all(isinstance(event, dict) for event in events):
+        raise _damaged(directory.log, "a line is no JSON object")
+    return events
 
 
 def _mapping(directory: RunDirectory, path: Path) -> dict[str, Any]:
@@ -259,9 +262,7 @@ def _epochs(directory: RunDirectory, lines: list[dict[str, Any]]) -> tuple[Epoch
     return tuple(epochs[at] for at in sorted(epochs))
 
 
-def _seconds(
-    by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]
-) -> float | None:
+def _seconds(by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]) -> float | None:
     """Wall time of the run; of a resumed run, the time of the epochs that count."""
     ended = number(by_kind.get("end", [{}])[-1].get("seconds"))
     if ended is not None and len(by_kind.get("start", [])) <= 1:

@@ -80,9 +80,7 @@ def _user(content: dict[str, Any]) -> User:
     return User(str(content.get("user", "")), watched, actual, predicted)
 
 
-def _item(
-    content: dict[str, Any], mark: str, hits: set[tuple[str, str]] | None = None
-) -> Item:
+def _item(content: dict[str, Any], mark: str, hits: set[tuple[str, str]] | None = None) -> Item:
     title = str(content.get("title") or "untitled")
     year = content.get("year")
     genres = content.get("genres") or []

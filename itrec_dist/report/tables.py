@@ -78,15 +78,15 @@ def accuracies(section: Section) -> Table:
     """Accuracy 1 and 2 on every judged split, unmasked and masked, beside the paper's figures."""
     columns: list[Column] = []
     sources: list[tuple[str, Masking, str] | str] = []
-    for split in section.splits:
+    for split in reversed(section.splits):  # the split that nothing was chosen on comes first
         for masking in section.maskings:
             for metric in _BOTH:
                 columns.append(_accuracy_column(metric, masking, split_title(section, split)))
                 sources.append((split, masking, metric))
         if split == schema.VALIDATION and section.is_papers:
             for metric in _BOTH:
-                subtitle = f"{metric}, unmasked"
-                group = "Printed in the paper: best epoch on validation"
+                subtitle = f"{metric} unmasked"
+                group = "Printed in the paper"
                 columns.append(
                     Column(measures.paper_name(metric) or metric, subtitle, group, scores=False)
                 )
@@ -98,25 +98,26 @@ def accuracies(section: Section) -> Table:
 def split_title(section: Section, split: str) -> str:
     """The split, and what the epoch was chosen on."""
     if split == schema.VALIDATION:
-        return "Validation: best epoch chosen on this very split"
+        return "Validation: best epoch chosen on this very split (as in the paper)"
     if schema.VALIDATION in section.splits:
-        return f"{split.capitalize()}: epoch chosen on validation, judged here"
+        return f"{split.capitalize()}: epoch chosen on validation, judged on {split}"
     return split.capitalize()
 
 
 def details(section: Section, split: str, masking: Masking) -> Table:
-    """Every metric on one split, with or without the items of the input in the ranking."""
-    metrics = [m for m in section.metrics if m != ACCURACY_1]
-    columns = [
-        Column(
-            measures.label(m),
-            measures.paper_name(m) or "",
-            scores=measures.has_best(m),
-        )
-        for m in [ACCURACY_1, *metrics]
-    ]
+    """Every measure on one split, with or without the items of the input in the ranking.
+
+    Of precision only the paper's Accuracy 1: further down the list it repeats recall.
+    """
+    metrics = [m for m in section.metrics if not m.startswith("precision") or m == ACCURACY_1]
+    columns = []
+    for metric in metrics:
+        stem, at, k = measures.label(metric).partition("@")
+        subtitle = measures.paper_name(metric) or ""
+        scores = measures.has_best(metric)
+        columns.append(Column(at + k if k else stem, subtitle, stem, scores))
     rows = [
-        _row(arm, [_cell(arm, (split, masking, m)) for m in [ACCURACY_1, *metrics]])
+        _row(arm, [_cell(arm, (split, masking, m)) for m in metrics])
         for arm in section.ranked_by(split, masking, ACCURACY_1)
     ]
     words = "seen items masked" if masking == "masked" else "unmasked"
@@ -134,17 +135,20 @@ def across(found: Sequence[Section]) -> Table:
         group = f"{name(section)}: {section.final_split}"
         columns += [Column(measures.paper_name(m) or m, m, group) for m in _BOTH]
     by_key = {(s.fingerprint, arm.key): arm for s in found for arm in s.arms}
-    firsts = {arm.key: arm for s in reversed(found) for arm in reversed(s.ranked)}
+    widest_first = sorted(found, key=lambda s: -len(s.arms))  # its order is the rows' order
+    firsts: dict[str, Arm] = {}
+    for section in widest_first:
+        for arm in section.ranked:
+            firsts.setdefault(arm.key, arm)
     rows = []
     for key, first in firsts.items():
         cells = [_cell(first, m) for m in _BOTH] if with_paper else []
         for section in found:
-            arm = by_key.get((section.fingerprint, key))
+            here = by_key.get((section.fingerprint, key))
             for metric in _BOTH:
-                source = (section.final_split, "unmasked", metric)
-                cells.append(_cell(arm, source) if arm else Cell(MISSING))  # type: ignore[arg-type]
+                source: tuple[str, Masking, str] = (section.final_split, "unmasked", metric)
+                cells.append(_cell(here, source) if here else Cell(MISSING))
         rows.append(_row(first, cells, tag="baseline" if first.is_baseline else ""))
-    rows.sort(key=lambda row: -(row.cells[2 if with_paper else 0].value or 0.0))
     return Table(
         "The same arms on different windows",
         tuple(columns),
@@ -157,7 +161,9 @@ def name(section: Section) -> str:
     """A section in a few words, such as `random_windows 80/10/10`."""
     if section.manifest is None:
         return "data unknown"
-    counts = [section.manifest.num_windows(s) for s in schema.SPLITS if s in section.manifest.splits]
+    counts = [
+        section.manifest.num_windows(s) for s in schema.SPLITS if s in section.manifest.splits
+    ]
     total = sum(counts)
     if not total or section.protocol not in ("random_windows", "user_disjoint"):
         return section.protocol
@@ -172,8 +178,7 @@ def costs(section: Section) -> Table:
         Column("Workers"), Column("Batch", "windows"), Column("Ended"),
     )  # fmt: skip
     rows = [_row(arm, _cost_cells(arm)) for arm in section.ranked if not arm.is_baseline]
-    columns = tuple(replace(column, scores=False) for column in columns)
-    return Table("What it took", columns, tuple(rows))
+    return Table("What it took", tuple(columns), tuple(rows))
 
 
 def markdown(places: Sequence[Path]) -> str:
@@ -201,10 +206,10 @@ def markdown(places: Sequence[Path]) -> str:
 
 def _accuracy_column(metric: str, masking: Masking, group: str) -> Column:
     words = "masked" if masking == "masked" else "unmasked"
-    return Column(measures.paper_name(metric) or metric, f"{metric}, {words}", group)
+    return Column(measures.paper_name(metric) or metric, f"{metric} {words}", group)
 
 
-def _cell(arm: Arm, source: "tuple[str, Masking, str] | str") -> Cell:
+def _cell(arm: Arm, source: tuple[str, Masking, str] | str) -> Cell:
     """A figure of an arm; a plain metric name stands for what the paper prints."""
     if isinstance(source, str):
         value = None if arm.is_baseline else paper.printed(arm.runs[0].config).get(source)
@@ -264,7 +269,7 @@ def _cost_cells(arm: Arm) -> list[Cell]:
     start = runs[0].start
     planned = runs[0].planned_epochs
     trained = sorted({len(run.epochs) for run in runs})
-    counted = "–".join(str(n) for n in dict.fromkeys((trained[0], trained[-1])))
+    counted = " to ".join(str(n) for n in dict.fromkeys((trained[0], trained[-1])))
     best = sorted(run.best_epoch for run in runs if run.best_epoch is not None)
     speeds = measures.figure(
         _median([e.windows_per_second for e in run.epochs if e.windows_per_second]) for run in runs
