@@ -35,7 +35,10 @@ def render(runs: Sequence[Run], title: str) -> str:
         title=title,
         style=_asset("page.css"),
         script=_asset("page.js"),
-        sections=[_section(section, at) for at, section in enumerate(found)],
+        sections=[
+            _section(section, name, f"s{at}")
+            for at, (section, name) in enumerate(zip(found, tables.names(found), strict=True), 1)
+        ],
         across=tables.across(found) if len(found) > 1 else None,
         configurations=provenance.settings(runs),
         environment=shared,
@@ -48,7 +51,7 @@ def render(runs: Sequence[Run], title: str) -> str:
     )
 
 
-def _section(section: Section, at: int) -> dict[str, Any]:
+def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
     manifest = section.manifest
     details = [
         tables.details(section, split, masking)
@@ -57,13 +60,13 @@ def _section(section: Section, at: int) -> dict[str, Any]:
     ]
     costs = tables.costs(section)
     return {
-        "id": f"s{at + 1}",
-        "name": tables.name(section),
+        "id": anchor,
+        "name": name,
         "fingerprint": section.fingerprint,
         "manifest": manifest,
         "is_papers": section.is_papers,
         "final_split": section.final_split,
-        "sentences": headline.sentences(section),
+        "sentences": [*headline.sentences(section), *provenance.audit_sentences(section)],
         "accuracies": tables.accuracies(section),
         "details": details,
         "dots": _drawn(curves.dots(section)),
@@ -78,7 +81,6 @@ def _section(section: Section, at: int) -> dict[str, Any]:
         "data": provenance.data(manifest) if manifest else [],
         "steps": provenance.steps(manifest) if manifest and manifest.steps else None,
         "leaks": provenance.leaks(manifest) if manifest else [],
-        "audit_sentence": provenance.audit_sentence(section),
     }
 
 

@@ -12,17 +12,43 @@ from itrec_dist.report import measures
 from itrec_dist.report.arms import Section, flatten
 from itrec_dist.report.runs import Run, number
 
-_MEANINGS = {
-    "targets_in_train_inputs": "targets that stand among the same user's training inputs: the "
-    "model has seen this very user take this very item",
-    "targets_in_train_targets": "targets that are also training targets of the same user: the "
-    "answer was trained on",
-    "train_after_evaluation": "training rows later than the evaluation: the model has seen the "
-    "future of what it is asked",
-    "shared_users": "users with windows both here and in training: their taste is known",
-    "ties_across_cut": "events with the same timestamp on both sides of the cut: which came first "
-    "is the file's word alone",
+_LEAKS: dict[str, tuple[str, str]] = {
+    "targets_in_training_inputs": (
+        "targets",
+        "of the targets were shown to the model as inputs of the same user's training windows",
+    ),
+    "targets_in_training_targets": (
+        "targets",
+        "of the targets were also what a training window asked for: the answer was trained on",
+    ),
+    "targets_counted_in_catalogue": (
+        "targets",
+        "of the targets were counted when the catalogue and its popularity were made",
+    ),
+    "targets_tied_with_training": (
+        "targets",
+        "of the targets carry the very timestamp of a training event of the user: which came "
+        "first is the file's order alone",
+    ),
+    "training_events_not_before": (
+        "training_events",
+        "of the training events are as late as the first target of any user: the model has seen "
+        "the time that it is asked about",
+    ),
+    "training_events_after_own": (
+        "training_events",
+        "of the training events follow the same user's first target: the model has seen that "
+        "user's future",
+    ),
+    "shared_events": ("training_events", "of the training events stand in windows here as well"),
+    "shared_users": (
+        "num_users",
+        "of the users judged here have training windows too: their taste is known",
+    ),
 }
+"""Count of the audit -> what it is counted among, and the rest of the sentence "83% ..."."""
+
+_DIRECT = ("targets_in_training_inputs", "targets_in_training_targets", "training_events_after_own")
 
 
 @dataclass(frozen=True)
@@ -35,16 +61,25 @@ class Fact:
 
 @dataclass(frozen=True)
 class Leak:
-    """One count of the audit."""
+    """One count of the audit of one split."""
 
+    key: str
     name: str
     meaning: str
+    """What is counted, as the rest of a sentence that begins with the share."""
     count: str
-    share: str
-    share_value: float | None
-    promise: str
-    """What the protocol promises, such as "held to 0"; empty if it promises nothing."""
+    whole: str
+    """Among how many it is counted."""
+    share: float | None
+    is_promised_zero: bool
     is_broken: bool
+
+    @property
+    def percent(self) -> str:
+        """The share as printed; a small one is not rounded to zero."""
+        if self.share is None:
+            return ""
+        return "<0.1%" if 0 < self.share < 0.001 else f"{self.share:.1%}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +115,9 @@ def data(manifest: Manifest) -> list[Fact]:
     for kind, features in (("User", manifest.user_features), ("Item", manifest.item_features)):
         words = ", ".join(f"{f.name} ({len(f.values)})" for f in features)
         facts.append(Fact(f"{kind} features", words or "none"))
+    if manifest.settings:
+        words = ", ".join(f"{name} {_count(value)}" for name, value in manifest.settings.items())
+        facts.append(Fact("Settings", words))
     facts.append(Fact("Fingerprint", manifest.fingerprint))
     return facts
 
@@ -97,16 +135,40 @@ def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
 
 
 def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:
-    """Per split, every count of the audit; parts that are neither count nor split are left out."""
-    found: dict[str, list[Leak]] = {}
-    for key, content in manifest.audit.items():
-        if isinstance(content, Mapping) and not _is_entry(content):
-            entries = [_leak(str(name), entry) for name, entry in content.items()]
-            found.setdefault(str(key), []).extend(e for e in entries if e is not None)
-        elif (leak := _leak(str(key), content)) is not None:
-            found.setdefault("all splits", []).append(leak)
-    order = [*schema.SPLITS, *found]
-    return [(s, found[s]) for s in sorted(found, key=order.index) if found[s]]
+    """The audit per split: counts, each with its share of what it is counted among."""
+    found = []
+    for split in (*schema.SPLITS, *sorted(set(manifest.audit) - set(schema.SPLITS))):
+        counts = manifest.audit.get(split)
+        if not isinstance(counts, Mapping):
+            continue
+        wholes = {whole for whole, _ in _LEAKS.values()}
+        names = [n for n in counts if n not in wholes and not n.endswith("_share")]
+        entries = [_leak(name, counts) for name in names if number(counts[name]) is not None]
+        if entries:
+            found.append((split, entries))
+    return found
+
+
+def audit_sentences(section: Section) -> list[str]:
+    """What leaks into the section's final split, or that what is promised is kept."""
+    if section.manifest is None:
+        return []
+    split, protocol = section.final_split, section.protocol
+    found = dict(leaks(section.manifest)).get(split, [])
+    broken = [leak.name for leak in found if leak.is_broken]
+    if broken:
+        return [f"{protocol} breaks its promise on {split}: {measures.enumeration(broken)}."]
+    direct = [leak for leak in found if leak.key in _DIRECT and leak.share]
+    if direct:
+        return [
+            f"On {split}, "
+            + measures.enumeration([f"{leak.percent} {leak.meaning}" for leak in direct])
+            + "."
+        ]
+    kept = [leak.name for leak in found if leak.is_promised_zero]
+    if kept:
+        return [f"On {split}, nothing leaks that {protocol} promises to keep apart."]
+    return []
 
 
 def settings(runs: Sequence[Run]) -> list[Settings]:
@@ -164,48 +226,25 @@ def _count(value: Any) -> str:
     return f"{value:,}" if whole else plain(value)
 
 
-def _is_entry(content: Mapping[str, Any]) -> bool:
-    return any(key in content for key in ("count", "share", "promise", "promised"))
-
-
-def _leak(name: str, entry: Any) -> Leak | None:
-    if isinstance(entry, Mapping):
-        count, share = number(entry.get("count")), number(entry.get("share"))
-        total = number(entry.get("total", entry.get("of")))
-        if share is None and count is not None and total:
-            share = count / total
-        promise = entry.get("promise", entry.get("promised"))
-        meaning = next(
-            (str(entry[k]) for k in ("sentence", "meaning", "explanation") if entry.get(k)), ""
-        )
-    else:
-        count, share, promise, meaning = number(entry), None, None, ""
-        if count is not None and not float(count).is_integer():
-            count, share = None, count
-    if count is None and share is None:
-        return None
-    held = _held_to(promise)
-    worst = count if count is not None else share
+def _leak(name: str, counts: Mapping[str, Any]) -> Leak:
+    count = number(counts[name])
+    assert count is not None
+    whole_name, meaning = _LEAKS.get(name, ("", ""))
+    whole, share = number(counts.get(whole_name)), number(counts.get(f"{name}_share"))
+    if share is None and whole:
+        share = count / whole
+    promises = counts.get("promised_zero")
+    is_promised = isinstance(promises, list) and name in promises
     return Leak(
+        key=name,
         name=name.replace("_", " "),
-        meaning=meaning or _MEANINGS.get(name, ""),
-        count=measures.MISSING if count is None else f"{count:,.0f}",
-        share="" if share is None else _percent(share),
-        share_value=share,
-        promise=f"held to {held:g}" if held is not None else "",
-        is_broken=held is not None and worst is not None and worst > held,
+        meaning=meaning,
+        count=f"{count:,.0f}",
+        whole="" if whole is None else f"{whole:,.0f}",
+        share=share,
+        is_promised_zero=is_promised,
+        is_broken=is_promised and count > 0,
     )
-
-
-def _percent(share: float) -> str:
-    return "<0.1%" if 0 < share < 0.001 else f"{share:.1%}"
-
-
-def _held_to(promise: Any) -> float | None:
-    """Promises are written as a bound, as true, or as the word zero; none is null or false."""
-    if promise is True or (isinstance(promise, str) and promise.lower() in ("zero", "none", "0")):
-        return 0.0
-    return number(promise)
 
 
 def _side_by_side(kind: str, runs: list[Run]) -> Settings:
@@ -235,16 +274,3 @@ def _as_yaml(leaves: dict[str, Any]) -> str:
             branch = branch.setdefault(parent, {})
         branch[last] = value
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).strip() if tree else ""
-
-
-def audit_sentence(section: Section) -> str:
-    """The largest share that leaks into the final split, in words."""
-    if section.manifest is None:
-        return ""
-    by_split = dict(leaks(section.manifest))
-    split = section.final_split
-    shares = [e for e in by_split.get(split, []) if e.share_value is not None]
-    worst = max(shares, key=lambda e: e.share_value or 0.0, default=None)
-    if worst is None or (worst.share_value or 0.0) < 0.001:
-        return ""
-    return f"On {split}, the largest share is {worst.share}: {worst.meaning or worst.name}."

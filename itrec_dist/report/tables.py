@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from itrec_dist import schema
-from itrec_dist.report import headline, measures, paper
+from itrec_dist.report import headline, measures, paper, provenance
 from itrec_dist.report.arms import Arm, Section, sections
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING, Figure
 from itrec_dist.report.runs import Masking, find, read
@@ -131,8 +131,8 @@ def across(found: Sequence[Section]) -> Table:
     if with_paper:
         group = "Printed in the paper"
         columns += [Column(measures.paper_name(m) or m, m, group, scores=False) for m in _BOTH]
-    for section in found:
-        group = f"{name(section)}: {section.final_split}"
+    for section, name in zip(found, names(found), strict=True):
+        group = f"{name}: {section.final_split}"
         columns += [Column(measures.paper_name(m) or m, m, group) for m in _BOTH]
     by_key = {(s.fingerprint, arm.key): arm for s in found for arm in s.arms}
     widest_first = sorted(found, key=lambda s: -len(s.arms))  # its order is the rows' order
@@ -157,8 +157,22 @@ def across(found: Sequence[Section]) -> Table:
     )
 
 
-def name(section: Section) -> str:
-    """A section in a few words, such as `random_windows 80/10/10`."""
+def names(found: Sequence[Section]) -> list[str]:
+    """Sections in a few words, such as `random_windows 80/10/10`; namesakes get their seed."""
+    plain = [_name(section) for section in found]
+    return [
+        name if plain.count(name) == 1 else f"{name} ({_apart(section)})"
+        for section, name in zip(found, plain, strict=True)
+    ]
+
+
+def _apart(section: Section) -> str:
+    seed = section.manifest.settings.get("seed") if section.manifest else None
+    data = f"data {section.fingerprint[:6]}"
+    return data if seed is None else f"split seed {seed}, {data}"
+
+
+def _name(section: Section) -> str:
     if section.manifest is None:
         return "data unknown"
     counts = [
@@ -191,9 +205,10 @@ def markdown(places: Sequence[Path]) -> str:
     blocks = []
     if len(found) > 1:
         blocks.append(_markdown_table(across(found)))
-    for section in found:
-        lines = [f"## {name(section)}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
-        lines += ["", *(f"- {sentence}" for sentence in headline.sentences(section))]
+    for section, name in zip(found, names(found), strict=True):
+        sentences = [*headline.sentences(section), *provenance.audit_sentences(section)]
+        lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
+        lines += ["", *(f"- {sentence}" for sentence in sentences)]
         blocks.append("\n".join(lines))
         blocks.append(_markdown_table(accuracies(section)))
         blocks += [

@@ -127,29 +127,44 @@ def test_samples_mark_hits_and_items_already_watched(tmp_path):
     assert page.text.count("already watched") == 2
 
 
-def test_the_audit_is_read_in_every_shape_and_broken_promises_are_named():
-    audit = {
-        "validation": {
-            "targets_in_train_inputs": {"count": 830, "share": 0.83, "promise": None},
-            "shared_users": 12,
-            "note": "words are no count",
-        },
-        "test": {
-            "train_after_evaluation": {"count": 3, "total": 1000, "promise": 0},
-            "ties_across_cut": {"count": 0, "promise": "zero", "meaning": "own words"},
-        },
-    }
-    manifest = Manifest.from_json(made.manifest(audit=audit), "here")
-    found = {
-        (split, leak.name): leak for split, leaks in provenance.leaks(manifest) for leak in leaks
-    }
-    assert len(found) == 4
-    assert found["validation", "targets in train inputs"].share == "83.0%"
-    assert found["validation", "shared users"].count == "12"
-    broken = found["test", "train after evaluation"]
-    assert (broken.is_broken, broken.share) == (True, "0.3%")
-    held = found["test", "ties across cut"]
-    assert (held.is_broken, held.promise, held.meaning) == (False, "held to 0", "own words")
+def test_the_audit_is_printed_with_shares_and_a_broken_promise_is_named(tmp_path):
+    test = {
+        "targets": 1000, "targets_in_training_inputs": 830, "targets_in_training_inputs_share": 0.5,
+        "training_events": 40000, "training_events_after_own": 3, "shared_users": 0,
+        "num_users": 0, "something_new": 7,
+        "promised_zero": ["training_events_after_own", "shared_users"],
+    }  # fmt: skip
+    manifest = made.manifest(audit={"test": test, "remarks": "no split"}, protocol="leave_last")
+    ((split, leaks),) = provenance.leaks(Manifest.from_json(manifest, "here"))
+    by_key = {leak.key: leak for leak in leaks}
+    assert split == "test"
+    assert list(by_key) == [
+        "targets_in_training_inputs", "training_events_after_own", "shared_users", "something_new",
+    ]  # fmt: skip
+    assert by_key["targets_in_training_inputs"].percent == "50.0%"  # the audit's own share
+    assert by_key["training_events_after_own"].percent == "<0.1%"
+    assert by_key["training_events_after_own"].is_broken
+    assert not by_key["shared_users"].is_broken
+    run = made.trained(tmp_path / "a", epochs=1, manifest=manifest)
+    page = _page(report.write([run]))
+    assert "leave_last breaks its promise on test: training events after own." in page.text
+    assert "promise broken" in page.text
+    assert "zero, as promised" in page.text
+
+
+@pytest.mark.parametrize(
+    ("leaked", "expected"),
+    [
+        (830, "On test, 83.0% of the targets were shown to the model as inputs"),
+        (0, "On test, nothing leaks that leave_last promises to keep apart."),
+    ],
+)
+def test_what_leaks_is_said_among_the_findings(tmp_path, leaked, expected):
+    test = {"targets": 1000, "targets_in_training_inputs": leaked, "shared_events": 0}
+    test["promised_zero"] = ["shared_events"]
+    manifest = made.manifest(audit={"test": test}, protocol="leave_last")
+    run = made.trained(tmp_path / "a", epochs=1, manifest=manifest)
+    assert expected in _page(report.write([run])).text
 
 
 def test_settings_are_split_into_shared_and_differing(tmp_path):

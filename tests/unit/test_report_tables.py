@@ -68,7 +68,7 @@ def test_other_windows_are_another_section_and_never_one_table(tmp_path):
     last = made.manifest(protocol="leave_last")  # even with an equal fingerprint
     made.trained(tmp_path / "c", epochs=1, manifest=last)
     found = _sections(tmp_path)
-    assert [tables.name(s) for s in found] == [
+    assert tables.names(found) == [
         "random_windows 90/10", "random_windows 80/10/10", "leave_last",
     ]  # fmt: skip
     assert [len(tables.accuracies(s).rows) for s in found] == [1, 1, 1]
@@ -202,3 +202,13 @@ def test_markdown_holds_every_arm_with_its_spread_and_cannot_be_broken_out_of(tm
     assert "**0.2000**" in rows[0]
     widths = {line.replace("\\|", "").count("|") for line in text.split("###")[1].splitlines()[2:]}
     assert widths - {0} == {2 + 2 + 10 - 1}
+
+
+def test_sections_that_differ_in_the_split_seed_alone_are_told_apart(tmp_path):
+    for seed in (0, 1):
+        manifest = made.manifest(fingerprint=f"{seed}abc" * 16, settings={"seed": seed})
+        made.trained(tmp_path / str(seed), epochs=1, manifest=manifest)
+    assert tables.names(_sections(tmp_path)) == [
+        "random_windows 80/10/10 (split seed 0, data 0abc0a)",
+        "random_windows 80/10/10 (split seed 1, data 1abc1a)",
+    ]
