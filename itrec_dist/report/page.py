@@ -80,7 +80,7 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
         "costs": costs if costs.rows else None,
         "data": provenance.data(manifest) if manifest else [],
         "steps": provenance.steps(manifest) if manifest and manifest.steps else None,
-        "leaks": provenance.leaks(manifest) if manifest else [],
+        "audit": provenance.audit_rows(manifest) if manifest and manifest.audit else None,
     }
 
 

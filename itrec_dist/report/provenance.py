@@ -75,6 +75,11 @@ class Leak:
     is_broken: bool
 
     @property
+    def claim(self) -> str:
+        """The meaning without what follows from it."""
+        return self.meaning.partition(":")[0]
+
+    @property
     def percent(self) -> str:
         """The share as printed; a small one is not rounded to zero."""
         if self.share is None:
@@ -149,6 +154,17 @@ def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:
     return found
 
 
+def audit_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Leak, list[Leak | None]]]]:
+    """The audit as a table: the splits, and per count its entry in each of them."""
+    by_split = {split: {e.key: e for e in entries} for split, entries in leaks(manifest)}
+    firsts: dict[str, Leak] = {}
+    for entries in by_split.values():
+        for key, leak in entries.items():
+            firsts.setdefault(key, leak)
+    rows = [(leak, [by_split[s].get(key) for s in by_split]) for key, leak in firsts.items()]
+    return list(by_split), rows
+
+
 def audit_sentences(section: Section) -> list[str]:
     """What leaks into the section's final split, or that what is promised is kept."""
     if section.manifest is None:
@@ -162,7 +178,7 @@ def audit_sentences(section: Section) -> list[str]:
     if direct:
         return [
             f"On {split}, "
-            + measures.enumeration([f"{leak.percent} {leak.meaning}" for leak in direct])
+            + measures.enumeration([f"{leak.percent} {leak.claim}" for leak in direct])
             + "."
         ]
     kept = [leak.name for leak in found if leak.is_promised_zero]
