@@ -262,9 +262,7 @@ class FileRows:
     rows: int
 
 
-def read_windows(
-    shards: Path, manifest: Manifest, split: str, read: BlockReader
-) -> arrays.Windows:
+def read_windows(shards: Path, manifest: Manifest, split: str, read: BlockReader) -> arrays.Windows:
     """A whole split in canonical order, whatever order the blocks arrive in.
 
     Raises:

@@ -75,7 +75,9 @@ class Parser(jsonargparse.ArgumentParser):
             prefix, key = group.groups()
             known = [n[len(prefix) + 1 :] for n in self.options() if n.startswith(prefix + ".")]
             return f"there is no setting {prefix}.{key}{_valid(key, known)}"
-        unknown = re.search(r"(?:[Uu]nrecognized arguments: --|does not accept option ')([\w.]+)", sentence)
+        unknown = re.search(
+            r"(?:[Uu]nrecognized arguments: --|does not accept option ')([\w.]+)", sentence
+        )
         if unknown:
             key = unknown.group(1)
             section, _, _ = key.rpartition(".")

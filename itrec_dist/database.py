@@ -121,7 +121,15 @@ class Database:
 
         Use the database for nothing else until the iterator is exhausted.
         """
-        relation = self._relation(sql_name, parameters)
+        return self._stream(sql_name, self._relation(sql_name, parameters), rows_per_batch)
+
+    def stored(self, name: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """The rows of a table that `table` filled, in its order, streamed as by `batches`."""
+        return self._stream(name, self._connection.table(name), rows_per_batch)
+
+    def _stream(
+        self, sql_name: str, relation: duckdb.DuckDBPyRelation, rows_per_batch: int
+    ) -> Iterator[pa.RecordBatch]:
         reader = _guarded(sql_name, lambda: relation.to_arrow_reader(rows_per_batch))
         while True:
             try:

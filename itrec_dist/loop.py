@@ -14,7 +14,7 @@ import torch
 
 from itrec_dist.batches import Feed, micro_batches
 from itrec_dist.context import WorkerContext
-from itrec_dist.engines.engine import Engine, Update
+from itrec_dist.engines.engine import Engine, Runner, Update
 from itrec_dist.errors import TrainingError
 from itrec_dist.metrics import CUTOFFS, METRICS, Judge
 from itrec_dist.recorder import Recorder
@@ -23,7 +23,10 @@ from itrec_dist.schema import Batch
 Judgement = dict[str, Any]
 """What `run_directory.py` calls a Judgement."""
 
-MONITORS = ("loss", *(f"{r}/{m}@{k}" for r in ("unmasked", "masked") for m in METRICS for k in CUTOFFS))
+MONITORS = (
+    "loss",
+    *(f"{r}/{m}@{k}" for r in ("unmasked", "masked") for m in METRICS for k in CUTOFFS),
+)
 """Figures of the validation split that can choose the best epoch; only `loss` falls."""
 
 
@@ -80,9 +83,7 @@ def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
     return total_loss.detach(), engine.step()
 
 
-def evaluate(
-    engine: Engine, feed: Feed, judge: Judge, context: WorkerContext
-) -> Judgement:
+def evaluate(engine: Runner, feed: Feed, judge: Judge, context: WorkerContext) -> Judgement:
     """Judge every window of a feed once, over all workers; the same figures on each of them."""
     engine.train(False)
     with torch.inference_mode():

@@ -13,7 +13,15 @@ import numpy.typing as npt
 import torch
 
 from itrec_dist import arrays, batches, checkpoint, config, dataspec, manifest, samples
-from itrec_dist.batches import CachedFeed, Feed, FeedConfig, Share, StreamedFeed, TensorTable, whole_batch
+from itrec_dist.batches import (
+    CachedFeed,
+    Feed,
+    FeedConfig,
+    Share,
+    StreamedFeed,
+    TensorTable,
+    whole_batch,
+)
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import Engine, EngineConfig
@@ -302,9 +310,7 @@ class _Worker:
             users = arrays.read_users(self._run.shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION
-            self._directory.write_json(
-                self._directory.samples, {"split": split, "users": content}
-            )
+            self._directory.write_json(self._directory.samples, {"split": split, "users": content})
         self._directory.write_json(
             self._directory.evaluation,
             {

@@ -21,9 +21,7 @@ def parser() -> Parser:
         "below; the run directory then holds log, checkpoints and judgement.",
     )
     options.add_config_file()
-    options.add_argument(
-        "--local", action="store_true", help="Train in this process, without Ray."
-    )
+    options.add_argument("--local", action="store_true", help="Train in this process, without Ray.")
     options.add_argument(
         "--address",
         type=str | None,

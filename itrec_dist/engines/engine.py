@@ -44,21 +44,25 @@ class Update:
     """Norm of the gradient before clipping, on the device; null if it was not asked for."""
 
 
-class Engine(Protocol):
-    """A task on a device, ready to be trained."""
+class Runner(Protocol):
+    """A task on a device, ready to be run."""
 
     device: torch.device
     task: nn.Module
     """The task without wrappers: its weights are what checkpoints hold."""
 
     def __call__(self, batch: Batch) -> TaskOutput:
-        """Run the task; with gradients in training mode."""
+        """Run the task; an engine keeps gradients in training mode."""
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout and the like on or off."""
+
+
+class Engine(Runner, Protocol):
+    """A task on a device, ready to be trained."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
 
     def step(self) -> Update:
         """Update the weights if the micro-batches of a batch are complete."""
-
-    def train(self, mode: bool = True) -> None:
-        """Switch dropout and the like on or off."""

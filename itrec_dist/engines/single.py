@@ -62,6 +62,25 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     )
 
 
+class InferenceEngine:
+    """A task that is only run: for judging and recommending."""
+
+    def __init__(self, task: nn.Module, engine: EngineConfig, device: torch.device) -> None:
+        self.device = device
+        self.task = task.to(device)
+        self._precision = engine.precision
+
+    def __call__(self, batch: Batch) -> TaskOutput:
+        """Run the task under the precision asked for, without gradients."""
+        with torch.inference_mode(), autocast(self.device, self._precision):
+            output: TaskOutput = self.task(batch)
+        return output
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        self.task.train(mode)
+
+
 class SingleEngine:
     """One process, one device, no communication."""
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.dataspec import DataSpec
+from itrec_dist.models.encoder import Dropout, EncoderLayer
 from itrec_dist.schema import PAD, Batch
 
 SideInformation = Literal["none", "user", "movie", "both"]
@@ -68,33 +69,6 @@ class ITEConfig:
         return self.side_information in ("movie", "both")
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward net, each followed by add and norm."""
-
-    def __init__(self, config: ITEConfig) -> None:
-        super().__init__()
-        self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.attended = nn.Linear(config.width, config.width)
-        self.norm_attention = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(config.width, config.feedforward_width)
-        self.contract = nn.Linear(config.feedforward_width, config.width)
-        self.norm_feedforward = nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, hidden_BLD: torch.Tensor, attend_B11L: torch.Tensor) -> torch.Tensor:
-        """Transform [B, L, D]; `attend_B11L` is True where a position may be attended to."""
-        B, L, D = hidden_BLD.shape
-        qkv = self.qkv(hidden_BLD).view(B, L, 3, self.num_heads, D // self.num_heads)
-        q_BHLE, k_BHLE, v_BHLE = qkv.permute(2, 0, 3, 1, 4)
-        mixed_BHLE = F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=attend_B11L)
-        mixed_BLD = self.attended(mixed_BHLE.transpose(1, 2).reshape(B, L, D))
-        hidden_BLD = self.norm_attention(hidden_BLD + self.dropout(mixed_BLD))
-        inner_BLD = self.contract(F.gelu(self.expand(hidden_BLD)))
-        normed_BLD: torch.Tensor = self.norm_feedforward(hidden_BLD + self.dropout(inner_BLD))
-        return normed_BLD
-
-
 class ITE(nn.Module):
     """`Batch -> scores [B, C]`, higher is likelier next; column c is item c + 1."""
 
@@ -116,9 +90,12 @@ class ITE(nn.Module):
                 sum(c + 1 for c in spec.user_cardinalities), config.width
             )
             self.user_bias = nn.Parameter(torch.zeros(config.width))
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(
+            EncoderLayer(config.width, config.num_heads, config.feedforward_width, config.dropout)
+            for _ in range(config.num_layers)
+        )
         self.output = nn.Linear(config.width, spec.num_items)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
         self.register_buffer("item_features_VF", spec.item_features_VF, persistent=False)

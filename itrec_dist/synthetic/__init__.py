@@ -16,6 +16,6 @@ Planted, in the order in which a model finds it:
   apart. Pages stand in the file out of time order: sort stably by timestamp.
 """
 
-from itrec_dist.synthetic.generate import Generated, SyntheticConfig, generate
+from itrec_dist.synthetic.dataset import Generated, SyntheticConfig, generate
 
 __all__ = ["Generated", "SyntheticConfig", "generate"]

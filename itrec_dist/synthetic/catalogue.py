@@ -24,26 +24,31 @@ OTHERS = (
 NO_MOVIE = -1
 FIRST_YEAR, LAST_YEAR = 1940, 2000
 
-_ADJECTIVES = (
-    "Amber Bitter Borrowed Broken Burning Copper Crooked Crystal Distant Drifting Electric Empty "
-    "Fallen Forgotten Frozen Gentle Gilded Hidden Hollow Hungry Iron Ivory Last Lonely Lucky Marble "
-    "Midnight Narrow Northern Painted Pale Paper Patient Quiet Restless Rusty Scarlet Second Secret "
-    "Seventh Silent Silver Sleeping Southern Stolen Stubborn Sudden Tender Thirsty Twisted Unlikely "
-    "Velvet Wandering Wasted Weary Wicked Wild Winter Wooden Yellow Château Señorita's Fräulein's "
-    "Café"
-).split()
-_NOUNS = (
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ADJECTIVES = _words(
+    "Amber Bitter Borrowed Broken Burning Copper Crooked Crystal Distant Drifting Electric "
+    "Empty Fallen Forgotten Frozen Gentle Gilded Hidden Hollow Hungry Iron Ivory Last Lonely "
+    "Lucky Marble Midnight Narrow Northern Painted Pale Paper Patient Quiet Restless Rusty "
+    "Scarlet Second Secret Seventh Silent Silver Sleeping Southern Stolen Stubborn Sudden "
+    "Tender Thirsty Twisted Unlikely Velvet Wandering Wasted Weary Wicked Wild Winter Wooden "
+    "Yellow Château Señorita's Fräulein's Café"
+)
+_NOUNS = _words(
     "Anchor Avenue Ballad Bargain Bridge Canyon Carnival Cathedral Chapter Circus Coast Compass "
     "Corridor Courier Crossing Dancer Debt Detective Dynasty Echo Engine Feather Ferry Frontier "
     "Garden Ghost Harbor Harvest Horizon Hotel Island Journey Kingdom Ladder Lantern Letter "
     "Lighthouse Machine Mask Meadow Messenger Mirror Mountain Orchard Passenger Piano Promise "
     "Railway Reckoning River Saddle Serenade Shadow Signal Stranger Summer Suspect Telegram "
     "Tunnel Valley Verdict Visitor Waltz Witness"
-).split()
-_PLACES = (
+)
+_PLACES = _words(
     "Abilene Bruges Calais Dakota Évreux Florence Göteborg Havana Idaho Jaipur Kraków Lisbon "
     "Málaga Nîmes Orkney Paraná Québec Rhône Saturn Tromsø Utah Vienna Wyoming Zürich"
-).split()
+)
 _NUMERALS = ("", " II", " III", " IV")
 
 MOST_MOVIES = 20_000

@@ -55,7 +55,7 @@ def invent(num_users: int, rng: np.random.Generator) -> People:
     num_leading, num_other = len(catalogue.LEADING), len(catalogue.OTHERS) + 1
 
     def of_groups(width: int) -> np.ndarray:
-        return (
+        return np.asarray(
             rng.normal(0, 0.7, (2, width))[is_woman.astype(int)]
             + rng.normal(0, 0.7, (len(AGES), width))[age_group]
             + rng.normal(0, 0.4, (_NUM_OCCUPATIONS, width))[occupation]

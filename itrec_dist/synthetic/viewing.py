@@ -107,7 +107,7 @@ class _Life:
         self.latest = np.full(num_users, NO_MOVIE - 1)
 
     def step(self, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(A,) movies and (A,) stars of the first A users; `age` (A,) is the lived share of life."""
+        """(A,) movies and (A,) stars of the first A users; `age` (A,): share of life lived."""
         active = len(age)
         people = self.people
         taste = people.leading_start[:active] * (1 - age[:, None])
@@ -149,13 +149,12 @@ class _Life:
         weight += _AT_ONCE * (before == self.latest[: len(age), None])
         weight += self.rng.gumbel(size=weight.shape)
         weight[self.seen[rows, choices]] = -np.inf
-        chosen: np.ndarray = choices[rows[:, 0], weight.argmax(1)]
-        return chosen
+        return np.asarray(choices[rows[:, 0], weight.argmax(1)])
 
     def _rate(self, movie: np.ndarray, taste_of_genre: np.ndarray) -> np.ndarray:
         stars = _MEAN_STARS + self.movies.quality[movie] + 0.3 * taste_of_genre
         stars += self.people.mildness[: len(movie)] + self.rng.normal(0, 0.6, len(movie))
-        return np.clip(np.rint(stars), 1, 5).astype(np.int8)
+        return np.asarray(np.clip(np.rint(stars), 1, 5), dtype=np.int8)
 
 
 def _members(leading: np.ndarray) -> np.ndarray:
@@ -181,4 +180,4 @@ def _seconds(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gap[first_of_user] = 0
     since_all = np.cumsum(gap)
     since_joined = since_all - np.repeat(since_all[first_of_user], lengths)
-    return np.repeat(joined, lengths) + since_joined
+    return np.asarray(np.repeat(joined, lengths) + since_joined)

@@ -122,7 +122,7 @@ Movies    {made.movies}
 Ratings   {made.ratings}
 
 users.dat     UserID::Gender::Age::Occupation::Zip-code   (age: the lowest of its group)
-movies.dat    MovieID::Title (Year)::Genre|Genre          (ISO-8859-1; the first is the leading genre)
+movies.dat    MovieID::Title (Year)::Genre|Genre          (ISO-8859-1; first: leading genre)
 ratings.dat   UserID::MovieID::Rating::Timestamp          (1 to 5; seconds since 1970)
 
 The rows of a user stand together but not in time order. A stable sort by timestamp gives the true

@@ -1,0 +1,52 @@
+"""`itrec evaluate`: judge a trained model again."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from itrec_dist.config import Parser
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "itrec evaluate",
+        "Judge a checkpoint on the windows of its run, or with --shards on other windows of the "
+        "same items. Prints a table; --out writes the figures as JSON.",
+    )
+    options.add_argument("run", type=Path, help="Run directory that `itrec train` wrote.")
+    options.add_argument(
+        "--shards", type=Path | None, default=None, help="Other shards; null takes the run's own."
+    )
+    options.add_argument(
+        "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
+    )
+    options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
+    return options
+
+
+def run(parsed: Any) -> int:
+    """Judge and print."""
+    from itrec_dist import outputs
+    from itrec_dist.evaluate import judge_checkpoint
+    from itrec_dist.restore import restore
+    from itrec_dist.scorecard import print_judgements
+
+    restored = restore(parsed.run, parsed.checkpoint)
+    shards = parsed.shards or restored.run.shards
+    judgements = judge_checkpoint(restored, shards)
+    print(f"{restored.run.label}, epoch {restored.record.epoch}, on {shards}")
+    print_judgements(judgements)
+    if parsed.out is not None:
+        outputs.write_json(
+            parsed.out,
+            {
+                "kind": "train",
+                "name": restored.run.label,
+                "checkpoint": parsed.checkpoint,
+                "epoch": restored.record.epoch,
+                "seed": restored.run.seed,
+                "fingerprint": restored.record.fingerprint,
+                "splits": judgements,
+            },
+        )
+    return 0

@@ -1,0 +1,38 @@
+"""`itrec recommend`: the next items of every user."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from itrec_dist.config import Parser
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "itrec recommend",
+        "Write the k best next items of every user to Parquet, from their latest events and "
+        "without what they have seen: user, rank, item, title, score.",
+    )
+    options.add_argument("run", type=Path, help="Run directory that `itrec train` wrote.")
+    options.add_argument("--out", type=Path, required=True, help="Parquet file to write.")
+    options.add_argument("-k", "--k", type=int, default=5, help="Items per user.")
+    options.add_argument(
+        "--shards", type=Path | None, default=None, help="Other shards; null takes the run's own."
+    )
+    options.add_argument(
+        "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
+    )
+    options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
+    return options
+
+
+def run(parsed: Any) -> int:
+    """Rank and write."""
+    from itrec_dist.recommend import recommend
+    from itrec_dist.restore import restore
+
+    restored = restore(parsed.run, parsed.checkpoint)
+    shards = parsed.shards or restored.run.shards
+    users = recommend(restored, shards, parsed.out, parsed.k, overwrite=parsed.overwrite)
+    print(f"recommendations for {users:,} users: {parsed.out}")
+    return 0

@@ -1,0 +1,41 @@
+"""Judging a checkpoint again, on the windows it was trained with or on others."""
+
+from pathlib import Path
+
+import torch
+
+from itrec_dist import batches
+from itrec_dist.batches import CachedFeed, Share, TensorTable
+from itrec_dist.context import LocalContext
+from itrec_dist.errors import ShardsError
+from itrec_dist.loop import Judgement, evaluate
+from itrec_dist.metrics import Judge
+from itrec_dist.restore import Restored, same_catalogue
+from itrec_dist.schema import TEST, VALIDATION
+
+
+def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
+    """Judgements of the evaluation splits of `shards`, by split.
+
+    Popularity figures relate to the data that the model was trained on.
+
+    Raises:
+        ShardsError: another catalogue or other windows than the model's, or nothing to judge.
+    """
+    manifest = same_catalogue(restored, shards)
+    splits = [split for split in (VALIDATION, TEST) if manifest.num_windows(split)]
+    if not splits:
+        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
+    context = LocalContext(restored.engine.device)
+    popularity_C = torch.from_numpy(restored.items.num_train_targets.copy()).to(context.device)
+    judgements = {}
+    for split in splits:
+        windows = batches.read_windows(shards, manifest, split, context.blocks)
+        feed = CachedFeed(
+            TensorTable(windows, context.device),
+            Share(restored.run.evaluation.batch_size),
+            context.device,
+        )
+        judge = Judge(popularity_C, manifest.target_length)
+        judgements[split] = evaluate(restored.engine, feed, judge, context)
+    return judgements

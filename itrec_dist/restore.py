@@ -1,0 +1,75 @@
+"""A trained model out of a run directory, with the item table its outputs stand for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from itrec_dist import arrays, checkpoint, config, dataspec
+from itrec_dist import manifest as manifests
+from itrec_dist.context import default_device
+from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.single import InferenceEngine
+from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
+from itrec_dist.manifest import Manifest
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.tasks.next_items import NextItems
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model ready to score, and what it knows of its data."""
+
+    run: RunConfig
+    record: checkpoint.Record
+    manifest: Manifest
+    items: arrays.Items
+    engine: InferenceEngine
+
+
+def restore(run_folder: Path, name: str = "best") -> Restored:
+    """Load a run's checkpoint named `name` ("best" or "last") for scoring.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint, or it is damaged.
+    """
+    folder = RunDirectory.existing(run_folder).checkpoints / name
+    record = checkpoint.read_record(folder)
+    try:
+        run = config.load(RunConfig, folder / checkpoint.CONFIG_FILE)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder} has a configuration of another version: {error}") from error
+    try:
+        manifest = manifests.read(folder)
+        items = arrays.read_items(folder, manifest)
+    except ShardsError as error:
+        raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
+    task = NextItems(run.model, run.loss, dataspec.build(manifest, items))
+    checkpoint.load_weights(folder, task.model)
+    engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
+    engine.train(False)
+    return Restored(run, record, manifest, items, engine)
+
+
+def same_catalogue(restored: Restored, shards: Path) -> Manifest:
+    """The manifest of `shards`, whose items must be those the model was trained on.
+
+    Raises:
+        ShardsError: another catalogue, other window lengths or other user features.
+    """
+    other = manifests.read(shards)
+    mine = restored.manifest
+    items = arrays.read_items(shards, other)
+    if items.source_ids != restored.items.source_ids:
+        raise ShardsError(
+            f"{shards} has another catalogue ({other.num_items} items) than the model was trained "
+            f"on ({mine.num_items} items, or in another order): window it from the same ratings "
+            "with the same top_items"
+        )
+    for name in ("input_length", "target_length", "user_features"):
+        if getattr(other, name) != getattr(mine, name):
+            raise ShardsError(
+                f"{shards} has {name}={getattr(other, name)}, the model was trained with "
+                f"{getattr(mine, name)}: window it with the same settings"
+            )
+    return other
+

@@ -1,0 +1,297 @@
+"""From raw ratings to a shards folder: the steps of `itrec window`, in order.
+
+Owns: the settings, running the files of `sql/windows/`, what is refused between the steps, and
+the manifest. Leaves reading raw input to staging.py, writing files to shard_files.py and the
+leakage audit to audit.py.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import itrec_dist
+from itrec_dist import config as configuration
+from itrec_dist import outputs, schema, staging
+from itrec_dist.database import Database
+from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.manifest import Manifest, ShardFile
+from itrec_dist.shard_files import (
+    ITEM_SCHEMA,
+    ContentDigest,
+    Widths,
+    even_shards,
+    write_split,
+    write_table,
+)
+
+Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
+
+COUNTS_ALL_DATA = ("random_windows",)
+"""Protocols whose catalogue is counted on all data, held-out events included."""
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How ratings become windows; the defaults are those of the paper."""
+
+    top_items: int | None = 1000
+    """Keep this many of the most frequent items; null keeps all."""
+    min_user_events: int = 15
+    """Keep users with at least this many events of kept items."""
+    input_length: int = 10
+    """Consecutive events that a model is shown, L."""
+    target_length: int = 5
+    """Events that follow them and are to be predicted, K."""
+    stride: int = 10
+    """Events from the start of one window to the start of the next of the same user and split."""
+    protocol: Protocol = "random_windows"
+    """How windows are split: at random (the paper), by user, each user's last events, or by date."""
+    validation_fraction: float = 0.1
+    """Share for validation: of windows, of users (user_disjoint) or of ratings (global_time);
+    leave_last does not use it."""
+    test_fraction: float = 0.0
+    """Share for test, as above; the rest is for training; leave_last does not use it."""
+    seed: int = 0
+    """Deals windows or users to splits; leave_last and global_time do not use it."""
+    num_shards: int = 8
+    """Files of the training split; the other splits get files of about the same size."""
+    memory_limit: str | None = None
+    """What DuckDB may hold in memory, such as 2GB; null is its default, 80 % of the machine."""
+    threads: int | None = None
+    """Threads of DuckDB; null is one per core. The result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no data could satisfy.
+
+        Raises:
+            ConfigError: names the setting, what was given and what is allowed.
+        """
+        at_least = {"input_length": 1, "target_length": 1, "stride": 1, "min_user_events": 1}
+        at_least |= {"num_shards": 1, "threads": 1, "top_items": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} is {value}: give at least {least}")
+        if self.protocol not in schema.PROTOCOLS:
+            allowed = ", ".join(schema.PROTOCOLS)
+            raise ConfigError(f"there is no protocol {self.protocol!r}: give one of {allowed}")
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}: give 0 or more and less than 1"
+                )
+        held_out = self.validation_fraction + self.test_fraction
+        if held_out >= 1:
+            raise ConfigError(
+                f"validation_fraction {self.validation_fraction} and test_fraction "
+                f"{self.test_fraction} leave nothing to train on: give a sum below 1"
+            )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Input and target lengths as SQL parameters."""
+        return {"input_length": self.input_length, "target_length": self.target_length}
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Validation and test shares as SQL parameters."""
+        return {
+            "validation_fraction": self.validation_fraction,
+            "test_fraction": self.test_fraction,
+        }
+
+
+def window(
+    source: str, path: Path, out: Path, config: WindowConfig, *, overwrite: bool = False
+) -> Manifest:
+    """Cut the ratings at `path` into windows and write the shards folder `out`.
+
+    Raises:
+        DataError: the input cannot be used, or nothing is left after a filter.
+        OutputError: `out` is taken or cannot be written.
+    """
+    outputs.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
+    with (
+        Database(config.memory_limit, config.threads) as database,
+        outputs.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+    ):
+        staged = staging.stage_movielens(database, source, path)
+        staging.key_events(database, staged, path / staging.FORMATS[source].ratings)
+        steps = cut(database, config)
+        manifest = _write(database, config, staged, building, steps)
+        outputs.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
+    return manifest
+
+
+def cut(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
+    """From `events` to `sequences` and `targets`; return the steps for the manifest.
+
+    Raises:
+        DataError: nothing is left after a filter.
+    """
+    protocol = config.protocol
+    _count(database, config)
+    database.table("kept_users", "windows/kept_users", min_user_events=config.min_user_events)
+    database.table("sequences", "windows/sequences")
+    steps = _steps(database, config)
+    if protocol == "leave_last":
+        database.table("ranges", "windows/ranges/leave_last", target_length=config.target_length)
+    else:
+        database.table("ranges", f"windows/ranges/{protocol}")
+    database.table(
+        "targets",
+        "windows/targets",
+        **config.widths,
+        stride=config.stride,
+        seed=config.seed,
+        **config.fractions,
+    )
+    return steps
+
+
+def _count(database: Database, config: WindowConfig) -> None:
+    """Fill `counted` and `catalogue`."""
+    protocol = config.protocol
+    if protocol == "global_time":
+        database.table("cuts", "windows/cuts", **config.fractions)
+        database.table("counted", "windows/counted/global_time")
+    elif protocol == "user_disjoint":
+        database.table(
+            "counted", "windows/counted/user_disjoint", seed=config.seed, **config.fractions
+        )
+    else:
+        database.table("counted", "windows/counted/random_windows")
+    database.table("catalogue", "windows/catalogue", top_items=config.top_items)
+    if protocol == "leave_last":
+        _hold_out_last(database, config)
+
+
+def _hold_out_last(database: Database, config: WindowConfig) -> None:
+    """Repeat until the catalogue counts no event that it holds out.
+
+    Each round can only count less, so this ends; MovieLens 1M takes two rounds.
+    """
+    counted = -1
+    while True:
+        database.table("counted", "windows/counted/leave_last", target_length=config.target_length)
+        before, counted = counted, database.rows("windows/num_counted")[0]["num_counted"]
+        if counted == before:
+            return
+        database.table("catalogue", "windows/catalogue", top_items=config.top_items)
+
+
+def _steps(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
+    top = "all items" if config.top_items is None else f"the top {config.top_items:,} items"
+    names = ("read", f"of {top}", f"of users with at least {config.min_user_events} of those")
+    rows = database.rows("windows/steps")
+    steps = tuple(
+        {
+            "name": name,
+            "ratings": row["num_ratings"],
+            "users": row["num_users"],
+            "items": row["num_items"],
+        }
+        for name, row in zip(names, rows, strict=True)
+    )
+    for before, after in zip(steps, steps[1:], strict=False):
+        if after["ratings"] == 0:
+            raise DataError(
+                f"nothing is left of {before['ratings']:,} ratings by {before['users']:,} users "
+                f"after keeping those {after['name']} (protocol {config.protocol}): lower "
+                "--min_user_events, raise --top_items, or give more data"
+            )
+    return steps
+
+
+def _write(
+    database: Database,
+    config: WindowConfig,
+    staged: staging.Staged,
+    building: Path,
+    steps: tuple[dict[str, Any], ...],
+) -> Manifest:
+    user_features = staging.vocabulary(database, "user", staged.user_features)
+    item_features = staging.vocabulary(database, "item", staged.item_features)
+    names = [feature.name for feature in user_features]
+    num_users = database.table("users", "windows/users", features=names)
+    database.table(
+        "windows", "windows/windows", **config.widths, last_target=config.target_length - 1
+    )
+    num_items = database.table("item_table", "windows/item_table")
+    summary = database.rows("windows/summary")[0]
+    widths = Widths(config.input_length, config.target_length, len(names))
+    digest = ContentDigest()
+    _write_tables(database, config, widths, building, digest)
+    splits = _write_splits(database, config, widths, building, digest)
+    settings = {
+        k: v
+        for k, v in configuration.to_dict(config).items()
+        if k not in ("memory_limit", "threads")
+    }
+    digest.add_text(json.dumps(settings, sort_keys=True))
+    digest.add_text(json.dumps(database.sql, sort_keys=True))
+    return Manifest(
+        input_length=config.input_length,
+        target_length=config.target_length,
+        num_items=num_items,
+        num_users=num_users,
+        protocol=config.protocol,
+        catalogue_from="all data" if config.protocol in COUNTS_ALL_DATA else "training data",
+        has_ratings=staged.has_ratings,
+        rating_mean=summary["rating_mean"] if staged.has_ratings else 0.0,
+        rating_std=summary["rating_std"] if staged.has_ratings else 1.0,
+        user_features=user_features,
+        item_features=item_features,
+        splits=splits,
+        fingerprint=digest.hexdigest(),
+        settings=settings,
+        sql=dict(sorted(database.sql.items())),
+        steps=steps,
+        version=itrec_dist.__version__,
+    )
+
+
+def _write_tables(
+    database: Database, config: WindowConfig, widths: Widths, building: Path, digest: ContentDigest
+) -> None:
+    items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
+    write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
+    users = database.stored("users")
+    write_table(building / schema.USERS_FILE, users, widths.user_schema(), digest)
+    histories = database.batches("windows/histories", input_length=config.input_length)
+    write_table(building / schema.HISTORIES_FILE, histories, widths.history_schema(), digest)
+
+
+def _write_splits(
+    database: Database, config: WindowConfig, widths: Widths, building: Path, digest: ContentDigest
+) -> dict[str, tuple[ShardFile, ...]]:
+    sizes = {r["split"]: r["num_windows"] for r in database.rows("windows/split_sizes")}
+    _refuse_no_training(database, config, sizes)
+    rows_per_shard = -(-sizes[schema.TRAIN] // config.num_shards)
+    splits = {}
+    for split in schema.SPLITS:
+        if not sizes.get(split):
+            continue
+        shards = -(-sizes[split] // rows_per_shard)
+        splits[split] = write_split(
+            building / split,
+            database.batches("windows/split", split=split),
+            widths.window_schema(),
+            even_shards(sizes[split], shards),
+            digest,
+        )
+    return splits
+
+
+def _refuse_no_training(database: Database, config: WindowConfig, sizes: dict[str, int]) -> None:
+    if sizes.get(schema.TRAIN):
+        return
+    longest = database.rows("windows/longest_history")[0]["num_events"]
+    needed = config.input_length + config.target_length
+    raise DataError(
+        f"there is no training window: one needs {needed} events in a row (input_length "
+        f"{config.input_length} + target_length {config.target_length}) before what protocol "
+        f"{config.protocol} holds out, and the longest history has {longest}: shorten the windows "
+        "or hold out less"
+    )

@@ -1,0 +1,26 @@
+-- Ratings of MovieLens 100K, in the order of the file.
+-- Grain: one row per line of u.data, `user<tab>item<tab>rating<tab>seconds`.
+-- Parameters: $path, the file.
+-- Lines that do not parse are left out and named by checks/rejected_lines.sql.
+select
+    user_source_id,
+    item_source_id,
+    event_time,
+    rating
+from
+    read_csv(
+        $path,
+        delim = '\t',
+        header = false,
+        auto_detect = false,
+        quote = '',
+        escape = '',
+        columns = {
+            'user_source_id': 'varchar',
+            'item_source_id': 'varchar',
+            'rating': 'double',
+            'event_time': 'bigint'
+        },
+        store_rejects = true,
+        rejects_limit = 100
+    )

@@ -1,0 +1,48 @@
+-- Movies of MovieLens 20M, 25M, 32M and latest.
+-- Grain: one row per line of movies.csv after its header `movieId,title,genres`.
+-- Parameters: $path, the file; $encoding, 'utf-8'.
+-- The title is kept as it stands; the year is the last four digits in brackets.
+with
+
+lines as (
+    select
+        item_source_id,
+        title,
+        genre_names
+    from
+        read_csv(
+            $path,
+            delim = ',',
+            header = true,
+            auto_detect = false,
+            quote = '"',
+            escape = '"',
+            encoding = $encoding,
+            columns = {
+                'item_source_id': 'varchar',
+                'title': 'varchar',
+                'genre_names': 'varchar'
+            },
+            store_rejects = true,
+            rejects_limit = 100
+        )
+),
+
+items as (
+    select
+        item_source_id,
+        title,
+        try_cast(regexp_extract(title, '.*\((\d{4})\)', 1) as integer) as release_year,
+        list_filter(
+            string_split(coalesce(genre_names, ''), '|'),
+            lambda genre: genre not in ('', '(no genres listed)')
+        ) as genres
+    from lines
+)
+
+select
+    item_source_id,
+    title,
+    release_year,
+    genres
+from items

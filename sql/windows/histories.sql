@@ -1,0 +1,47 @@
+-- What a recommendation starts from: every kept user's latest events and all items seen.
+-- Grain: one row per kept user, by user_id; the lists of latest events are oldest first,
+-- left-padded with 0 to the input length.
+-- Parameters: $input_length, events.
+-- Reads: sequences, kept_users, users.
+with
+
+latest as (
+    select
+        sequences.user_id,
+        list(sequences.item_id order by sequences.place) filter (
+            where sequences.place >= kept_users.num_events - $input_length
+        ) as item_ids,
+        list(sequences.rating order by sequences.place) filter (
+            where sequences.place >= kept_users.num_events - $input_length
+        ) as ratings,
+        list(distinct sequences.item_id order by sequences.item_id) as seen_ids
+    from sequences
+    inner join kept_users on sequences.user_id = kept_users.user_id
+    group by sequences.user_id
+),
+
+histories as (
+    select
+        users.user_id,
+        users.user_features,
+        list_concat(
+            list_resize([]::integer[], ($input_length - len(latest.item_ids))::integer, 0),
+            latest.item_ids
+        ) as item_ids,
+        list_concat(
+            list_resize([]::float[], ($input_length - len(latest.ratings))::integer, 0),
+            latest.ratings
+        ) as ratings,
+        latest.seen_ids
+    from users
+    inner join latest on users.user_id = latest.user_id
+)
+
+select
+    user_id,
+    user_features,
+    item_ids,
+    ratings,
+    seen_ids
+from histories
+order by user_id

@@ -1,0 +1,24 @@
+-- Integer keys for all items of the source, in the order that settles every tie.
+-- Grain: one row per item; item_key counts from 0 by (length of source id, source id), which for
+-- numbers is their numeric order.
+-- Reads: ratings.
+with
+
+sources as (
+    select distinct item_source_id
+    from ratings
+),
+
+item_keys as (
+    select
+        item_source_id,
+        (
+            row_number() over (order by length(item_source_id), item_source_id) - 1
+        )::integer as item_key
+    from sources
+)
+
+select
+    item_source_id,
+    item_key
+from item_keys
