@@ -259,7 +259,6 @@ def _write(
         if k not in ("memory_limit", "threads")
     }
     digest.add_text(json.dumps(settings, sort_keys=True))
-    digest.add_text(json.dumps(database.sql, sort_keys=True))
     return Manifest(
         input_length=config.input_length,
         target_length=config.target_length,
