@@ -1,0 +1,228 @@
+"""Which runs belong together: arms (one configuration, several seeds) and sections (one data set).
+
+Figures are comparable only on the same windows, so a section is one fingerprint and protocol. An
+arm is what stays of a configuration when the seed and the places of files are left out.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from itrec_dist import schema
+from itrec_dist.manifest import Manifest
+from itrec_dist.report import measures, paper
+from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, Figure
+from itrec_dist.report.runs import MASKINGS, Judgement, Masking, Run
+
+# Where a run reads and writes says nothing about what it is.
+_PLACES = frozenset({"seed", "shards", "input", "out", "overwrite", "resume"})
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of one configuration on one data set, that differ in their seed alone."""
+
+    key: str
+    label: str
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def complete(self) -> tuple[Run, ...]:
+        """The runs that were judged to their end: only they count in figures."""
+        return tuple(run for run in self.runs if run.is_complete)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is one of the non-neural baselines."""
+        return self.runs[0].kind == "baseline"
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the complete runs."""
+        return sorted({run.seed for run in self.complete if run.seed is not None})
+
+    @property
+    def status(self) -> str:
+        """What is missing, as words; empty if nothing is."""
+        open_runs = [run for run in self.runs if not run.is_complete]
+        if not open_runs:
+            return ""
+        if self.complete:
+            return f"{len(open_runs)} of {len(self.runs)} runs incomplete, left out"
+        furthest = max(len(run.epochs) for run in open_runs)
+        planned = open_runs[0].planned_epochs
+        epochs = f"{furthest} of {planned} epochs" if planned else f"{furthest} epochs"
+        return f"incomplete: {epochs}" if furthest else "incomplete: no epoch finished"
+
+    def figure(self, split: str, masking: Masking, metric: str) -> Figure:
+        """Mean and spread of a final figure over the complete runs."""
+        return measures.figure(
+            run.judgements[split].values.get((masking, metric))
+            for run in self.complete
+            if split in run.judgements
+        )
+
+    def so_far(self, metric: str) -> Figure:
+        """The highest unmasked validation figure yet, of an arm without a complete run."""
+        return measures.figure(
+            max(values, default=None)
+            for run in self.runs
+            if (values := [
+                value
+                for epoch in run.epochs
+                if epoch.validation is not None
+                and (value := epoch.validation.values.get(("unmasked", metric))) is not None
+            ])
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """Arms that were trained and judged on the same windows."""
+
+    fingerprint: str
+    manifest: Manifest | None
+    arms: tuple[Arm, ...]
+
+    @property
+    def protocol(self) -> str:
+        """The split protocol, `unknown` where no run has a manifest yet."""
+        return self.manifest.protocol if self.manifest else "unknown"
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that were judged, validation first."""
+        judged = {split for arm in self.arms for run in arm.runs for split in run.judgements}
+        known = [split for split in schema.SPLITS[1:] if split in judged]
+        if not judged:
+            known = [schema.VALIDATION]
+        return (*known, *sorted(judged - set(schema.SPLITS)))
+
+    @property
+    def final_split(self) -> str:
+        """The split that was chosen on nothing, where there is one: test, else validation."""
+        return schema.TEST if schema.TEST in self.splits else self.splits[0]
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's printed figures may stand beside these."""
+        return paper.applies(self.manifest)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Every metric that some judgement holds, in printing order."""
+        found = {
+            metric
+            for arm in self.arms
+            for run in arm.runs
+            for judgement in (*run.judgements.values(), *_of_epochs(run))
+            for _, metric in judgement.values
+        }
+        return measures.in_order(found | {ACCURACY_1, ACCURACY_2})
+
+    @cached_property
+    def ranked(self) -> list[Arm]:
+        """Arms from best to worst on the final split (Accuracy 1, unmasked), incomplete last."""
+        return self.ranked_by(self.final_split, "unmasked", ACCURACY_1)
+
+    def ranked_by(self, split: str, masking: Masking, metric: str) -> list[Arm]:
+        """Arms by a figure, those without it last, by name."""
+
+        def order(arm: Arm) -> tuple[bool, float, str]:
+            mean = arm.figure(split, masking, metric).mean
+            return mean is None, -(mean or 0.0), arm.label
+
+        return sorted(self.arms, key=order)
+
+    def has(self, masking: Masking) -> bool:
+        """Whether some judgement ranks with, or without, the items of the input."""
+        return any(
+            (masking, metric) in judgement.values
+            for arm in self.arms
+            for run in arm.runs
+            for judgement in run.judgements.values()
+            for metric in self.metrics
+        )
+
+    @property
+    def maskings(self) -> list[Masking]:
+        """The maskings that were judged."""
+        return [m for m in MASKINGS if self.has(m)] or ["unmasked"]
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """Group runs by data and protocol, and within by configuration without seed."""
+    by_data: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        manifest = run.manifest
+        data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
+        by_data.setdefault(data, []).append(run)
+    order = {protocol: i for i, protocol in enumerate(schema.PROTOCOLS)}
+    found = [
+        Section(
+            fingerprint=fingerprint,
+            manifest=next((r.manifest for r in members if r.manifest), None),
+            arms=_arms(members),
+        )
+        for (_, fingerprint), members in by_data.items()
+    ]
+    return sorted(found, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as dotted names and leaf values; lists are leaves."""
+    if not isinstance(config, dict):
+        return {prefix.removesuffix("."): config}
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        leaves.update(flatten(value, f"{prefix}{key}."))
+    return leaves
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    leaves = flatten({key: v for key, v in run.config.items() if key not in _PLACES})
+    return {name: v for name, v in leaves.items() if name.rpartition(".")[2] != "seed"}
+
+
+def _key(run: Run) -> str:
+    return json.dumps([run.kind, run.name, _identity(run)], sort_keys=True, default=str)
+
+
+def _arms(runs: Sequence[Run]) -> tuple[Arm, ...]:
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        members.setdefault(_key(run), []).append(run)
+    labels = _labels({key: group[0] for key, group in members.items()})
+    return tuple(
+        Arm(key, labels[key], tuple(sorted(group, key=lambda r: (r.seed or 0, str(r.path)))))
+        for key, group in members.items()
+    )
+
+
+def _labels(firsts: dict[str, Run]) -> dict[str, str]:
+    """What the run is called, and where several arms are, the settings in which they differ."""
+    names = {key: _name(run) for key, run in firsts.items()}
+    labels = {}
+    for key, run in firsts.items():
+        mine = _identity(run)
+        others = [_identity(r) for k, r in firsts.items() if names[k] == names[key]]
+        differing = (s for s in mine if any(other.get(s) != mine[s] for other in others))
+        words = [f"{s.rpartition('.')[2].replace('_', ' ')} {mine[s]}" for s in differing]
+        labels[key] = " · ".join([names[key], *words])
+    return labels
+
+
+def _name(run: Run) -> str:
+    """The run's name, with loss and side information where it has them and does not say them."""
+    arm = paper.arm(run.config) if run.kind == "train" else None
+    if arm is None:
+        return run.name
+    said = set(re.split(r"[\W_]+", run.name.lower()))
+    return run.name if said >= set(arm) else f"{run.name} · {' '.join(arm)}"
+
+
+def _of_epochs(run: Run) -> list[Judgement]:
+    return [e.validation for e in run.epochs if e.validation is not None]

@@ -1,0 +1,292 @@
+"""Where the figures come from: data, what its split lets through, configuration, environment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from itrec_dist import schema
+from itrec_dist.manifest import Manifest
+from itrec_dist.report import measures
+from itrec_dist.report.arms import Section, flatten
+from itrec_dist.report.runs import Run, number
+
+_LEAKS: dict[str, tuple[str, str]] = {
+    "targets_in_training_inputs": (
+        "targets",
+        "of the targets were shown to the model as inputs of the same user's training windows",
+    ),
+    "targets_in_training_targets": (
+        "targets",
+        "of the targets were also what a training window asked for: the answer was trained on",
+    ),
+    "targets_counted_in_catalogue": (
+        "targets",
+        "of the targets were counted when the catalogue and its popularity were made",
+    ),
+    "targets_tied_with_training": (
+        "targets",
+        "of the targets carry the very timestamp of a training event of the user: which came "
+        "first is the file's order alone",
+    ),
+    "training_events_not_before": (
+        "training_events",
+        "of the training events are as late as the first target of any user: the model has seen "
+        "the time that it is asked about",
+    ),
+    "training_events_after_own": (
+        "training_events",
+        "of the training events follow the same user's first target: the model has seen that "
+        "user's future",
+    ),
+    "shared_events": ("training_events", "of the training events stand in windows here as well"),
+    "shared_users": (
+        "num_users",
+        "of the users judged here have training windows too: their taste is known",
+    ),
+}
+"""Count of the audit -> what it is counted among, and the rest of the sentence "83% ..."."""
+
+_DIRECT = ("targets_in_training_inputs", "targets_in_training_targets", "training_events_after_own")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what it is."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One count of the audit of one split."""
+
+    key: str
+    name: str
+    meaning: str
+    """What is counted, as the rest of a sentence that begins with the share."""
+    count: str
+    whole: str
+    """Among how many it is counted."""
+    share: float | None
+    is_promised_zero: bool
+    is_broken: bool
+
+    @property
+    def claim(self) -> str:
+        """The meaning without what follows from it."""
+        return self.meaning.partition(":")[0]
+
+    @property
+    def percent(self) -> str:
+        """The share as printed; a small one is not rounded to zero."""
+        if self.share is None:
+            return ""
+        return "<0.1%" if 0 < self.share < 0.001 else f"{self.share:.1%}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Configurations side by side: what all runs of a kind share, and where they differ."""
+
+    kind: str
+    shared: str
+    """As YAML."""
+    differing: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    """(run, its values of the differing settings)."""
+
+
+def data(manifest: Manifest) -> list[Fact]:
+    """Source, shape and identity of the data."""
+    source = manifest.source
+    facts = [Fact("Source", str(source.get("format", "unknown")))]
+    if source.get("path"):
+        facts.append(Fact("Read from", str(source["path"])))
+    windows = " + ".join(
+        f"{manifest.num_windows(split):,} {split}"
+        for split in schema.SPLITS
+        if split in manifest.splits
+    )
+    facts += [
+        Fact("Protocol", manifest.protocol),
+        Fact("Windows", windows),
+        Fact("Window", f"{manifest.input_length} inputs, {manifest.target_length} targets"),
+        Fact("Catalogue", f"{manifest.num_items:,} items, counted on {manifest.catalogue_from}"),
+        Fact("Users", f"{manifest.num_users:,}"),
+    ]
+    for kind, features in (("User", manifest.user_features), ("Item", manifest.item_features)):
+        words = ", ".join(f"{f.name} ({len(f.values)})" for f in features)
+        facts.append(Fact(f"{kind} features", words or "none"))
+    if manifest.settings:
+        words = ", ".join(f"{name} {_count(value)}" for name, value in manifest.settings.items())
+        facts.append(Fact("Settings", words))
+    facts.append(Fact("Fingerprint", manifest.fingerprint))
+    return facts
+
+
+def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
+    """The filters in order, with what each left: column titles and rows."""
+    columns: list[str] = []
+    for step in manifest.steps:
+        columns += [key for key in step if key != "name" and key not in columns]
+    rows = [
+        [str(step.get("name", "")), *(_count(step.get(column)) for column in columns)]
+        for step in manifest.steps
+    ]
+    return ["step", *columns], rows
+
+
+def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:
+    """The audit per split: counts, each with its share of what it is counted among."""
+    found = []
+    for split in (*schema.SPLITS, *sorted(set(manifest.audit) - set(schema.SPLITS))):
+        counts = manifest.audit.get(split)
+        if not isinstance(counts, Mapping):
+            continue
+        wholes = {whole for whole, _ in _LEAKS.values()}
+        names = [n for n in counts if n not in wholes and not n.endswith("_share")]
+        entries = [_leak(name, counts) for name in names if number(counts[name]) is not None]
+        if entries:
+            found.append((split, entries))
+    return found
+
+
+def audit_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Leak, list[Leak | None]]]]:
+    """The audit as a table: the splits, and per count its entry in each of them."""
+    by_split = {split: {e.key: e for e in entries} for split, entries in leaks(manifest)}
+    firsts: dict[str, Leak] = {}
+    for entries in by_split.values():
+        for key, leak in entries.items():
+            firsts.setdefault(key, leak)
+    rows = [(leak, [by_split[s].get(key) for s in by_split]) for key, leak in firsts.items()]
+    return list(by_split), rows
+
+
+def audit_sentences(section: Section) -> list[str]:
+    """What leaks into the section's final split, or that what is promised is kept."""
+    if section.manifest is None:
+        return []
+    split, protocol = section.final_split, section.protocol
+    found = dict(leaks(section.manifest)).get(split, [])
+    broken = [leak.name for leak in found if leak.is_broken]
+    if broken:
+        return [f"{protocol} breaks its promise on {split}: {measures.enumeration(broken)}."]
+    direct = [leak for leak in found if leak.key in _DIRECT and leak.share]
+    if direct:
+        return [
+            f"On {split}, "
+            + measures.enumeration([f"{leak.percent} {leak.claim}" for leak in direct])
+            + "."
+        ]
+    kept = [leak.name for leak in found if leak.is_promised_zero]
+    if kept:
+        return [f"On {split}, nothing leaks that {protocol} promises to keep apart."]
+    return []
+
+
+def settings(runs: Sequence[Run]) -> list[Settings]:
+    """Shared and differing settings of trained runs and of baselines."""
+    return [
+        _side_by_side(kind, [run for run in runs if run.kind == kind])
+        for kind in ("train", "baseline")
+        if any(run.kind == kind for run in runs)
+    ]
+
+
+def environment(runs: Sequence[Run]) -> tuple[list[Fact], list[tuple[str, list[Fact]]]]:
+    """What all runs' environments share, and per run what differs."""
+    flat = [(run, flatten(run.environment)) for run in runs if run.environment]
+    if not flat:
+        return [], []
+    names = list(dict.fromkeys(name for _, leaves in flat for name in leaves))
+    first = flat[0][1]
+    shared = [n for n in names if all(n in leaves and leaves[n] == first[n] for _, leaves in flat)]
+    differing = [
+        (
+            run_label(run),
+            [Fact(n, plain(leaves[n])) for n in names if n in leaves and n not in shared],
+        )
+        for run, leaves in flat
+    ]
+    return (
+        [Fact(name, plain(first[name])) for name in shared],
+        [(label, facts) for label, facts in differing if facts],
+    )
+
+
+def run_label(run: Run) -> str:
+    """The folder's name, and its parent's where that alone would say little."""
+    return "/".join(run.path.parts[-2:])
+
+
+def plain(value: Any) -> str:
+    """A JSON value as a person would write it; a float that is not finite is a dash."""
+    if value is None:
+        return measures.MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return measures.MISSING if number(value) is None else f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return " ".join(str(v) for v in value)
+    return str(value)
+
+
+def _count(value: Any) -> str:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if whole else plain(value)
+
+
+def _leak(name: str, counts: Mapping[str, Any]) -> Leak:
+    count = number(counts[name])
+    assert count is not None
+    whole_name, meaning = _LEAKS.get(name, ("", ""))
+    whole, share = number(counts.get(whole_name)), number(counts.get(f"{name}_share"))
+    if share is None and whole:
+        share = count / whole
+    promises = counts.get("promised_zero")
+    is_promised = isinstance(promises, list) and name in promises
+    return Leak(
+        key=name,
+        name=name.replace("_", " "),
+        meaning=meaning,
+        count=f"{count:,.0f}",
+        whole="" if whole is None else f"{whole:,.0f}",
+        share=share,
+        is_promised_zero=is_promised,
+        is_broken=is_promised and count > 0,
+    )
+
+
+def _side_by_side(kind: str, runs: list[Run]) -> Settings:
+    title = "Trained runs" if kind == "train" else "Baselines"
+    if len(runs) == 1:
+        return Settings(title, runs[0].config_yaml.strip(), (), ())
+    flat = [(run, flatten(run.config)) for run in runs]
+    names = list(dict.fromkeys(name for _, leaves in flat for name in leaves))
+    absent = object()
+    shared = [
+        n for n in names if all(leaves.get(n, absent) == flat[0][1].get(n) for _, leaves in flat)
+    ]
+    differing = tuple(n for n in names if n not in shared)
+    rows = tuple(
+        (run_label(run), tuple(plain(leaves[n]) if n in leaves else "" for n in differing))
+        for run, leaves in flat
+    )
+    return Settings(title, _as_yaml({n: flat[0][1][n] for n in shared}), differing, rows)
+
+
+def _as_yaml(leaves: dict[str, Any]) -> str:
+    tree: dict[str, Any] = {}
+    for name, value in leaves.items():
+        *parents, last = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).strip() if tree else ""
