@@ -105,6 +105,9 @@ def data(manifest: Manifest) -> list[Fact]:
     facts = [Fact("Source", str(source.get("format", "unknown")))]
     if source.get("path"):
         facts.append(Fact("Read from", str(source["path"])))
+    files = source.get("files")
+    if isinstance(files, list) and files:
+        facts.append(Fact("Files", "; ".join(_file(f) for f in files if isinstance(f, dict))))
     windows = " + ".join(
         f"{manifest.num_windows(split):,} {split}"
         for split in schema.SPLITS
@@ -233,8 +236,13 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return measures.MISSING if number(value) is None else f"{value:g}"
     if isinstance(value, (list, tuple)):
-        return " ".join(str(v) for v in value)
+        return " ".join(str(v) for v in value) or "none"
     return str(value)
+
+
+def _file(content: Mapping[str, Any]) -> str:
+    checksum = str(content.get("sha256", ""))[:12]
+    return f"{content.get('name', '')} (SHA-256 {checksum}…)" if checksum else str(content)
 
 
 def _count(value: Any) -> str:
