@@ -7,6 +7,7 @@ checks every type and refuses unknown keys. This file adds the names that would 
 
 import dataclasses
 import difflib
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Parser(jsonargparse.ArgumentParser):
         """Add `--config RECIPE` and `--print-config`."""
         self.add_argument(
             "--config",
-            action=jsonargparse.ActionConfigFile,
+            action="config",
             metavar="RECIPE",
             help="YAML file with settings; options that follow it win over it.",
         )
@@ -51,8 +52,11 @@ class Parser(jsonargparse.ArgumentParser):
         Raises:
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
+        arguments = _with_underscores(arguments)
+        for recipe in _recipes(arguments):
+            self._check_recipe(recipe)
         try:
-            return self.instantiate(self.parse_args(_with_underscores(arguments)))
+            return self.instantiate(self.parse_args(arguments))
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
 
@@ -61,28 +65,68 @@ class Parser(jsonargparse.ArgumentParser):
         raise ConfigError(self._explain(message)) from ex
 
     def options(self) -> list[str]:
-        """Every dotted option name this parser knows, without dashes."""
-        names = (s for action in self._actions for s in action.option_strings)
-        return sorted(n[2:] for n in names if n.startswith("--"))
+        """Every dotted option name that holds a value, without dashes."""
+        names = (s[2:] for a in self._actions for s in a.option_strings if s.startswith("--"))
+        found = sorted(n for n in names if n != "help" and not n.startswith("print"))
+        return [n for n in found if not any(o.startswith(n + ".") for o in found)]
+
+    def _check_recipe(self, path: str) -> None:
+        """Refuse what the parser behind would refuse without naming file, line or valid keys."""
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"the recipe {path} is not UTF-8 text: save it as UTF-8") from error
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else "?"
+            raise ConfigError(
+                f"the recipe {path} is no YAML: line {line}: {error.problem}"
+            ) from error
+        if not isinstance(content, dict):
+            raise ConfigError(
+                f"the recipe {path} must hold settings, one `name: value` a line, "
+                f"not {'nothing' if content is None else repr(content)}"
+            )
+        self._check_keys(content, path, "")
+
+    def _check_keys(self, content: dict[str, Any], path: str, prefix: str) -> None:
+        options = [o for o in self.options() if o != "config"]
+        for name, value in content.items():
+            key = f"{prefix}{name}"
+            inner = [o for o in options if o.startswith(key + ".")]
+            if inner and isinstance(value, dict):
+                self._check_keys(value, path, key + ".")
+            elif inner:
+                raise ConfigError(
+                    f"{path}: {key} must be a section with settings ({', '.join(inner)}), "
+                    f"not {value!r}"
+                )
+            elif key not in options:
+                raise ConfigError(f"{path}: there is no setting {key}{_valid(key, options)}")
 
     def _explain(self, message: str) -> str:
         sentence = re.sub(r"\s+", " ", message).strip()
         sentence = re.sub(r'^Parser key "([^"]+)": ', r"\1: ", sentence)
         sentence = re.sub(r"<class '([\w.]+)'>", r"\1", sentence).replace("typing.", "")
         sentence = sentence.replace("NoneType", "null")
-        group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", sentence)
-        if group:
-            prefix, key = group.groups()
-            known = [n[len(prefix) + 1 :] for n in self.options() if n.startswith(prefix + ".")]
-            return f"there is no setting {prefix}.{key}{_valid(key, known)}"
         unknown = re.search(
-            r"(?:[Uu]nrecognized arguments: --|does not accept option ')([\w.]+)", sentence
+            r"[Uu]nrecognized arguments: --([\w.-]+)|does not accept option '([\w.]+)'", sentence
         )
         if unknown:
-            key = unknown.group(1)
-            section, _, _ = key.rpartition(".")
-            known = [n for n in self.options() if n.startswith(section)] or self.options()
-            return f"there is no setting {key}{_valid(key, known)}"
+            key = unknown.group(1) or unknown.group(2)
+            return f"there is no setting {key}{_valid(key, self.options())}"
+        stray = re.search(r"[Uu]nrecognized arguments: (.*)", sentence)
+        if stray:
+            return f"{stray.group(1)!r} belongs to no setting: write --name=value"
+        kind = re.match(r"([\w.]+): Expected an? (.+?)\. Got value: ?(.*)$", sentence)
+        union = re.match(r"([\w.]+): .*Subtypes: \[(.+?)\] Errors:.*Given value: ?(.*)$", sentence)
+        if kind or union:
+            key, expected, given = (kind or union).groups()  # type: ignore[union-attr]
+            allowed = expected.replace(", null", " or null") if union else expected
+            choice = re.fullmatch(r"Literal\[(.*?)\](.*)", allowed)
+            words = "one of {}{}".format(*choice.groups()) if choice else _in_words(allowed)
+            return f"{key} must be {words}, not {given!r}"
         return sentence
 
 
@@ -127,7 +171,8 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         name = prefix + field.name
-        names += field_names(hint, f"{name}.") if dataclasses.is_dataclass(hint) else [name]
+        is_section = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        names += field_names(hint, f"{name}.") if is_section else [name]
     return names
 
 
@@ -139,10 +184,32 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _valid(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+def _valid(key: str, options: Sequence[str]) -> str:
+    """The closest option to a wrong key, and those that stand beside it."""
+    sections = {o.rpartition(".")[0] for o in options} - {""}
+    close = difflib.get_close_matches(key, [*options, *sections], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"{hint}; valid here: {', '.join(known)}"
+    section = key.rpartition(".")[0]
+    beside = [o for o in options if section and o.startswith(section + ".")] or options
+    return f"{hint}; valid here: {', '.join(beside)}"
+
+
+def _in_words(kind: str) -> str:
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "text",
+        "tuple": "a list, as in [1, 2]",
+        "list": "a list, as in [1, 2]",
+    }
+    return re.sub(r"\b[a-z]+\b", lambda found: words.get(found.group(), found.group()), kind)
+
+
+def _recipes(arguments: Sequence[str]) -> list[str]:
+    """The files that `--config FILE` and `--config=FILE` name."""
+    after = [b for a, b in itertools.pairwise(arguments) if a == "--config"]
+    return after + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:

@@ -6,10 +6,11 @@ handing them out as Arrow, and which files were run. Leaves to its callers what 
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,19 @@ from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 T = TypeVar("T")
 
 ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """How a column of a user's file is read; with no `columns` it is null.
+
+    text: as varchar. plain: as it is. time: date and timestamp types as whole microseconds since
+    1970 (nanoseconds for a type that has them), others as they are. lists: any number of columns
+    as one list per row that holds, for each, a list of text; text is cut at `|`.
+    """
+
+    kind: Literal["text", "plain", "time", "lists"]
+    columns: tuple[str, ...]
 
 
 class Database:
@@ -99,6 +113,32 @@ class Database:
         )
         self._connection.unregister("incoming_rows")
 
+    def columns(self, files: Sequence[Path]) -> list[str]:
+        """The column names of a CSV file or of Parquet files alike; see `load`."""
+        return list(self._open(files, (), sample=20_480).columns)
+
+    def load(
+        self,
+        name: str,
+        files: Sequence[Path],
+        columns: Mapping[str, SourceColumn],
+        texts: Sequence[str] = (),
+    ) -> None:
+        """Create the table `name` from a user's CSV file or Parquet files, in their row order.
+
+        A column's name cannot be bound as a parameter, so it is mapped to the names that the SQL
+        files know here. The CSV columns `texts` are read as text, so that id 007 is not 7; lines
+        that do not parse are left out and named by checks/rejected_lines.
+
+        Raises:
+            DataError: the files cannot be read.
+        """
+        opened = self._open(files, texts, sample=-1)
+        types = {c: str(t) for c, t in zip(opened.columns, opened.types, strict=True)}
+        mapped = [_expression(column, types).alias(n) for n, column in columns.items()]
+        self.drop(name)
+        _guarded(name, lambda: opened.project(*mapped).create(name))
+
     def drop(self, *names: str) -> None:
         """Drop tables that are no longer needed, freeing their memory."""
         for name in names:
@@ -140,6 +180,24 @@ class Database:
                 raise _explained(sql_name, error) from error
             yield batch
 
+    def _open(
+        self, files: Sequence[Path], texts: Sequence[str], sample: int
+    ) -> duckdb.DuckDBPyRelation:
+        names = [str(file) for file in files]
+        if files[0].suffix == ".parquet":
+            return _guarded(names[0], lambda: self._connection.read_parquet(names))
+        return _guarded(
+            names[0],
+            lambda: self._connection.read_csv(
+                names,
+                header=True,
+                dtype=dict.fromkeys(texts, "VARCHAR"),
+                sample_size=sample,
+                store_rejects=True,
+                rejects_limit=100,
+            ),
+        )
+
     def _read(self, sql_name: str) -> str:
         text = (self._folder / f"{sql_name}.sql").read_text(encoding="utf-8")
         self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
@@ -161,6 +219,33 @@ class Database:
         assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
         wanted, given = set(parsed[0].named_parameters), set(parameters)
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
+
+
+def _expression(source: SourceColumn, types: Mapping[str, str]) -> duckdb.Expression:
+    columns = [duckdb.ColumnExpression(column) for column in source.columns]
+    if source.kind == "lists":
+        lists = [_as_list(e, types[c]) for e, c in zip(columns, source.columns, strict=True)]
+        return duckdb.FunctionExpression("list_value", *lists).cast("VARCHAR[][]")
+    if not columns:
+        return duckdb.ConstantExpression(None).cast(
+            "VARCHAR" if source.kind == "text" else "DOUBLE"
+        )
+    (column,) = columns
+    if source.kind == "text":
+        return column.cast("VARCHAR")
+    kind = types[source.columns[0]]
+    if source.kind == "time" and kind == "TIMESTAMP_NS":
+        return duckdb.FunctionExpression("epoch_ns", column)
+    if source.kind == "time" and kind.startswith(("TIMESTAMP", "DATE")):
+        return duckdb.FunctionExpression("epoch_us", column.cast("TIMESTAMP"))
+    return column
+
+
+def _as_list(column: duckdb.Expression, kind: str) -> duckdb.Expression:
+    if kind.endswith("]"):
+        return column.cast("VARCHAR[]")
+    bar = duckdb.ConstantExpression("|")
+    return duckdb.FunctionExpression("string_split", column.cast("VARCHAR"), bar)
 
 
 def _quoted(name: str) -> str:

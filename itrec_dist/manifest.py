@@ -18,7 +18,7 @@
       validation/part-00000.parquet ...  absent splits have no folder
       test/part-00000.parquet ...
 
-`fingerprint` covers settings, SQL and the contents of every file, not paths or times: the same
+`fingerprint` covers settings and the contents of every file, not paths, times or SQL: the same
 input and settings give the same fingerprint on every machine and any number of threads.
 """
 

@@ -5,6 +5,7 @@ Leaves to its callers what stands inside them.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,9 +26,10 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
     the marker: a mistyped path never costs a folder that something else made.
 
     Raises:
-        OutputError: `place` is taken, or cannot be written.
+        OutputError: `place` is taken, or cannot be written. What the block itself raises passes
+            unchanged, unless it is about the temporary folder or a full disk.
     """
-    place = place.absolute()
+    place = Path(os.path.abspath(place))  # noqa: PTH100 - `..` must go: its name is used
     refuse_taken(place, marker=marker, overwrite=overwrite)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,9 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
         yield building
         _swap_in(building, place)
     except OSError as error:
-        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+        if _is_about(error, building):
+            raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+        raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -68,7 +72,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces `path` when the block succeeds.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the place cannot be written. What the block itself raises passes unchanged,
+            unless it is about the temporary file or a full disk.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +89,9 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        if _is_about(error, temporary):
+            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,9 +113,24 @@ def _swap_in(building: Path, place: Path) -> None:
         building.rename(place)
         return
     replaced = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
-    place.rename(replaced / place.name)
-    building.rename(place)
+    try:
+        place.rename(replaced / place.name)
+        building.rename(place)
+    except BaseException:  # an interruption between the two steps included
+        if not place.exists() and (replaced / place.name).exists():
+            (replaced / place.name).rename(place)
+        with contextlib.suppress(OSError):  # never a folder that still holds something
+            replaced.rmdir()
+        raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _is_about(error: OSError, temporary: Path) -> bool:
+    """Whether the trouble lies with the output, not with something that was read for it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return True
+    names = (str(name) for name in (error.filename, error.filename2) if name is not None)
+    return any(Path(name).is_relative_to(temporary) for name in names)
 
 
 def _umask() -> int:

@@ -34,6 +34,8 @@ A Judgement is what `evaluation.json` holds for each split:
 """
 
 import json
+import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -77,10 +79,15 @@ class RunDirectory:
         return self.evaluation.is_file()
 
     def append(self, event: str, **fields: Any) -> None:
-        """Add one line to the log."""
-        line = json.dumps({"event": event, "time": round(time.time(), 3), **fields})
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Add one line to the log; a number that is not finite is written as null."""
+        entry = {"event": event, "time": round(time.time(), 3), **fields}
+        line = json.dumps(_finite(entry), allow_nan=False).encode()
+        with self.log.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if file.read() not in (b"", b"\n"):
+                line = b"\n" + line  # a crash tore the last line: it must not cost this one
+            file.write(line + b"\n")
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's lines, all or those of one event; a torn last line is left out."""
@@ -112,3 +119,11 @@ class RunDirectory:
     def write_json(self, path: Path, content: Any) -> None:
         """Write one of this run's JSON files in one step."""
         outputs.write_json(path, content)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,19 +11,21 @@ from itrec_dist.metrics import CUTOFFS, METRICS, PAPER_NAMES
 def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | None = None) -> None:
     """Print every figure of every split, with and without the seen items masked."""
     console = console or Console()
+    rankings = ("unmasked", "masked")
     for split, judgement in judgements.items():
         loss = judgement["loss"]
         title = f"{split}: {judgement['num_windows']:,} windows"
         table = Table(title=title + ("" if loss is None else f", loss {loss:.4f}"))
-        table.add_column("figure")
-        rankings = ("unmasked", "masked")
+        table.add_column("", no_wrap=True)
         for ranking in rankings:
-            for cutoff in CUTOFFS:
-                table.add_column(f"{ranking} @{cutoff}", justify="right")
+            for position, cutoff in enumerate(CUTOFFS):
+                head = ranking if position == 0 else ""
+                table.add_column(f"{head}\n@{cutoff}", justify="right", no_wrap=True)
         for metric in METRICS:
-            paper = PAPER_NAMES.get(f"{metric}@5")
-            table.add_row(
-                metric + (f" (@5: {paper})" if paper else ""),
-                *(f"{judgement[r][f'{metric}@{k}']:.4f}" for r in rankings for k in CUTOFFS),
-            )
+            values = (f"{judgement[r][f'{metric}@{k}']:.4f}" for r in rankings for k in CUTOFFS)
+            table.add_row(metric, *values)
         console.print(table)
+    papers = ", ".join(f"{name} is {figure}" for figure, name in PAPER_NAMES.items())
+    console.print(
+        f"masked: items of the input are left out of the ranking. In the paper's words, {papers}."
+    )

@@ -118,7 +118,7 @@ ITEM_SCHEMA = pa.schema(
 
 
 def fixed(values: pa.DataType, width: int) -> pa.DataType:
-    """A list type of fixed width; of width 0 an ordinary list, for Parquet cannot hold the other."""
+    """A list type of fixed width; at width 0, which Parquet cannot hold, an ordinary list."""
     return pa.list_(values, width) if width else pa.list_(values)
 
 

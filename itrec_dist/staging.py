@@ -59,6 +59,7 @@ ENCODING_NAMES = {"utf-8": "UTF-8", "latin-1": "ISO-8859-1"}
 class Staged:
     """What staging found: the features in order, and the files with their checksums."""
 
+    ratings_file: Path
     has_ratings: bool
     item_features: tuple[tuple[str, FeatureKind], ...]
     user_features: tuple[tuple[str, FeatureKind], ...]
@@ -87,8 +88,9 @@ def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
         database.table("user_features", f"staging/{known.sql}/user_features", path=path)
     else:
         register_no_features(database, "user")
-    _refuse_rejected(database)
+    refuse_rejected(database)
     return Staged(
+        ratings_file=folder / known.ratings,
         has_ratings=True,
         item_features=(("genres", "multi"), ("decade", "single")),
         user_features=tuple((f, "single") for f in ("gender", "age", "occupation"))
@@ -107,12 +109,24 @@ def register_no_features(database: Database, kind: Literal["user", "item"]) -> N
     )
 
 
-def key_events(database: Database, staged: Staged, ratings_file: Path) -> None:
+def register_no_items(database: Database) -> None:
+    """Fill `items` with no rows."""
+    columns = {
+        "item_source_id": pa.string(),
+        "title": pa.string(),
+        "release_year": pa.int32(),
+        "genres": pa.list_(pa.string()),
+    }
+    database.register("items", pa.schema(list(columns.items())).empty_table())
+
+
+def key_events(database: Database, staged: Staged) -> None:
     """Fill `user_keys`, `item_keys` and `events`, refusing ratings that cannot be meant.
 
     Raises:
-        DataError: no ratings, an impossible value, or a rating given twice.
+        DataError: no ratings, an impossible value, or a rating or description given twice.
     """
+    ratings_file = staged.ratings_file
     for row in database.rows(
         "checks/impossible_ratings",
         latest_time=staged.latest_time,
@@ -133,6 +147,11 @@ def key_events(database: Database, staged: Staged, ratings_file: Path) -> None:
         raise DataError(
             f"rows {row['first_row_number']} and {row['last_row_number']} of the item file both "
             f"describe item {row['source_id']}: keep one of them"
+        )
+    for row in database.rows("checks/repeated_user_features"):
+        raise DataError(
+            f"the user file gives user {row['source_id']} {row['num_values']} values of "
+            f"{row['feature']}: describe each user once, with one value per feature"
         )
 
 
@@ -195,7 +214,8 @@ def _encoding(path: Path, encodings: tuple[str, ...]) -> str:
     )
 
 
-def _refuse_rejected(database: Database) -> None:
+def refuse_rejected(database: Database) -> None:
+    """Raise DataError for the first line of a text file that did not parse, if there is one."""
     for row in database.rows("checks/rejected_lines"):
         where = f" in column {row['column_name']}" if row["column_name"] else ""
         problem = row["error_type"].lower()

@@ -5,14 +5,16 @@ the manifest. Leaves reading raw input to staging.py, writing files to shard_fil
 leakage audit to audit.py.
 """
 
+import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import itrec_dist
+from itrec_dist import audit, outputs, schema, staging
 from itrec_dist import config as configuration
-from itrec_dist import outputs, schema, staging
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.manifest import Manifest, ShardFile
@@ -24,6 +26,7 @@ from itrec_dist.shard_files import (
     write_split,
     write_table,
 )
+from itrec_dist.table_source import TableConfig, stage_table
 
 Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
 
@@ -46,7 +49,7 @@ class WindowConfig:
     stride: int = 10
     """Events from the start of one window to the start of the next of the same user and split."""
     protocol: Protocol = "random_windows"
-    """How windows are split: at random (the paper), by user, each user's last events, or by date."""
+    """How to split: windows at random (the paper), by user, each user's last events, or by date."""
     validation_fraction: float = 0.1
     """Share for validation: of windows, of users (user_disjoint) or of ratings (global_time);
     leave_last does not use it."""
@@ -103,23 +106,48 @@ class WindowConfig:
 
 
 def window(
-    source: str, path: Path, out: Path, config: WindowConfig, *, overwrite: bool = False
+    source: str,
+    path: Path,
+    out: Path,
+    config: WindowConfig,
+    table: TableConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Manifest:
     """Cut the ratings at `path` into windows and write the shards folder `out`.
 
+    `source` is a name of staging.FORMATS, or `table`, of which `table` tells the columns.
+
     Raises:
+        ConfigError: there is no such source, or it takes no `table`.
         DataError: the input cannot be used, or nothing is left after a filter.
         OutputError: `out` is taken or cannot be written.
     """
+    table = table or TableConfig()
+    if source not in (*staging.FORMATS, "table"):
+        known = ", ".join(staging.FORMATS)
+        raise ConfigError(f"there is no source {source!r}: give one of {known}, table")
+    if source != "table" and table != TableConfig():
+        raise ConfigError(
+            f"--source {source} has its own files and columns: give --columns, --items, --users "
+            "and features with --source table only"
+        )
     outputs.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
     with (
         Database(config.memory_limit, config.threads) as database,
         outputs.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
     ):
-        staged = staging.stage_movielens(database, source, path)
-        staging.key_events(database, staged, path / staging.FORMATS[source].ratings)
+        if source == "table":
+            staged = stage_table(database, path, table)
+        else:
+            staged = staging.stage_movielens(database, source, path)
+        staging.key_events(database, staged)
         steps = cut(database, config)
         manifest = _write(database, config, staged, building, steps)
+        manifest = dataclasses.replace(
+            manifest,
+            source={"format": source, "path": str(path.absolute()), "files": list(staged.files)},
+        )
         outputs.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
     return manifest
 
@@ -194,7 +222,7 @@ def _steps(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ..
         }
         for name, row in zip(names, rows, strict=True)
     )
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in itertools.pairwise(steps):
         if after["ratings"] == 0:
             raise DataError(
                 f"nothing is left of {before['ratings']:,} ratings by {before['users']:,} users "
@@ -219,6 +247,7 @@ def _write(
         "windows", "windows/windows", **config.widths, last_target=config.target_length - 1
     )
     num_items = database.table("item_table", "windows/item_table")
+    found = audit.audit(database, config.protocol, config.widths)
     summary = database.rows("windows/summary")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
     digest = ContentDigest()
@@ -230,7 +259,6 @@ def _write(
         if k not in ("memory_limit", "threads")
     }
     digest.add_text(json.dumps(settings, sort_keys=True))
-    digest.add_text(json.dumps(database.sql, sort_keys=True))
     return Manifest(
         input_length=config.input_length,
         target_length=config.target_length,
@@ -248,6 +276,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=steps,
+        audit=found,
         version=itrec_dist.__version__,
     )
 

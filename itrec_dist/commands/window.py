@@ -10,6 +10,7 @@ from itrec_dist import config, schema
 def parser() -> config.Parser:
     """Source, input, place of the output, and every field of WindowConfig."""
     from itrec_dist.staging import FORMATS
+    from itrec_dist.table_source import TableConfig
     from itrec_dist.windowing import WindowConfig
 
     parser = config.Parser(
@@ -25,21 +26,24 @@ def parser() -> config.Parser:
         "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
     )
     parser.add_class_arguments(WindowConfig)
+    parser.add_class_arguments(TableConfig)
     return parser
 
 
 def run(parsed: Any) -> int:
     """Window, then print what was kept, what was written and what the split lets through."""
-    from itrec_dist import windowing
+    from itrec_dist import audit, table_source, windowing
 
     started = time.perf_counter()
     settings = config.pick(windowing.WindowConfig, parsed)
+    table = config.pick(table_source.TableConfig, parsed)
     manifest = windowing.window(
-        parsed.source, parsed.input, parsed.out, settings, overwrite=parsed.overwrite
+        parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
     for step in manifest.steps:
         print(f"{step['ratings']:>14,} {step['users']:>10,} {step['items']:>8,}  {step['name']}")
     for split in schema.SPLITS:
         print(f"{split:<12} {manifest.num_windows(split):>10,} windows")
+    print("\n".join(audit.lines(manifest.protocol, manifest.audit)))
     print(f"{parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0

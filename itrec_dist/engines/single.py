@@ -72,7 +72,7 @@ class InferenceEngine:
 
     def __call__(self, batch: Batch) -> TaskOutput:
         """Run the task under the precision asked for, without gradients."""
-        with torch.inference_mode(), autocast(self.device, self._precision):
+        with torch.no_grad(), autocast(self.device, self._precision):
             output: TaskOutput = self.task(batch)
         return output
 

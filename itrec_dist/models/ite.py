@@ -118,8 +118,10 @@ class ITE(nn.Module):
             hidden_BLD = layer(hidden_BLD, attend_B11L)
         weight_BL1 = is_item_BL.unsqueeze(2).to(hidden_BLD.dtype)
         pooled_BD = (hidden_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
-        scores_BC: torch.Tensor = self.output(self.dropout(pooled_BD))
-        return scores_BC.float()
+        # The 8 bits of bf16 would tie many of the catalogue's scores, so the last product is exact.
+        with torch.autocast(pooled_BD.device.type, enabled=False):
+            scores_BC: torch.Tensor = self.output(self.dropout(pooled_BD.float()))
+        return scores_BC
 
     @torch.no_grad()
     def set_output_bias(self, bias_C: torch.Tensor) -> None:

@@ -1,0 +1,55 @@
+# make run    set up .venv, then the whole way on generated data: ratings -> windows -> training
+#             on two workers -> baselines -> report
+# make test   set up .venv, then the test suite          make lint   ruff, check only
+# make types  mypy, strict                               make sql-lint   sqlfluff
+# make wheel  build the wheel into dist/                 make clean  remove what these made
+#
+# PYTHON chooses the interpreter of a new .venv: make run PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+ITREC := $(BIN)/itrec
+RUN := runs/quickstart
+READY := .venv/.ready
+
+.PHONY: run test lint types sql-lint wheel clean setup
+.DELETE_ON_ERROR:
+
+run: $(READY)
+	rm -rf $(RUN)
+	$(ITREC) data make --out $(RUN)/data
+	$(ITREC) window --source ml-1m --input $(RUN)/data --out $(RUN)/shards --test-fraction 0.1
+	$(ITREC) train --config jobs/recipes/quickstart.yaml --shards $(RUN)/shards --out $(RUN)/ite
+	$(ITREC) baselines --shards $(RUN)/shards --out $(RUN)/baselines
+	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
+
+test: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --timeout 600
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+sql-lint: $(READY)
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+clean:
+	rm -rf $(RUN) dist build .pytest_cache .mypy_cache .ruff_cache .venv
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@found=$$(command -v "$(PYTHON)" >/dev/null && "$(PYTHON)" --version 2>&1 || echo "not there"); \
+	case "$$found" in *" 3.11."*|*" 3.12."*|*" 3.13."*) ;; *) \
+	  echo "itrec-dist needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is $$found: name another, as in \`make run PYTHON=python3.12\`" >&2; \
+	  exit 1;; esac
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,85 @@
+import json
+import time
+
+import pytest
+
+from itrec_dist.errors import CheckpointError
+from itrec_dist.run_directory import RunDirectory
+
+
+def test_a_folder_that_no_run_wrote_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no run directory.*itrec train"):
+        RunDirectory.existing(tmp_path)
+    with pytest.raises(CheckpointError, match="absent"):
+        RunDirectory.existing(tmp_path / "absent")
+    (tmp_path / "config.yaml").write_text("{}")
+    assert RunDirectory.existing(tmp_path).path == tmp_path
+
+
+def test_a_run_is_complete_once_it_is_judged(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert not run.is_complete
+    run.write_json(run.evaluation, {"kind": "train"})
+    assert run.is_complete
+    assert run.read_json(run.evaluation) == {"kind": "train"}
+
+
+def test_the_log_gives_back_what_was_appended_in_order(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert run.events() == []
+    before = time.time()
+    run.append("start", name="ite", workers=2)
+    run.append("progress", epoch=1, step=1, loss=0.1)
+    run.append("progress", epoch=1, step=2, loss=None)
+    assert [e["event"] for e in run.events()] == ["start", "progress", "progress"]
+    assert [e["step"] for e in run.events("progress")] == [1, 2]
+    assert run.events("progress")[1]["loss"] is None
+    assert run.events("end") == []
+    assert abs(run.events()[0]["time"] - before) < 60
+
+
+def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append("progress", step=1)
+    with run.log.open("a") as file:
+        file.write('{"event": "progress", "ti')
+    assert [e["step"] for e in run.events("progress")] == [1]
+
+
+def test_what_is_appended_after_a_torn_line_is_not_lost(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append("progress", step=1)
+    with run.log.open("a") as file:
+        file.write('{"event": "progress", "ti')
+    run.append("progress", step=2)
+    assert [e["step"] for e in run.events("progress")] == [1, 2]
+
+
+def test_every_line_is_json_of_its_own_whatever_stands_in_it(tmp_path):
+    run = RunDirectory(tmp_path)
+    message = "line one\nline two\u2028Amélie"
+    run.append("note", message=message)
+    run.append("note", message="next")
+    lines = run.log.read_bytes().split(b"\n")
+    assert [json.loads(line)["message"] for line in lines if line] == [message, "next"]
+    assert [e["message"] for e in run.events()] == [message, "next"]
+
+
+def test_a_diverged_loss_leaves_a_log_that_is_still_json(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append("progress", loss=float("nan"))
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    json.loads(run.log.read_text(), parse_constant=refuse)
+    assert run.events("progress")[0]["loss"] is None
+
+
+@pytest.mark.parametrize("content", [None, "{", "\udcff"])
+def test_a_file_that_is_missing_or_damaged_is_one_sentence(tmp_path, content):
+    run = RunDirectory(tmp_path)
+    if content is not None:
+        run.evaluation.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CheckpointError, match=r"evaluation\.json"):
+        run.read_json(run.evaluation)
