@@ -20,7 +20,7 @@ ORDER = """
     arrays dataspec samples batches metrics scorecard
     models losses tasks optim engines
     context checkpoint recorder progress loop run
-    restore evaluate recommend launch sweep baselines report reproduce doctor
+    restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
     commands cli __main__
 """.split()
 """What stands above what: a module or folder imports only from those before it."""
