@@ -16,7 +16,7 @@ PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
     errors config outputs machine environment resources schema manifest run_directory
-    database sources synthetic shard_files staging audit windowing
+    database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard
     models losses tasks optim engines
     context checkpoint recorder progress loop run
