@@ -186,7 +186,8 @@ def _plain(value: Any) -> Any:
 
 def _valid(key: str, options: Sequence[str]) -> str:
     """The closest option to a wrong key, and those that stand beside it."""
-    close = difflib.get_close_matches(key, options, n=1)
+    sections = {o.rpartition(".")[0] for o in options} - {""}
+    close = difflib.get_close_matches(key, [*options, *sections], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     section = key.rpartition(".")[0]
     beside = [o for o in options if section and o.startswith(section + ".")] or options

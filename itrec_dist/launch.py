@@ -86,8 +86,8 @@ def _resolve_gpus(run: RunConfig) -> bool:
     workers = run.cluster.num_workers
     if use_gpu and gpus < workers:
         raise ConfigError(
-            f"cluster.num_workers={workers} workers with a GPU each were asked for, the cluster has "
-            f"{gpus:.0f} GPUs: lower cluster.num_workers or set cluster.use_gpu=false"
+            f"{workers} workers (cluster.num_workers) with a GPU each were asked for, the cluster "
+            f"has {gpus:.0f} GPUs: lower cluster.num_workers or set cluster.use_gpu=false"
         )
     needed = workers * run.cluster.cpus_per_worker
     if cpus < needed:

@@ -129,6 +129,7 @@ def test_an_unknown_key_inside_a_section_names_what_stands_beside_it():
     ("text", "key", "meant"),
     [
         ("raet: 3\n", "raet", "rate"),
+        ("mdoel:\n  width: 3\n", "mdoel", "model"),
         ("model:\n  widht: 3\n", "model.widht", "model.width"),
         ("model.widht: 3\n", "model.widht", "model.width"),
     ],
