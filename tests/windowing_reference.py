@@ -40,13 +40,10 @@ def deal(names: list, config: WindowConfig, key) -> dict:
     return dict(zip(ranked, splits, strict=True))
 
 
-def quantile(times: list[int], share: float) -> int:
-    """The smallest time that at least `share` of the times do not exceed."""
-    ordered = sorted(times)
-    for place, time in enumerate(ordered):
-        if (place + 1) / len(ordered) >= share - 1e-12:
-            return time
-    return ordered[-1]
+def first_beyond(times: list[int], share: float) -> int:
+    """The time of the first rating that `share` of all has no room for."""
+    room = round(len(times) * share)
+    return sorted(times)[room] if room < len(times) else max(times) + 1
 
 
 def catalogue(counted: list[Event], config: WindowConfig) -> list[str]:
@@ -57,12 +54,8 @@ def catalogue(counted: list[Event], config: WindowConfig) -> list[str]:
 
 def cut_points(events: list[Event], config: WindowConfig) -> tuple[int, int]:
     times = [event.time for event in events]
-    after = max(times) + 1
     train = 1 - config.validation_fraction - config.test_fraction
-    test_from = quantile(times, 1 - config.test_fraction) if config.test_fraction else after
-    if not config.validation_fraction:
-        return test_from, test_from
-    return quantile(times, train), test_from
+    return first_beyond(times, train), first_beyond(times, 1 - config.test_fraction)
 
 
 def counted_events(events, histories, config, user_splits, cuts):
