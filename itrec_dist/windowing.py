@@ -144,7 +144,9 @@ def window(
         staging.key_events(database, staged)
         steps = cut(database, config)
         files = list(staged.files)
-        origin = {"format": source, "path": str(path.absolute()), "files": files}
+        origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
+        if source == "table":
+            origin["columns"] = configuration.to_dict(table.columns)
         manifest = _write(database, config, staged, building, steps)
         origin["undescribed_items"] = database.rows("windows/num_undescribed")[0]["num_items"]
         manifest = dataclasses.replace(manifest, source=origin)
