@@ -12,7 +12,6 @@ so that every worker runs the same number of steps on the same shapes.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from itrec_dist import arrays
+from itrec_dist import arrays, machine
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.manifest import Manifest
 from itrec_dist.schema import Batch
@@ -310,14 +309,19 @@ def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
 
 
 def resolve_cache(cache: CacheName, manifest: Manifest, device: torch.device) -> CacheName:
-    """What `auto` means for this data and machine; other values are returned as they are."""
+    """What `auto` means for this data and machine; other values are returned as they are.
+
+    Workers on unlike machines may differ: they have to agree before they build their feeds.
+    """
     if cache != "auto":
         return cache
     width = 4 + manifest.input_length * 2 + manifest.target_length * 2
     needed = 4 * (width + len(manifest.user_features)) * manifest.num_windows("train")
     if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "host" if needed < _CACHE_SHARE * _free_host_memory() else "none"
+    total, available = machine.memory()
+    free = total if available is None else available
+    return "host" if needed < _CACHE_SHARE * (free or 0) else "none"
 
 
 def _refuse_count(split: Path, arrived: int, expected: int) -> None:
@@ -330,10 +334,6 @@ def _refuse_count(split: Path, arrived: int, expected: int) -> None:
 def _concatenated(parts: Sequence[arrays.Windows]) -> arrays.Windows:
     names = [field.name for field in fields(arrays.Windows)]
     return arrays.Windows(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
-
-
-def _free_host_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _permutation(count: int, seed: Seed | None) -> Indices:
