@@ -182,6 +182,7 @@ class _Worker:
         self._started = time.monotonic()
         self._directory = RunDirectory(run.out)
         self._is_first = context.rank == 0
+        self._best_epoch = 0
         self._recorder = Recorder(self._directory if self._is_first else None, watcher)
         self._manifest = manifest.read(run.shards)
         self._items = arrays.read_items(run.shards, self._manifest)
@@ -209,10 +210,10 @@ class _Worker:
         )  # fmt: skip
         try:
             outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep)
+            self._judge_best(outcome)
         except KeyboardInterrupt:
-            self._end("interrupted", 0)
+            self._end("interrupted", self._best_epoch)
             raise
-        self._judge_best(outcome)
         self._end(outcome.reason, outcome.best_epoch)
 
     def _end(self, reason: str, best_epoch: int) -> None:
@@ -282,14 +283,16 @@ class _Worker:
     def _keep(self, names: Any, epoch: int, step: int, value: float) -> None:
         if not self._is_first:
             return
-        record = checkpoint.Record(
-            epoch, step, self._manifest.fingerprint, {self._run.training.monitor: abs(value)}
-        )
+        # Without validation windows the newest epoch counts as the best, and there is no figure.
+        figures = {self._run.training.monitor: abs(value)} if VALIDATION in self._feeds else {}
+        record = checkpoint.Record(epoch, step, self._manifest.fingerprint, figures)
         for name in names:
             checkpoint.save(
                 self._directory.checkpoints / name, self._task.model, record,
                 beside=self._directory.path, items=self._run.shards / ITEMS_FILE,
             )  # fmt: skip
+        if "best" in names:
+            self._best_epoch = epoch
 
     def _judge_best(self, outcome: Outcome) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""
