@@ -37,7 +37,9 @@ def restore(run_folder: Path, name: str = "best") -> Restored:
     try:
         run = config.load(RunConfig, folder / checkpoint.CONFIG_FILE)
     except ConfigError as error:
-        raise CheckpointError(f"{folder} has a configuration of another version: {error}") from error
+        raise CheckpointError(
+            f"{folder} has a configuration of another version: {error}"
+        ) from error
     try:
         manifest = manifests.read(folder)
         items = arrays.read_items(folder, manifest)
@@ -72,4 +74,3 @@ def same_catalogue(restored: Restored, shards: Path) -> Manifest:
                 f"{getattr(mine, name)}: window it with the same settings"
             )
     return other
-

@@ -26,7 +26,7 @@ from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import Engine, EngineConfig
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import Judgement, Outcome, Trainer, TrainingConfig, evaluate
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
@@ -141,6 +141,12 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         )
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
+    num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
+    if run.feed.cache == "none" and num_files < num_workers:
+        raise ConfigError(
+            f"{num_files} training files cannot be dealt to {num_workers} workers without a cache: "
+            "window the data with a larger num_shards, or set feed.cache=host"
+        )
     if run.training.patience is not None and not data.num_windows(VALIDATION):
         raise ConfigError(
             f"training.patience={run.training.patience} needs validation windows, {run.shards} has "
@@ -160,9 +166,16 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
-    """Write what stands in a run directory before the first step."""
+    """Write what stands in a run directory before the first step.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
     directory = RunDirectory(run.out)
-    directory.path.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
     directory.write_json(directory.environment, environment)

@@ -1,6 +1,6 @@
 """`itrec baselines` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/baselines.py --help
+ray job submit --working-dir . -- python jobs/baselines.py --help
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`itrec data make` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/data_make.py --help
+ray job submit --working-dir . -- python jobs/data_make.py --help
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`itrec evaluate` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/evaluate.py --help
+ray job submit --working-dir . -- python jobs/evaluate.py --help
 """
 
 import sys

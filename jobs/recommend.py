@@ -1,6 +1,6 @@
 """`itrec recommend` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/recommend.py --help
+ray job submit --working-dir . -- python jobs/recommend.py --help
 """
 
 import sys

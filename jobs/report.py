@@ -1,6 +1,6 @@
 """`itrec report` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/report.py --help
+ray job submit --working-dir . -- python jobs/report.py --help
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`itrec reproduce` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/reproduce.py --help
+ray job submit --working-dir . -- python jobs/reproduce.py --help
 """
 
 import sys

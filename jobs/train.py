@@ -1,6 +1,6 @@
 """`itrec train` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/train.py --help
+ray job submit --working-dir . -- python jobs/train.py --help
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`itrec window` as a cluster job, with the options of the command.
 
-    ray job submit --working-dir . -- python jobs/window.py --help
+ray job submit --working-dir . -- python jobs/window.py --help
 """
 
 import sys

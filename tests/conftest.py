@@ -78,6 +78,6 @@ def ray_session() -> Iterator[None]:
 
     from itrec_dist import launch
 
-    launch._connect(None)
+    launch._join(None)
     yield
     ray.shutdown()
