@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -322,7 +322,7 @@ def _permutation(count: int, seed: Seed | None) -> Indices:
 def _to_device(batch: Batch, device: torch.device) -> Batch:
     if batch.item_ids_BL.device == device:
         return batch
-    moved = {
+    moved: dict[str, Any] = {
         name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for name, value in vars(batch).items()
     }
@@ -336,7 +336,7 @@ def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
         return
     size = len(batch.weight_B) // count
     for start in range(0, size * count, size):
-        part = {
+        part: dict[str, Any] = {
             name: value[start : start + size] if isinstance(value, torch.Tensor) else value / count
             for name, value in vars(batch).items()
         }

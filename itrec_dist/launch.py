@@ -70,7 +70,7 @@ def launch(run: RunConfig, use_gpu: bool) -> None:
 def _join(address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     if not address and "ray" not in sys.modules:
-        # What Ray chooses by itself for a cluster of its own, but then warns about. It is read once.
+        # What Ray chooses by itself for a cluster of its own, but then warns about; read once.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
@@ -104,8 +104,8 @@ def _resolve_gpus(run: RunConfig) -> bool:
     workers = run.cluster.num_workers
     if use_gpu and gpus < workers:
         raise ConfigError(
-            f"cluster.num_workers={workers} workers with a GPU each were asked for, the cluster has "
-            f"{gpus:.0f} GPUs: lower cluster.num_workers or set cluster.use_gpu=false"
+            f"{workers} workers (cluster.num_workers) with a GPU each were asked for, the cluster "
+            f"has {gpus:.0f} GPUs: lower cluster.num_workers or set cluster.use_gpu=false"
         )
     needed = workers * run.cluster.cpus_per_worker
     if cpus < needed:

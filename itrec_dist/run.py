@@ -38,7 +38,6 @@ from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.tasks.next_items import NextItems
 
-
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
 
@@ -154,13 +153,13 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         )
     if run.model.uses_movie and not data.item_feature_width:
         raise ConfigError(
-            f"model.side_information={run.model.side_information} needs item features, {run.shards} "
-            "has none: window the data with an item table, or choose none or user"
+            f"model.side_information={run.model.side_information} needs item features, "
+            f"{run.shards} has none: window the data with an item table, or choose none or user"
         )
     if run.model.uses_user and not data.user_features:
         raise ConfigError(
-            f"model.side_information={run.model.side_information} needs user features, {run.shards} "
-            "has none: window the data with a user table, or choose none or movie"
+            f"model.side_information={run.model.side_information} needs user features, "
+            f"{run.shards} has none: window the data with a user table, or choose none or movie"
         )
     return data
 

@@ -37,7 +37,7 @@ class Updater:
 
     def step(self) -> Update:
         """Count the micro-batch; at the last of a batch, update the weights."""
-        rate = self._schedule.get_last_lr()[0]
+        rate = float(self._schedule.get_last_lr()[0])
         self._micro_batches += 1
         if self._micro_batches < self._accumulate:
             return Update(is_update=False, learning_rate=rate, grad_norm=None)

@@ -72,6 +72,10 @@ class ITEConfig:
 class ITE(nn.Module):
     """`Batch -> scores [B, C]`, higher is likelier next; column c is item c + 1."""
 
+    user_offsets_F: torch.Tensor
+    item_features_VF: torch.Tensor
+    positions_L: torch.Tensor
+
     def __init__(self, config: ITEConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config = config
