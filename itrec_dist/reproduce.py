@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from itrec_dist import baselines, config, manifest, resources
+from itrec_dist import baselines, config, manifest, resources, staging
 from itrec_dist.baseline_runs import judge_all
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.run import RunConfig
@@ -119,12 +119,23 @@ def _shards(source: str, path: Path, out: Path, name: str, say: Say) -> Path:
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
         say(f"windowed {name}: {counts}")
         return folder
-    if Path(found.source.get("path", "")).resolve() != path.resolve():
+    if found.source.get("format") != source or not _is_made_from(found, path):
         raise OutputError(
-            f"{out} holds a reproduction on {found.source.get('path')}, not on {path}: "
-            "choose another place"
+            f"{out} holds a reproduction on other ratings ({found.source.get('path')} as they were "
+            f"then), not on those in {path}: choose another place"
         )
+    wanted = config.to_dict(settings)
+    if any(wanted.get(name) != value for name, value in found.settings.items()):
+        raise OutputError(f"{folder} was windowed with other settings: choose another place")
     return folder
+
+
+def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
+    """Whether the source files at `path` are, byte for byte, those that were windowed."""
+    try:
+        return all(staging.checksum(path / f["name"]) == f for f in found.source["files"])
+    except (OSError, KeyError):
+        return False
 
 
 def _runs(out: Path, shards: dict[str, Path], study: StudyConfig) -> Iterator[RunConfig]:
