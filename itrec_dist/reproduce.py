@@ -19,10 +19,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from itrec_dist import config, manifest, resources
+from itrec_dist import baselines, config, manifest, resources
+from itrec_dist.baseline_runs import judge_all
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
@@ -160,14 +162,12 @@ def _default_jobs() -> int:
 
 
 def _baselines(shards: Path, out: Path, say: Say) -> None:
-    from itrec_dist.commands import baselines
-
     place = out / "baselines"
-    if place.is_dir() and all(RunDirectory(p).is_complete for p in place.iterdir()):
+    if all(RunDirectory(place / name).is_complete for name in baselines.names()):
         return
-    say(f"baselines on {shards.name}")
-    options = ["--shards", str(shards), "--out", str(place), "--overwrite"]
-    baselines.run(baselines.parser().parse(options))
+    chosen = {name: baselines.find(name)() for name in baselines.names()}
+    for name, splits in judge_all(shards, place, chosen, overwrite=True).items():
+        say(f"{shards.name} {name}: {_figures(splits)}")
 
 
 def _train_all(waiting: Sequence[RunConfig], jobs: int, say: Say) -> None:
@@ -227,14 +227,15 @@ class _Children:
 
 def _summary(run: RunConfig) -> str:
     evaluation = RunDirectory(run.out).read_json(RunDirectory(run.out).evaluation)
-    splits = evaluation["splits"]
+    protocol, arm, seed = run.out.parts[-3:]
+    figures = _figures(evaluation["splits"])
+    return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
+
+
+def _figures(splits: dict[str, Any]) -> str:
     split = "test" if "test" in splits else "validation"
     figures = splits[split]["unmasked"]
-    protocol, arm, seed = run.out.parts[-3:]
-    return (
-        f"{protocol} {arm} {seed}: {split} P@5 {figures['precision@5']:.4f} "
-        f"HR@5 {figures['hit_rate@5']:.4f} (epoch {evaluation['epoch']})"
-    )
+    return f"{split} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
 
 
 def _report(out: Path, runs: Sequence[Path], shards: dict[str, Path], say: Say) -> Path:
