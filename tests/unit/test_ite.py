@@ -220,6 +220,23 @@ def test_order_matters(spec):
     assert not torch.allclose(model(one), model(turned))
 
 
+def test_the_repeat_bias_moves_the_scores_of_the_input_items_alone(spec, batch):
+    """By hand: each input position adds its own weight to the score of the item it holds."""
+    model = build(spec, "both", repeat_bias=True)
+    with torch.no_grad():
+        model.repeat_weights.zero_()
+        plain_BC = model(batch)
+        model.repeat_weights.copy_(torch.tensor([0.1, -0.2, 0.3, -0.4]))
+        scores_BC = model(batch)
+    expected_BC = plain_BC.clone()
+    for row, items in enumerate(batch.item_ids_BL.tolist()):
+        for item, weight in zip(items, [1.0, -2.0, 3.0, -4.0], strict=True):
+            if item != PAD:
+                expected_BC[row, item - 1] += weight
+    torch.testing.assert_close(scores_BC, expected_BC)
+    assert not torch.equal(scores_BC, plain_BC)
+
+
 @pytest.mark.parametrize("loss", ["bce", "ce", "softmax"])
 def test_an_untrained_task_ranks_by_training_popularity(loss, spec, batch):
     counts = torch.tensor([700, 350, 180, 90, 45, 22, 11, 5, 2, 0, 1400, 2800])
