@@ -160,9 +160,7 @@ def test_without_validation_the_newest_epoch_is_kept_and_no_figure_is_claimed(
 def test_the_same_seed_gives_the_same_figures_and_another_does_not(shards, tmp_path, itrec):
     runs = [tmp_path / name for name in "abc"]
     for run, seed in zip(runs, (5, 5, 6), strict=True):
-        code, _, err = itrec(
-            *train_arguments(shards, run, "--seed", seed), "--model.dropout", 0.3
-        )
+        code, _, err = itrec(*train_arguments(shards, run, "--seed", seed), "--model.dropout", 0.3)
         assert code == 0, err
     a, b, c = runs
     assert losses(a) == losses(b)
@@ -324,10 +322,13 @@ def test_a_damaged_shard_is_named(damage, shards, tmp_path, itrec):
 def start_long_training(shards, out):
     """A training that would last for minutes, after its second epoch."""
     arguments = train_arguments(shards, out, "--training.epochs", 100_000)
+    program = (  # a suite in the background of a shell hands its children an ignored SIGINT
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "itrec_dist", *map(str, arguments)],
+        [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     run = RunDirectory(out)
     deadline = time.monotonic() + 120
