@@ -85,8 +85,8 @@ def _join(address: str | None) -> None:
             ray.init(address=address, **quiet)
         else:
             cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
-            ray.init(
-                num_cpus=cpus, include_dashboard=False,
+            ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
+                address="local", num_cpus=cpus, include_dashboard=False,
                 runtime_env={"env_vars": environment}, **quiet,
             )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
