@@ -12,7 +12,6 @@ so that every worker runs the same number of steps on the same shapes.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from itrec_dist import arrays
+from itrec_dist import arrays, machine
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.manifest import Manifest
 from itrec_dist.schema import Batch
@@ -231,15 +230,19 @@ class StreamedFeed:
         random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
         waiting: list[arrays.Windows] = []
         blocks = self._read([f.path for f in files])
+        expected, arrived = sum(f.rows for f in files), 0
         while True:
             block = next(blocks, None)
             if block is not None:
                 waiting.append(arrays.table_to_arrays(block, self._manifest))
+                arrived += len(waiting[-1])
+            if arrived > expected or (block is None and arrived < expected):
+                _refuse_count(files[0].path.parent, arrived, expected)
             held = sum(len(w) for w in waiting)
-            if held == 0:
-                return
             if block is not None and held < self._buffer_size:
                 continue
+            if held == 0:
+                return
             windows = _concatenated(waiting)
             if seed is not None:
                 windows = windows.take(random.permutation(len(windows)))
@@ -269,48 +272,68 @@ def read_windows(shards: Path, manifest: Manifest, split: str, read: BlockReader
         ShardsError: the split is absent, or what arrives is not what the manifest describes.
     """
     files = split_files(shards, manifest, split)
-    table = pa.concat_tables(list(read([f.path for f in files])))
-    windows = arrays.table_to_arrays(table, manifest, where=f"{shards / split}")
-    expected = sum(f.rows for f in files)
-    if len(windows) != expected:
-        raise ShardsError(
-            f"{shards / split} holds {len(windows):,} windows, {expected:,} are expected by the "
-            "manifest: window the data again"
-        )
-    return windows.take(np.argsort(windows.window_ids, kind="stable"))
+    where = str(shards / split)
+    parts = [
+        arrays.table_to_arrays(block, manifest, where) for block in read([f.path for f in files])
+    ]
+    arrived, expected = sum(len(part) for part in parts), sum(f.rows for f in files)
+    if arrived != expected:
+        _refuse_count(shards / split, arrived, expected)
+    windows = _concatenated(parts)
+    windows = windows.take(np.argsort(windows.window_ids, kind="stable"))
+    if not (np.diff(windows.window_ids) > 0).all():
+        raise ShardsError(f"{where} holds a window twice: window the data again")
+    return windows
 
 
 def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
     """The files of a split, in the manifest's order.
 
     Raises:
-        ShardsError: the split is absent.
+        ShardsError: the split is absent, or a file is missing or not of the size it was written.
     """
     files = manifest.splits.get(split, ())
     if not manifest.num_windows(split):
         there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
         raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
+    for file in files:
+        path = shards / file.name
+        if not path.is_file():
+            raise ShardsError(f"{path} is missing: window the data again")
+        if path.stat().st_size != file.bytes:
+            raise ShardsError(
+                f"{path} has {path.stat().st_size:,} bytes, {file.bytes:,} are expected by the "
+                "manifest: window the data again"
+            )
     return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
 
 
 def resolve_cache(cache: CacheName, manifest: Manifest, device: torch.device) -> CacheName:
-    """What `auto` means for this data and machine; other values are returned as they are."""
+    """What `auto` means for this data and machine; other values are returned as they are.
+
+    Workers on unlike machines may differ: they have to agree before they build their feeds.
+    """
     if cache != "auto":
         return cache
     width = 4 + manifest.input_length * 2 + manifest.target_length * 2
     needed = 4 * (width + len(manifest.user_features)) * manifest.num_windows("train")
     if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "host" if needed < _CACHE_SHARE * _free_host_memory() else "none"
+    total, available = machine.memory()
+    free = total if available is None else available
+    return "host" if needed < _CACHE_SHARE * (free or 0) else "none"
+
+
+def _refuse_count(split: Path, arrived: int, expected: int) -> None:
+    raise ShardsError(
+        f"{split} gave {arrived:,} windows, {expected:,} are expected by the manifest: "
+        "window the data again"
+    )
 
 
 def _concatenated(parts: Sequence[arrays.Windows]) -> arrays.Windows:
     names = [field.name for field in fields(arrays.Windows)]
     return arrays.Windows(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
-
-
-def _free_host_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
 
 
 def _permutation(count: int, seed: Seed | None) -> Indices:

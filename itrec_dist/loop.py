@@ -56,11 +56,13 @@ class TrainingConfig:
             )
 
     def value(self, judgement: Judgement) -> float:
-        """The monitored figure, turned so that higher is better."""
+        """The monitored figure."""
         ranking, _, figure = self.monitor.partition("/")
-        if ranking == "loss":
-            return -float(judgement["loss"])
-        return float(judgement[ranking][figure])
+        return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether a monitored figure beats the best so far; the first one always does."""
+        return best is None or (value < best if self.monitor == "loss" else value > best)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Trainer:
 
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
-        keep: Callable[[Sequence[str], int, int, float], None],
+        keep: Callable[[Sequence[str], int, int, float | None], None],
     ) -> Outcome:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
@@ -122,20 +124,23 @@ class Trainer:
             seed: orders the windows, together with the epoch.
             judge: returns the judgements of training sample and validation, null if there are none.
             keep: writes the checkpoints named first ("last", "best") for an epoch, step and
-                monitored figure.
+                monitored figure (null without a validation split).
 
         Raises:
-            TrainingError: the loss is not finite any more.
+            TrainingError: the training loss or the monitored figure is not finite any more.
         """
-        best, best_epoch = -math.inf, 0
+        best: float | None = None
+        best_epoch = 0
         for epoch in range(1, self._config.epochs + 1):
             started = time.monotonic()
             loss = self._train_epoch(seed, epoch)
             seconds = time.monotonic() - started
             on_train, on_validation = judge()
+            value = None if on_validation is None else self._config.value(on_validation)
+            if value is not None:
+                self._refuse_non_finite(value, epoch, f"validation {self._config.monitor}")
             # Without a validation split the newest epoch is the best there is to know of.
-            value = float(epoch) if on_validation is None else self._config.value(on_validation)
-            is_best = value > best
+            is_best = value is None or self._config.is_better(value, best)
             if is_best:
                 best, best_epoch = value, epoch
             keep(["last", "best"] if is_best else ["last"], epoch, self._step, value)
@@ -178,12 +183,13 @@ class Trainer:
             learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
         )  # fmt: skip
 
-    def _refuse_non_finite(self, loss: float, epoch: int) -> None:
-        if not math.isfinite(loss):
+    def _refuse_non_finite(self, value: float, epoch: int, name: str = "loss") -> None:
+        if not math.isfinite(value):
+            kept = "; checkpoints/last holds the epoch before" if epoch > 1 else ""
             raise TrainingError(
-                f"the loss is {loss} at step {self._step} of epoch {epoch}: lower "
-                "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32; "
-                "checkpoints/last holds the epoch before"
+                f"the {name} is {value} at step {self._step} of epoch {epoch}: lower "
+                "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32"
+                f"{kept}"
             )
 
 

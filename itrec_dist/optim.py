@@ -38,10 +38,14 @@ class OptimizerConfig:
     """Largest norm of the gradient over all weights; null does not clip."""
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not math.isfinite(self.learning_rate):
-            raise ValueError(f"optimizer.learning_rate={self.learning_rate} must be above 0")
-        if self.weight_decay < 0:
-            raise ValueError(f"optimizer.weight_decay={self.weight_decay} must be at least 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                f"optimizer.learning_rate={self.learning_rate} must be a number above 0"
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"optimizer.weight_decay={self.weight_decay} must be a number of at least 0"
+            )
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError(
                 f"optimizer.beta1={self.beta1} and beta2={self.beta2} must be in 0 <= b < 1"

@@ -16,7 +16,10 @@ class ProgressView:
     """Shows events; plain lines when the output is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(soft_wrap=True, highlight=False)
+        # A run's name is text, whatever brackets it holds.
+        self._console = console or Console(
+            soft_wrap=True, highlight=False, markup=False, emoji=False
+        )
         self._status: Status | None = None
         self._epochs = 0
         self._steps = 0
@@ -106,4 +109,8 @@ class LogFollower(threading.Thread):
                 if not line.endswith(b"\n"):  # still being written
                     return
                 self._position += len(line)
-                self._view(json.loads(line))
+                try:
+                    event = json.loads(line)
+                except ValueError:  # torn by a crash; what follows stands on lines of its own
+                    continue
+                self._view(event)

@@ -235,6 +235,9 @@ class _Worker:
     def _build_feeds(self) -> dict[str, Feed]:
         run, device = self._run, self._context.device
         cache = batches.resolve_cache(run.feed.cache, self._manifest, device)
+        # Where one worker lacks the memory all stream: cached and streamed batches do not match.
+        if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
+            cache = "none"
         shares = {
             split: Share(size, self._context.rank, self._context.world_size)
             for split, size in (
@@ -292,11 +295,10 @@ class _Worker:
     def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
         return self._judge("train sample"), self._judge(VALIDATION)
 
-    def _keep(self, names: Any, epoch: int, step: int, value: float) -> None:
+    def _keep(self, names: Any, epoch: int, step: int, value: float | None) -> None:
         if not self._is_first:
             return
-        # Without validation windows the newest epoch counts as the best, and there is no figure.
-        figures = {self._run.training.monitor: abs(value)} if VALIDATION in self._feeds else {}
+        figures = {} if value is None else {self._run.training.monitor: value}
         record = checkpoint.Record(epoch, step, self._manifest.fingerprint, figures)
         for name in names:
             checkpoint.save(

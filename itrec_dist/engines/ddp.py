@@ -27,7 +27,10 @@ class DDPEngine:
         self.device = device
         self.task = task.to(device)
         self._precision = engine.precision
-        self._wrapped = DistributedDataParallel(self.task, gradient_as_bucket_view=True)
+        # The buffers are tables of the data, the same everywhere: not to be sent at each step.
+        self._wrapped = DistributedDataParallel(
+            self.task, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
         self._forward = torch.compile(self._wrapped) if engine.compile else self._wrapped
         self._updater = Updater(self.task, engine, optimizer, total_steps, device)
 

@@ -24,6 +24,9 @@ def loss(logits_BC: torch.Tensor, target_ids_BK: torch.Tensor) -> torch.Tensor:
 
 
 def initial_bias(target_counts_C: torch.Tensor, num_windows: int) -> torch.Tensor:
-    """Log-odds that an item is among a training window's targets, smoothed by one count, [C]."""
-    prior_C = (target_counts_C.float() + 1.0) / (num_windows + 2.0)
-    return torch.logit(prior_C.clamp(max=0.5))
+    """Log-odds that an item is among a training window's targets, smoothed by one count, [C].
+
+    An item that repeats within windows may be counted more often than there are windows.
+    """
+    windows_C = target_counts_C.float().clamp(max=num_windows)
+    return torch.logit((windows_C + 1.0) / (num_windows + 2.0))
