@@ -9,6 +9,7 @@ from typing import Any
 
 from itrec_dist import schema
 from itrec_dist.database import Database
+from itrec_dist.manifest import Manifest
 
 EXPLANATIONS = {
     "targets_in_training_inputs": "targets that the model was shown as inputs in training",
@@ -54,12 +55,14 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
     if protocol == "global_time":
         _hold(database, "training_before_cut", target_length=widths["target_length"])
     found: dict[str, Any] = {}
+    present = {row["split"] for row in database.rows("windows/split_sizes")}
     for split in (schema.VALIDATION, schema.TEST):
+        if split not in present:
+            continue
         database.table("event_uses", "checks/event_uses", split=split, **widths)
         counts = database.rows("checks/leakage")[0]
-        if counts["targets"]:
-            found[split] = with_shares(counts) | {"promised_zero": list(PROMISES[protocol])}
-            hold_promises(protocol, split, counts)
+        hold_promises(protocol, split, counts)
+        found[split] = with_shares(counts) | {"promised_zero": list(PROMISES[protocol])}
     database.drop("event_uses")
     return found
 
@@ -80,17 +83,18 @@ def with_shares(counts: Mapping[str, int]) -> dict[str, Any]:
     return {**counts, **shares}
 
 
-def lines(protocol: str, found: Mapping[str, Any]) -> list[str]:
-    """The audit as text, one line per count with a column per split."""
-    if not found:
+def lines(manifest: Manifest) -> list[str]:
+    """The audit as text: one line per count, with its share, and a column per split."""
+    if not manifest.audit:
         return ["leakage audit: there is no evaluation split"]
-    header = "".join(f"{split:>22}" for split in found)
-    text = [f"{'leakage audit: ' + protocol:<32}{header}"]
+    header = "".join(f"{split:>21}" for split in manifest.audit)
+    text = [f"{'leakage audit':<32}{header}  ({manifest.protocol})"]
     for name, explanation in EXPLANATIONS.items():
         cells = "".join(
-            f"{counts[name]:>13,} {counts[name + '_share']:>7.1%} " for counts in found.values()
+            f"{counts[name]:>13,}{counts[name + '_share']:>8.1%}"
+            for counts in manifest.audit.values()
         )
-        promise = ", zero as promised" if name in PROMISES[protocol] else ""
+        promise = "; zero, as promised" if name in PROMISES[manifest.protocol] else ""
         text.append(f"  {name:<30}{cells}  {explanation}{promise}")
     return text
 

@@ -4,11 +4,15 @@ Each verb is one module in `commands/` with `parser() -> Parser` and `run(parsed
 verb that is asked for is imported, so `itrec --help` answers at once.
 """
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
 
 from itrec_dist import __version__
 from itrec_dist.errors import ConfigError, ItrecError
@@ -28,20 +32,44 @@ VERBS: dict[str, tuple[str, str]] = {
 """Verb -> (module in `commands/`, one line for the overview)."""
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, met with the same orderly end as Ctrl-C: nothing half-written stays behind."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 a user's mistake."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(arguments)
+        with _orderly_termination():
+            return _dispatch(arguments)
     except ItrecError as error:
         print(f"itrec: error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print("itrec: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        number = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
+        return 128 + number
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _orderly_termination() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless somebody else cares for it already."""
+    is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not is_free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise _Terminated
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -24,6 +24,38 @@ T = TypeVar("T")
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+_NOTE = re.compile(r"(.*?)(?: \(((?:required|type|default)\b.*)\))?$", re.DOTALL)
+"""An option's text, and the note on its type and default that the library appends."""
+
+
+class _Help(jsonargparse.DefaultHelpFormatter):
+    """Help in a person's words: no Python types, no noise about what is plain to see."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+        """One line; the options are listed right below anyway."""
+        places = " ".join(str(a.metavar or a.dest).upper() for a in actions if not a.option_strings)
+        usage = " ".join(part for part in ("%(prog)s", places, "[options]") if part)
+        super().add_usage(usage, [], groups, prefix)
+
+    def add_argument(self, action: Any) -> None:
+        """Leave out the options that read a whole section from a file: recipes do that."""
+        if action.metavar != "CONFIG":
+            super().add_argument(action)
+
+    def _expand_help(self, action: Any) -> str:
+        text, note = _NOTE.match(super()._expand_help(action)).groups()  # type: ignore[union-attr]
+        kind = re.search(r"type: (.*?)(?=, default: |$)", note or "")
+        default = re.search(r"default: (.*)$", note or "")
+        parts = (
+            ["required"] if (note or "").startswith("required") and action.option_strings else []
+        )
+        if kind and not re.search(r"Literal|Path|str|bool", kind.group(1)):
+            parts.append(kind.group(1))
+        if default and default.group(1) not in ("False", "null", ""):
+            parts.append(f"default: {default.group(1)}")
+        return f"{text} ({', '.join(parts)})" if parts else text
+
+
 class Parser(jsonargparse.ArgumentParser):
     """An argument parser whose every refusal is one ConfigError sentence."""
 
@@ -34,7 +66,7 @@ class Parser(jsonargparse.ArgumentParser):
             exit_on_error=False,
             allow_abbrev=False,
             print_config="--print-%s",
-            formatter_class=jsonargparse.DefaultHelpFormatter,
+            formatter_class=_Help,
         )
 
     def add_config_file(self) -> None:

@@ -27,7 +27,7 @@ class WorkerContext(Protocol):
     device: torch.device
 
     def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
-        """The tables of Parquet files as large blocks, in any order."""
+        """The tables of Parquet files as large blocks, in the order of the files."""
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand an epoch's figures to whoever started the worker; called equally often by all."""
@@ -59,8 +59,7 @@ class LocalContext:
                     for group in range(file.num_row_groups):
                         yield file.read_row_group(group)
             except (OSError, pa.ArrowException) as error:
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise ShardsError(f"{path} cannot be read: {reason}") from error
+                raise _unreadable(path, error) from error
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Nobody waits for it: the run directory holds the same figures."""
@@ -84,10 +83,13 @@ class RayContext:
         torch.set_num_threads(threads or _fair_threads(context.get_local_world_size()))
 
     def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
-        """Blocks as Ray Data streams them, one per file.
+        """Blocks as Ray Data streams them, one per file, in the order of the files.
 
         Every worker reads what it needs itself: the splitting that Ray Train offers drops up to
         world_size - 1 rows and does not fix which worker gets which.
+
+        Raises:
+            ShardsError: a file is missing or damaged.
         """
         import ray.data
 
@@ -95,10 +97,17 @@ class RayContext:
         # The newer reader starts dozens of footer actors: far too slow for a few local files.
         ray_context.use_datasource_v2 = False
         ray_context.enable_progress_bars = False
-        dataset = ray.data.read_parquet(
-            [str(path) for path in files], override_num_blocks=len(files)
-        )
-        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        # Otherwise blocks come as tasks end, and the same seed trains on another order.
+        ray_context.execution_options.preserve_order = True
+        try:
+            dataset = ray.data.read_parquet(
+                [str(path) for path in files], override_num_blocks=len(files)
+            )
+            yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
+            cause = getattr(error, "cause", None) or error
+            where = next((p for p in files if str(p) in str(cause)), files[0].parent)
+            raise _unreadable(where, cause) from error
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Pass the figures to Ray Train (a barrier over the workers)."""
@@ -116,6 +125,13 @@ class RayContext:
 def default_device() -> torch.device:
     """The first GPU if there is one, else the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def _unreadable(path: Path, error: BaseException) -> ShardsError:
+    if isinstance(error, FileNotFoundError):
+        return ShardsError(f"{path} is missing: window the data again")
+    reason = str(error).splitlines()[0].rstrip(".")
+    return ShardsError(f"{path} cannot be read, window the data again: {reason}")
 
 
 def _fair_threads(workers_on_node: int) -> int:

@@ -189,7 +189,7 @@ class Database:
         return _guarded(
             names[0],
             lambda: self._connection.read_csv(
-                names,
+                names[0],
                 header=True,
                 dtype=dict.fromkeys(texts, "VARCHAR"),
                 sample_size=sample,

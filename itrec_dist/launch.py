@@ -1,6 +1,9 @@
 """Ray Train wiring: a run's workers on a Ray cluster, and nothing else."""
 
 import os
+import shutil
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,32 @@ from itrec_dist.run import RunConfig, run_worker
 from itrec_dist.run_directory import RunDirectory
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
+_SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
 
 
-def launch(run: RunConfig, address: str | None = None) -> None:
-    """Train on the Ray cluster at `address`, or on one started here for the purpose.
-
-    The run directory must be reachable under the same path from this machine and the workers.
+def connect(run: RunConfig, address: str | None = None) -> bool:
+    """Join the Ray cluster at `address`, or start one here; returns whether workers take GPUs.
 
     Raises:
         ConfigError: the cluster lacks what the run asks for.
         EnvironmentProblem: there is no cluster at `address`.
-        TrainingError: a worker failed; the message is the worker's.
     """
-    import ray
+    _join(address)
+    return _resolve_gpus(run)
+
+
+def launch(run: RunConfig, use_gpu: bool) -> None:
+    """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
+
+    The run directory must be reachable under the same path from this machine and the workers.
+
+    Raises:
+        ItrecError: a worker met a user's mistake.
+        TrainingError: a worker failed otherwise; the message is the worker's.
+    """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    _connect(address)
-    use_gpu = _resolve_gpus(run)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"run": run},
@@ -39,7 +50,7 @@ def launch(run: RunConfig, address: str | None = None) -> None:
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=ray.train.RunConfig(
-            name="ray", storage_path=str(run.out.absolute()), failure_config=None
+            name=_SCRATCH, storage_path=str(run.out.absolute()), failure_config=None
         ),
     )
     follower = LogFollower(RunDirectory(run.out).log, ProgressView())
@@ -48,16 +59,23 @@ def launch(run: RunConfig, address: str | None = None) -> None:
         trainer.fit()
     except Exception as error:
         raise _readable(error) from error
+    except KeyboardInterrupt:
+        _note_interruption(RunDirectory(run.out))
+        raise
     finally:
         follower.finish()
+        shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)
 
 
-def _connect(address: str | None) -> None:
+def _join(address: str | None) -> None:
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address and "ray" not in sys.modules:
+        # What Ray chooses by itself for a cluster of its own, but then warns about; read once.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if ray.is_initialized():
         return
-    address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     # Workers must import the package that the driver runs, also from a checkout.
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -101,6 +119,15 @@ def _resolve_gpus(run: RunConfig) -> bool:
 def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
     run_worker(run, RayContext(run.cluster.threads))
+
+
+def _note_interruption(run: RunDirectory) -> None:
+    """End the log as a worker would have: Ray ended it before it could."""
+    started = run.events("start")
+    if started and not run.events("end"):
+        best = max((e["epoch"] for e in run.events("epoch") if e["is_best"]), default=0)
+        seconds = round(time.time() - started[0]["time"], 1)
+        run.append("end", reason="interrupted", best_epoch=best, seconds=seconds)
 
 
 def _readable(error: BaseException) -> ItrecError:

@@ -75,9 +75,8 @@ class ProgressView:
 
     def _show_end(self, event: dict[str, Any]) -> None:
         self.close()
-        self._console.print(
-            f"{event['reason']} after {event['seconds']:.0f} s, best epoch {event['best_epoch']}"
-        )
+        best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""
+        self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
 
 
 class LogFollower(threading.Thread):

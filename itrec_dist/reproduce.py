@@ -19,10 +19,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from itrec_dist import config, manifest, resources
+from itrec_dist import baselines, config, manifest, resources, staging
+from itrec_dist.baseline_runs import judge_all
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
@@ -117,12 +119,23 @@ def _shards(source: str, path: Path, out: Path, name: str, say: Say) -> Path:
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
         say(f"windowed {name}: {counts}")
         return folder
-    if Path(found.source.get("path", "")).resolve() != path.resolve():
+    if found.source.get("format") != source or not _is_made_from(found, path):
         raise OutputError(
-            f"{out} holds a reproduction on {found.source.get('path')}, not on {path}: "
-            "choose another place"
+            f"{out} holds a reproduction on other ratings ({found.source.get('path')} as they were "
+            f"then), not on those in {path}: choose another place"
         )
+    wanted = config.to_dict(settings)
+    if any(wanted.get(name) != value for name, value in found.settings.items()):
+        raise OutputError(f"{folder} was windowed with other settings: choose another place")
     return folder
+
+
+def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
+    """Whether the source files at `path` are, byte for byte, those that were windowed."""
+    try:
+        return all(staging.checksum(path / f["name"]) == f for f in found.source["files"])
+    except (OSError, KeyError):
+        return False
 
 
 def _runs(out: Path, shards: dict[str, Path], study: StudyConfig) -> Iterator[RunConfig]:
@@ -160,14 +173,12 @@ def _default_jobs() -> int:
 
 
 def _baselines(shards: Path, out: Path, say: Say) -> None:
-    from itrec_dist.commands import baselines
-
     place = out / "baselines"
-    if place.is_dir() and all(RunDirectory(p).is_complete for p in place.iterdir()):
+    if all(RunDirectory(place / name).is_complete for name in baselines.names()):
         return
-    say(f"baselines on {shards.name}")
-    options = ["--shards", str(shards), "--out", str(place), "--overwrite"]
-    baselines.run(baselines.parser().parse(options))
+    chosen = {name: baselines.find(name)() for name in baselines.names()}
+    for name, splits in judge_all(shards, place, chosen, overwrite=True).items():
+        say(f"{shards.name} {name}: {_figures(splits)}")
 
 
 def _train_all(waiting: Sequence[RunConfig], jobs: int, say: Say) -> None:
@@ -227,14 +238,15 @@ class _Children:
 
 def _summary(run: RunConfig) -> str:
     evaluation = RunDirectory(run.out).read_json(RunDirectory(run.out).evaluation)
-    splits = evaluation["splits"]
+    protocol, arm, seed = run.out.parts[-3:]
+    figures = _figures(evaluation["splits"])
+    return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
+
+
+def _figures(splits: dict[str, Any]) -> str:
     split = "test" if "test" in splits else "validation"
     figures = splits[split]["unmasked"]
-    protocol, arm, seed = run.out.parts[-3:]
-    return (
-        f"{protocol} {arm} {seed}: {split} P@5 {figures['precision@5']:.4f} "
-        f"HR@5 {figures['hit_rate@5']:.4f} (epoch {evaluation['epoch']})"
-    )
+    return f"{split} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
 
 
 def _report(out: Path, runs: Sequence[Path], shards: dict[str, Path], say: Say) -> Path:

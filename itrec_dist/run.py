@@ -26,7 +26,7 @@ from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import Engine, EngineConfig
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import Judgement, Outcome, Trainer, TrainingConfig, evaluate
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
@@ -140,6 +140,12 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         )
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
+    num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
+    if run.feed.cache == "none" and num_files < num_workers:
+        raise ConfigError(
+            f"{num_files} training files cannot be dealt to {num_workers} workers without a cache: "
+            "window the data with a larger num_shards, or set feed.cache=host"
+        )
     if run.training.patience is not None and not data.num_windows(VALIDATION):
         raise ConfigError(
             f"training.patience={run.training.patience} needs validation windows, {run.shards} has "
@@ -159,9 +165,16 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
-    """Write what stands in a run directory before the first step."""
+    """Write what stands in a run directory before the first step.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
     directory = RunDirectory(run.out)
-    directory.path.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
     directory.write_json(directory.environment, environment)
@@ -181,6 +194,7 @@ class _Worker:
         self._started = time.monotonic()
         self._directory = RunDirectory(run.out)
         self._is_first = context.rank == 0
+        self._best_epoch = 0
         self._recorder = Recorder(self._directory if self._is_first else None, watcher)
         self._manifest = manifest.read(run.shards)
         self._items = arrays.read_items(run.shards, self._manifest)
@@ -208,10 +222,10 @@ class _Worker:
         )  # fmt: skip
         try:
             outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep)
+            self._judge_best(outcome)
         except KeyboardInterrupt:
-            self._end("interrupted", 0)
+            self._end("interrupted", self._best_epoch)
             raise
-        self._judge_best(outcome)
         self._end(outcome.reason, outcome.best_epoch)
 
     def _end(self, reason: str, best_epoch: int) -> None:
@@ -291,6 +305,8 @@ class _Worker:
                 self._directory.checkpoints / name, self._task.model, record,
                 beside=self._directory.path, items=self._run.shards / ITEMS_FILE,
             )  # fmt: skip
+        if "best" in names:
+            self._best_epoch = epoch
 
     def _judge_best(self, outcome: Outcome) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""

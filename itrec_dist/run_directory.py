@@ -20,7 +20,8 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
               train and validation (each null or a Judgement), is_best
     note      message
-    end       reason ("finished" | "stopped early" | "interrupted"), best_epoch, seconds
+    end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
+              was finished, null for a baseline), seconds
 
 A Judgement is what `evaluation.json` holds for each split:
 

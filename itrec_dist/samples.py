@@ -31,7 +31,7 @@ def describe(
                 "watched": [
                     _item(items, i) | {"rating": float(rating) or None}
                     for i, rating in zip(
-                        watched, windows.ratings[row][-len(watched) :], strict=True
+                        watched, windows.ratings[row][windows.item_ids[row] != PAD], strict=True
                     )
                 ],
                 "actual": [_item(items, i) for i in actual],

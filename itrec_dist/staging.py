@@ -60,6 +60,7 @@ class Staged:
     """What staging found: the features in order, and the files with their checksums."""
 
     ratings_file: Path
+    items_file: Path | None
     has_ratings: bool
     item_features: tuple[tuple[str, FeatureKind], ...]
     user_features: tuple[tuple[str, FeatureKind], ...]
@@ -91,6 +92,7 @@ def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
     refuse_rejected(database)
     return Staged(
         ratings_file=folder / known.ratings,
+        items_file=folder / known.items,
         has_ratings=True,
         item_features=(("genres", "multi"), ("decade", "single")),
         user_features=tuple((f, "single") for f in ("gender", "age", "occupation"))
@@ -145,14 +147,15 @@ def key_events(database: Database, staged: Staged) -> None:
         )
     for row in database.rows("checks/repeated_descriptions"):
         raise DataError(
-            f"rows {row['first_row_number']} and {row['last_row_number']} of the item file both "
-            f"describe item {row['source_id']}: keep one of them"
+            f"{staged.items_file}: rows {row['first_row_number']} and {row['last_row_number']} "
+            f"both describe item {row['source_id']}: keep one of them"
         )
     for row in database.rows("checks/repeated_user_features"):
         raise DataError(
             f"the user file gives user {row['source_id']} {row['num_values']} values of "
             f"{row['feature']}: describe each user once, with one value per feature"
         )
+    database.drop("ratings")
 
 
 def vocabulary(

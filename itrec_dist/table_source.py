@@ -6,7 +6,6 @@ to staging.py what is common to all formats.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from itrec_dist.database import Database, SourceColumn
 from itrec_dist.errors import ConfigError, DataError
@@ -95,42 +94,56 @@ def stage_table(database: Database, path: Path, table: TableConfig) -> Staged:
         )
     database.table("ratings", "staging/table/ratings")
     database.drop("source_ratings")
-    files = [path]
-    if table.items is None:
-        register_no_items(database)
-        register_no_features(database, "item")
-    else:
-        files.append(table.items)
-        described = {
-            "item_source_id": SourceColumn("text", (columns.item,)),
-            "title": SourceColumn("text", (columns.title,) if columns.title else ()),
-            "feature_lists": SourceColumn("lists", table.item_features),
-        }
-        _load(database, "source_items", table.items, described, texts=(columns.item,))
-        names = list(table.item_features)
-        database.table("items", "staging/table/items", features=names)
-        database.table("item_features", "staging/table/item_features", features=names)
-    if table.users is None:
-        register_no_features(database, "user")
-    else:
-        files.append(table.users)
-        described = {
-            "user_source_id": SourceColumn("text", (columns.user,)),
-            "feature_lists": SourceColumn("lists", table.user_features),
-        }
-        _load(database, "source_users", table.users, described, texts=(columns.user,))
-        names = list(table.user_features)
-        database.table("user_features", "staging/table/user_features", features=names)
+    _stage_items(database, table)
+    _stage_users(database, table)
     multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
     kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
     return Staged(
         ratings_file=path,
+        items_file=table.items,
         has_ratings=columns.rating is not None,
         item_features=tuple((name, kinds[name in multiple]) for name in table.item_features),
         user_features=tuple((name, "single") for name in table.user_features),
-        files=tuple(c for file in files for c in _checksums(file)),
+        files=tuple(
+            checksum(file)
+            for given in (path, table.items, table.users)
+            if given is not None
+            for file in _files(given)
+        ),
         latest_time=None,
     )
+
+
+def _stage_items(database: Database, table: TableConfig) -> None:
+    if table.items is None:
+        register_no_items(database)
+        register_no_features(database, "item")
+        return
+    columns = table.columns
+    described = {
+        "item_source_id": SourceColumn("text", (columns.item,)),
+        "title": SourceColumn("text", (columns.title,) if columns.title else ()),
+        "feature_lists": SourceColumn("lists", table.item_features),
+    }
+    _load(database, "source_items", table.items, described, texts=(columns.item,))
+    names = list(table.item_features)
+    database.table("items", "staging/table/items", features=names)
+    database.table("item_features", "staging/table/item_features", features=names)
+    database.drop("source_items")
+
+
+def _stage_users(database: Database, table: TableConfig) -> None:
+    if table.users is None:
+        register_no_features(database, "user")
+        return
+    described = {
+        "user_source_id": SourceColumn("text", (table.columns.user,)),
+        "feature_lists": SourceColumn("lists", table.user_features),
+    }
+    _load(database, "source_users", table.users, described, texts=(table.columns.user,))
+    names = list(table.user_features)
+    database.table("user_features", "staging/table/user_features", features=names)
+    database.drop("source_users")
 
 
 def _load(
@@ -168,7 +181,3 @@ def _files(path: Path) -> list[Path]:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty: give a file with a header and one row per event")
     return [path]
-
-
-def _checksums(path: Path) -> list[dict[str, Any]]:
-    return [checksum(file) for file in _files(path)]

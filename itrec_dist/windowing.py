@@ -143,11 +143,13 @@ def window(
             staged = staging.stage_movielens(database, source, path)
         staging.key_events(database, staged)
         steps = cut(database, config)
+        files = list(staged.files)
+        origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
+        if source == "table":
+            origin["columns"] = configuration.to_dict(table.columns)
         manifest = _write(database, config, staged, building, steps)
-        manifest = dataclasses.replace(
-            manifest,
-            source={"format": source, "path": str(path.absolute()), "files": list(staged.files)},
-        )
+        origin["undescribed_items"] = database.rows("windows/num_undescribed")[0]["num_items"]
+        manifest = dataclasses.replace(manifest, source=origin)
         outputs.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
     return manifest
 
@@ -163,6 +165,7 @@ def cut(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
     database.table("kept_users", "windows/kept_users", min_user_events=config.min_user_events)
     database.table("sequences", "windows/sequences")
     steps = _steps(database, config)
+    database.drop("events")
     if protocol == "leave_last":
         database.table("ranges", "windows/ranges/leave_last", target_length=config.target_length)
     else:
@@ -248,7 +251,7 @@ def _write(
     )
     num_items = database.table("item_table", "windows/item_table")
     found = audit.audit(database, config.protocol, config.widths)
-    summary = database.rows("windows/summary")[0]
+    moments = database.rows("windows/rating_moments")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
     digest = ContentDigest()
     _write_tables(database, config, widths, building, digest)
@@ -267,8 +270,8 @@ def _write(
         protocol=config.protocol,
         catalogue_from="all data" if config.protocol in COUNTS_ALL_DATA else "training data",
         has_ratings=staged.has_ratings,
-        rating_mean=summary["rating_mean"] if staged.has_ratings else 0.0,
-        rating_std=summary["rating_std"] if staged.has_ratings else 1.0,
+        rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
+        rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
         user_features=user_features,
         item_features=item_features,
         splits=splits,

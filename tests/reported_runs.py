@@ -189,7 +189,7 @@ def samples() -> dict[str, Any]:
         item("Amélie & <Friends>", None, "Romance", rating=None),
     ]
     actual = [
-        item("Saint, The", 1997, "Action", "Romance", "Thriller"),
+        item("Saint, The (1997)", 1997, "Action", "Romance", "Thriller"),
         item('"Alien": Resurrection', 1997, "Action", "Horror", "Sci-Fi"),
     ]
     predicted = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +49,20 @@ def run(parsed: Any) -> int:
 def train(
     config: RunConfig, *, local: bool, address: str | None = None, overwrite: bool = False
 ) -> None:
-    """Check, prepare the run directory, and train."""
+    """Check, prepare the run directory, and train; nothing is touched before all checks passed."""
     from itrec_dist import environment, outputs
     from itrec_dist.context import LocalContext
     from itrec_dist.progress import ProgressView
     from itrec_dist.run import check, prepare, run_worker
 
+    # Workers, and whoever reads the run later, may stand in another folder than this process.
+    config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
     data = check(config, 1 if local else config.cluster.num_workers)
     outputs.refuse_taken(config.out, marker="config.yaml", overwrite=overwrite)
+    if not local:
+        from itrec_dist import launch
+
+        use_gpu = launch.connect(config, address)
     if config.out.exists():
         shutil.rmtree(config.out)
     prepare(config, data, environment.record(config.seed))
@@ -66,6 +73,4 @@ def train(
         finally:
             view.close()
     else:
-        from itrec_dist.launch import launch
-
-        launch(config, address)
+        launch.launch(config, use_gpu)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config, schema
+from itrec_dist.manifest import Manifest
 
 
 def parser() -> config.Parser:
@@ -37,13 +38,48 @@ def run(parsed: Any) -> int:
     started = time.perf_counter()
     settings = config.pick(windowing.WindowConfig, parsed)
     table = config.pick(table_source.TableConfig, parsed)
+    print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
     manifest = windowing.window(
         parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
-    for step in manifest.steps:
-        print(f"{step['ratings']:>14,} {step['users']:>10,} {step['items']:>8,}  {step['name']}")
-    for split in schema.SPLITS:
-        print(f"{split:<12} {manifest.num_windows(split):>10,} windows")
-    print("\n".join(audit.lines(manifest.protocol, manifest.audit)))
-    print(f"{parsed.out} in {time.perf_counter() - started:.1f} s")
+    lines = [*_steps(manifest), "", *_splits(manifest), "", *audit.lines(manifest)]
+    print("\n".join([*lines, "", *_warnings(manifest)]))
+    print(f"wrote {parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0
+
+
+def _steps(manifest: Manifest) -> list[str]:
+    rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
+    for step in manifest.steps:
+        counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
+        rows.append(f"{counts}  {step['name']}")
+    return rows
+
+
+def _splits(manifest: Manifest) -> list[str]:
+    rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
+    for split in manifest.splits:
+        files = manifest.splits[split]
+        size = sum(file.bytes for file in files) / 1e6
+        counts = f"{manifest.num_windows(split):>14,}{len(files):>11,}{size:>10.1f}"
+        rows.append(f"{counts}  {split}")
+    rows.append(f"{sum(map(manifest.num_windows, manifest.splits)):>14,}{'':>21}  in all")
+    return rows
+
+
+def _warnings(manifest: Manifest) -> list[str]:
+    texts = []
+    for split in (schema.VALIDATION, schema.TEST):
+        wanted = manifest.settings[f"{split}_fraction"] or manifest.protocol == "leave_last"
+        if wanted and split not in manifest.splits:
+            texts.append(
+                f"warning: the {split} split has no windows: the histories are too short, or the "
+                f"share is too small"
+            )
+    undescribed = manifest.source["undescribed_items"]
+    if manifest.item_features and undescribed:
+        texts.append(
+            f"warning: {undescribed:,} of {manifest.num_items:,} items stand in no item table: "
+            "they are kept with unknown features and their id for a title"
+        )
+    return texts

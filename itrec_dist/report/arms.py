@@ -6,7 +6,7 @@ arm is what stays of a configuration when the seed and the places of files are l
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -55,6 +55,8 @@ class Arm:
         furthest = max(len(run.epochs) for run in open_runs)
         planned = open_runs[0].planned_epochs
         epochs = f"{furthest} of {planned} epochs" if planned else f"{furthest} epochs"
+        if furthest == planned:
+            epochs += ", not judged"
         return f"incomplete: {epochs}" if furthest else "incomplete: no epoch finished"
 
     def figure(self, split: str, masking: Masking, metric: str) -> Figure:
@@ -66,17 +68,8 @@ class Arm:
         )
 
     def so_far(self, metric: str) -> Figure:
-        """The highest unmasked validation figure yet, of an arm without a complete run."""
-        return measures.figure(
-            max(values, default=None)
-            for run in self.runs
-            if (values := [
-                value
-                for epoch in run.epochs
-                if epoch.validation is not None
-                and (value := epoch.validation.values.get(("unmasked", metric))) is not None
-            ])
-        )  # fmt: skip
+        """Unmasked validation figure of the best epoch yet, of an arm without a complete run."""
+        return measures.figure(_best_yet(run).get(("unmasked", metric)) for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -222,6 +215,12 @@ def _name(run: Run) -> str:
         return run.name
     said = set(re.split(r"[\W_]+", run.name.lower()))
     return run.name if said >= set(arm) else f"{run.name} · {' '.join(arm)}"
+
+
+def _best_yet(run: Run) -> Mapping[tuple[Masking, str], float]:
+    """The validation figures of the epoch with the highest Accuracy 1."""
+    judged = [judgement.values for judgement in _of_epochs(run)]
+    return max(judged, key=lambda v: v.get(("unmasked", ACCURACY_1), 0.0), default={})
 
 
 def _of_epochs(run: Run) -> list[Judgement]:

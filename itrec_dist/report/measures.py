@@ -38,7 +38,7 @@ class Figure:
         """As printed: `0.1185`, or with several runs `0.1185 ± 0.0004`."""
         if self.sd is None:
             return digits(self.mean)
-        return f"{digits(self.mean)} ± {digits(self.sd)}"
+        return f"{digits(self.mean)}\u00a0±\u00a0{digits(self.sd)}"  # never broken over two lines
 
 
 def figure(values: Iterable[float | None]) -> Figure:

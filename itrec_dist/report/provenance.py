@@ -105,6 +105,9 @@ def data(manifest: Manifest) -> list[Fact]:
     facts = [Fact("Source", str(source.get("format", "unknown")))]
     if source.get("path"):
         facts.append(Fact("Read from", str(source["path"])))
+    files = source.get("files")
+    if isinstance(files, list) and files:
+        facts.append(Fact("Files", "; ".join(_file(f) for f in files if isinstance(f, dict))))
     windows = " + ".join(
         f"{manifest.num_windows(split):,} {split}"
         for split in schema.SPLITS
@@ -196,25 +199,16 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
     ]
 
 
-def environment(runs: Sequence[Run]) -> tuple[list[Fact], list[tuple[str, list[Fact]]]]:
-    """What all runs' environments share, and per run what differs."""
+def environment(runs: Sequence[Run]) -> tuple[list[Fact], Settings | None]:
+    """What all recorded environments share, and where they differ."""
     flat = [(run, flatten(run.environment)) for run in runs if run.environment]
     if not flat:
-        return [], []
-    names = list(dict.fromkeys(name for _, leaves in flat for name in leaves))
-    first = flat[0][1]
-    shared = [n for n in names if all(n in leaves and leaves[n] == first[n] for _, leaves in flat)]
-    differing = [
-        (
-            run_label(run),
-            [Fact(n, plain(leaves[n])) for n in names if n in leaves and n not in shared],
-        )
-        for run, leaves in flat
-    ]
-    return (
-        [Fact(name, plain(first[name])) for name in shared],
-        [(label, facts) for label, facts in differing if facts],
-    )
+        return [], None
+    shared, differing = _divided([leaves for _, leaves in flat])
+    facts = [Fact(name, plain(flat[0][1][name])) for name in shared]
+    if not differing:
+        return facts, None
+    return facts, Settings("Environment", "", differing, _rows(flat, differing))
 
 
 def run_label(run: Run) -> str:
@@ -233,8 +227,13 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return measures.MISSING if number(value) is None else f"{value:g}"
     if isinstance(value, (list, tuple)):
-        return " ".join(str(v) for v in value)
+        return " ".join(str(v) for v in value) or "none"
     return str(value)
+
+
+def _file(content: Mapping[str, Any]) -> str:
+    checksum = str(content.get("sha256", ""))[:12]
+    return f"{content.get('name', '')} (SHA-256 {checksum}…)" if checksum else str(content)
 
 
 def _count(value: Any) -> str:
@@ -268,17 +267,26 @@ def _side_by_side(kind: str, runs: list[Run]) -> Settings:
     if len(runs) == 1:
         return Settings(title, runs[0].config_yaml.strip(), (), ())
     flat = [(run, flatten(run.config)) for run in runs]
-    names = list(dict.fromkeys(name for _, leaves in flat for name in leaves))
+    shared, differing = _divided([leaves for _, leaves in flat])
+    yaml_text = _as_yaml({name: flat[0][1][name] for name in shared})
+    return Settings(title, yaml_text, differing, _rows(flat, differing))
+
+
+def _divided(every: Sequence[dict[str, Any]]) -> tuple[list[str], tuple[str, ...]]:
+    """Names whose value is the same in all, and the others, in order of appearance."""
+    names = dict.fromkeys(name for leaves in every for name in leaves)
     absent = object()
-    shared = [
-        n for n in names if all(leaves.get(n, absent) == flat[0][1].get(n) for _, leaves in flat)
-    ]
-    differing = tuple(n for n in names if n not in shared)
-    rows = tuple(
-        (run_label(run), tuple(plain(leaves[n]) if n in leaves else "" for n in differing))
+    shared = [n for n in names if all(v.get(n, absent) == every[0].get(n) for v in every)]
+    return shared, tuple(n for n in names if n not in shared)
+
+
+def _rows(
+    flat: Sequence[tuple[Run, dict[str, Any]]], names: Sequence[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple(
+        (run_label(run), tuple(plain(leaves[n]) if n in leaves else "" for n in names))
         for run, leaves in flat
     )
-    return Settings(title, _as_yaml({n: flat[0][1][n] for n in shared}), differing, rows)
 
 
 def _as_yaml(leaves: dict[str, Any]) -> str:

@@ -81,12 +81,13 @@ def _user(content: dict[str, Any]) -> User:
 
 
 def _item(content: dict[str, Any], mark: str, hits: set[tuple[str, str]] | None = None) -> Item:
-    title = str(content.get("title") or "untitled")
     year = content.get("year")
     genres = content.get("genres") or []
     value = number(content.get(mark))
     text = "" if value is None else f"{value:g}" if mark == "rating" else measures.digits(value)
     years = "" if number(year) is None else f"{year:.0f}"
+    title = str(content.get("title") or "untitled")
+    title = title.removesuffix(f"({years})").rstrip() or title  # MovieLens titles end in it
     hit = content.get("is_hit") is True if hits is None else (title, years) in hits
     return Item(
         title=title,

@@ -1,27 +1,40 @@
--- The two points in time at which global_time cuts: quantiles of all raw timestamps.
--- Grain: one row. Training is before validation_from, test is at or after test_from; all ratings
--- of one timestamp fall on one side.
+-- The two points in time at which global_time cuts all raw ratings.
+-- Grain: one row. Training is before validation_from, test is at or after test_from. A cut is the
+-- first timestamp that the share before it has no room for, so all ratings of one timestamp fall
+-- on one side, the later one.
 -- Parameters: $validation_fraction, $test_fraction, shares of the ratings.
--- Reads: ratings.
+-- Reads: events.
 with
 
-marks as (
+moments as (
     select
-        max(event_time) + 1 as after_all,
-        quantile_disc(event_time, 1.0 - $validation_fraction - $test_fraction) as validation_mark,
-        quantile_disc(event_time, 1.0 - $test_fraction) as test_mark
-    from ratings
+        event_time,
+        count(*) as num_ratings
+    from events
+    group by event_time
+),
+
+accumulated as (
+    select
+        event_time,
+        sum(num_ratings) over (order by event_time) as num_until,
+        sum(num_ratings) over () as num_all
+    from moments
 ),
 
 cuts as (
     select
-        if($test_fraction = 0, after_all, test_mark) as test_from,
-        if(
-            $validation_fraction = 0,
-            if($test_fraction = 0, after_all, test_mark),
-            validation_mark
-        ) as validation_from
-    from marks
+        coalesce(
+            min(event_time) filter (
+                where num_until > round(num_all * (1.0 - $validation_fraction - $test_fraction))
+            ),
+            max(event_time) + 1
+        ) as validation_from,
+        coalesce(
+            min(event_time) filter (where num_until > round(num_all * (1.0 - $test_fraction))),
+            max(event_time) + 1
+        ) as test_from
+    from accumulated
 )
 
 select

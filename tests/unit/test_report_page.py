@@ -11,7 +11,7 @@ import pytest
 from itrec_dist import cli, report
 from itrec_dist.errors import CheckpointError, OutputError, ShardsError
 from itrec_dist.manifest import Manifest
-from itrec_dist.report import charts, provenance, runs
+from itrec_dist.report import arms, charts, provenance, runs, samples
 from tests import reported_runs as made
 
 
@@ -68,9 +68,9 @@ def test_everything_is_escaped(tmp_path):
     manifest = made.manifest(source={"format": nasty, "path": nasty})
     config = made.config(name=nasty, note=nasty)
     run = made.trained(tmp_path / "a", epochs=2, config=config, manifest=manifest)
-    samples = made.samples()
-    samples["users"][0]["predicted"][0]["title"] = nasty
-    (run / "samples.json").write_text(json.dumps(samples), encoding="utf-8")
+    sampled = made.samples()
+    sampled["users"][0]["predicted"][0]["title"] = nasty
+    (run / "samples.json").write_text(json.dumps(sampled), encoding="utf-8")
     place = report.write([run], title=nasty)
     page = _page(place)
     assert page.tags.count("script") == 1
@@ -121,10 +121,16 @@ def test_no_figure_that_is_not_finite_is_printed(tmp_path):
 
 def test_samples_mark_hits_and_items_already_watched(tmp_path):
     run = made.trained(tmp_path / "a", epochs=1)
-    page = _page(report.write([run]))
+    place = report.write([run])
+    page = _page(place)
     assert page.text.count("1 of 3 predicted items are among the next 2") == 2
-    assert page.text.count("hit ") >= 2
+    assert place.read_text(encoding="utf-8").count('"badge">hit<') == 2
     assert page.text.count("already watched") == 2
+    assert "(1997)" not in page.text  # the year stands beside the title
+    (sample,) = samples.of(arms.sections([runs.read(run)])[0])
+    user = sample.users[0]
+    assert [item.is_hit for item in user.predicted] == [False, True, False]
+    assert [item.is_hit for item in user.actual] == [True, False]
 
 
 def test_the_audit_is_printed_with_shares_and_a_broken_promise_is_named(tmp_path):

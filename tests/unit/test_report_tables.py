@@ -176,7 +176,10 @@ def test_best_values_are_marked_but_not_where_more_is_not_better(tmp_path):
 def test_an_incomplete_run_is_shown_and_not_counted(tmp_path):
     made.trained(tmp_path / "done", epochs=3)
     made.trained(tmp_path / "open", epochs=2, config=made.config(seed=1), complete=False)
-    made.trained(tmp_path / "other", epochs=2, config=made.config("ce"), complete=False)
+    other = made.trained(tmp_path / "other", epochs=2, config=made.config("ce"), complete=False)
+    lines = [json.loads(line) for line in (other / "log.jsonl").read_text().splitlines()]
+    lines[-1]["validation"]["unmasked"]["coverage@5"] = 0.1
+    (other / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     (section,) = _sections(tmp_path)
     by_label = {row.label: row for row in tables.accuracies(section).rows}
     assert by_label["ITE bce both"].tag == "seed 0, 1 of 2 runs incomplete, left out"
@@ -184,6 +187,9 @@ def test_an_incomplete_run_is_shown_and_not_counted(tmp_path):
     assert other.tag == "incomplete: 2 of 20 epochs"
     provisional = [cell for cell in other.cells if cell.is_provisional]
     assert len(provisional) == 2
+    arm = next(arm for arm in section.arms if not arm.complete)
+    second = arm.runs[0].epochs[1].validation.values  # the better one, less of its coverage
+    assert arm.so_far("coverage@5").mean == second["unmasked", "coverage@5"] == 0.1
     assert not any(cell.is_best for cell in other.cells)
     assert "ITE ce both is not complete and not counted here." in headline.sentences(section)
 

@@ -1,0 +1,11 @@
+"""`itrec train` as a cluster job, with the options of the command.
+
+ray job submit --working-dir . -- python jobs/train.py --help
+"""
+
+import sys
+
+from itrec_dist.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,83 @@
+"""What several tests share, made once per session: generated data, its shards, a tiny run, Ray."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from itrec_dist.cli import main
+from itrec_dist.synthetic import SyntheticConfig, generate
+from itrec_dist.windowing import WindowConfig, window
+
+ROOT = Path(__file__).parents[1]
+DEBUG_RECIPE = ROOT / "jobs" / "recipes" / "debug.yaml"
+SMALL = SyntheticConfig(users=300, movies=100, ratings_per_user=25.0, seed=3)
+CUT = WindowConfig(
+    top_items=60, validation_fraction=0.2, test_fraction=0.2, stride=4, num_shards=4, threads=1
+)
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate-golden",
+        action="store_true",
+        help="write the stored losses of tests/golden anew instead of comparing with them",
+    )
+
+
+@pytest.fixture(scope="session")
+def ratings_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated ratings in the format of MovieLens-1M."""
+    folder = tmp_path_factory.mktemp("generated") / "ratings"
+    generate(SMALL, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their windows, with validation and test splits, in four training files. Not to be changed."""
+    folder = tmp_path_factory.mktemp("windowed") / "shards"
+    window("ml-1m", ratings_folder, folder, CUT)
+    return folder
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """`itrec` in this process: exit code, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def itrec() -> Command:
+    """The command, run in this process."""
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The debug recipe trained for four epochs on `shards`. Not to be changed."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    code, _, err = call(
+        "train", "--local", "--config", DEBUG_RECIPE, "--shards", shards, "--out", run,
+        "--training.epochs", 4,
+    )  # fmt: skip
+    assert code == 0, err
+    return run
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray on this machine for every test that is marked `ray`."""
+    import ray
+
+    from itrec_dist import launch
+
+    launch._join(None)
+    yield
+    ray.shutdown()
