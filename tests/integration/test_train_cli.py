@@ -160,9 +160,7 @@ def test_without_validation_the_newest_epoch_is_kept_and_no_figure_is_claimed(
 def test_the_same_seed_gives_the_same_figures_and_another_does_not(shards, tmp_path, itrec):
     runs = [tmp_path / name for name in "abc"]
     for run, seed in zip(runs, (5, 5, 6), strict=True):
-        code, _, err = itrec(
-            *train_arguments(shards, run, "--seed", seed), "--model.dropout", 0.3
-        )
+        code, _, err = itrec(*train_arguments(shards, run, "--seed", seed), "--model.dropout", 0.3)
         assert code == 0, err
     a, b, c = runs
     assert losses(a) == losses(b)

@@ -14,6 +14,7 @@ from itrec_dist.errors import CheckpointError
 from itrec_dist.models.ite import ITE, ITEConfig
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 RECORD = Record(epoch=3, step=120, fingerprint="f" * 64, monitor={"loss": 1.25})
 FILES = {"model.safetensors", "config.yaml", "manifest.json", "items.parquet", "checkpoint.json"}
 

@@ -27,6 +27,7 @@ from itrec_dist.recorder import Recorder
 from itrec_dist.tasks.next_items import NextItems
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 MODEL = ITEConfig(
     width=16, num_layers=1, num_heads=2, feedforward_width=16, dropout=0.0, movie_feature_width=4
@@ -55,14 +56,6 @@ CASES = {
     "bf16": Case(SGD, precision="bf16"),
     "fp16, accumulated, clipped": Case(CLIPPED, accumulate=2, precision="fp16"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny products: threads would only wait for each other
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from itrec_dist.tasks import TaskOutput
 from itrec_dist.tasks.next_items import NextItems
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 MODEL = ITEConfig(
     width=16, num_layers=1, num_heads=2, feedforward_width=16, dropout=0.0, movie_feature_width=4
