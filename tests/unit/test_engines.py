@@ -213,7 +213,10 @@ def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
 def steps(shards, case, count=5):
     """The weights after some whole batches, and what each step said."""
     task = fresh_task(shards)
-    engine = engine_of(SingleEngine, task, case)
+    return steps_of(shards, case, task, engine_of(SingleEngine, task, case), count)
+
+
+def steps_of(shards, case, task, engine, count=5):
     batches = list(feed_of(shards, "train", LocalContext(CPU)).epoch((0, 1)))
     updates = []
     for number in range(count):
@@ -296,6 +299,23 @@ def test_an_overflow_under_fp16_leaves_the_step_out_and_nothing_behind(
     once, _ = steps(shards, Case(config, precision="fp16"), count=1)
     for name, weight in task.named_parameters():
         torch.testing.assert_close(weight, once[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.slow  # compiling takes a minute
+def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
+    case = Case(CLIPPED, accumulate=2)
+    plain, _ = steps(shards, case)
+    task = fresh_task(shards)
+    names = list(task.state_dict())
+    engine = SingleEngine(task, EngineConfig(compile=True, accumulate=2), CLIPPED, 8, CPU)
+    compiled, _ = steps_of(shards, case, task, engine)
+    for name, weight in plain.items():
+        torch.testing.assert_close(compiled[name], weight, atol=1e-6, rtol=1e-5)
+    batch = all_of(random_windows(20), CPU)
+    engine.train(False)
+    with torch.inference_mode():
+        torch.testing.assert_close(engine(batch).scores_BC, task(batch).scores_BC)
+    assert list(task.state_dict()) == names, "checkpoints do not depend on compiling"
 
 
 def test_dropout_is_on_in_training_and_off_outside(shards):
