@@ -270,6 +270,11 @@ def _explained(sql_name: str, error: Exception) -> Exception:
             f"DuckDB ran out of memory in sql/{sql_name}.sql ({_first_line(error)}): raise "
             "--memory_limit, lower --threads, or free disk for its temporary files"
         )
+    if "No space left" in str(error):
+        return EnvironmentProblem(
+            f"the disk of {tempfile.gettempdir()} is full ({_first_line(error)}): free some of it, "
+            "or set TMPDIR to a place with more room for DuckDB's temporary files"
+        )
     if isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
         return DataError(f"the input cannot be read: {_first_line(error)}")
     return error

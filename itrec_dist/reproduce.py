@@ -2,10 +2,10 @@
 
 The study is the Informative Transformer Encoder (Nitayanont): cross entropy and binary cross
 entropy with both kinds of side information, and the latter with each kind left out; beside them
-the fair comparison that the paper lacks (softmax over all targets), a larger model, and the
-baselines. Its own protocol picks the best epoch on the very windows that it reports, so every arm
-is also trained where epoch choice and judgement use different windows, and on each user's last
-events.
+the fair comparison that the paper lacks (softmax over all targets), a larger model, both sizes
+with a learned repeat bias, and the baselines. Its own protocol picks the best epoch on the very
+windows that it reports, so every arm is also trained where epoch choice and judgement use
+different windows, and on each user's last events.
 
 Every run is a process of its own (`itrec train --local`), so that several small models share a
 machine's cores; a run that is complete is not run again.
@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from itrec_dist import baselines, config, manifest, resources, staging
 from itrec_dist.baseline_runs import judge_all
@@ -47,6 +45,8 @@ class Arm:
     overrides: tuple[str, ...]
 
 
+_PLAIN = ("model.repeat_bias=false",)
+
 ARMS = (
     Arm("ce-both", "paper", ("loss=ce",)),
     Arm("bce-both", "paper", ("loss=bce",)),
@@ -54,7 +54,9 @@ ARMS = (
     Arm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
     Arm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
     Arm("softmax-both", "paper", ("loss=softmax",)),
-    Arm("bce-both-large", "ml1m_best", ("name=ITE bce both, large",)),
+    Arm("bce-both-large", "ml1m_best", (*_PLAIN, "training.epochs=30", "name=ITE bce both, large")),
+    Arm("bce-both-repeat", "paper", ("model.repeat_bias=true", "name=ITE bce both, repeat bias")),
+    Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
 )
 
 Say = Callable[[str], None]
@@ -68,6 +70,8 @@ class StudyConfig:
     """Runs per arm and protocol, with the seeds 0, 1, 2 ..."""
     arms: tuple[str, ...] = tuple(arm.name for arm in ARMS)
     """Which arms to run."""
+    protocols: tuple[str, ...] = tuple(PROTOCOLS)
+    """Which splits to run them on: the paper's, the paper's with a test split, each user's last."""
     epochs: int | None = None
     """Epochs of every arm, for a quick look; null takes each recipe's."""
     jobs: int | None = None
@@ -78,10 +82,13 @@ class StudyConfig:
             raise ValueError(f"seeds={self.seeds} must be at least 1")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs={self.jobs} must be at least 1, or null")
-        known = [arm.name for arm in ARMS]
-        unknown = [name for name in self.arms if name not in known]
-        if unknown or not self.arms:
-            raise ValueError(f"there is no arm {unknown}; valid: {', '.join(known)}")
+        choices = {"arms": [arm.name for arm in ARMS], "protocols": list(PROTOCOLS)}
+        for field, known in choices.items():
+            chosen = getattr(self, field)
+            unknown = [name for name in chosen if name not in known]
+            if unknown or not chosen:
+                what = ", ".join(unknown) or "nothing"
+                raise ValueError(f"{field} names {what}; valid: {', '.join(known)}")
 
 
 def reproduce(source: str, path: Path, out: Path, study: StudyConfig, say: Say) -> Path:
@@ -92,7 +99,7 @@ def reproduce(source: str, path: Path, out: Path, study: StudyConfig, say: Say) 
         TrainingError: a run failed; the message is its last line.
     """
     _refuse_foreign(out)
-    shards = {name: _shards(source, path, out, name, say) for name in PROTOCOLS}
+    shards = {name: _shards(source, path, out, name, say) for name in study.protocols}
     jobs = study.jobs or _default_jobs()
     runs = list(_runs(out, shards, study))
     waiting = [run for run in runs if not _is_done(run)]
@@ -160,8 +167,10 @@ def _is_done(run: RunConfig) -> bool:
     directory = RunDirectory(run.out)
     if not directory.is_complete:
         return False
-    found = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
-    return bool(found == config.to_dict(run))
+    try:
+        return config.load(RunConfig, directory.config) == run
+    except ConfigError:  # of a version with other settings
+        return False
 
 
 def _default_jobs() -> int:

@@ -20,6 +20,8 @@ SideInformation = Literal["none", "user", "movie", "both"]
 
 _EMBEDDING_STD = 0.02  # small, so that early scores stay near the popularity prior in the bias
 
+_REPEAT_GAIN = 10.0  # a handful of scalars must travel far at the pace of the other weights
+
 
 @dataclass(frozen=True)
 class ITEConfig:
@@ -40,6 +42,9 @@ class ITEConfig:
     movie_feature_width: int = 32
     """Share of the width that the projected movie features take where they are used; the id
     embedding has the rest, less one place for the rating."""
+    repeat_bias: bool = False
+    """Learn, per input position, how much likelier or less likely its item is to come again; the
+    paper has no such term and must learn it item by item."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.num_layers, self.num_heads, self.feedforward_width) < 1:
@@ -99,6 +104,8 @@ class ITE(nn.Module):
             for _ in range(config.num_layers)
         )
         self.output = nn.Linear(config.width, spec.num_items)
+        if config.repeat_bias:
+            self.repeat_weights = nn.Parameter(torch.zeros(spec.input_length))
         self.dropout = Dropout(config.dropout)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
@@ -125,7 +132,7 @@ class ITE(nn.Module):
         # The 8 bits of bf16 would tie many of the catalogue's scores, so the last product is exact.
         with torch.autocast(pooled_BD.device.type, enabled=False):
             scores_BC: torch.Tensor = self.output(self.dropout(pooled_BD.float()))
-        return scores_BC
+        return self._with_repeats(scores_BC, batch) if self.config.repeat_bias else scores_BC
 
     @torch.no_grad()
     def set_output_bias(self, bias_C: torch.Tensor) -> None:
@@ -143,6 +150,12 @@ class ITE(nn.Module):
         vector_BLD = vector_BLD + self.position_embedding(self.positions_L)
         rating_BL = (batch.ratings_BL - self.rating_mean) / self.rating_std * is_item_BL
         return torch.cat([vector_BLD, rating_BL.unsqueeze(2)], dim=2)
+
+    def _with_repeats(self, scores_BC: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Add to the score of each input item the weight of its position."""
+        columns_BL = (batch.item_ids_BL.long() - 1).clamp(min=0)
+        added_BL = self.repeat_weights * _REPEAT_GAIN * (batch.item_ids_BL != PAD)
+        return scores_BC.scatter_add(1, columns_BL, added_BL)
 
     def _initialise(self) -> None:
         for module in (self.item_embedding, self.position_embedding, self.output):

@@ -19,6 +19,8 @@ judged as (
             when $has_ratings::boolean and rating is null then 'has no rating'
             when $has_ratings::boolean and not isfinite(rating)
                 then concat('has the rating ', rating, ', which is not a finite number')
+            when abs(rating) > 3e38
+                then concat('has the rating ', rating, ', which is too large')
         end as reason
     from ratings
 )

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from itrec_dist import audit, schema
 from itrec_dist import manifest as manifests
-from itrec_dist import schema
 from itrec_dist.errors import OutputError
 from itrec_dist.table_source import TableColumns, TableConfig
 from itrec_dist.windowing import WindowConfig, window
@@ -224,3 +224,14 @@ def test_shards_are_even_contiguous_runs(tmp_path):
     assert max(sizes) - min(sizes) <= 1
     numbers = [row["window_id"] for row in read_split(shards, "train")]
     assert numbers == sorted(numbers)
+
+
+def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
+    counts = dict.fromkeys(audit.EXPLANATIONS, 0)
+    for protocol, promised in audit.PROMISES.items():
+        audit.hold_promises(protocol, "test", counts)
+        for name in promised:
+            with pytest.raises(AssertionError, match=name):
+                audit.hold_promises(protocol, "test", counts | {name: 1})
+    assert audit.PROMISES["random_windows"] == ()
+    assert set(audit.PROMISES) == set(schema.PROTOCOLS)

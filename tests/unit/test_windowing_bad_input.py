@@ -58,6 +58,7 @@ def test_the_small_folder_is_good(tmp_path):
         (b"1::7::nan::5", "row 13 has the rating nan"),
         (b"1::7::inf::5", "row 13 has the rating inf"),
         (b"1::7::::5", "row 13 has no rating"),
+        (b"1::7::1e300::5", "row 13 has the rating 1e+300, which is too large"),
         (b"::7::3::5", "row 13 has no user"),
         (b"1::::3::5", "row 13 has no item"),
         (b"1::7::3::", "row 13 has no timestamp"),

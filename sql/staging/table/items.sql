@@ -10,7 +10,10 @@ items as (
         title,
         null::integer as release_year,
         list_filter(
-            feature_lists[list_position($features::varchar[], 'genres')],
+            list_transform(
+                feature_lists[list_position($features::varchar[], 'genres')],
+                lambda genre: trim(genre)
+            ),
             lambda genre: genre != ''
         ) as genres
     from source_items
