@@ -11,6 +11,7 @@ from itrec_dist.schema import PAD
 from itrec_dist.tasks.next_items import NextItems
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 LEVELS = ("none", "user", "movie", "both")
 SMALL = ITEConfig(
