@@ -1,9 +1,13 @@
 """Ray Train wiring: a run's workers on a Ray cluster, and nothing else."""
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +60,14 @@ def launch(run: RunConfig, use_gpu: bool) -> None:
     follower = LogFollower(RunDirectory(run.out).log, ProgressView())
     follower.start()
     try:
-        trainer.fit()
+        with _own_signals():
+            trainer.fit()
     except Exception as error:
         raise _readable(error) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as interruption:
         _note_interruption(RunDirectory(run.out))
+        if isinstance(interruption, SystemExit):  # how Ray itself answers Ctrl-C and SIGTERM
+            raise KeyboardInterrupt from interruption
         raise
     finally:
         follower.finish()
@@ -81,14 +88,15 @@ def _join(address: str | None) -> None:
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
-            ray.init(
-                num_cpus=cpus, include_dashboard=False,
-                runtime_env={"env_vars": environment}, **quiet,
-            )  # fmt: skip
+        with _own_signals():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+                ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
+                    address="local", num_cpus=cpus, include_dashboard=False,
+                    runtime_env={"env_vars": environment}, **quiet,
+                )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
         reason = " ".join(str(error).split())
@@ -119,6 +127,18 @@ def _resolve_gpus(run: RunConfig) -> bool:
 def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
     run_worker(run, RayContext(run.cluster.threads))
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray replaces them and never puts them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def _note_interruption(run: RunDirectory) -> None:

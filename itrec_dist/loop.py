@@ -176,14 +176,14 @@ class Trainer:
         self._engine.train(True)
         epoch, started = at.epoch + 1, time.monotonic() - at.seconds
         epoch_loss = torch.tensor(at.loss, dtype=torch.float64, device=self._engine.device)
-        pace = _Pace(self._config.log_seconds, self._config.batch_size, at.loss)
+        pace = _Pace(self._config.log_seconds, at.loss)
         feed = self._feed.epoch((seed, epoch), skip=at.batches)
         for batches, batch in enumerate(feed, at.batches + 1):
             for micro in micro_batches(batch, self._accumulate):
                 total_loss, update = train_step(self._engine, micro)
                 epoch_loss += total_loss
             self._step += 1
-            if pace.is_due():
+            if pace.is_due(batch.denominator):
                 self._progress(epoch, update, epoch_loss, pace)
             if self._is_checkpoint_due(batches):
                 seconds = time.monotonic() - started
@@ -230,22 +230,21 @@ class Trainer:
 class _Pace:
     """When a progress line is due, and how fast things went since the last one."""
 
-    def __init__(self, seconds: float, batch_size: int, loss: float) -> None:
-        self._seconds, self._batch_size = seconds, batch_size
+    def __init__(self, seconds: float, loss: float) -> None:
+        self._seconds = seconds
         self._since = time.monotonic()
-        self._steps = 0
+        self._windows = 0.0
         self._loss = loss
 
-    def is_due(self) -> bool:
-        """Count a step; True once enough time has passed."""
-        self._steps += 1
+    def is_due(self, windows: float) -> bool:
+        """Count a step of so many real windows per worker; True once enough time has passed."""
+        self._windows += windows
         return time.monotonic() - self._since >= self._seconds
 
     def measure(self, loss_so_far: float, world_size: int) -> tuple[float, float]:
         """Windows per second over all workers, and this worker's mean loss, since last time."""
         now = time.monotonic()
-        windows = self._steps * self._batch_size
-        rate = windows / (now - self._since)
-        mean_loss = (loss_so_far - self._loss) / (windows / world_size)
-        self._since, self._steps, self._loss = now, 0, loss_so_far
+        rate = self._windows * world_size / (now - self._since)
+        mean_loss = (loss_so_far - self._loss) / self._windows
+        self._since, self._windows, self._loss = now, 0.0, loss_so_far
         return rate, mean_loss
