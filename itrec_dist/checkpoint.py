@@ -45,7 +45,7 @@ class Record:
 
 
 def save(
-    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, run: Path, items: Path,
+    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: Path,
     state: Path | None = None,
 ) -> None:  # fmt: skip
     """Write a checkpoint, replacing the one in its place as a whole.
@@ -54,7 +54,7 @@ def save(
         folder: where the checkpoint shall stand.
         weights: of the task's model, by name.
         record: epoch, step and figures; checksum and version are filled in.
-        run: the run directory, whose config.yaml and manifest.json are copied.
+        beside: the run directory, whose config.yaml and manifest.json are copied.
         items: the item table to copy.
         state: a complete training state on the same disk, which is moved into the checkpoint.
 
@@ -64,8 +64,8 @@ def save(
     with outputs.new_directory(folder, marker=RECORD_FILE, overwrite=True) as building:
         path = building / WEIGHTS_FILE
         tensor_files.write(path, weights)
-        shutil.copyfile(run / CONFIG_FILE, building / CONFIG_FILE)
-        shutil.copyfile(run / MANIFEST_FILE, building / MANIFEST_FILE)
+        shutil.copyfile(beside / CONFIG_FILE, building / CONFIG_FILE)
+        shutil.copyfile(beside / MANIFEST_FILE, building / MANIFEST_FILE)
         shutil.copyfile(items, building / ITEMS_FILE)
         if state is not None:
             state.rename(building / STATE_FOLDER)

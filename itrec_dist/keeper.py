@@ -53,9 +53,7 @@ class Keeper:
                     self._save(BEST, weights, record)
                 self._make_room()
             self._meet()
-            training_state.write_worker(
-                self._parts, self._context.rank, at, self._context.device
-            )
+            training_state.write_worker(self._parts, self._context.rank, at, self._context.device)
             self._engine.save(self._parts)
             self._meet()
             if self._is_first:
@@ -115,7 +113,9 @@ class Keeper:
         told = str(error)
         if isinstance(error, OSError):
             told = f"cannot write {self._run.checkpoints}: {error.strerror or error}"
-        kept = f"step {self._kept} is kept: --resume goes on from it" if self._kept else "start again"
+        kept = (
+            f"step {self._kept} is kept: --resume goes on from it" if self._kept else "start again"
+        )
         return (
             f"the checkpoint of step {at.step} is lost, {told}; {kept} once that place can be "
             "written"

@@ -199,7 +199,9 @@ class Trainer:
     def _is_checkpoint_due(self, batches: int) -> bool:
         """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
         every = self._config.checkpoint_steps
-        return bool(every) and self._step % every == 0 and batches < self._feed.steps_per_epoch
+        if every is None or batches == self._feed.steps_per_epoch:
+            return False
+        return self._step % every == 0
 
     def _keep(self, keep: Keep, names: Sequence[str], at: Position, value: float | None) -> None:
         keep(names, at, value)

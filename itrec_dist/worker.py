@@ -5,7 +5,6 @@ Every worker runs the same; worker 0 writes what is written once.
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -88,9 +87,7 @@ class _Worker:
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(
-                self._run.seed, self._judge_epoch, self._keep, self._position
-            )
+            outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep, self._position)
             self._judge_best()
         except KeyboardInterrupt:
             self._end("interrupted", self._position.best_epoch)

@@ -1,7 +1,7 @@
 """A torch optimiser, its schedule and loss scaler on disk: tensors by weight name, and JSON.
 
-    optimizer.safetensors   KEY:WEIGHT, such as exp_avg:model.encoder.norm.weight
-    optimizer.json          the weights of each group, their rates, schedule, scaler, plain values
+optimizer.safetensors   KEY:WEIGHT, such as exp_avg:model.encoder.norm.weight
+optimizer.json          the weights of each group, their rates, schedule, scaler, plain values
 """
 
 import json

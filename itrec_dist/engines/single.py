@@ -62,15 +62,11 @@ class Updater:
     def save(self, folder: Path) -> None:
         """Write optimiser, schedule and scaler; between two updates, so no gradient is held."""
         assert self._micro_batches == 0, "saved in the middle of a batch"
-        optimizer_state.save(
-            folder, self._module, self._optimizer, self._schedule, self._scaler
-        )
+        optimizer_state.save(folder, self._module, self._optimizer, self._schedule, self._scaler)
 
     def load(self, folder: Path) -> None:
         """Take up what `save` wrote."""
-        optimizer_state.load(
-            folder, self._module, self._optimizer, self._schedule, self._scaler
-        )
+        optimizer_state.load(folder, self._module, self._optimizer, self._schedule, self._scaler)
 
 
 def whole_weights(task: nn.Module) -> dict[str, torch.Tensor]:
