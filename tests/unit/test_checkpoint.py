@@ -160,7 +160,7 @@ def test_weights_that_are_no_safetensors_are_refused_even_if_recorded_so(ground)
     path = ground.folder / "model.safetensors"
     path.write_bytes(b"something else altogether")
     edit(ground.folder, weights_sha256=tensor_files.sha256(path))
-    assert "does not fit" in refusal(ground.folder, ground.model())
+    assert "is damaged" in refusal(ground.folder, ground.model())
 
 
 @pytest.mark.parametrize(
