@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_refused_naming_the_file(name, damage, stopped):
     else:
         path.write_bytes(b"\xff" + content[1:])
     said = refusal(stopped, ItrecError)
-    assert str(path.parent if damage == "gone" else path) in said
+    assert str(stopped.out / "checkpoints" / "last" if damage == "gone" else path) in said
 
 
 @pytest.mark.parametrize("name", ["checkpoint.json", "state/state.json"])
