@@ -14,8 +14,9 @@ from typing import Any
 from itrec_dist.context import RayContext
 from itrec_dist.errors import ConfigError, EnvironmentProblem, ItrecError, TrainingError
 from itrec_dist.progress import LogFollower, ProgressView
-from itrec_dist.run import RunConfig, run_worker
+from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.worker import run_worker
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
 _SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
@@ -32,10 +33,11 @@ def connect(run: RunConfig, address: str | None = None) -> bool:
     return _resolve_gpus(run)
 
 
-def launch(run: RunConfig, use_gpu: bool) -> None:
+def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
 
     The run directory must be reachable under the same path from this machine and the workers.
+    With `resume` the run goes on from its checkpoint `last`.
 
     Raises:
         ItrecError: a worker met a user's mistake.
@@ -44,9 +46,10 @@ def launch(run: RunConfig, use_gpu: bool) -> None:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)  # of a driver that was killed
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"run": run},
+        train_loop_config={"run": run, "resume": resume},
         scaling_config=ray.train.ScalingConfig(
             num_workers=run.cluster.num_workers,
             use_gpu=use_gpu,
@@ -126,7 +129,7 @@ def _resolve_gpus(run: RunConfig) -> bool:
 
 def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
-    run_worker(run, RayContext(run.cluster.threads))
+    run_worker(run, RayContext(run.cluster.threads), resume=settings["resume"])
 
 
 @contextlib.contextmanager
@@ -143,10 +146,10 @@ def _own_signals() -> Iterator[None]:
 
 def _note_interruption(run: RunDirectory) -> None:
     """End the log as a worker would have: Ray ended it before it could."""
-    started = run.events("start")
-    if started and not run.events("end"):
+    marks = [event for event in run.events() if event["event"] in ("start", "end")]
+    if marks and marks[-1]["event"] == "start":  # a resumed run has several
         best = max((e["epoch"] for e in run.events("epoch") if e["is_best"]), default=0)
-        seconds = round(time.time() - started[0]["time"], 1)
+        seconds = round(time.time() - marks[-1]["time"], 1)
         run.append("end", reason="interrupted", best_epoch=best, seconds=seconds)
 
 

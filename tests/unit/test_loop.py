@@ -58,8 +58,8 @@ class Script:
         value = next(self._values)
         return None, None if value is None else judgement(value)
 
-    def keep(self, names, epoch, step, value):
-        self.kept.append((tuple(names), epoch, step, value))
+    def keep(self, names, at, value):
+        self.kept.append((tuple(names), at.epoch, at.step, value))
 
     def train(self, config, task=None, windows=None, recorder=None, **engine):
         windows = windows or random_windows(20)
@@ -97,7 +97,7 @@ def test_the_best_epoch_is_the_first_of_the_highest():
     outcome = script.train(TrainingConfig(epochs=4, batch_size=8))
     assert outcome == Outcome("finished", best_epoch=2, step=12)
     assert script.kept == [
-        (("last", "best"), 1, 3, 0.1), (("last", "best"), 2, 6, 0.3),
+        (("best", "last"), 1, 3, 0.1), (("best", "last"), 2, 6, 0.3),
         (("last",), 3, 9, 0.2), (("last",), 4, 12, 0.3),
     ]  # fmt: skip
     assert [(r["epoch"], r["monitor"]) for r in script.reported] == [
@@ -138,7 +138,7 @@ def test_patience_that_never_runs_out_finishes():
 def test_without_validation_the_newest_epoch_is_kept_without_a_figure():
     script = Script([None, None])
     assert script.train(TrainingConfig(epochs=2, batch_size=8)).best_epoch == 2
-    assert script.kept == [(("last", "best"), 1, 3, None), (("last", "best"), 2, 6, None)]
+    assert script.kept == [(("best", "last"), 1, 3, None), (("best", "last"), 2, 6, None)]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
