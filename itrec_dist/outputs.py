@@ -9,7 +9,9 @@ import errno
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,15 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
     try:
         building.chmod(0o777 & ~_umask())
         yield building
-        _swap_in(building, place)
+        with uninterrupted():
+            _swap_in(building, place)
     except OSError as error:
         if _is_about(error, building):
             raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
         raise
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(building, ignore_errors=True)
 
 
 def recover(place: Path) -> None:
@@ -59,6 +63,26 @@ def recover(place: Path) -> None:
         if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
             old.rename(place)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block is done; for short steps that must be whole."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
+    held: list[int] = []
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {n: h for n, h in found.items() if h is not None}  # None: set by C, not ours to move
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, _: held.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist import arrays, batches, dataspec, manifest, samples, training_state
+from itrec_dist import arrays, batches, dataspec, manifest, outputs, samples, training_state
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
@@ -202,8 +202,9 @@ class _Worker:
 
     def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
         figures = {} if value is None else {self._run.training.monitor: value}
-        self._keeper.keep(names, at, figures)
-        self._position = at
+        with outputs.uninterrupted():  # the checkpoints and the log's end tell of one epoch
+            self._keeper.keep(names, at, figures)
+            self._position = at
 
     def _judge_best(self) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""

@@ -244,3 +244,27 @@ def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path):
         (tmp_path / "input").read_bytes()
     assert path.read_bytes() == b"whole"
     assert names(path.parent) == {"top.parquet"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_waits_for_a_step_that_must_be_whole(number):
+    def handler(number, frame):
+        raise InterruptedError
+
+    before = signal.signal(number, handler)
+    done = []
+    try:
+        with pytest.raises(InterruptedError), outputs.uninterrupted():
+            signal.raise_signal(number)
+            done.append("the rest of the step")
+        assert done
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+
+
+def test_without_an_interruption_nothing_is_raised():
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with outputs.uninterrupted(), outputs.uninterrupted():
+        pass
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
