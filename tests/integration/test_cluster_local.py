@@ -21,7 +21,7 @@ def call(*command, **options):
 
 
 def processes_of(folder: Path) -> list[str]:
-    shown = call("ps", "-e", "-o", "pid=,args=").stdout
+    shown = call("ps", "-e", "-ww", "-o", "pid=,args=").stdout
     return [line for line in shown.splitlines() if str(folder) in line]
 
 
