@@ -55,7 +55,7 @@ def save(folder: Path, module: nn.Module, record: Record, beside: Path, items: P
     with outputs.new_directory(folder, marker=RECORD_FILE, overwrite=True) as building:
         weights = building / WEIGHTS_FILE
         state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
-        safetensors.torch.save_file(state, weights)
+        weights.write_bytes(safetensors.torch.save(state))  # so a full disk is an OSError
         shutil.copyfile(beside / CONFIG_FILE, building / CONFIG_FILE)
         shutil.copyfile(beside / MANIFEST_FILE, building / MANIFEST_FILE)
         shutil.copyfile(items, building / ITEMS_FILE)

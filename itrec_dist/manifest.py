@@ -151,7 +151,7 @@ def read(shards: Path) -> Manifest:
     path = shards / schema.MANIFEST_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ShardsError(
             f"{shards} holds no {schema.MANIFEST_FILE}: give a folder that `itrec window` wrote"
         ) from error
