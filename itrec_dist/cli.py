@@ -34,7 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 
 _TROUBLE_WITH_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_WHAT_TO_DO = "free some room or set the permissions, or choose another place"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _TROUBLE_WITH_THE_PLACE:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        print(f"itrec: error: {place}{error.strerror}: {_WHAT_TO_DO}", file=sys.stderr)
+        remedy = "free some room" if error.errno in _FULL else "change its permissions"
+        print(
+            f"itrec: error: {place}{error.strerror}: {remedy}, or choose another place",
+            file=sys.stderr,
+        )
         return 2
 
 

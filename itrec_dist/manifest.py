@@ -156,5 +156,6 @@ def read(shards: Path) -> Manifest:
             f"{shards} holds no {schema.MANIFEST_FILE}: give a folder that `itrec window` wrote"
         ) from error
     except (OSError, ValueError) as error:
-        raise ShardsError(f"{path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ShardsError(f"{path} cannot be read: {reason}") from error
     return Manifest.from_json(content, str(path))
