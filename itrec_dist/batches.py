@@ -11,6 +11,7 @@ exactly once per epoch. The last global batch may be short: missing rows are fil
 so that every worker runs the same number of steps on the same shapes.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -124,8 +125,11 @@ class Feed(Protocol):
     num_windows: int
     steps_per_epoch: int
 
-    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
-        """One pass over the split: shuffled by `seed`, or in canonical order if it is None."""
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """One pass over the split: shuffled by `seed`, or in canonical order if it is None.
+
+        The first `skip` batches are left out: they were trained before an interruption.
+        """
 
 
 class CachedFeed:
@@ -139,7 +143,7 @@ class CachedFeed:
         self.num_windows = len(table)
         self.steps_per_epoch = math.ceil(len(table) / share.batch_size)
 
-    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
         """Batches of this worker; the global order depends on the seed alone."""
         order = _permutation(self.num_windows, seed)
         size, local = self._share.batch_size, self._share.local_size
@@ -150,7 +154,7 @@ class CachedFeed:
             mine[step * local : step * local + len(rows)] = rows
             counts.append(len(rows))
         rows_on_table = torch.from_numpy(mine).to(self._table.device, non_blocking=True)
-        for step, count in enumerate(counts):
+        for step, count in itertools.islice(enumerate(counts), skip, None):
             is_last = step == self.steps_per_epoch - 1
             real = self.num_windows - step * size if is_last else size
             yield _to_device(
@@ -191,8 +195,11 @@ class StreamedFeed:
         # A bound that holds for every deal, so that the number of steps is the same each epoch.
         self.steps_per_epoch = math.ceil(self._most_rows() / share.local_size)
 
-    def epoch(self, seed: Seed | None) -> Iterator[Batch]:
-        """Batches of this worker's files; fillers once they are used up."""
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """Batches of this worker's files; fillers once they are used up.
+
+        What is skipped has to be read, for the shuffling follows from what went before.
+        """
         deal = self._deal(seed)
         rows_of_worker = [sum(f.rows for f in files) for files in deal]
         local = self._share.local_size
@@ -206,6 +213,8 @@ class StreamedFeed:
             piece = next(pieces, None)
             count = 0 if piece is None else len(piece)
             last = piece if piece is not None else last
+            if step < skip:
+                continue
             assert last is not None, "every worker has at least one window"
             rows = torch.zeros(local, dtype=torch.int64)
             rows[:count] = torch.arange(count)

@@ -1,18 +1,23 @@
 """Ray Train wiring: a run's workers on a Ray cluster, and nothing else."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from itrec_dist.context import RayContext
 from itrec_dist.errors import ConfigError, EnvironmentProblem, ItrecError, TrainingError
 from itrec_dist.progress import LogFollower, ProgressView
-from itrec_dist.run import RunConfig, run_worker
+from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.worker import run_worker
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
 _SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
@@ -29,10 +34,11 @@ def connect(run: RunConfig, address: str | None = None) -> bool:
     return _resolve_gpus(run)
 
 
-def launch(run: RunConfig, use_gpu: bool) -> None:
+def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
 
     The run directory must be reachable under the same path from this machine and the workers.
+    With `resume` the run goes on from its checkpoint `last`.
 
     Raises:
         ItrecError: a worker met a user's mistake.
@@ -41,9 +47,10 @@ def launch(run: RunConfig, use_gpu: bool) -> None:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)  # of a driver that was killed
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"run": run},
+        train_loop_config={"run": run, "resume": resume},
         scaling_config=ray.train.ScalingConfig(
             num_workers=run.cluster.num_workers,
             use_gpu=use_gpu,
@@ -57,11 +64,14 @@ def launch(run: RunConfig, use_gpu: bool) -> None:
     follower = LogFollower(RunDirectory(run.out).log, ProgressView())
     follower.start()
     try:
-        trainer.fit()
+        with _own_signals():
+            trainer.fit()
     except Exception as error:
         raise _readable(error) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as interruption:
         _note_interruption(RunDirectory(run.out))
+        if isinstance(interruption, SystemExit):  # how Ray itself answers Ctrl-C and SIGTERM
+            raise KeyboardInterrupt from interruption
         raise
     finally:
         follower.finish()
@@ -84,14 +94,15 @@ def _join(address: str | None) -> None:
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
-            ray.init(
-                num_cpus=cpus, include_dashboard=False,
-                runtime_env={"env_vars": environment}, **quiet,
-            )  # fmt: skip
+        with _own_signals():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+                ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
+                    address="local", num_cpus=cpus, include_dashboard=False,
+                    runtime_env={"env_vars": environment}, **quiet,
+                )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
         reason = " ".join(str(error).split())
@@ -139,15 +150,27 @@ def _resolve_gpus(run: RunConfig) -> bool:
 
 def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
-    run_worker(run, RayContext(run.cluster.threads))
+    run_worker(run, RayContext(run.cluster.threads), resume=settings["resume"])
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray replaces them and never puts them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
 
 
 def _note_interruption(run: RunDirectory) -> None:
     """End the log as a worker would have: Ray ended it before it could."""
-    started = run.events("start")
-    if started and not run.events("end"):
+    marks = [event for event in run.events() if event["event"] in ("start", "end")]
+    if marks and marks[-1]["event"] == "start":  # a resumed run has several
         best = max((e["epoch"] for e in run.events("epoch") if e["is_best"]), default=0)
-        seconds = round(time.time() - started[0]["time"], 1)
+        seconds = round(time.time() - marks[-1]["time"], 1)
         run.append("end", reason="interrupted", best_epoch=best, seconds=seconds)
 
 

@@ -7,7 +7,7 @@ stop. Engines own the arithmetic, feeds the order of windows, the recorder what 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from itrec_dist.errors import TrainingError
 from itrec_dist.metrics import CUTOFFS, METRICS, Judge
 from itrec_dist.recorder import Recorder
 from itrec_dist.schema import Batch
+from itrec_dist.training_state import Position
 
 Judgement = dict[str, Any]
 """What `run_directory.py` calls a Judgement."""
@@ -42,6 +43,9 @@ class TrainingConfig:
     """Validation figure that chooses the best epoch: loss, or ranking/metric@cutoff."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
+    checkpoint_steps: int | None = None
+    """Save the checkpoint `last` also after every so many updates; null saves at each epoch's
+    end alone."""
     log_seconds: float = 2.0
     """Seconds between progress lines."""
 
@@ -50,6 +54,10 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
+        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
+            raise ValueError(
+                f"training.checkpoint_steps={self.checkpoint_steps} must be at least 1, or null"
+            )
         if self.monitor not in MONITORS:
             raise ValueError(
                 f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
@@ -99,6 +107,11 @@ def evaluate(engine: Runner, feed: Feed, judge: Judge, context: WorkerContext) -
     return judge.judgement()
 
 
+Keep = Callable[[Sequence[str], Position, float | None], None]
+"""Writes the checkpoints named first ("last", "best") of a position, with the monitored figure
+(null without one, and within an epoch). Every worker calls it at the same moment."""
+
+
 class Trainer:
     """Trains one engine on one feed; what it needs besides is handed in as callables."""
 
@@ -113,63 +126,86 @@ class Trainer:
         self._recorder = recorder
         self._accumulate = accumulate
         self._step = 0
+        self._kept = 0  # the step that `checkpoints/last` holds
 
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
-        keep: Callable[[Sequence[str], int, int, float | None], None],
+        keep: Keep, at: Position | None = None,
     ) -> Outcome:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
         Args:
             seed: orders the windows, together with the epoch.
             judge: returns the judgements of training sample and validation, null if there are none.
-            keep: writes the checkpoints named first ("last", "best") for an epoch, step and
-                monitored figure (null without a validation split).
+            keep: writes checkpoints.
+            at: where to go on, with an engine that was brought there; None begins.
 
         Raises:
             TrainingError: the training loss or the monitored figure is not finite any more.
         """
-        best: float | None = None
-        best_epoch = 0
-        for epoch in range(1, self._config.epochs + 1):
-            started = time.monotonic()
-            loss = self._train_epoch(seed, epoch)
-            seconds = time.monotonic() - started
+        at = at or Position()
+        self._step = self._kept = at.step
+        while (reason := self._reason_to_end(at)) is None:
+            at, loss = self._train_epoch(seed, at, keep)
             on_train, on_validation = judge()
             value = None if on_validation is None else self._config.value(on_validation)
             if value is not None:
-                self._refuse_non_finite(value, epoch, f"validation {self._config.monitor}")
+                self._refuse_non_finite(value, at.epoch, f"validation {self._config.monitor}")
             # Without a validation split the newest epoch is the best there is to know of.
-            is_best = value is None or self._config.is_better(value, best)
+            is_best = value is None or self._config.is_better(value, at.best)
             if is_best:
-                best, best_epoch = value, epoch
-            keep(["last", "best"] if is_best else ["last"], epoch, self._step, value)
+                at = replace(at, best=value, best_epoch=at.epoch)
+            # Logged first: what was logged but not kept is trained and logged again on resuming.
             self._recorder.epoch(
-                epoch=epoch, step=self._step, seconds=round(seconds, 3),
-                windows_per_second=round(self._feed.num_windows / seconds, 1), loss=loss,
+                epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
+                windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
                 train=on_train, validation=on_validation, is_best=is_best,
             )  # fmt: skip
-            self._context.report({"epoch": epoch, "loss": loss, "monitor": value})
-            if self._config.patience and epoch - best_epoch >= self._config.patience:
-                return Outcome("stopped early", best_epoch, self._step)
-        return Outcome("finished", best_epoch, self._step)
+            at = replace(at, seconds=0.0)
+            self._keep(keep, ["best", "last"] if is_best else ["last"], at, value)
+            self._context.report({"epoch": at.epoch, "loss": loss, "monitor": value})
+        return Outcome(reason, at.best_epoch, at.step)
 
-    def _train_epoch(self, seed: int, epoch: int) -> float:
-        """One pass; returns the mean loss over all windows of all workers."""
+    def _reason_to_end(self, at: Position) -> str | None:
+        if self._config.patience and at.epoch - at.best_epoch >= self._config.patience:
+            return "stopped early"
+        return "finished" if at.epoch == self._config.epochs else None
+
+    def _train_epoch(self, seed: int, at: Position, keep: Keep) -> tuple[Position, float]:
+        """One pass, or the rest of one; returns its end and the mean loss over all windows."""
         self._engine.train(True)
-        device = self._engine.device
-        epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
-        pace = _Pace(self._config.log_seconds, self._config.batch_size)
-        for batch in self._feed.epoch((seed, epoch)):
+        epoch, started = at.epoch + 1, time.monotonic() - at.seconds
+        epoch_loss = torch.tensor(at.loss, dtype=torch.float64, device=self._engine.device)
+        pace = _Pace(self._config.log_seconds, at.loss)
+        feed = self._feed.epoch((seed, epoch), skip=at.batches)
+        for batches, batch in enumerate(feed, at.batches + 1):
             for micro in micro_batches(batch, self._accumulate):
                 total_loss, update = train_step(self._engine, micro)
                 epoch_loss += total_loss
             self._step += 1
-            if pace.is_due():
+            if pace.is_due(batch.denominator):
                 self._progress(epoch, update, epoch_loss, pace)
+            if self._is_checkpoint_due(batches):
+                seconds = time.monotonic() - started
+                at = replace(at, batches=batches, step=self._step, seconds=seconds)
+                self._refuse_non_finite(float(self._context.sum(epoch_loss.clone())), epoch)
+                self._keep(keep, ["last"], replace(at, loss=float(epoch_loss)), None)
         total = float(self._context.sum(epoch_loss))
         self._refuse_non_finite(total, epoch)
-        return total / self._feed.num_windows
+        seconds = time.monotonic() - started
+        end = replace(at, epoch=epoch, batches=0, step=self._step, seconds=seconds, loss=0.0)
+        return end, total / self._feed.num_windows
+
+    def _is_checkpoint_due(self, batches: int) -> bool:
+        """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
+        every = self._config.checkpoint_steps
+        if every is None or batches == self._feed.steps_per_epoch:
+            return False
+        return self._step % every == 0
+
+    def _keep(self, keep: Keep, names: Sequence[str], at: Position, value: float | None) -> None:
+        keep(names, at, value)
+        self._kept = at.step
 
     def _progress(
         self, epoch: int, update: Update, epoch_loss: torch.Tensor, pace: "_Pace"
@@ -185,7 +221,7 @@ class Trainer:
 
     def _refuse_non_finite(self, value: float, epoch: int, name: str = "loss") -> None:
         if not math.isfinite(value):
-            kept = "; checkpoints/last holds the epoch before" if epoch > 1 else ""
+            kept = f"; checkpoints/last holds step {self._kept}" if self._kept else ""
             raise TrainingError(
                 f"the {name} is {value} at step {self._step} of epoch {epoch}: lower "
                 "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32"
@@ -196,22 +232,21 @@ class Trainer:
 class _Pace:
     """When a progress line is due, and how fast things went since the last one."""
 
-    def __init__(self, seconds: float, batch_size: int) -> None:
-        self._seconds, self._batch_size = seconds, batch_size
+    def __init__(self, seconds: float, loss: float) -> None:
+        self._seconds = seconds
         self._since = time.monotonic()
-        self._steps = 0
-        self._loss = 0.0
+        self._windows = 0.0
+        self._loss = loss
 
-    def is_due(self) -> bool:
-        """Count a step; True once enough time has passed."""
-        self._steps += 1
+    def is_due(self, windows: float) -> bool:
+        """Count a step of so many real windows per worker; True once enough time has passed."""
+        self._windows += windows
         return time.monotonic() - self._since >= self._seconds
 
     def measure(self, loss_so_far: float, world_size: int) -> tuple[float, float]:
         """Windows per second over all workers, and this worker's mean loss, since last time."""
         now = time.monotonic()
-        windows = self._steps * self._batch_size
-        rate = windows / (now - self._since)
-        mean_loss = (loss_so_far - self._loss) / (windows / world_size)
-        self._since, self._steps, self._loss = now, 0, loss_so_far
+        rate = self._windows * world_size / (now - self._since)
+        mean_loss = (loss_so_far - self._loss) / self._windows
+        self._since, self._windows, self._loss = now, 0.0, loss_so_far
         return rate, mean_loss

@@ -77,7 +77,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
         return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
     if config.name == "adagrad":
         return torch.optim.Adagrad(groups, lr=lr)
-    return torch.optim.SGD(groups, lr=lr, momentum=config.beta1, fused=True)
+    # Not fused: its momentum stays uninitialised memory if fp16 leaves the first step out.
+    return torch.optim.SGD(groups, lr=lr, momentum=config.beta1)
 
 
 def build_schedule(

@@ -48,6 +48,19 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
         shutil.rmtree(building, ignore_errors=True)
 
 
+def recover(place: Path) -> None:
+    """Clear up after a process that was killed while it replaced `place` by `new_directory`.
+
+    Puts the old `place` back if it was aside at that moment, and removes what was half-written.
+    Only for when nobody else writes there.
+    """
+    for aside in sorted(place.parent.glob(f".{place.name}.*")):
+        old = aside / place.name
+        if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
+            old.rename(place)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:
     """Raise OutputError if `new_directory` would refuse `place`; for checks before long work."""
     if not place.exists():
@@ -127,7 +140,7 @@ def _swap_in(building: Path, place: Path) -> None:
 
 def _is_about(error: OSError, temporary: Path) -> bool:
     """Whether the trouble lies with the output, not with something that was read for it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return True
     names = (str(name) for name in (error.filename, error.filename2) if name is not None)
     return any(Path(name).is_relative_to(temporary) for name in names)

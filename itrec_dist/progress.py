@@ -86,7 +86,8 @@ class LogFollower(threading.Thread):
         super().__init__(name="itrec-log-follower", daemon=True)
         self._log, self._view, self._interval = log, view, interval
         self._stop_asked = threading.Event()
-        self._position = 0
+        # A resumed run's earlier lines were shown when they were written.
+        self._position = log.stat().st_size if log.is_file() else 0
 
     def run(self) -> None:
         """Read what is new, again and again."""

@@ -17,11 +17,17 @@ Watcher = Callable[[dict[str, Any]], None]
 class Recorder:
     """Writes the events that `run_directory.py` describes."""
 
-    def __init__(self, run: RunDirectory | None, watcher: Watcher | None = None) -> None:
-        """Record into `run`, or nowhere if it is None (workers other than rank 0)."""
+    def __init__(
+        self, run: RunDirectory | None, watcher: Watcher | None = None, step: int = 0
+    ) -> None:
+        """Record into `run`, or nowhere if it is None (workers other than rank 0).
+
+        `step` is where a resumed run goes on: TensorBoard forgets the steps after it.
+        """
         self._run = run
         self._watch = watcher
-        self._board = None if run is None else SummaryWriter(str(run.tensorboard))
+        purge = {"purge_step": step + 1} if step else {}
+        self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
         """The run begins."""
@@ -42,6 +48,10 @@ class Recorder:
                 self._scalar(f"{split}/{name}", value, fields["epoch"])
         if self._board is not None:
             self._board.flush()
+
+    def note(self, message: str) -> None:
+        """Something that a person should know."""
+        self._append("note", {"message": message})
 
     def end(self, **fields: Any) -> None:
         """The run is over."""

@@ -80,6 +80,8 @@ class StudyConfig:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds} must be at least 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} must be at least 1, or null")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs={self.jobs} must be at least 1, or null")
         choices = {"arms": [arm.name for arm in ARMS], "protocols": list(PROTOCOLS)}

@@ -67,10 +67,22 @@ def same_catalogue(restored: Restored, shards: Path) -> Manifest:
             f"on ({mine.num_items} items, or in another order): window it from the same ratings "
             "with the same top_items"
         )
-    for name in ("input_length", "target_length", "user_features"):
+    for name in ("input_length", "target_length", "has_ratings"):
         if getattr(other, name) != getattr(mine, name):
             raise ShardsError(
                 f"{shards} has {name}={getattr(other, name)}, the model was trained with "
                 f"{getattr(mine, name)}: window it with the same settings"
             )
+    if other.user_features != mine.user_features:
+        raise ShardsError(
+            f"{shards} has the user features {_named(other)}, the model was trained with "
+            f"{_named(mine)}, and their values must be the same ones in the same order: window it "
+            "from the same users"
+        )
     return other
+
+
+def _named(manifest: Manifest) -> str:
+    """User features in a few words: gender (2 values), age (7 values)."""
+    features = manifest.user_features
+    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none at all"

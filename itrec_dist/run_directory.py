@@ -7,7 +7,8 @@
       log.jsonl          one JSON object per line, see below
       tensorboard/       the same scalars for TensorBoard
       checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
-      checkpoints/last/
+      checkpoints/last/  the newest state, within an epoch too if so set; beside the same files
+                         state/, from which `itrec train --resume` goes on (training_state.py)
       evaluation.json    the final judgement, see below; its presence says that the run is complete
       samples.json       a few users' windows with titles: watched, actual next, predicted
 
@@ -22,6 +23,10 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
     note      message
     end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
               was finished, null for a baseline), seconds
+
+A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
+what it trains again; the last line of an epoch holds. An `end` before the last `start` is that of
+an interruption.
 
 A Judgement is what `evaluation.json` holds for each split:
 

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
     errors config outputs machine environment resources schema manifest run_directory
+    tensor_files checkpoint
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard
     models losses tasks optim engines
-    context checkpoint recorder progress loop run
+    context training_state keeper recorder progress loop run resume worker
     restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
     commands cli __main__
 """.split()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from itrec_dist.config import Parser, pick
+from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
     from itrec_dist.run import RunConfig
+
+Existing = Literal["refuse", "overwrite", "resume"]
 
 
 def parser() -> Parser:
@@ -32,6 +35,12 @@ def parser() -> Parser:
     options.add_argument(
         "--overwrite", action="store_true", help="Replace the run directory if it exists."
     )
+    options.add_argument(
+        "--resume",
+        action="store_true",
+        help="Go on with the unfinished run in its directory, from its checkpoint last; "
+        "--config RUN/config.yaml --resume gives all settings it began with.",
+    )
     options.add_class_arguments(RunConfig)
     return options
 
@@ -41,36 +50,58 @@ def run(parsed: Any) -> int:
     from itrec_dist.run import RunConfig
 
     config = pick(RunConfig, parsed)
-    train(config, local=parsed.local, address=parsed.address, overwrite=parsed.overwrite)
+    existing: Existing = "overwrite" if parsed.overwrite else "refuse"
+    if parsed.resume:
+        if parsed.overwrite:
+            raise ConfigError("--resume keeps a run and --overwrite replaces it: give one of them")
+        existing = "resume"
+    train(config, local=parsed.local, address=parsed.address, existing=existing)
     print(f"run: {config.out}")
     return 0
 
 
 def train(
-    config: RunConfig, *, local: bool, address: str | None = None, overwrite: bool = False
+    config: RunConfig, *, local: bool, address: str | None = None, existing: Existing = "refuse"
 ) -> None:
-    """Check, prepare the run directory, and train; nothing is touched before all checks passed."""
+    """Check, prepare the run directory, and train; nothing is touched before all checks passed.
+
+    `existing` says what becomes of a run that stands in the place of this one.
+    """
     from itrec_dist import environment, outputs
-    from itrec_dist.context import LocalContext
-    from itrec_dist.progress import ProgressView
-    from itrec_dist.run import check, prepare, run_worker
+    from itrec_dist import resume as resumption
+    from itrec_dist.run import check, prepare
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
     data = check(config, 1 if local else config.cluster.num_workers)
-    outputs.refuse_taken(config.out, marker="config.yaml", overwrite=overwrite)
+    if existing == "resume":
+        resumption.check(config, data)
+    else:
+        outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
+    use_gpu = False
     if not local:
         from itrec_dist import launch
 
         use_gpu = launch.connect(config, address)
-    if config.out.exists():
-        shutil.rmtree(config.out)
-    prepare(config, data, environment.record(config.seed))
-    if local:
-        view = ProgressView()
-        try:
-            run_worker(config, LocalContext(threads=config.cluster.threads), view)
-        finally:
-            view.close()
+    if existing == "resume":
+        resumption.prepare(config, environment.record(config.seed))
     else:
-        launch.launch(config, use_gpu)
+        if config.out.exists():
+            shutil.rmtree(config.out)
+        prepare(config, data, environment.record(config.seed))
+    if local:
+        _train_here(config, resume=existing == "resume")
+    else:
+        launch.launch(config, use_gpu, resume=existing == "resume")
+
+
+def _train_here(config: RunConfig, *, resume: bool) -> None:
+    from itrec_dist.context import LocalContext
+    from itrec_dist.progress import ProgressView
+    from itrec_dist.worker import run_worker
+
+    view = ProgressView()
+    try:
+        run_worker(config, LocalContext(threads=config.cluster.threads), view, resume=resume)
+    finally:
+        view.close()

@@ -1,13 +1,16 @@
 """Distributed data parallel: one copy per worker, gradients averaged over workers."""
 
 import contextlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from itrec_dist.engines.engine import EngineConfig, Update
-from itrec_dist.engines.single import Updater, autocast
+from itrec_dist.engines.single import Updater, autocast, load_whole_weights, whole_weights
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.schema import Batch
 from itrec_dist.tasks import TaskOutput
@@ -19,6 +22,8 @@ class DDPEngine:
     The mean over workers that DDP takes is the mean over the global batch, because each worker
     divides its sum by the batch's `denominator`.
     """
+
+    name = "ddp"
 
     def __init__(
         self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
@@ -52,6 +57,23 @@ class DDPEngine:
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
         self._wrapped.train(mode)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the task's model."""
+        return whole_weights(self.task)
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of the task's model, every one of them."""
+        load_whole_weights(self.task, weights)
+
+    def save(self, folder: Path) -> None:
+        """Worker 0 writes optimiser, schedule and scaler: they are the same on all workers."""
+        if dist.get_rank() == 0:
+            self._updater.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote, here or on another number of workers."""
+        self._updater.load(folder)
 
     def _unsynchronised(self) -> contextlib.AbstractContextManager[None]:
         if self._updater.completes_batch:

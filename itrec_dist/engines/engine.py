@@ -5,7 +5,9 @@ the optimiser and its schedule. The loop owns the order of events and never asks
 drives.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -59,10 +61,41 @@ class Runner(Protocol):
 
 
 class Engine(Runner, Protocol):
-    """A task on a device, ready to be trained."""
+    """A task on a device, ready to be trained.
+
+    The four verbs of checkpoints are called by every worker at the same moment, between two
+    updates: an engine that holds a part of the weights on each worker has to gather them.
+    """
+
+    name: str
+    """How `engine` is called in settings and checkpoints."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
 
     def step(self) -> Update:
         """Update the weights if the micro-batches of a batch are complete."""
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The whole weights of the task's model by name, at least on worker 0."""
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the whole weights of the task's model, every one of them, on every worker.
+
+        Raises:
+            CheckpointError: a weight is missing, unknown or of another shape.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next update depends on besides the weights, without pickles.
+
+        The folder is shared by the workers; which of them write which files is the engine's
+        choice, as long as names that start with `worker-` are left alone.
+        """
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote, after `load_weights`.
+
+        Raises:
+            CheckpointError: it is missing or does not fit: nothing is skipped in silence.
+        """

@@ -1,9 +1,14 @@
 """The plain engine: one module on one device, and the updater that DDP shares."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 from torch import nn
 
+from itrec_dist.engines import optimizer_state
 from itrec_dist.engines.engine import EngineConfig, Precision, Update
+from itrec_dist.errors import CheckpointError
 from itrec_dist.optim import OptimizerConfig, build_optimizer, build_schedule
 from itrec_dist.schema import Batch
 from itrec_dist.tasks import TaskOutput
@@ -18,7 +23,7 @@ class Updater:
         self, module: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
         total_steps: int, device: torch.device,
     ) -> None:  # fmt: skip
-        self._parameters = list(module.parameters())
+        self._module = module
         self._accumulate = engine.accumulate
         self._clip_norm = optimizer.clip_norm
         self._optimizer = build_optimizer(optimizer, module)
@@ -45,7 +50,7 @@ class Updater:
         norm = None
         if self._clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
-            norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+            norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
         scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -53,6 +58,34 @@ class Updater:
         if self._scaler.get_scale() >= scale:  # else the step overflowed and was left out
             self._schedule.step()
         return Update(is_update=True, learning_rate=rate, grad_norm=norm)
+
+    def save(self, folder: Path) -> None:
+        """Write optimiser, schedule and scaler; between two updates, so no gradient is held."""
+        assert self._micro_batches == 0, "saved in the middle of a batch"
+        optimizer_state.save(folder, self._module, self._optimizer, self._schedule, self._scaler)
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote."""
+        optimizer_state.load(folder, self._module, self._optimizer, self._schedule, self._scaler)
+
+
+def whole_weights(task: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of a task's model where each worker holds all of them."""
+    weights: dict[str, torch.Tensor] = task.get_submodule("model").state_dict()
+    return weights
+
+
+def load_whole_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Take over the weights of a task's model, every one of them.
+
+    Raises:
+        CheckpointError: a weight is missing, unknown or of another shape.
+    """
+    try:
+        task.get_submodule("model").load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"the weights do not fit their configuration: {reason}") from error
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -84,6 +117,8 @@ class InferenceEngine:
 class SingleEngine:
     """One process, one device, no communication."""
 
+    name = "single"
+
     def __init__(
         self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
         total_steps: int, device: torch.device,
@@ -111,3 +146,19 @@ class SingleEngine:
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
         self.task.train(mode)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the task's model."""
+        return whole_weights(self.task)
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of the task's model, every one of them."""
+        load_whole_weights(self.task, weights)
+
+    def save(self, folder: Path) -> None:
+        """Write optimiser, schedule and scaler."""
+        self._updater.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up what `save` wrote, here or on several workers."""
+        self._updater.load(folder)

@@ -46,26 +46,18 @@ def applies(manifest: Manifest | None) -> bool:
 
 
 def arm(config: dict[str, Any]) -> tuple[str, str] | None:
-    """The (loss, side information) that a training configuration stands for, if it says both."""
-    loss = _search(config, "loss", LOSSES)
-    side = _search(config, "side", SIDES)
-    return (loss, side) if loss and side else None
+    """The (loss, side information) of a training configuration that the paper describes.
+
+    None for a model that goes beyond the paper's, as one with the repeat bias does.
+    """
+    loss, model = config.get("loss"), config.get("model")
+    if not isinstance(model, dict) or model.get("repeat_bias"):
+        return None
+    side = model.get("side_information")
+    return (loss, side) if loss in LOSSES and side in SIDES else None
 
 
 def printed(config: dict[str, Any]) -> dict[str, float]:
     """What the paper prints for this configuration; empty if it is none of the paper's arms."""
     found = arm(config)
     return PRINTED.get(found, {}) if found else {}
-
-
-def _search(config: Any, word: str, allowed: tuple[str, ...], inside: bool = False) -> str | None:
-    """The first of `allowed` that stands at, or as the name in, a setting called `word...`."""
-    if not isinstance(config, dict):
-        return config.lower() if inside and str(config).lower() in allowed else None
-    for key, value in config.items():
-        named = word in str(key).lower().split("_")
-        nested = inside and key in ("name", "kind", "type", "class_path")
-        found = _search(value, word, allowed, named or nested)
-        if found:
-            return found
-    return None

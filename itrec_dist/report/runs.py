@@ -130,7 +130,7 @@ def read(path: Path) -> Run:
     for event in events:
         by_kind.setdefault(str(event.get("event")), []).append(event)
     start = by_kind.get("start", [{}])[-1]
-    end = by_kind.get("end", [{}])[-1]
+    end = _end(events)
     evaluation = _mapping(directory, directory.evaluation)
     environment = _mapping(directory, directory.environment)
     epochs = _epochs(directory, by_kind.get("epoch", []))
@@ -267,6 +267,12 @@ def _epochs(directory: RunDirectory, lines: list[dict[str, Any]]) -> tuple[Epoch
             is_best=line.get("is_best") is True,
         )
     return tuple(epochs[at] for at in sorted(epochs))
+
+
+def _end(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run's last `end` line, empty if the run went on after it and has not ended again."""
+    marks = [event for event in events if event.get("event") in ("start", "end")]
+    return marks[-1] if marks and marks[-1]["event"] == "end" else {}
 
 
 def _seconds(by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]) -> float | None:

@@ -66,7 +66,7 @@ def bare(run: RunConfig) -> list[float]:
 
 def ours(run: RunConfig, *, local: bool) -> list[float]:
     """Windows per second of each epoch of `itrec train`."""
-    train(run, local=local, overwrite=True)
+    train(run, local=local, existing="overwrite")
     return [event["windows_per_second"] for event in RunDirectory(run.out).events("epoch")]
 
 

@@ -26,6 +26,7 @@ from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ShardsError
 from tests.shards_factory import make_shards, random_windows, to_table
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 WORLDS = (1, 2, 4)
 READ = LocalContext(CPU).blocks

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from itrec_dist.models.encoder import Dropout, EncoderLayer, attend
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def attention_case(dtype, seed=0):
     generator = torch.Generator().manual_seed(seed)

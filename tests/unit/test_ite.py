@@ -11,6 +11,7 @@ from itrec_dist.schema import PAD
 from itrec_dist.tasks.next_items import NextItems
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 LEVELS = ("none", "user", "movie", "both")
 SMALL = ITEConfig(
@@ -218,6 +219,23 @@ def test_order_matters(spec):
     model, one = build(spec, "none"), whole_batch(windows, CPU)
     turned = replace(one, item_ids_BL=one.item_ids_BL.flip(1))
     assert not torch.allclose(model(one), model(turned))
+
+
+def test_the_repeat_bias_moves_the_scores_of_the_input_items_alone(spec, batch):
+    """By hand: each input position adds its own weight to the score of the item it holds."""
+    model = build(spec, "both", repeat_bias=True)
+    with torch.no_grad():
+        model.repeat_weights.zero_()
+        plain_BC = model(batch)
+        model.repeat_weights.copy_(torch.tensor([0.1, -0.2, 0.3, -0.4]))
+        scores_BC = model(batch)
+    expected_BC = plain_BC.clone()
+    for row, items in enumerate(batch.item_ids_BL.tolist()):
+        for item, weight in zip(items, [1.0, -2.0, 3.0, -4.0], strict=True):
+            if item != PAD:
+                expected_BC[row, item - 1] += weight
+    torch.testing.assert_close(scores_BC, expected_BC)
+    assert not torch.equal(scores_BC, plain_BC)
 
 
 @pytest.mark.parametrize("loss", ["bce", "ce", "softmax"])

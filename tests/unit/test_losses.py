@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from itrec_dist.losses import LOSSES, bce, ce, softmax
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 LN2 = math.log(2)
 
 

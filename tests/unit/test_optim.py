@@ -11,6 +11,8 @@ from itrec_dist.optim import OptimizerConfig, build_optimizer, build_schedule, r
 from itrec_dist.tasks.next_items import NextItems
 from tests.shards_factory import make_shards, random_windows
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def rates(total, **settings):
     config = OptimizerConfig(learning_rate=1.0, **settings)

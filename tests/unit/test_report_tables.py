@@ -123,9 +123,10 @@ def test_paper_arms_are_told_by_loss_and_side_information():
     assert paper.printed(made.config("bce", "none"))["hit_rate@5"] == 0.4112
     assert paper.printed(made.config("softmax", "both")) == {}
     assert paper.printed(made.config("ce", "user")) == {}
-    assert paper.arm({"loss": {"name": "bce"}, "model": {"side_information": "user"}}) == (
-        "bce", "user",
-    )  # fmt: skip
+    plain = {"loss": "bce", "model": {"side_information": "user", "repeat_bias": False}}
+    assert paper.arm(plain) == ("bce", "user")
+    beyond = {"loss": "bce", "model": {"side_information": "user", "repeat_bias": True}}
+    assert paper.arm(beyond) is None
     assert paper.arm({"model": {"width": 8}}) is None
 
 

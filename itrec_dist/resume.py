@@ -1,0 +1,96 @@
+"""Going on with an unfinished run: what has to hold before any worker is started.
+
+A run goes on only as what it was: other data, or a setting that changes what is learned or how
+epochs are compared, is refused by name.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from itrec_dist import checkpoint, config, outputs, training_state
+from itrec_dist.errors import CheckpointError, ConfigError
+from itrec_dist.manifest import Manifest
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+
+FREE = frozenset({
+    "shards",  # the fingerprint is compared instead
+    "out", "name",
+    "training.checkpoint_steps", "training.log_seconds",
+    "engine.accumulate", "engine.compile",  # another rounding, as with other workers
+    "feed.cache",  # the worker sees to it that the order of windows stays
+    "evaluation.batch_size",
+    "cluster.num_workers", "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
+})  # fmt: skip
+"""Settings that may differ on resuming; every other one has to be what it was."""
+
+
+def check(run: RunConfig, data: Manifest) -> None:
+    """Refuse a resumption that cannot give what the undisturbed run would have given.
+
+    Raises:
+        CheckpointError: there is nothing to resume, the run is complete, or its checkpoint is
+            damaged, incomplete or of another version.
+        ConfigError: the data or a setting differs.
+    """
+    directory = RunDirectory(run.out)
+    if not directory.config.is_file():
+        raise CheckpointError(
+            f"{run.out} holds no run to resume: leave --resume out to start one there"
+        )
+    if directory.is_complete:
+        raise CheckpointError(
+            f"the run in {run.out} is complete: nothing is left to resume; --overwrite trains it "
+            "anew, another --out beside it"
+        )
+    for name in ("last", "best"):
+        outputs.recover(directory.checkpoints / name)
+    last = directory.checkpoints / "last"
+    if not last.is_dir():
+        raise CheckpointError(
+            f"the run in {run.out} has no checkpoint yet: start it again with --overwrite in place "
+            "of --resume"
+        )
+    record, _ = checkpoint.read_weights(last)
+    state = training_state.read(last, verify=True)
+    if record.fingerprint != data.fingerprint:
+        raise ConfigError(
+            f"{run.shards} holds other data (fingerprint {data.fingerprint[:12]}) than the run in "
+            f"{run.out} was trained on ({record.fingerprint[:12]}): give the shards it began with"
+        )
+    if state.position.best_epoch:
+        checkpoint.read_weights(directory.checkpoints / "best")
+    _refuse_other_settings(run, last / checkpoint.CONFIG_FILE)
+
+
+def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
+    """Bring the run directory to the settings that hold from here on.
+
+    What the run began on stays in `environment.json`; each resumption is added to `resumed`.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    directory = RunDirectory(run.out)
+    outputs.write_text(directory.config, config.to_yaml(run))
+    began = directory.read_json(directory.environment)
+    began["resumed"] = [*began.get("resumed", []), environment]
+    directory.write_json(directory.environment, began)
+    return directory
+
+
+def _refuse_other_settings(run: RunConfig, path: Path) -> None:
+    try:
+        before = config.flat(config.load(RunConfig, path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} is of another version or damaged: {error}") from error
+    differing = [
+        f"{name}={value} (it began with {before[name]})"
+        for name, value in config.flat(run).items()
+        if name not in FREE and value != before[name]
+    ]
+    if differing:
+        raise ConfigError(
+            f"the run in {run.out} cannot go on with {', '.join(differing)}: resume it with "
+            f"--config {run.out / 'config.yaml'}, or train another run"
+        )

@@ -1,0 +1,202 @@
+"""Training through Ray: two workers give what one process gives, and mistakes stay sentences."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from itrec_dist import batches, checkpoint, manifest
+from itrec_dist.batches import Share, StreamedFeed
+from itrec_dist.context import LocalContext, RayContext
+from itrec_dist.errors import ShardsError
+from itrec_dist.run_directory import RunDirectory
+from tests.conftest import DEBUG_RECIPE
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+EPOCHS = 4  # as the fixture `trained`
+
+
+def train_on_two(itrec, shards, out, *more):
+    return itrec(
+        "train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
+        "--cluster.num_workers", 2, "--training.epochs", EPOCHS, *more,
+    )  # fmt: skip
+
+
+def ray_blocks(files):
+    """What `RayContext.blocks` gives a worker; a context itself exists in workers only."""
+    return RayContext.blocks(None, files)
+
+
+def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_path, itrec):
+    out = tmp_path / "run"
+    code, shown, err = train_on_two(itrec, shards, out)
+    assert (code, err) == (0, "")
+    assert "2 workers" in shown.splitlines()[0]
+    assert [line[:9] for line in shown.splitlines()[1:5]] == [f"epoch   {i}" for i in (1, 2, 3, 4)]
+    run, local = RunDirectory(out), RunDirectory(trained)
+    assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}
+    assert {p.name for p in run.checkpoints.iterdir()} == {"best", "last"}
+    assert [e["event"] for e in run.events() if e["event"] != "progress"] == [
+        "start", *["epoch"] * EPOCHS, "end",
+    ]  # fmt: skip
+    for two, one in zip(run.events("epoch"), local.events("epoch"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["step"] == one["step"]
+        for split in ("train", "validation"):
+            same_judgement(two[split], one[split])
+    evaluations = [
+        json.loads((folder / "evaluation.json").read_text()) for folder in (out, trained)
+    ]
+    described = manifest.read(shards)
+    assert evaluations[0]["epoch"] == evaluations[1]["epoch"]
+    for split in ("validation", "test"):
+        same_judgement(*(e["splits"][split] for e in evaluations))
+        assert evaluations[0]["splits"][split]["num_windows"] == described.num_windows(split)
+    samples = [json.loads((folder / "samples.json").read_text()) for folder in (out, trained)]
+    assert [u["actual"] for u in samples[0]["users"]] == [u["actual"] for u in samples[1]["users"]]
+
+
+def same_judgement(a, b):
+    """Equal within what sums in another order change: at most one window's rank here or there."""
+    assert a["num_windows"] == b["num_windows"]
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+    for ranking in ("unmasked", "masked"):
+        for name, value in b[ranking].items():
+            assert a[ranking][name] == pytest.approx(value, abs=2 / b["num_windows"]), name
+
+
+def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path, itrec):
+    out = tmp_path / "run"
+    code, _, err = train_on_two(
+        itrec, shards, out, "--feed.cache", "none", "--feed.shuffle_buffer", 100
+    )
+    assert (code, err) == (0, "")
+    run = RunDirectory(out)
+    losses = [e["loss"] for e in run.events("epoch")]
+    assert losses[-1] < losses[0]
+    assert all(math.isfinite(loss) for loss in losses)
+    described = manifest.read(shards)
+    for split, judged in json.loads(run.evaluation.read_text())["splits"].items():
+        assert judged["num_windows"] == described.num_windows(split)
+
+
+@pytest.mark.parametrize("buffer_size", [50, 10_000])
+def test_streamed_workers_see_every_window_once(buffer_size, shards):
+    described = manifest.read(shards)
+    files = batches.split_files(shards, described, "train")
+    device = LocalContext().device
+    seen, real, steps = [], 0.0, []
+    for rank in range(2):
+        share = Share(32, rank, 2)
+        feed = StreamedFeed(files, ray_blocks, described, share, device, buffer_size)
+        found = list(feed.epoch((0, 1)))
+        steps.append(len(found))
+        for batch in found:
+            seen += batch.window_ids_B[batch.weight_B > 0].tolist()
+            real += batch.denominator
+            assert len(batch.window_ids_B) == 16
+    all_windows = batches.read_windows(shards, described, "train", LocalContext().blocks)
+    assert sorted(seen) == all_windows.window_ids.tolist()
+    assert seen != sorted(seen)
+    assert steps[0] == steps[1]
+    assert real == pytest.approx(len(seen))
+
+
+def test_blocks_come_in_the_order_of_the_files(shards):
+    described = manifest.read(shards)
+    files = [f.path for f in batches.split_files(shards, described, "train")]
+    for order in (files, files[::-1]):
+        streamed = [block["window_id"].to_pylist() for block in ray_blocks(order)]
+        read = [block["window_id"].to_pylist() for block in LocalContext().blocks(order)]
+        assert streamed == read
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_blocks_name_the_file_that_cannot_be_read(damage, shards, tmp_path):
+    files = []
+    for part in sorted((shards / "train").iterdir()):
+        files.append(tmp_path / part.name)
+        shutil.copyfile(part, files[-1])
+    if damage == "cut":
+        files[1].write_bytes(files[1].read_bytes()[:200])
+    else:
+        files[1].unlink()
+    with pytest.raises(ShardsError) as told:
+        list(ray_blocks(files))
+    assert str(files[1]) in str(told.value)
+    assert "window the data again" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_path, itrec, capfd):
+    broken = tmp_path / "broken"
+    shutil.copytree(shards, broken)
+    part = broken / "train" / "part-00002.parquet"
+    part.write_bytes(part.read_bytes()[:200])
+    code, shown, err = train_on_two(itrec, broken, tmp_path / "run")
+    assert (code, shown) == (2, "")
+    assert err.startswith("itrec: error: ")
+    assert str(part) in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--cluster.cpus_per_worker", 5000], "need 10000 CPUs, the cluster has "),
+        (["--cluster.use_gpu", "true", "--cluster.num_workers", 32], "GPUs: lower"),
+        (["--training.batch_size", 33], "multiple of 2"),
+        (["--evaluation.batch_size", 33], "multiple of 2"),
+        (
+            ["--cluster.num_workers", 8, "--feed.cache", "none"],
+            "4 training files cannot be dealt to 8 workers",
+        ),
+    ],
+)
+def test_what_the_cluster_cannot_give_is_refused_before_anything_is_written(
+    given, told, shards, tmp_path, itrec
+):
+    code, shown, err = train_on_two(itrec, shards, tmp_path / "run", *given)
+    assert (code, shown) == (2, "")
+    assert told in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_ends_the_run_in_order(shards, tmp_path):
+    """In a process and with a Ray of its own, beside the one that the other tests share."""
+    out = tmp_path / "run"
+    program = (  # a suite in the background of a shell hands its children an ignored SIGINT
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments), "--training.epochs", "100000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    run = RunDirectory(out)
+    deadline = time.monotonic() + 240
+    while len(run.events("epoch")) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no epoch in four minutes"
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err == "itrec: interrupted\n"
+    end = run.events()[-1]
+    assert (end["event"], end["reason"]) == ("end", "interrupted")
+    # Ray ends the worker at any point, also between a checkpoint and its line in the log.
+    assert 1 <= end["best_epoch"] <= checkpoint.read_record(run.checkpoints / "best").epoch
+    assert not (out / "ray").exists()

@@ -1,0 +1,169 @@
+"""`itrec reproduce`: three protocols and one arm for one epoch, on a small generated data set."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from itrec_dist import baselines, manifest
+from itrec_dist.reproduce import ARMS, PROTOCOLS, StudyConfig
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.synthetic import SyntheticConfig, generate
+
+ROOT = Path(__file__).parents[2]
+ARM = "bce-none"
+
+
+def reproduce(ratings, out, *more):
+    """The command in a process of its own: its trainings end with it, whatever happens."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "itrec_dist", "reproduce", "paper", "--input", str(ratings),
+            "--out", str(out), "--epochs", "1", "--arms", f"[{ARM}]", *more,
+        ],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=500,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def written_at(out):
+    """When each run's judgement was written."""
+    found = (out / "runs").rglob("evaluation.json")
+    return {str(p.relative_to(out)): p.stat().st_mtime_ns for p in found}
+
+
+@pytest.fixture(scope="module")
+def ratings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "ratings"
+    generate(SyntheticConfig(users=60, movies=120, ratings_per_user=30.0), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(ratings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    code, shown, err = reproduce(ratings, out)
+    assert code == 0, err
+    return out, shown
+
+
+def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
+    out, shown = study
+    assert {p.name for p in (out / "shards").iterdir()} == set(PROTOCOLS)
+    for protocol in PROTOCOLS:
+        run = RunDirectory(out / "runs" / protocol / ARM / "seed-0")
+        assert run.is_complete
+        assert len(run.events("epoch")) == 1
+        fingerprint = manifest.read(out / "shards" / protocol).fingerprint
+        assert run.read_json(run.evaluation)["fingerprint"] == fingerprint
+        for name in baselines.names():
+            assert RunDirectory(out / "runs" / protocol / "baselines" / name).is_complete
+        assert f"{protocol} {ARM} seed-0: " in shown
+    assert "3 runs, 0 complete" in shown
+    assert f"report: {out / 'report.html'}" in shown
+    assert not list(out.rglob("seed-*.yaml"))
+    results = (out / "results.md").read_text(encoding="utf-8")
+    assert "ITE bce none" in results
+    for name in baselines.names():
+        assert name in results
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "ITE bce none" in page
+
+
+def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study, ratings, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(study[0], out, copy_function=shutil.copy2)
+    # The runs know their place: those of the copy are other runs, unless their place is put right.
+    for file in (out / "runs").rglob("config.yaml"):
+        file.write_text(file.read_text().replace(str(study[0]), str(out)))
+    before = written_at(out)
+    (out / "report.html").unlink()
+    (out / "results.md").write_text("old")
+    code, shown, err = reproduce(ratings, out)
+    assert code == 0, err
+    assert "3 runs, 3 complete" in shown
+    assert written_at(out) == before
+    for name in ("report.html", "results.md"):
+        assert "ITE bce none" in (out / name).read_text(encoding="utf-8")
+
+    interrupted = out / "runs" / "leave-last" / ARM / "seed-0" / "evaluation.json"
+    figures = json.loads(interrupted.read_text())
+    interrupted.unlink()
+    lost = out / "runs" / "paper-90-10" / "baselines" / "ridge"
+    shutil.rmtree(lost)
+    code, shown, err = reproduce(ratings, out)
+    assert code == 0, err
+    assert "3 runs, 2 complete" in shown
+    after = written_at(out)
+    assert set(after) == set(before)
+    changed = {name for name in before if after[name] != before[name]}
+    again = {str((lost.parent / name / "evaluation.json").relative_to(out)) for name in
+             baselines.names()}  # fmt: skip
+    assert changed == {str(interrupted.relative_to(out)), *again}
+    assert json.loads(interrupted.read_text()) == figures  # the same seed, the same figures
+
+
+def test_another_number_of_epochs_is_another_run(study, ratings, tmp_path):
+    """Checked on the plan alone: nothing is trained here."""
+    from itrec_dist.reproduce import _is_done, _runs
+
+    out = study[0]
+    shards = {name: out / "shards" / name for name in PROTOCOLS}
+    done = [_is_done(run) for run in _runs(out, shards, StudyConfig(arms=(ARM,), epochs=1))]
+    assert done == [True, True, True]
+    other = [_is_done(run) for run in _runs(out, shards, StudyConfig(arms=(ARM,), epochs=2))]
+    assert other == [False, False, False]
+
+
+@pytest.mark.parametrize("change", ["another folder", "changed in place", "another format"])
+def test_other_ratings_are_refused_before_anything_is_done(change, study, ratings, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(study[0] / "shards", out / "shards")
+    other, more = tmp_path / "other", []
+    shutil.copytree(ratings, other)
+    if change == "another format":
+        other, more = ratings, ["--source", "ml-100k"]
+    else:
+        lines = (other / "ratings.dat").read_text().splitlines()
+        (other / "ratings.dat").write_text("\n".join(lines[:-1]) + "\n")
+        if change == "changed in place":
+            for file in (out / "shards").glob("*/manifest.json"):
+                file.write_text(file.read_text().replace(str(ratings), str(other)))
+    before = sorted(p for p in out.rglob("*") if p.is_file())
+    code, _, err = reproduce(other, out, *more)
+    assert code == 2
+    assert err.startswith(f"itrec: error: {out} holds a reproduction on other ratings")
+    assert err.count("\n") == 1
+    assert sorted(p for p in out.rglob("*") if p.is_file()) == before
+
+
+def test_a_folder_of_something_else_is_refused(ratings, tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    code, _, err = reproduce(ratings, tmp_path)
+    assert code == 2
+    assert "holds something that is no reproduction" in err
+    assert os.listdir(tmp_path) == ["thesis.txt"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--arms", "[bce-nobody]"], ARMS[0].name),
+        (["--seeds", "0"], "seeds=0"),
+        (["--jobs", "0"], "jobs=0"),
+        (["--epochs", "0"], "epochs=0"),
+        (["--source", "ml-20m"], "needs user and movie features"),
+        (["--input", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(given, told, ratings, tmp_path, itrec):
+    out = tmp_path / "out"
+    code, _, err = itrec("reproduce", "paper", "--input", ratings, "--out", out, *given)
+    assert code == 2
+    assert told in err
+    assert err.count("\n") == 1
+    assert not [p for p in out.rglob("*") if p.is_file()]
