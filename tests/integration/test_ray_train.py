@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import batches, checkpoint, manifest
+from itrec_dist import batches, checkpoint, config, manifest
 from itrec_dist.batches import Share, StreamedFeed
 from itrec_dist.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
+from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE
+from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -63,6 +65,32 @@ def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_pa
         assert evaluations[0]["splits"][split]["num_windows"] == described.num_windows(split)
     samples = [json.loads((folder / "samples.json").read_text()) for folder in (out, trained)]
     assert [u["actual"] for u in samples[0]["users"]] == [u["actual"] for u in samples[1]["users"]]
+
+
+def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path, itrec):
+    out = tmp_path / "run"
+    begun = config.load(
+        RunConfig, DEBUG_RECIPE,
+        [
+            f"shards={shards}", f"out={out}", f"training.epochs={EPOCHS}",
+            "training.checkpoint_steps=5", "training.log_seconds=0",
+        ],
+    )  # fmt: skip
+    steps = RunDirectory(trained).events("start")[0]["steps_per_epoch"]
+    start(begun, stop_at=steps + 7)
+    code, shown, err = train_on_two(itrec, shards, out, "--resume")
+    assert (code, err) == (0, "")
+    assert "2 workers in place of 1" in shown
+    assert "epoch   1/" not in shown, "what was shown when it was trained"
+    run = RunDirectory(out)
+    record = run.read_json(run.checkpoints / "last" / "state" / "state.json")
+    assert (record["made"]["engine"], record["made"]["world_size"]) == ("ddp", 2)
+    again = {event["epoch"]: event for event in run.events("epoch")}
+    for one in RunDirectory(trained).events("epoch"):
+        assert again[one["epoch"]]["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert again[one["epoch"]]["step"] == one["step"]
+    assert run.is_complete
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best", "last"]
 
 
 def same_judgement(a, b):
