@@ -50,8 +50,10 @@ print(*(s.getsockname()[1] for s in sockets))
 PYTHON
 }
 
-started_at() { # PID -> when that process began: tells it from a later one with the same number
-    ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' || true
+started_at() { # PID -> when it began, which tells it from a later process of that number; a zombie
+    # has ended, whether or not anybody collects it
+    ps -o stat= -o lstart= -p "$1" 2>/dev/null |
+        awk '$1 !~ /^Z/ { print $2, $3, $4, $5, $6 }' || true
 }
 
 family() { # PID -> it, its process group, and all below them
@@ -181,8 +183,8 @@ stop() {
 }
 
 wait_for_end() { # HALF-SECONDS: whether everything in `members` ended within them
-    local _ pid since alive
-    for ((_ = 0; _ < $1; _++)); do
+    local tick pid since alive
+    for ((tick = 0; tick < $1; tick++)); do
         alive=
         while read -r pid since; do
             [[ -n $since && $(started_at "$pid") == "$since" ]] && alive=yes

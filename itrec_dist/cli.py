@@ -5,6 +5,7 @@ verb that is asked for is imported, so `itrec --help` answers at once.
 """
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -32,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
 """Verb -> (module in `commands/`, one line for the overview)."""
 
 
+_TROUBLE_WITH_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, met with the same orderly end as Ctrl-C: nothing half-written stays behind."""
 
@@ -52,6 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _TROUBLE_WITH_THE_PLACE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        remedy = "free some room" if error.errno in _FULL else "change its permissions"
+        print(
+            f"itrec: error: {place}{error.strerror}: {remedy}, or choose another place",
+            file=sys.stderr,
+        )
+        return 2
 
 
 @contextlib.contextmanager

@@ -51,8 +51,9 @@ class _Help(jsonargparse.DefaultHelpFormatter):
         )
         if kind and not re.search(r"Literal|Path|str|bool", kind.group(1)):
             parts.append(kind.group(1))
-        if default and default.group(1) not in ("False", "null", ""):
-            parts.append(f"default: {default.group(1)}")
+        if default and default.group(1) not in ("False", "null", "", "()"):
+            listed = re.sub(r"^\((.*?),?\)$", r"[\1]", default.group(1)).replace("'", "")
+            parts.append(f"default: {listed}")
         return f"{text} ({', '.join(parts)})" if parts else text
 
 
@@ -77,6 +78,12 @@ class Parser(jsonargparse.ArgumentParser):
             metavar="RECIPE",
             help="YAML file with settings; options that follow it win over it.",
         )
+        for action in self._actions:
+            if "--print-config" in action.option_strings:
+                action.help = (
+                    "Print the resolved configuration, as --config reads it, and leave; the flag "
+                    "skip_default leaves out what is at its default."
+                )
 
     def parse(self, arguments: Sequence[str]) -> Any:
         """Parse and instantiate the dataclasses.
@@ -102,6 +109,11 @@ class Parser(jsonargparse.ArgumentParser):
         found = sorted(n for n in names if n != "help" and not n.startswith("print"))
         return [n for n in found if not any(o.startswith(n + ".") for o in found)]
 
+    def _keys(self) -> list[str]:
+        """Every dotted key that a recipe may hold: the options, and what stands without dashes."""
+        places = [a.dest for a in self._actions if not a.option_strings]
+        return [o for o in [*self.options(), *places] if o != "config"]
+
     def _check_recipe(self, path: str) -> None:
         """Refuse what the parser behind would refuse without naming file, line or valid keys."""
         try:
@@ -118,12 +130,12 @@ class Parser(jsonargparse.ArgumentParser):
         if not isinstance(content, dict):
             raise ConfigError(
                 f"the recipe {path} must hold settings, one `name: value` a line, "
-                f"not {'nothing' if content is None else repr(content)}"
+                f"not {'nothing' if content is None else _shortened(repr(content))}"
             )
         self._check_keys(content, path, "")
 
     def _check_keys(self, content: dict[str, Any], path: str, prefix: str) -> None:
-        options = [o for o in self.options() if o != "config"]
+        options = self._keys()
         for name, value in content.items():
             key = f"{prefix}{name}"
             inner = [o for o in options if o.startswith(key + ".")]
@@ -148,6 +160,9 @@ class Parser(jsonargparse.ArgumentParser):
         if unknown:
             key = unknown.group(1) or unknown.group(2)
             return f"there is no setting {key}{_valid(key, self.options())}"
+        missing = re.search(r"arguments are required: (.*)", sentence)
+        if missing:
+            return f"something is missing: give {self._as_written(missing.group(1))}"
         stray = re.search(r"[Uu]nrecognized arguments: (.*)", sentence)
         if stray:
             return f"{stray.group(1)!r} belongs to no setting: write --name=value"
@@ -160,6 +175,12 @@ class Parser(jsonargparse.ArgumentParser):
             words = "one of {}{}".format(*choice.groups()) if choice else _in_words(allowed)
             return f"{key} must be {words}, not {given!r}"
         return sentence
+
+    def _as_written(self, names: str) -> str:
+        """Settings as a command line names them: `--out`, or `RUN` for what has no dashes."""
+        places = {a.dest: str(a.metavar or a.dest).upper() for a in self._actions
+                  if not a.option_strings}  # fmt: skip
+        return ", ".join(places.get(n, f"--{n}") for n in names.split(", "))
 
 
 def load(
@@ -237,6 +258,10 @@ def _valid(key: str, options: Sequence[str]) -> str:
     section = key.rpartition(".")[0]
     beside = [o for o in options if section and o.startswith(section + ".")] or options
     return f"{hint}; valid here: {', '.join(beside)}"
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _in_words(kind: str) -> str:

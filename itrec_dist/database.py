@@ -176,7 +176,7 @@ class Database:
                 batch = reader.read_next_batch()
             except StopIteration:
                 return
-            except (pa.ArrowException, duckdb.Error) as error:
+            except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
                 raise _explained(sql_name, error) from error
             yield batch
 
@@ -259,12 +259,14 @@ def _first_line(error: Exception) -> str:
 def _guarded(sql_name: str, call: Callable[[], T]) -> T:
     try:
         return call()
-    except (pa.ArrowException, duckdb.Error) as error:
+    except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
         raise _explained(sql_name, error) from error
 
 
-def _explained(sql_name: str, error: Exception) -> Exception:
+def _explained(sql_name: str, error: Exception) -> BaseException:
     """The exception to raise instead: limits and files are the user's, the rest is ours."""
+    if isinstance(error, duckdb.InterruptException) or "Query interrupted" in str(error):
+        return KeyboardInterrupt()  # a Ctrl-C that came during a query
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
         return EnvironmentProblem(
             f"DuckDB ran out of memory in sql/{sql_name}.sql ({_first_line(error)}): raise "

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -86,6 +87,8 @@ def _join(address: str | None) -> None:
 
     if ray.is_initialized():
         return
+    if address:
+        _refuse_silent(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     # Workers must import the package that the driver runs, also from a checkout.
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -104,6 +107,24 @@ def _join(address: str | None) -> None:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
         reason = " ".join(str(error).split())
         raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray itself waits minutes for a cluster that is not there, and prints what it tries.
+
+    Raises:
+        EnvironmentProblem: nothing listens at `address`, which is a host and a port.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdigit():
+        return  # auto, or a Ray client's address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EnvironmentProblem(
+            f"no Ray cluster answers at {address}: {reason}; or train with --local"
+        ) from error
 
 
 def _resolve_gpus(run: RunConfig) -> bool:

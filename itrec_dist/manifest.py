@@ -151,10 +151,11 @@ def read(shards: Path) -> Manifest:
     path = shards / schema.MANIFEST_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ShardsError(
             f"{shards} holds no {schema.MANIFEST_FILE}: give a folder that `itrec window` wrote"
         ) from error
     except (OSError, ValueError) as error:
-        raise ShardsError(f"{path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ShardsError(f"{path} cannot be read: {reason}") from error
     return Manifest.from_json(content, str(path))

@@ -31,10 +31,10 @@ COLUMNS = pa.schema(
 
 
 def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite: bool) -> int:
-    """Write the k best unseen items of every user of `shards`; returns the number of users.
+    """Write the k best unseen items of every user of `shards`; returns how many users got any.
 
-    A user who has seen nearly the whole catalogue gets fewer rows. Rows are ordered by user (as
-    in users.parquet) and rank.
+    A user who has seen nearly the whole catalogue gets fewer rows, or none. Rows are ordered by
+    user (as in users.parquet) and rank.
 
     Raises:
         ConfigError: k is below 1 or above the catalogue.
@@ -48,10 +48,12 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
         raise OutputError(f"{out} already exists: choose another place, or pass --overwrite")
     histories = arrays.read_histories(shards, manifest)
     users = arrays.read_users(shards, manifest)
+    served = 0
     with outputs.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
         for rows, top_BN, scores_BN in _ranked(restored, histories, manifest, k):
             writer.write_table(_table(restored, users, rows, top_BN, scores_BN))
-    return len(users)
+            served += int((top_BN != PAD).any(axis=1).sum())
+    return served
 
 
 def _ranked(

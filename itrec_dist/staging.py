@@ -52,6 +52,8 @@ FORMATS = {
 }
 """The MovieLens formats by the name that `--source` takes."""
 
+_WITH_HEADER = (".csv", ".gz", ".tsv")
+
 ENCODING_NAMES = {"utf-8": "UTF-8", "latin-1": "ISO-8859-1"}
 
 
@@ -222,7 +224,9 @@ def refuse_rejected(database: Database) -> None:
     for row in database.rows("checks/rejected_lines"):
         where = f" in column {row['column_name']}" if row["column_name"] else ""
         problem = row["error_type"].lower()
+        has_header = Path(row["file_path"]).suffix in _WITH_HEADER  # rows are counted without it
         raise DataError(
-            f"{row['file_path']}: row {row['line']} cannot be read ({problem}{where}): "
+            f"{row['file_path']}: {'line' if has_header else 'row'} {row['line']} cannot be read "
+            f"({problem}{where}): "
             f"{(row['csv_line'] or '')[:80]!r}"
         )

@@ -180,4 +180,8 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path} is of an unknown kind: give a {' or '.join(SUFFIXES)} file")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty: give a file with a header and one row per event")
+    if path.suffix in (".csv", ".tsv"):
+        with path.open("rb") as file:
+            if b"\0" in file.read(4096):  # UTF-16 and the like
+                raise DataError(f"{path} is not UTF-8 text: save it as UTF-8")
     return [path]

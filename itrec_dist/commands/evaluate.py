@@ -21,16 +21,22 @@ def parser() -> Parser:
         "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
     )
     options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
+    options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     return options
 
 
 def run(parsed: Any) -> int:
     """Judge and print."""
-    from itrec_dist import outputs
+    from itrec_dist import manifest, outputs
+    from itrec_dist.errors import OutputError
     from itrec_dist.evaluate import judge_checkpoint
     from itrec_dist.restore import restore
     from itrec_dist.scorecard import print_judgements
 
+    if parsed.out is not None and parsed.out.exists() and not parsed.overwrite:
+        raise OutputError(
+            f"{parsed.out} already exists: choose another place, or pass --overwrite to replace it"
+        )
     restored = restore(parsed.run, parsed.checkpoint)
     shards = parsed.shards or restored.run.shards
     judgements = judge_checkpoint(restored, shards)
@@ -45,7 +51,7 @@ def run(parsed: Any) -> int:
                 "checkpoint": parsed.checkpoint,
                 "epoch": restored.record.epoch,
                 "seed": restored.run.seed,
-                "fingerprint": restored.record.fingerprint,
+                "fingerprint": manifest.read(shards).fingerprint,
                 "splits": judgements,
             },
         )

@@ -55,6 +55,8 @@ class Arm:
         furthest = max(len(run.epochs) for run in open_runs)
         planned = open_runs[0].planned_epochs
         epochs = f"{furthest} of {planned} epochs" if planned else f"{furthest} epochs"
+        if all(run.has_nothing_to_judge for run in open_runs):
+            return f"not judged, nothing is held out: {epochs}"
         if furthest == planned:
             epochs += ", not judged"
         return f"incomplete: {epochs}" if furthest else "incomplete: no epoch finished"

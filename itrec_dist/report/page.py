@@ -93,6 +93,8 @@ def _status(run: Run) -> str:
     if run.is_complete:
         return "complete"
     reason = run.end.get("reason")
+    if run.has_nothing_to_judge:
+        return f"not judged, nothing is held out, {reason}" if reason else "incomplete"
     return f"incomplete, {reason}" if reason else "incomplete"
 
 

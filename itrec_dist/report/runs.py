@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from itrec_dist import schema
 from itrec_dist.errors import CheckpointError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
@@ -63,15 +64,21 @@ class Run:
     epochs: tuple[Epoch, ...]
     """By number; of an epoch that was trained again after an interruption, the last."""
     judgements: Mapping[str, Judgement]
-    """Split -> final judgement; empty while the run is incomplete."""
+    """Split -> final judgement; empty while the run is incomplete, or where nothing is held out."""
     best_epoch: int | None
     samples: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was judged to its end."""
+        """Whether the run was judged to its end, and so has figures that count."""
         return bool(self.judgements)
+
+    @property
+    def has_nothing_to_judge(self) -> bool:
+        """Whether its windows have neither a validation nor a test split."""
+        held_out = (schema.VALIDATION, schema.TEST)
+        return self.manifest is not None and not any(map(self.manifest.num_windows, held_out))
 
     @property
     def planned_epochs(self) -> int | None:
@@ -222,7 +229,7 @@ def _judgements(directory: RunDirectory, evaluation: dict[str, Any]) -> dict[str
     if not evaluation:
         return {}
     splits = evaluation.get("splits")
-    if not isinstance(splits, dict) or not splits:
+    if not isinstance(splits, dict):
         raise _damaged(directory.evaluation, "it has no splits")
     found = {split: _judgement(directory.evaluation, j) for split, j in splits.items()}
     return {split: judgement for split, judgement in found.items() if judgement is not None}

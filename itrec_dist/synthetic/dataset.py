@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from itrec_dist import outputs
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.synthetic import catalogue, people, viewing
 
 FEWEST_RATINGS = 20
+MOST_USERS = 2_000_000  # users are drawn and described at once, about 450 bytes each
 MARKER = "ratings.dat"
+FIRST_LINE = "THIS DATA SET IS GENERATED. IT IS NOT MOVIELENS."  # of the README
 _USERS_PER_BLOCK = 4096  # bounds memory: users x movies flags are held for one block at a time
 
 
@@ -20,7 +22,7 @@ class SyntheticConfig:
     """Size and seed of the generated data set."""
 
     users: int = 1800
-    """Number of users."""
+    """Number of users, at most 2000000."""
 
     movies: int = 500
     """Number of movies, 80 to 20000."""
@@ -35,6 +37,8 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         if self.users < 1:
             raise ConfigError(f"users must be at least 1, not {self.users}: ask for more users")
+        if self.users > MOST_USERS:
+            raise ConfigError(f"users must be at most {MOST_USERS}, not {self.users}: ask for less")
         fewest, most = 4 * FEWEST_RATINGS, catalogue.MOST_MOVIES
         if not fewest <= self.movies <= most:
             raise ConfigError(
@@ -69,6 +73,8 @@ def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -
     Raises:
         OutputError: `out` is taken, or cannot be written.
     """
+    if overwrite:
+        _refuse_real_data(out)
     with outputs.new_directory(out, marker=MARKER, overwrite=overwrite) as building:
         of_movies, of_people, of_lengths, of_blocks = np.random.SeedSequence(settings.seed).spawn(4)
         movies = catalogue.invent(settings.movies, np.random.default_rng(of_movies))
@@ -93,6 +99,25 @@ def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -
     return made
 
 
+def _refuse_real_data(out: Path) -> None:
+    """MovieLens has a ratings.dat of its own, which costs a download: the README tells them apart.
+
+    Raises:
+        OutputError: `out` holds ratings that were not generated.
+    """
+    readme = out / "README"
+    if not (out / MARKER).exists() or (readme.is_file() and _is_generated(readme)):
+        return
+    raise OutputError(
+        f"{out} holds a {MARKER} that was not generated, and --overwrite does not replace it: "
+        "choose another place"
+    )
+
+
+def _is_generated(readme: Path) -> bool:
+    return readme.read_bytes().startswith(FIRST_LINE.encode())
+
+
 def _lengths(settings: SyntheticConfig, rng: np.random.Generator) -> np.ndarray:
     """Ratings per user: the fewest plus a log-normal tail, cut at half of the catalogue."""
     spread = 1.0
@@ -109,7 +134,7 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 
 def _readme(settings: SyntheticConfig, made: Generated) -> str:
-    return f"""THIS DATA SET IS GENERATED. IT IS NOT MOVIELENS.
+    return f"""{FIRST_LINE}
 
 No person rated these movies and no such movies exist. A program drew all of it from a seed, so
 that software for MovieLens-1M can be tried where MovieLens itself is not at hand. Only the file

@@ -9,6 +9,10 @@ judged as (
         case
             when event_time is not null and try_cast(event_time as double) is null
                 then concat('timestamp ''', event_time, ''' is neither a number nor a date')
+            when
+                isfinite(try_cast(event_time as double))
+                and abs(try_cast(event_time as double)) >= 9.2e18
+                then concat('timestamp ', event_time, ' is too large to be meant')
             when floor(try_cast(event_time as double)) != try_cast(event_time as double)
                 then concat('timestamp ', event_time, ' is not a whole number')
             when rating is not null and try_cast(rating as double) is null

@@ -1,3 +1,4 @@
+import errno
 import importlib.metadata
 import subprocess
 import sys
@@ -98,6 +99,8 @@ def test_a_group_shows_its_own_verbs(rest, code, capsys):
     [
         (DataError("row 3 of ratings.dat has 2 fields"), 2, "error: row 3 of ratings.dat"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left", "runs/a/log.jsonl"), 2, "log.jsonl: No space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), 2, "a.csv: Permission"),
     ],
 )
 def test_what_ends_a_verb_becomes_one_line_and_a_code(monkeypatch, capsys, error, code, said):

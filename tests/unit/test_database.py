@@ -1,3 +1,7 @@
+import os
+import signal
+import threading
+
 import pyarrow as pa
 import pytest
 
@@ -79,3 +83,19 @@ def test_a_file_of_another_kind_is_refused(folder):
     path.write_text("no parquet")
     with Database(folder=folder) as database, pytest.raises(DataError, match=r"t\.parquet"):
         database.columns([path])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C as a signal")
+@pytest.mark.parametrize("way", ["table", "stream"])
+def test_ctrl_c_during_a_query_is_an_interruption(folder, way):
+    (folder / "slow.sql").write_text(
+        "select sum(hash(a.n) % 7 + hash(b.n) % 7) as n "
+        "from range($end) as a (n) cross join range($end) as b (n)"
+    )
+    with Database(threads=1, folder=folder) as database:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            if way == "table":
+                database.table("slow", "slow", end=1_000_000)
+            else:
+                list(database.batches("slow", end=1_000_000))

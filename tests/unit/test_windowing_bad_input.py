@@ -167,6 +167,8 @@ def write_table(path: Path, **columns: list) -> Path:
         ({"timestamp": [0.0, 1.5, 2, 3, 4, 5, 6, 7]}, "timestamp 1.5 is not a whole number"),
         ({"timestamp": [0.0, float("nan"), 2, 3, 4, 5, 6, 7]}, "row 2 has no timestamp"),
         ({"timestamp": ["0", "soon", *"234567"]}, "row 2: timestamp 'soon' is neither"),
+        ({"timestamp": ["0", "9" * 24, *"234567"]}, "row 2: timestamp 999999999999999999999999 is"),
+        ({"timestamp": [0, 2**63 - 1, *range(2, 8)]}, "is too large to be meant"),
         ({"rating": [1.0, float("nan"), *[1.0] * 6]}, "row 2 has the rating nan"),
         ({"rating": ["1", "2", "fine", *"12345"]}, "row 3: rating 'fine' is not a number"),
         ({"user": ["a", None, *"aabbbb"]}, "row 2 has no user"),
@@ -195,7 +197,10 @@ def test_files_and_columns_of_a_table(tmp_path):
     (tmp_path / "t.xlsx").write_text("x")
     assert "unknown kind" in refusal("table", tmp_path / "t.xlsx")
     (tmp_path / "broken.csv").write_text("user,item,timestamp\na,x,1\na,y\na,z,3\n")
-    assert "broken.csv: row 3" in refusal("table", tmp_path / "broken.csv")
+    assert "broken.csv: line 3 " in refusal("table", tmp_path / "broken.csv")
+    wide = "user,item,timestamp\na,x,1\na,y,2\n".encode("utf-16")
+    (tmp_path / "wide.csv").write_bytes(wide)
+    assert "wide.csv is not UTF-8 text" in refusal("table", tmp_path / "wide.csv")
     (tmp_path / "fake.parquet").write_text("user,item,timestamp\na,x,1\n")
     assert "fake.parquet" in refusal("table", tmp_path / "fake.parquet")
 
