@@ -61,7 +61,7 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
             name=_SCRATCH, storage_path=str(run.out.absolute()), failure_config=None
         ),
     )
-    follower = LogFollower(RunDirectory(run.out).log, ProgressView())
+    follower = LogFollower(RunDirectory(run.out).log, ProgressView(), from_end=resume)
     follower.start()
     try:
         with _own_signals():

@@ -82,12 +82,14 @@ class ProgressView:
 class LogFollower(threading.Thread):
     """Shows the lines that another process appends to a log, until `finish`."""
 
-    def __init__(self, log: Path, view: ProgressView, interval: float = 0.5) -> None:
+    def __init__(
+        self, log: Path, view: ProgressView, interval: float = 0.5, *, from_end: bool = False
+    ) -> None:
+        """Follow `log`, with `from_end` only what comes after the lines that it holds now."""
         super().__init__(name="itrec-log-follower", daemon=True)
         self._log, self._view, self._interval = log, view, interval
         self._stop_asked = threading.Event()
-        # A resumed run's earlier lines were shown when they were written.
-        self._position = log.stat().st_size if log.is_file() else 0
+        self._position = log.stat().st_size if from_end and log.is_file() else 0
 
     def run(self) -> None:
         """Read what is new, again and again."""

@@ -196,6 +196,24 @@ def test_a_streamed_epoch_is_shuffled_anew_and_repeatably(tmp_path):
         assert neighbours < 15, "rows are mixed within the buffer, not only the files"
 
 
+@pytest.mark.parametrize("kind", ["cached", "streamed"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_an_epoch_is_taken_up_where_it_was_left(kind, world, tmp_path):
+    windows, manifest = uneven_shards(tmp_path, UNEVEN)
+    for rank in range(world):
+        feed = cached(windows, 8, rank, world)
+        if kind == "streamed":
+            feed = streamed(tmp_path, manifest, 8, rank, world)
+        whole = list(feed.epoch((3, 2)))
+        for skip in (0, 1, 5, len(whole) - 1, len(whole)):
+            rest = list(feed.epoch((3, 2), skip=skip))
+            assert len(rest) == len(whole) - skip
+            for one, other in zip(rest, whole[skip:], strict=True):
+                assert one.denominator == other.denominator
+                assert torch.equal(one.window_ids_B, other.window_ids_B)
+                assert torch.equal(one.weight_B, other.weight_B)
+
+
 def test_streaming_one_worker_in_canonical_order(tmp_path):
     _, manifest = uneven_shards(tmp_path, UNEVEN)
     feed = streamed(tmp_path, manifest, 8)
