@@ -3,8 +3,8 @@
 The study is the Informative Transformer Encoder (Nitayanont): cross entropy and binary cross
 entropy with both kinds of side information, and the latter with each kind left out; beside them
 the fair comparison that the paper lacks (softmax over all targets), the model with a learned
-repeat bias, the best one so far, and the baselines. Its own protocol picks the best epoch on the very
-windows that it reports, so every arm is also trained where epoch choice and judgement use
+repeat bias, the best one so far, and the baselines. Its own protocol picks the best epoch on the
+very windows that it reports, so every arm is also trained where epoch choice and judgement use
 different windows, and on each user's last events.
 
 Every run is a process of its own (`itrec train --local`), so that several small models share a
