@@ -85,10 +85,10 @@ def _join(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
-    if ray.is_initialized():
-        return
     if address:
         _refuse_silent(address)
+    if ray.is_initialized():
+        return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     # Workers must import the package that the driver runs, also from a checkout.
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
