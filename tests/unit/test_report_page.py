@@ -239,7 +239,7 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     with pytest.raises(CheckpointError, match="holds no run directory"):
         report.write([tmp_path])
     assert cli.main(["report"]) == 2
-    assert "runs" in capsys.readouterr().err
+    assert "RUN" in capsys.readouterr().err
 
 
 def test_only_an_earlier_report_is_replaced_and_only_when_asked(tmp_path, capsys):
