@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from itrec_dist import schema
 from itrec_dist.errors import ShardsError
 from itrec_dist.manifest import Manifest
+from itrec_dist.shard_files import ITEM_SCHEMA
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -168,19 +169,7 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
         ShardsError: it is missing, damaged or not the manifest's.
     """
     path = shards / schema.ITEMS_FILE
-    expected = pa.schema(
-        [
-            ("item_id", pa.int32()),
-            ("source_id", pa.string()),
-            ("title", pa.string()),
-            ("year", pa.int32()),
-            ("genres", pa.list_(pa.string())),
-            ("feature_codes", pa.list_(pa.int32())),
-            ("num_events", pa.int64()),
-            ("num_train_targets", pa.int64()),
-        ]
-    )
-    table = _read_file(path, expected, rows=manifest.num_items)
+    table = _read_file(path, ITEM_SCHEMA, rows=manifest.num_items)
     _refuse_gaps(table, "item_id", path)
     codes, offsets = _ragged(table, "feature_codes", path)
     _refuse_outside(codes, manifest.item_feature_width - 1, "feature_codes", str(path))
@@ -189,8 +178,8 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
         titles=tuple(title or "" for title in table["title"].to_pylist()),
         years=tuple(table["year"].to_pylist()),
         genres=tuple(tuple(g or ()) for g in table["genres"].to_pylist()),
-        num_events=_column(table, expected.field("num_events"), str(path)),
-        num_train_targets=_column(table, expected.field("num_train_targets"), str(path)),
+        num_events=_column(table, ITEM_SCHEMA.field("num_events"), str(path)),
+        num_train_targets=_column(table, ITEM_SCHEMA.field("num_train_targets"), str(path)),
         feature_codes=codes,
         feature_offsets=offsets,
         feature_width=manifest.item_feature_width,
