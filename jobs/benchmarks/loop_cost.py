@@ -5,7 +5,8 @@
 The bare loop holds the windows as in-memory tensors and knows nothing of engines, feeds, logs or
 checkpoints; it trains the same model with the same batch, optimiser, precision and threads. The
 three take turns in one run, and a ratio is that of the medians over all epochs but each turn's
-first two: Ray starts processes for a while after the first step. Only training is timed, on both sides; judging and checkpoints stand between the epochs.
+first two: Ray starts processes for a while after the first step. Only training is timed, on both
+sides; judging and checkpoints stand between the epochs.
 """
 
 import statistics
@@ -113,7 +114,7 @@ def main() -> None:
     options.add_argument("--shards", type=Path, required=True, help="Shards to train on.")
     options.add_argument("--out", type=Path, required=True, help="Markdown page to write.")
     options.add_argument("--rounds", type=int, default=2, help="Turns of each way.")
-    options.add_argument("--epochs", type=int, default=8, help="Epochs per turn, two of which do not count.")
+    options.add_argument("--epochs", type=int, default=8, help="Epochs per turn; two do not count.")
     given = options.parse(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         run = config.load(
