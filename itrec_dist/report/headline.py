@@ -22,6 +22,7 @@ def sentences(section: Section) -> list[str]:
         found += _verdict(section, masking)
     if not found:
         return [_nothing_yet(section)]
+    found += _behind(section)
     found += _gap(section)
     found += _against_paper(section)
     found += _sampling(section)
@@ -49,6 +50,38 @@ def _verdict(section: Section, masking: Masking) -> list[str]:
     if baseline is None:
         return [f"{best}. No baseline was judged on these windows, so nothing says how good it is."]
     return [f"{best}. {_comparison(section, trained, baseline, masking)}"]
+
+
+def _behind(section: Section) -> list[str]:
+    """The trained arms, the best one apart, that stay below the best baseline."""
+    split = section.final_split
+    behind: dict[Masking, list[str]] = {}
+    found = []
+    for masking in section.maskings:
+        ranked = section.ranked_by(split, masking, ACCURACY_1)
+        means = {arm.label: arm.figure(split, masking, ACCURACY_1).mean or 0.0 for arm in ranked}
+        trained = [arm.label for arm in ranked if not arm.is_baseline and arm.complete]
+        baselines = [arm.label for arm in ranked if arm.is_baseline]
+        if not baselines:
+            continue
+        best = max(baselines, key=means.__getitem__)
+        behind[masking] = [label for label in trained[1:] if means[label] < means[best]]
+        if behind[masking]:
+            names = measures.enumeration(
+                [f"{label} ({measures.digits(means[label])})" for label in behind[masking]]
+            )
+            found.append(
+                f"On {split}, {_masking(masking)}, these stay below the best baseline, {best} "
+                f"({measures.digits(means[best])}): {names}."
+            )
+    if behind.get("unmasked") and "masked" in behind:
+        freed = [label for label in behind["unmasked"] if label not in behind["masked"]]
+        if freed:
+            found.append(
+                f"With the seen items masked, {measures.enumeration(freed)} are not below it: what "
+                "they lose unmasked goes to items of the input that they recommend again."
+            )
+    return found
 
 
 def _reached(arm: Arm, split: str, masking: Masking) -> str:

@@ -219,3 +219,21 @@ def test_sections_that_differ_in_the_split_seed_alone_are_told_apart(tmp_path):
         "random_windows 80/10/10 (split seed 0, data 0abc0a)",
         "random_windows 80/10/10 (split seed 1, data 1abc1a)",
     ]
+
+
+def test_models_behind_the_best_baseline_are_named_and_what_masking_gives_back(tmp_path):
+    made.trained(tmp_path / "good", best=0.15, config=made.config("softmax", "both"))
+    weak = made.trained(tmp_path / "weak", best=0.12, config=made.config("bce", "none"))
+    made.baseline(tmp_path / "ridge", "ridge", 0.134)
+    evaluation = json.loads((weak / "evaluation.json").read_text())
+    for judged in evaluation["splits"].values():
+        judged["masked"] = judged["masked"] | {"precision@5": 0.149}
+    (weak / "evaluation.json").write_text(json.dumps(evaluation))
+    (section,) = _sections(tmp_path)
+    said = [s for s in headline.sentences(section) if "below" in s]
+    label = next(arm.label for arm in section.arms if "bce" in arm.label)
+    best_label = next(arm.label for arm in section.arms if "softmax" in arm.label)
+    assert said[0].startswith("On test, unmasked, these stay below the best baseline, ridge (0.134")
+    assert label in said[0]
+    assert best_label not in said[0]
+    assert said[1].startswith(f"With the seen items masked, {label} are not below it")
