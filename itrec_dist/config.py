@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import itertools
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -291,8 +290,3 @@ def _with_underscores(arguments: Sequence[str]) -> list[str]:
             name = "--" + name[2:].replace("-", "_")
         fixed.append(name + equals + value)
     return fixed
-
-
-def wants_config_printed(arguments: Sequence[str] = tuple(sys.argv[1:])) -> bool:
-    """Whether the user asked for the resolved configuration only."""
-    return any(a.startswith("--print-config") for a in arguments)

@@ -9,13 +9,13 @@ A baseline sees training windows alone, and scores a window from its inputs alon
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from itrec_dist import machine
 from itrec_dist.arrays import Items, Windows
 from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.manifest import Manifest
@@ -72,19 +72,11 @@ def refuse_too_large(name: str, num_items: int) -> None:
         EnvironmentProblem: they need more than the memory that is free now.
     """
     needed = find(name).matrices * 8 * num_items**2
-    free = _free_memory()
-    if needed > free:
+    total, available = machine.memory()
+    free = available if available is not None else total
+    if free is not None and needed > free:
         raise EnvironmentProblem(
             f"the baseline {name} over {num_items:,} items needs {needed / 2**30:.1f} GiB of "
             f"memory, {free / 2**30:.1f} GiB are free: leave it out with --only, or window the "
             "data with fewer --top_items"
         )
-
-
-def _free_memory() -> int:
-    """Bytes that could be taken now, where the system says so, else all there are."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
