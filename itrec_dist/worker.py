@@ -100,10 +100,8 @@ class _Worker:
 
     def _read_state(self) -> State:
         last = self._directory.checkpoints / "last"
-        if self._is_first:
-            training_state.read(last, verify=True)
-        self._context.sum(torch.zeros(1, device=self._context.device))  # the others trust it
-        return training_state.read(last, verify=False)
+        read = training_state.read(last, verify=True) if self._is_first else None
+        return self._context.share(read)
 
     def _told_resumption(self, state: State) -> str:
         at, before, workers = state.position, state.made.world_size, self._context.world_size

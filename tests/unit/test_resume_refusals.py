@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import yaml
 
-from itrec_dist import checkpoint, config, resume
+from itrec_dist import checkpoint, config, resume, training_state
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
 from itrec_dist.keeper import Keeper
 from itrec_dist.run import RunConfig, check
@@ -142,7 +142,7 @@ def test_a_runs_own_configuration_resumes_it(stopped, undisturbed, itrec):
     "name",
     [
         "model.safetensors", "checkpoint.json", "config.yaml", "state/state.json",
-        "state/optimizer.safetensors", "state/optimizer.json", "state/worker-00000.safetensors",
+        "state/optimizer.safetensors", "state/optimizer.json", "state/workers.safetensors",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("damage", ["cut", "gone", "flipped"])
@@ -159,11 +159,17 @@ def test_a_damaged_checkpoint_is_refused_naming_the_file(name, damage, stopped):
     assert str(stopped.out / "checkpoints" / "last" if damage == "gone" else path) in said
 
 
-@pytest.mark.parametrize("name", ["checkpoint.json", "state/state.json"])
-def test_a_checkpoint_of_a_newer_version_is_refused(name, stopped):
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("checkpoint.json", checkpoint.FORMAT_VERSION),
+        ("state/state.json", training_state.FORMAT_VERSION),
+    ],
+)
+def test_a_checkpoint_of_a_newer_version_is_refused(name, known, stopped):
     path = stopped.out / "checkpoints" / "last" / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    assert "format 2, this version reads 1" in refusal(stopped, CheckpointError)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": known + 1}))
+    assert f"format {known + 1}, this version reads {known}" in refusal(stopped, CheckpointError)
 
 
 def test_a_state_of_another_step_is_refused(stopped, undisturbed):
@@ -247,8 +253,7 @@ def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypa
 
     def keep(self, names, at, figures):
         if at.step == 8:
-            weights = self._engine.weights()
-            next(iter(weights.values())).fill_(float("nan"))
+            next(self._engine.task.parameters()).data.fill_(float("nan"))
         plain(self, names, at, figures)
 
     monkeypatch.setattr(Keeper, "keep", keep)
