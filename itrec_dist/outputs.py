@@ -20,12 +20,15 @@ from itrec_dist.errors import OutputError
 
 
 @contextlib.contextmanager
-def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(
+    place: Path, *, marker: str, overwrite: bool = False, aside: Path | None = None
+) -> Iterator[Path]:
     """Yield a temporary folder beside `place` that becomes `place` when the block succeeds.
 
     `marker` is the name of a file that every complete output of this kind contains. An existing
     `place` is refused, or with `overwrite` replaced as a whole, and only if it is empty or holds
-    the marker: a mistyped path never costs a folder that something else made.
+    the marker: a mistyped path never costs a folder that something else made. With `aside`, a name
+    beside `place` that is free, the folder that is replaced goes on under it.
 
     Raises:
         OutputError: `place` is taken, or cannot be written. What the block itself raises passes
@@ -42,7 +45,7 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
         building.chmod(0o777 & ~_umask())
         yield building
         with uninterrupted():
-            _swap_in(building, place)
+            _swap_in(building, place, aside)
     except OSError as error:
         if _is_about(error, building):
             raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
@@ -63,6 +66,15 @@ def recover(place: Path) -> None:
         if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
             old.rename(place)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove(place: Path) -> None:
+    """Remove a folder, if it is there, in one step as far as readers of its name can see."""
+    hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
+    with contextlib.suppress(OSError):  # another one is in the way: then it goes piece by piece
+        place.rename(hidden)
+    for rest in (hidden, place):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -145,21 +157,26 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _swap_in(building: Path, place: Path) -> None:
+def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
     if not place.exists():
         building.rename(place)
         return
-    replaced = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
+    holder = None
+    if aside is None:
+        holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
+        aside = holder / place.name
     try:
-        place.rename(replaced / place.name)
+        place.rename(aside)
         building.rename(place)
     except BaseException:  # an interruption between the two steps included
-        if not place.exists() and (replaced / place.name).exists():
-            (replaced / place.name).rename(place)
-        with contextlib.suppress(OSError):  # never a folder that still holds something
-            replaced.rmdir()
+        if not place.exists() and aside.exists():
+            aside.rename(place)
+        if holder is not None:
+            with contextlib.suppress(OSError):  # never a folder that still holds something
+                holder.rmdir()
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    if holder is not None:
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _is_about(error: OSError, temporary: Path) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 
 from itrec_dist import config, manifest
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.keeper import CheckpointConfig
 from itrec_dist.loop import TrainingConfig
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
