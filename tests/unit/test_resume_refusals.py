@@ -18,7 +18,15 @@ from itrec_dist.keeper import Keeper
 from itrec_dist.run import RunConfig, check
 from itrec_dist.run_directory import RunDirectory
 from tests.shards_factory import make_shards, random_windows
-from tests.stopped_runs import before_keeping, config_of, go_on, make_data, outcome, start
+from tests.stopped_runs import (
+    before_keeping,
+    config_of,
+    go_on,
+    make_data,
+    outcome,
+    reseal,
+    start,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,14 +58,6 @@ def refusal(run, kind):
         resume.check(run, check(run, 1))
     assert "\n" not in str(refused.value)
     return str(refused.value)
-
-
-def reseal(folder):
-    """Make the checksums those of the files, as if the checkpoint had been written so."""
-    path = folder / checkpoint.RECORD_FILE
-    record = json.loads(path.read_text())
-    record["files"] = {n: checkpoint.tensor_files.sha256(folder / n) for n in record["files"]}
-    path.write_text(json.dumps(record))
 
 
 def contents(folder):
