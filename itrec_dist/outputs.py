@@ -68,6 +68,22 @@ def recover(place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def empty(folder: Path, *, but: str) -> None:
+    """Remove what a folder holds, except for a file named `but` and what is half-written of it.
+
+    Raises:
+        OutputError: something cannot be removed.
+    """
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif but not in path.name:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot replace {folder}: {error.strerror or error}") from error
+
+
 def remove(place: Path) -> None:
     """Remove a folder, if it is there, in one step as far as readers of its name can see."""
     hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
@@ -97,13 +113,16 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
-def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:
-    """Raise OutputError if `new_directory` would refuse `place`; for checks before long work."""
+def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None = None) -> None:
+    """Raise OutputError if `new_directory` would refuse `place`; for checks before long work.
+
+    A file named `but`, and what is half-written of it, does not count.
+    """
     if not place.exists():
         return
     if not place.is_dir():
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
-    if not any(place.iterdir()):
+    if all(but is not None and but in path.name for path in place.iterdir()):
         return
     if not overwrite:
         raise OutputError(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine environment resources schema manifest run_directory
+    errors config outputs machine environment resources schema manifest lease run_directory
     tensor_files checkpoint retention
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard
