@@ -9,6 +9,7 @@ from typing import Any
 
 from itrec_dist import config, manifest
 from itrec_dist.batches import FeedConfig
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -103,8 +104,10 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
     """
     data = manifest.read(run.shards)
+    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
     parts = num_workers * run.engine.accumulate
     if run.training.batch_size % parts:
         raise ConfigError(

@@ -1,0 +1,22 @@
+"""The process group of an engine that needs one although it works alone."""
+
+import atexit
+
+import torch
+import torch.distributed as dist
+
+
+def ensure(device: torch.device) -> None:
+    """Set up a group of this one process, unless whoever started it has set up one."""
+    if dist.is_initialized():
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    # A store in memory: nothing listens on a port for peers that never come.
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
