@@ -146,6 +146,19 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     return data
 
 
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
+
+
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
     """Write what stands in a run directory before the first step.
 

@@ -69,7 +69,8 @@ def train(
     """
     from itrec_dist import environment, outputs
     from itrec_dist import resume as resumption
-    from itrec_dist.run import check, prepare
+    from itrec_dist.context import default_device
+    from itrec_dist.run import check, check_device, prepare
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
@@ -78,11 +79,12 @@ def train(
         resumption.check(config, data)
     else:
         outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
-    use_gpu = False
+    use_gpu = default_device().type == "cuda"
     if not local:
         from itrec_dist import launch
 
         use_gpu = launch.connect(config, address)
+    check_device(config, has_gpu=use_gpu)
     if existing == "resume":
         resumption.prepare(config, environment.record(config.seed))
     else:

@@ -222,8 +222,8 @@ class DeepSpeedEngine:
         norm = None
         if self._clips or self._scale.is_enabled:
             gradients = [w.grad for w in self.task.parameters() if w.grad is not None]
-            for gradient in gradients:
-                gradient.div_(self._scale.value)
+            if self._scale.is_enabled:
+                torch._foreach_div_(gradients, self._scale.value)
             norm = nn.utils.get_total_norm(gradients)
         if self._scale.is_enabled and norm is not None and not norm.isfinite():
             self._engine.zero_grad()

@@ -13,7 +13,6 @@ import torch.distributed as dist
 from torch import nn
 
 from itrec_dist.engines.optimizer_state import copied
-from itrec_dist.engines.weights import refuse_misfits
 from itrec_dist.errors import CheckpointError
 
 
@@ -55,6 +54,7 @@ class ZeroParts:
         """The optimiser's tensors and plain values by KEY:WEIGHT; empty unless they are kept."""
         first = self._stretches()[0]
         held = self._optimizer.state.get(first, {})
+        self._link()
         tensors: dict[str, torch.Tensor] = {}
         plain: dict[str, Any] = {}
         for key, value in held.items():
@@ -75,25 +75,23 @@ class ZeroParts:
 
         Raises:
             CheckpointError: it has other weights, other shapes, or counts that differ by weight.
-            KeyError: a weight lacks what another one has.
         """
         by_key: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             key, _, weight_name = name.partition(":")
             by_key.setdefault(key, {})[weight_name] = value
+        for key, by_name in by_key.items():
+            _refuse_misfits(key, by_name, weights)
         spread = {k: v for k, v in by_key.items() if _is_spread(v)}
         single = {k: _one_of(k, v) for k, v in by_key.items() if k not in spread}
         self._lay_out(list(spread), single)
         for key, by_name in spread.items():
-            refuse_misfits(by_name, {n: _shape(w) for n, w in weights.items()})
             for name, weight in weights.items():
                 self._put(weight, by_name[name], key)
 
     def _lay_out(self, spread: list[str], single: Mapping[str, Any]) -> None:
         """Give the optimiser the state that its first update would give it, to be filled."""
         self._optimizer.state.clear()
-        if self._stage < 3:
-            self._zero._hp_optimizer_states_linked = False
         if not spread and not single:
             return
         fused = bool(self._optimizer.defaults.get("fused"))
@@ -105,8 +103,16 @@ class ZeroParts:
             for key, value in single.items():
                 is_tensor = isinstance(value, torch.Tensor)
                 state[key] = value.to(place, copy=True) if is_tensor else value
+        self._link()
+
+    def _link(self) -> None:
+        """Let `safe_` calls find the optimiser's state as it is now.
+
+        Stages 1 and 2 do so once, after the first update of the first group, when the other groups
+        have no state yet (_optimizer_step in runtime/zero/stage_1_and_2.py, 0.19.8).
+        """
         if self._stage < 3:
-            # After a first update ZeRO does so itself; `safe_` calls find the state only then.
+            self._zero._hp_optimizer_states_linked = False
             self._zero._lazy_init_hp_params_optimizer_state()
 
     def _put(self, weight: Any, value: torch.Tensor, key: str | None = None) -> None:
@@ -156,6 +162,16 @@ def _one_of(key: str, by_name: Mapping[str, Any]) -> Any:
     return value
 
 
-def _shape(weight: nn.Parameter) -> torch.Size:
-    """The shape of a whole weight; of one that is spread DeepSpeed says it."""
-    return torch.Size(getattr(weight, "ds_shape", weight.shape))
+def _refuse_misfits(
+    key: str, by_name: Mapping[str, Any], weights: Mapping[str, nn.Parameter]
+) -> None:
+    if by_name.keys() != weights.keys():
+        raise CheckpointError(f"the optimiser state holds {key} of other weights")
+    for name, weight in weights.items():
+        value = by_name[name]
+        shape = getattr(weight, "ds_shape", weight.shape)  # stage 3 leaves none on the weight
+        if isinstance(value, torch.Tensor) and value.ndim and value.shape != shape:
+            raise CheckpointError(
+                f"the optimiser state holds {key}:{name} of shape {list(value.shape)}, the weight "
+                f"has {list(shape)}"
+            )
