@@ -10,6 +10,7 @@ from typing import Any
 from itrec_dist import config, manifest, tasks
 from itrec_dist.batches import FeedConfig
 from itrec_dist.checkpoint_writer import CheckpointConfig
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -109,8 +110,10 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
     """
     data = manifest.read(run.shards)
+    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
     parts = num_workers * run.engine.accumulate
     if run.training.batch_size % parts:
         raise ConfigError(
@@ -152,6 +155,19 @@ def _check_task(run: RunConfig) -> None:
             raise ConfigError(
                 f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
             )
+
+
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:

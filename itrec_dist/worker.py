@@ -25,9 +25,8 @@ from itrec_dist import (
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
-from itrec_dist.engines.ddp import DDPEngine
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
-from itrec_dist.engines.single import SingleEngine
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
@@ -70,6 +69,8 @@ class _Worker:
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
         self._task.learn(lambda: ratings.read(run.shards, self._manifest, context.blocks))
+        # Counted here: an engine may leave a worker with parts of them.
+        self._num_parameters = sum(p.numel() for p in self._task.parameters())
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
@@ -88,9 +89,10 @@ class _Worker:
         """Train to the end, then judge the best epoch."""
         feed = self._feeds[TRAIN]
         self._recorder.start(
-            kind="train", name=self._run.label, workers=self._context.world_size,
+            kind="train", name=self._run.label, engine=self._engine.name,
+            workers=self._context.world_size,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
-            num_parameters=sum(p.numel() for p in self._task.parameters()),
+            num_parameters=self._num_parameters,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
@@ -212,7 +214,7 @@ class _Worker:
         return CachedFeed(TensorTable(sampled, held), share, self._context.device)
 
     def _build_engine(self) -> Engine:
-        kind = DDPEngine if self._context.world_size > 1 else SingleEngine
+        kind = kind_of(self._run.engine, self._context.world_size)
         total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
         return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
 
@@ -239,13 +241,15 @@ class _Worker:
             for split in (VALIDATION, TEST)
             if (judgement := self._judge(split)) is not None
         }
-        if not self._is_first:
-            return
-        if self._sampled is not None and self._task.ranks:
+        top_BN = None
+        if self._sampled is not None and self._task.ranks:  # by all: weights may be in parts
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
                 top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+        if not self._is_first:
+            return
+        if self._sampled is not None and top_BN is not None:
             users = arrays.read_users(self._run.shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION

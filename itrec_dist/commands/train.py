@@ -70,7 +70,8 @@ def train(
     """
     from itrec_dist import environment, lease, outputs
     from itrec_dist import resume as resumption
-    from itrec_dist.run import check, prepare
+    from itrec_dist.context import default_device
+    from itrec_dist.run import check, check_device, prepare
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
@@ -80,11 +81,12 @@ def train(
     else:
         _refuse_taken(config.out, existing)
     lease.refuse_alive(config.out)
-    use_gpu = False
+    use_gpu = default_device().type == "cuda"
     if not local:
         from itrec_dist import launch
 
         use_gpu = launch.connect(config, address)
+    check_device(config, has_gpu=use_gpu)
     with lease.held(config.out):
         if existing == "resume":
             resumption.prepare(config, environment.record(config.seed))
