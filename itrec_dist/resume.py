@@ -41,7 +41,7 @@ def check(run: RunConfig, data: Manifest) -> None:
             damaged, incomplete or of another version.
         ConfigError: the data or a setting differs.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     if not directory.config.is_file():
         raise CheckpointError(
             f"{run.out} holds no run to resume: leave --resume out to start one there"
@@ -112,7 +112,7 @@ def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     outputs.write_text(directory.config, config.to_yaml(run))
     began = directory.read_json(directory.environment)
     began["resumed"] = [*began.get("resumed", []), environment]
@@ -133,5 +133,5 @@ def _refuse_other_settings(run: RunConfig, path: Path) -> None:
     if differing:
         raise ConfigError(
             f"the run in {run.out} cannot go on with {', '.join(differing)}: resume it with "
-            f"--config {run.out / 'config.yaml'}, or train another run"
+            f"--config {run.folder / 'config.yaml'}, or train another run"
         )

@@ -3,11 +3,12 @@
 Only this file sees the whole configuration; every component is handed its own section.
 """
 
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, manifest, tasks
+from itrec_dist import config, manifest, storage, tasks
 from itrec_dist.batches import FeedConfig
 from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.engines import kind_of
@@ -22,6 +23,7 @@ from itrec_dist.models.model import ModelConfig
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TRAIN, VALIDATION
+from itrec_dist.uri import Uri, refuse_credentials
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Path
-    """Folder that `itrec window` wrote."""
-    out: Path
-    """Run directory to write."""
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Uri | Path
+    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
     name: str = ""
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
@@ -97,6 +99,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must be at least 0")
+        for name, place in (("shards", self.shards), ("out", self.out)):
+            if isinstance(place, Uri):
+                refuse_credentials(place, name)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        return storage.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
 
     @property
     def label(self) -> str:
@@ -112,7 +122,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         ShardsError: the shards cannot be read.
         EnvironmentProblem: the engine needs a package that is missing.
     """
-    data = manifest.read(run.shards)
+    data = manifest.read(storage.local(run.shards))
     kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
     parts = num_workers * run.engine.accumulate
     if run.training.batch_size % parts:
@@ -176,12 +186,12 @@ def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunD
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
+        raise OutputError(f"cannot write {run.folder}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
-    directory.write_json(directory.environment, environment)
+    directory.write_json(directory.environment, environment | {"run": uuid.uuid4().hex})
     return directory

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from itrec_dist.claim import Existing
     from itrec_dist.run import RunConfig
-
-Existing = Literal["refuse", "overwrite", "resume"]
+    from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -68,44 +67,29 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, lease, outputs
-    from itrec_dist import resume as resumption
+    from itrec_dist.claim import Claim
     from itrec_dist.context import default_device
-    from itrec_dist.run import check, check_device, prepare
+    from itrec_dist.run import check_device
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
-    config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
-    data = check(config, 1 if local else config.cluster.num_workers)
-    if existing == "resume":
-        resumption.check(config, data)
-    else:
-        _refuse_taken(config.out, existing)
-    lease.refuse_alive(config.out)
-    use_gpu = default_device().type == "cuda"
-    if not local:
-        from itrec_dist import launch
+    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
+    with Claim(config, existing) as claim:
+        data = claim.check(1 if local else config.cluster.num_workers)
+        use_gpu = default_device().type == "cuda"
+        if not local:
+            from itrec_dist import launch
 
-        use_gpu = launch.connect(config, address)
-    check_device(config, has_gpu=use_gpu)
-    with lease.held(config.out):
-        if existing == "resume":
-            resumption.prepare(config, environment.record(config.seed))
-        else:
-            _refuse_taken(config.out, existing)  # another one may have been and gone meanwhile
-            outputs.empty(config.out, but=lease.FILE)
-            prepare(config, data, environment.record(config.seed))
+            use_gpu = launch.connect(config, address)
+        check_device(config, has_gpu=use_gpu)
+        claim.prepare(data)
         if local:
             _train_here(config, resume=existing == "resume")
         else:
             launch.launch(config, use_gpu, resume=existing == "resume")
 
 
-def _refuse_taken(out: Path, existing: Existing) -> None:
-    from itrec_dist import lease, outputs
-
-    outputs.refuse_taken(
-        out, marker="config.yaml", overwrite=existing == "overwrite", but=lease.FILE
-    )
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def _train_here(config: RunConfig, *, resume: bool) -> None:
