@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine environment resources schema manifest run_directory
+    errors torchrun config outputs machine environment resources schema manifest run_directory
     tensor_files checkpoint
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard
@@ -35,7 +35,7 @@ RESTRICTED = {
 
 LAZY = {
     "ray": {"batches", "context", "recommend", "doctor"},
-    "torch": {"commands", "cli", "doctor"},
+    "torch": {"commands", "cli", "doctor", "torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""
 

@@ -6,11 +6,15 @@ import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
+from itrec_dist import torchrun
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    from itrec_dist.context import WorkerContext
+    from itrec_dist.manifest import Manifest
     from itrec_dist.run import RunConfig
+    from itrec_dist.torchrun import Peers
 
 Existing = Literal["refuse", "overwrite", "resume"]
 
@@ -25,7 +29,12 @@ def parser() -> Parser:
         "below; the run directory then holds log, checkpoints and judgement.",
     )
     options.add_config_file()
-    options.add_argument("--local", action="store_true", help="Train in this process, without Ray.")
+    options.add_argument(
+        "--local",
+        action="store_true",
+        help="Train in this process, without Ray and on one GPU; for several GPUs without Ray, "
+        "torchrun --nproc-per-node GPUS -m itrec_dist train ... does not need --local.",
+    )
     options.add_argument(
         "--address",
         type=str | None,
@@ -67,41 +76,115 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, outputs
-    from itrec_dist import resume as resumption
-    from itrec_dist.run import check, prepare
-
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
-    data = check(config, 1 if local else config.cluster.num_workers)
+    peers = torchrun.peers()
+    if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
+        if address:
+            raise ConfigError(
+                f"--address={address} names a Ray cluster, and torchrun has started the workers: "
+                "leave one of the two out"
+            )
+        _train_together(config, peers, existing)
+    elif local:
+        _train_here(config, existing)
+    else:
+        _train_on_ray(config, address, existing)
+
+
+def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
+    from itrec_dist import launch
+
+    data = _check(config, config.cluster.num_workers, existing)
+    use_gpu = launch.connect(config, address)
+    _prepare(config, data, existing)
+    launch.launch(config, use_gpu, resume=existing == "resume")
+
+
+def _train_here(config: RunConfig, existing: Existing) -> None:
+    from itrec_dist.context import LocalContext, choose_device
+
+    device = choose_device(config.cluster.use_gpu)
+    _prepare(config, _check(config, 1, existing), existing)
+    if device.type == "cuda":
+        _tell_of_idle_gpus()
+    _work(config, LocalContext(device, config.cluster.threads), resume=existing == "resume")
+
+
+def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
+    from itrec_dist.context import TorchrunContext, choose_device
+
+    at = peers.place
+    device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
+
+    def prepare() -> Existing | None:
+        found = _existing_now(config, existing) if peers.has_begun(str(config.out)) else existing
+        if found is not None:
+            _prepare(config, _check(config, at.world_size, found), found)
+            peers.note_begun(str(config.out))
+        return found
+
+    decided = peers.decided_by_first(prepare)
+    if decided is None:
+        return
+    context = TorchrunContext(peers, device, config.cluster.threads)
+    _work(config, context, resume=decided == "resume")
+
+
+def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
+    """What a later attempt does with the run that an earlier one began; None if it is complete."""
+    from itrec_dist import outputs
+    from itrec_dist.run_directory import RunDirectory
+
+    run = RunDirectory(config.out)
+    if run.is_complete:
+        return None
+    outputs.recover(run.checkpoints / "last")
+    if existing == "resume" or (run.checkpoints / "last").is_dir():
+        return "resume"
+    return "overwrite"
+
+
+def _check(config: RunConfig, workers: int, existing: Existing) -> Manifest:
+    from itrec_dist import outputs, resume
+    from itrec_dist.run import check
+
+    data = check(config, workers)
     if existing == "resume":
-        resumption.check(config, data)
+        resume.check(config, data)
     else:
         outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
-    use_gpu = False
-    if not local:
-        from itrec_dist import launch
+    return data
 
-        use_gpu = launch.connect(config, address)
+
+def _prepare(config: RunConfig, data: Manifest, existing: Existing) -> None:
+    from itrec_dist import environment, resume
+    from itrec_dist.run import prepare
+
     if existing == "resume":
-        resumption.prepare(config, environment.record(config.seed))
-    else:
-        if config.out.exists():
-            shutil.rmtree(config.out)
-        prepare(config, data, environment.record(config.seed))
-    if local:
-        _train_here(config, resume=existing == "resume")
-    else:
-        launch.launch(config, use_gpu, resume=existing == "resume")
+        resume.prepare(config, environment.record(config.seed))
+        return
+    if config.out.exists():
+        shutil.rmtree(config.out)
+    prepare(config, data, environment.record(config.seed))
 
 
-def _train_here(config: RunConfig, *, resume: bool) -> None:
-    from itrec_dist.context import LocalContext
+def _work(config: RunConfig, context: WorkerContext, *, resume: bool) -> None:
     from itrec_dist.progress import ProgressView
     from itrec_dist.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, LocalContext(threads=config.cluster.threads), view, resume=resume)
+        run_worker(config, context, view, resume=resume)
     finally:
         view.close()
+
+
+def _tell_of_idle_gpus() -> None:
+    import torch
+
+    if (gpus := torch.cuda.device_count()) > 1:
+        print(
+            f"one of {gpus} GPUs is used: torchrun --nproc-per-node {gpus} -m itrec_dist train "
+            "... takes them all, and so does Ray without --local"
+        )
