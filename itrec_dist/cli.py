@@ -84,7 +84,10 @@ def _orderly_termination() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if (
+            signal.getsignal(signal.SIGTERM) is _terminate
+        ):  # a worker that ends with others ignores it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -179,6 +179,7 @@ class Peers:
         """
         import torch.distributed as dist
 
+        _ignore_signals()  # torchrun ends the others of a worker that failed: they are ending
         try:
             if _is_lost_connection(error) and not self._told(_PATIENCE_SECONDS):
                 error = TrainingError(
@@ -273,13 +274,19 @@ class _FirstSignal:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._pass_on:  # else: ending, and ignored from then on
+                signal.signal(number, handler)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        for other in self._before:
-            signal.signal(other, signal.SIG_IGN)
+        _ignore_signals()
         self._before[number](number, frame)
+
+
+def _ignore_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in _ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
