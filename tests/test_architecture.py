@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors torchrun config outputs machine environment resources schema manifest run_directory
+    errors torchrun job_folder
+    config outputs machine environment resources schema manifest run_directory
     tensor_files checkpoint
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
-from itrec_dist import torchrun
+from itrec_dist import job_folder, torchrun
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
@@ -76,6 +76,8 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
+    for name, place in (("--out", config.out), ("--shards", config.shards)):
+        job_folder.refuse(place, name)
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
     peers = torchrun.peers()
