@@ -148,6 +148,7 @@ load_environment() {
     # shellcheck source=/dev/null
     . "$state/env"
     export RAY_TMPDIR=$state/ray
+    export RAY_JOB_STOP_WAIT_TIME_S=30 # Ray's 3 seconds are short for a run that ends in order
     mkdir -p "$RAY_TMPDIR"
 }
 
