@@ -44,12 +44,12 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Workers and what each of them takes; with --local there is one worker and no Ray."""
+    """Workers and what each of them takes."""
 
     num_workers: int = 1
-    """Ray Train workers."""
+    """Ray Train workers; --local has one worker, or those that torchrun started."""
     use_gpu: bool | None = None
-    """Whether each worker takes a GPU; null takes GPUs if the cluster has any."""
+    """Whether each worker takes a GPU; null takes GPUs if there are any."""
     cpus_per_worker: float = 1.0
     """Logical CPUs that each worker reserves in Ray."""
     threads: int | None = None

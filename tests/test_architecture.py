@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors uri config outputs machine environment resources schema storage
+    errors torchrun job_folder uri config outputs machine environment resources schema storage
     manifest lease run_directory tensor_files checkpoint retention mirror fetched_runs
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
@@ -35,7 +35,7 @@ RESTRICTED = {
 
 LAZY = {
     "ray": {"batches", "context", "recommend", "doctor"},
-    "torch": {"commands", "cli", "doctor"},
+    "torch": {"commands", "cli", "doctor", "torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""
 
