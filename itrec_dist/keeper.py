@@ -8,7 +8,7 @@ reads for all: no other worker needs to see the run directory.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,28 @@ from itrec_dist.run_directory import RunDirectory
 from itrec_dist.training_state import Made, Position, State
 
 BEST, LAST = "best", "last"
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When a checkpoint is written, and how many stay."""
+
+    steps: int | None = None
+    """Save the checkpoint `last` also after every so many updates; null saves at each epoch's
+    end alone."""
+    keep_last: int = 1
+    """Newest checkpoints to keep: `last`, and those before it as last-STEP."""
+    keep_best: int = 1
+    """Best epochs to keep: `best`, and those that were the best before it as best-STEP."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"checkpoints.steps={self.steps} must be at least 1, or null")
+        if self.keep_last < 1 or self.keep_best < 1:
+            raise ValueError(
+                f"checkpoints.keep_last={self.keep_last} and checkpoints.keep_best="
+                f"{self.keep_best} must be at least 1"
+            )
 
 
 class Keeper:

@@ -11,6 +11,7 @@ from itrec_dist import config, manifest
 from itrec_dist.batches import FeedConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.keeper import CheckpointConfig
 from itrec_dist.loop import TrainingConfig
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
@@ -78,6 +79,8 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The course of training."""
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """What is kept of it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The arithmetic."""
     feed: FeedConfig = field(default_factory=FeedConfig)

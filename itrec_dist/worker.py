@@ -87,7 +87,10 @@ class _Worker:
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep, self._position)
+            outcome = trainer.train(
+                self._run.seed, self._judge_epoch, self._keep, self._position,
+                self._run.checkpoints.steps,
+            )  # fmt: skip
             self._judge_best()
         except KeyboardInterrupt:
             self._end("interrupted", self._position.best_epoch)

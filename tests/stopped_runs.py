@@ -10,7 +10,7 @@ from itrec_dist import environment, resume, worker
 from itrec_dist.batches import FeedConfig
 from itrec_dist.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.keeper import Keeper
+from itrec_dist.keeper import CheckpointConfig, Keeper
 from itrec_dist.loop import TrainingConfig
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.optim import OptimizerConfig
@@ -46,8 +46,9 @@ def config_of(shards: Path, out: Path, **changes) -> RunConfig:
         ),
         "optimizer": OptimizerConfig(learning_rate=0.02, clip_norm=5.0),
         "training": TrainingConfig(
-            epochs=3, batch_size=8, monitor="loss", patience=2, checkpoint_steps=3, log_seconds=0
+            epochs=3, batch_size=8, monitor="loss", patience=2, log_seconds=0
         ),
+        "checkpoints": CheckpointConfig(steps=3),
         "engine": EngineConfig(accumulate=2),
         "feed": FeedConfig(cache="host"),
         "evaluation": EvaluationConfig(batch_size=8, train_sample=8),

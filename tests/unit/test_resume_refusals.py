@@ -13,7 +13,7 @@ import yaml
 
 from itrec_dist import checkpoint, config, resume, training_state
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
-from itrec_dist.keeper import Keeper
+from itrec_dist.keeper import CheckpointConfig, Keeper
 from itrec_dist.run import RunConfig, check
 from itrec_dist.run_directory import RunDirectory
 from tests.shards_factory import make_shards, random_windows
@@ -100,7 +100,8 @@ def test_a_setting_that_changes_what_is_learned_is_refused_by_name(section, chan
 def test_settings_that_change_nothing_may_change(stopped):
     changed = replace(
         stopped, name="another", cluster=replace(stopped.cluster, threads=2),
-        training=replace(stopped.training, log_seconds=7.0, checkpoint_steps=None),
+        training=replace(stopped.training, log_seconds=7.0),
+        checkpoints=CheckpointConfig(keep_last=3),
         engine=replace(stopped.engine, accumulate=1),
     )  # fmt: skip
     resume.check(changed, check(changed, 1))
