@@ -16,7 +16,7 @@ from itrec_dist.run_directory import RunDirectory
 FREE = frozenset({
     "shards",  # the fingerprint is compared instead
     "out", "name",
-    "training.log_seconds",
+    "training.log_seconds", "training.non_finite",
     "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
     "engine.accumulate", "engine.compile",  # another rounding, as with other workers
     "feed.cache",  # the worker sees to it that the order of windows stays

@@ -19,10 +19,11 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
-              train and validation (each null or a Judgement), is_best
+              train and validation (each null or a Judgement), is_best, skipped (batches that
+              were left out because their loss was not finite)
     note      message
     end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
-              was finished, null for a baseline), seconds
+              was finished, null for a baseline), skipped (in all epochs), seconds
 
 A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
 what it trains again; the last line of an epoch holds. An `end` before the last `start` is that of

@@ -93,13 +93,13 @@ class _Worker:
             )  # fmt: skip
             self._judge_best()
         except KeyboardInterrupt:
-            self._end("interrupted", self._position.best_epoch)
+            self._end("interrupted", self._position.best_epoch, self._position.skipped)
             raise
-        self._end(outcome.reason, outcome.best_epoch)
+        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
 
-    def _end(self, reason: str, best_epoch: int) -> None:
+    def _end(self, reason: str, best_epoch: int, skipped: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
-        self._recorder.end(reason=reason, best_epoch=best_epoch, seconds=seconds)
+        self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
 
     def _read_state(self) -> State:
         last = self._directory.checkpoints / "last"

@@ -20,7 +20,7 @@ ORDER = """
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches metrics scorecard
     models losses tasks optim engines
-    context training_state keeper recorder progress loop run resume worker
+    context training_state keeper recorder progress lookout loop run resume worker
     restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
     commands cli __main__
 """.split()
