@@ -12,6 +12,7 @@ from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.training_state import State
 
 FREE = frozenset({
     "shards",  # the fingerprint is compared instead
@@ -21,7 +22,8 @@ FREE = frozenset({
     "engine.accumulate", "engine.compile",  # another rounding, as with other workers
     "feed.cache",  # the worker sees to it that the order of windows stays
     "evaluation.batch_size",
-    "cluster.num_workers", "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
+    "cluster.num_workers", "cluster.min_workers", "cluster.max_failures", "cluster.wait_seconds",
+    "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
 })  # fmt: skip
 """Settings that may differ on resuming; every other one has to be what it was."""
 
@@ -44,9 +46,7 @@ def check(run: RunConfig, data: Manifest) -> None:
             f"the run in {run.out} is complete: nothing is left to resume; --overwrite trains it "
             "anew, another --out beside it"
         )
-    for name in ("last", "best"):
-        outputs.recover(directory.checkpoints / name)
-    last = directory.checkpoints / "last"
+    last = _recovered(directory)
     if not last.is_dir():
         raise CheckpointError(
             f"the run in {run.out} has no checkpoint yet: start it again with --overwrite in place "
@@ -62,6 +62,25 @@ def check(run: RunConfig, data: Manifest) -> None:
     if state.position.best_epoch:
         checkpoint.read_weights(directory.checkpoints / "best")
     _refuse_other_settings(run, last / checkpoint.CONFIG_FILE)
+
+
+def take_up(directory: RunDirectory) -> State | None:
+    """The state from which a worker that starts goes on; None if the run has no checkpoint yet.
+
+    Nobody else may write there: the workers before are gone.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, incomplete or of another version.
+    """
+    last = _recovered(directory)
+    return training_state.read(last, verify=True) if last.is_dir() else None
+
+
+def _recovered(directory: RunDirectory) -> Path:
+    """The checkpoint to go on from, once what a killed process left half-done is put right."""
+    for name in ("last", "best"):
+        outputs.recover(directory.checkpoints / name)
+    return directory.checkpoints / "last"
 
 
 def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:

@@ -90,18 +90,18 @@ def train(
             shutil.rmtree(config.out)
         prepare(config, data, environment.record(config.seed))
     if local:
-        _train_here(config, resume=existing == "resume")
+        _train_here(config)
     else:
         launch.launch(config, use_gpu, resume=existing == "resume")
 
 
-def _train_here(config: RunConfig, *, resume: bool) -> None:
+def _train_here(config: RunConfig) -> None:
     from itrec_dist.context import LocalContext
     from itrec_dist.progress import ProgressView
     from itrec_dist.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, LocalContext(threads=config.cluster.threads), view, resume=resume)
+        run_worker(config, LocalContext(threads=config.cluster.threads), view)
     finally:
         view.close()

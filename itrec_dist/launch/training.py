@@ -1,0 +1,168 @@
+"""One run on the cluster: its workers started, followed, started again, and ended."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist import training_state
+from itrec_dist.context import RayContext
+from itrec_dist.errors import CheckpointError
+from itrec_dist.launch.cluster import own_signals
+from itrec_dist.launch.failures import readable
+from itrec_dist.progress import LogFollower, ProgressView
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.worker import Restart, run_worker
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+    from itrec_dist.launch.restarts import Tidings
+
+_SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
+_ABORT_SECONDS = 20.0
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
+    """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
+
+    The run directory must be reachable under the same path from this machine and from worker 0.
+    With `resume` a user takes the run up again, and what its log holds was shown before. When
+    workers are lost, all are started again, up to `cluster.max_failures` times, and go on from the
+    checkpoint `last`.
+
+    Raises:
+        ItrecError: a worker met a user's mistake.
+        TrainingError: workers failed more often than they may; the message is that of the last.
+        EnvironmentProblem: the cluster had no room for the workers for too long.
+    """
+    from itrec_dist.launch.restarts import Herald, Tidings
+
+    shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)  # of a driver that was killed
+    directory, tidings, view = RunDirectory(run.out), Tidings(), ProgressView()
+    trainer = _trainer(run, use_gpu, tidings)
+    follower, herald = LogFollower(directory.log, view, from_end=resume), Herald(tidings, view)
+    follower.start()
+    herald.start()
+    try:
+        with own_signals(), _start_timeout(run.cluster.wait_seconds):
+            trainer.fit()
+    except Exception as error:
+        raise readable(error, run.cluster.max_failures, _kept(directory)) from error
+    except KeyboardInterrupt:
+        _end_workers(trainer)
+        _note_interruption(directory)
+        raise
+    finally:
+        herald.finish()
+        follower.finish()
+        tidings.forget()
+        shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)
+
+
+def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer":
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from itrec_dist.launch.restarts import Failures, Patience
+
+    class Trainer(TorchTrainer):
+        """Leaves the signals alone and keeps the controller, so that we end it: see the base."""
+
+        controller: Any = None
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            # The base's handler ends the process with code 0 or 1 and knows nothing of SIGTERM.
+            self.controller = controller
+
+    train: Any = ray.train  # its annotations are those of an older interface
+    cluster = run.cluster
+    workers: int | tuple[int, int] = cluster.num_workers
+    if cluster.min_workers is not None:
+        workers = (cluster.min_workers, cluster.num_workers)
+    return Trainer(
+        _worker,
+        train_loop_config={"run": run, "tidings": tidings},
+        scaling_config=train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": int(use_gpu)},
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=train.RunConfig(
+            name=_SCRATCH, storage_path=str(run.out.absolute()),
+            failure_config=train.FailureConfig(max_failures=cluster.max_failures),
+            callbacks=[Failures(tidings), Patience(tidings, cluster.wait_seconds)],
+        ),
+    )  # fmt: skip
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    run: RunConfig = settings["run"]
+    context = RayContext(run.cluster.threads)
+    restart = _restart(settings["tidings"]) if context.rank == 0 else None
+    run_worker(run, context, restart=restart)
+
+
+def _restart(tidings: "Tidings") -> Restart | None:
+    """What ended the workers before these; None if they are the first of this launch."""
+    told = tidings.read()
+    starts = [number for number, message in enumerate(told) if message["kind"] == "start"]
+    tidings.tell("start")
+    if not starts:
+        return None
+    failures = [m for m in told[starts[-1] :] if m["kind"] == "failure"]
+    if not failures:  # Ray Train started them anew by itself, to use more of the cluster
+        return Restart("the cluster has room for another number of workers", None)
+    return Restart(failures[0]["told"], failures[0]["time"])
+
+
+def _end_workers(trainer: Any) -> None:
+    """End the workers of an interrupted run in order; nobody but the controller can."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    if trainer.controller is None:
+        return
+    try:
+        ray.get(trainer.controller.abort.remote(), timeout=_ABORT_SECONDS)
+    except GetTimeoutError:  # it waits for nodes and hears nothing; its workers die with it
+        ray.kill(trainer.controller)
+    except RayError:
+        pass  # it has ended, as it should
+
+
+def _kept(run: RunDirectory) -> str:
+    try:
+        at = training_state.read(run.checkpoints / "last", verify=False).position
+    except CheckpointError:
+        return ": no checkpoint was written yet, start again with --overwrite"
+    return f": --resume goes on from checkpoints/last, step {at.step}"
+
+
+@contextlib.contextmanager
+def _start_timeout(seconds: float) -> Iterator[None]:
+    """Have Ray Train look up at least so often while it waits for the places of workers."""
+    kept = os.environ.get(_START_TIMEOUT)
+    if kept is None:
+        os.environ[_START_TIMEOUT] = f"{max(1.0, min(60.0, seconds)):g}"
+    try:
+        yield
+    finally:
+        if kept is None:
+            del os.environ[_START_TIMEOUT]
+
+
+def _note_interruption(run: RunDirectory) -> None:
+    """End the log as a worker would have: Ray ended it before it could."""
+    marks = [event for event in run.events() if event["event"] in ("start", "end")]
+    if marks and marks[-1]["event"] == "start":  # a resumed run has several
+        epochs = run.events("epoch")
+        best = max((e["epoch"] for e in epochs if e["is_best"]), default=0)
+        skipped = sum({e["epoch"]: e.get("skipped", 0) for e in epochs}.values())
+        seconds = round(time.time() - marks[-1]["time"], 1)
+        run.append("end", reason="interrupted", best_epoch=best, skipped=skipped, seconds=seconds)

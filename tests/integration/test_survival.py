@@ -1,0 +1,150 @@
+"""Runs that lose workers, nodes or their driver: they go on, say so, and leave nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import safetensors.torch
+import torch
+
+from itrec_dist import checkpoint, config
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+from tests.clusters import NodesOnThisMachine, is_training
+from tests.conftest import DEBUG_RECIPE, ROOT
+from tests.stopped_runs import losses, start
+
+pytestmark = pytest.mark.ray
+INTERVAL = 20  # updates between two checkpoints
+EPOCHS = 25
+SETTINGS = {
+    "training.epochs": EPOCHS,
+    "training.log_seconds": 0,
+    "checkpoints.steps": INTERVAL,
+    # Adam turns the rounding of a gradient that should be 0 into a step: two and one then differ.
+    "optimizer.name": "sgd",
+}
+PROGRAM = (  # a suite in the background of a shell hands its children an ignored SIGINT
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    with NodesOnThisMachine() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory):
+    """What every disturbed run has to end as: the same run in one process, never stopped."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    values = [f"{name}={value}" for name, value in SETTINGS.items()]
+    return start(config.load(RunConfig, DEBUG_RECIPE, [f"shards={shards}", f"out={out}", *values]))
+
+
+class Driver:
+    """`itrec train` in a process of its own."""
+
+    def __init__(self, shards, out, environment, **settings):
+        self.run = RunDirectory(out)
+        given = SETTINGS | settings
+        options = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+        arguments = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "train", *map(str, arguments), *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+        )  # fmt: skip
+
+    def wait_for(self, reached, seconds=240):
+        """Wait until the log says so."""
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, self.run.events()[-3:]
+            time.sleep(0.05)
+
+    def wait_for_step(self, step):
+        self.wait_for(lambda: any(e["step"] >= step for e in self.run.events("progress")))
+
+    def end(self, seconds=300):
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def train_on(two_nodes, shards, tmp_path):
+    """Starts a run on the two nodes, a worker on each; whatever it is, it is ended afterwards."""
+    started = []
+
+    def begin(*, resume=False, **settings):
+        defaults = {"cluster.num_workers": 2, "cluster.cpus_per_worker": 2}
+        options = {"address": two_nodes.address, **defaults, **settings}
+        driver = Driver(shards, tmp_path / "run", two_nodes.environment, **options)
+        started.append(driver)
+        return driver
+
+    yield begin
+    for driver in started:
+        if driver.process.poll() is None:
+            driver.process.kill()
+            driver.process.communicate()
+    two_nodes.wait_until_idle()
+
+
+def trained_again(run):
+    """Steps that were trained more than once: how often each was written down, but for once."""
+    steps = [event["step"] for event in run.events("progress")]
+    return len(steps) - len(set(steps))
+
+
+def same_as(undisturbed, run):
+    assert run.is_complete
+    assert losses(run) == pytest.approx(losses(undisturbed), rel=1e-4)
+    files = [r.checkpoints / "last" / "model.safetensors" for r in (run, undisturbed)]
+    weights, expected = (safetensors.torch.load_file(file) for file in files)
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, expected[name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def check_restart(run, cause, workers):
+    """The one line that tells of the only restart; returns how long it took."""
+    (event,) = run.events("restart")
+    pattern = (
+        rf"{cause}: going on from epoch \d+, step (\d+) with {workers} workers?"
+        r"(?:, (\d+) steps? (?:is|are) trained again)?"
+    )
+    told = re.fullmatch(pattern, event["message"])
+    assert told, event["message"]
+    assert int(told[1]) == event["step"]
+    assert event["step"] % INTERVAL == 0 or event["message"].find("the end of") > 0
+    assert trained_again(run) == int(told[2] or 0) == event["again"] <= INTERVAL
+    times = [e["time"] for e in run.events("progress") if e["time"] > event["time"]]
+    return times[0] - event["noticed"]
+
+
+def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
+    driver = train_on()
+    driver.wait_for_step(3 * INTERVAL + 5)
+    victims = [p for p in two_nodes.workers() if "RayTrainWorker" in " ".join(p.cmdline())]
+    assert len(victims) == 2
+    victims[1].kill()
+    killed = time.time()
+    code, out, err = driver.end()
+    assert (code, err) == (0, "")
+    run = driver.run
+    seconds = check_restart(run, r"worker [01] was lost \(its process was killed\)", 2)
+    (event,) = run.events("restart")
+    assert killed <= event["noticed"] < killed + 10
+    assert 0 < seconds < 120
+    assert event["message"] in out.splitlines()
+    same_as(undisturbed, run)
+    two_nodes.wait_until_idle()
