@@ -3,8 +3,11 @@
 import contextlib
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist import training_state
@@ -48,14 +51,17 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     follower, herald = LogFollower(directory.log, view, from_end=resume), Herald(tidings, view)
     follower.start()
     herald.start()
+    received: list[int] = []
     try:
-        with own_signals(), _start_timeout(run.cluster.wait_seconds):
+        with own_signals(), _noted(received), _start_timeout(run.cluster.wait_seconds):
             trainer.fit()
     except Exception as error:
         raise readable(error, run.cluster.max_failures, _kept(directory)) from error
     except KeyboardInterrupt:
         _end_workers(trainer)
         _note_interruption(directory)
+        if received[:1] == [signal.SIGTERM]:
+            signal.raise_signal(signal.SIGTERM)  # whoever handles it knows what it means
         raise
     finally:
         herald.finish()
@@ -142,6 +148,25 @@ def _kept(run: RunDirectory) -> str:
     except CheckpointError:
         return ": no checkpoint was written yet, start again with --overwrite"
     return f": --resume goes on from checkpoints/last, step {at.step}"
+
+
+@contextlib.contextmanager
+def _noted(received: list[int]) -> Iterator[None]:
+    """Note SIGTERM: Ray makes a KeyboardInterrupt of whatever a handler raises while it waits."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """Runs that lose workers, nodes or their driver: they go on, say so, and leave nothing behind."""
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +20,11 @@ from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from tests.clusters import NodesOnThisMachine, is_training
 from tests.conftest import DEBUG_RECIPE, ROOT
-from tests.stopped_runs import losses, start
+from tests.stopped_runs import go_on, losses, start
 
 pytestmark = pytest.mark.ray
 INTERVAL = 20  # updates between two checkpoints
-EPOCHS = 25
+EPOCHS = 14
 SETTINGS = {
     "training.epochs": EPOCHS,
     "training.log_seconds": 0,
@@ -148,3 +150,37 @@ def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
     assert event["message"] in out.splitlines()
     same_as(undisturbed, run)
     two_nodes.wait_until_idle()
+
+
+def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
+    """With a cluster of its own: all of its processes end with it, and the run can go on."""
+    environment = {**os.environ, "RAY_TMPDIR": f"/tmp/itrec-own-{os.getpid()}"}
+    environment.pop("RAY_ADDRESS", None)
+    Path(environment["RAY_TMPDIR"]).mkdir()
+    driver = Driver(shards, tmp_path / "run", environment, **{"cluster.num_workers": 2})
+    try:
+        driver.wait_for_step(INTERVAL + 5)
+        began = psutil.Process(driver.process.pid).children(recursive=True)
+        assert sum(is_training(p) for p in began) == 3, "two workers and their controller"
+        driver.process.send_signal(signal.SIGTERM)
+        code, _, err = driver.end(60)
+        assert (code, err) == (143, "itrec: interrupted\n")
+        _, left = psutil.wait_procs(began, timeout=10)
+        assert not left, [p.cmdline() for p in left]
+    finally:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("RAY_TMPDIR") == environment["RAY_TMPDIR"]:
+                    process.kill()
+        shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+    last = driver.run.events()[-1]
+    assert (last["event"], last["reason"]) == ("end", "interrupted")
+    assert not (driver.run.path / "ray").exists()
+    record = checkpoint.read_record(driver.run.checkpoints / "last")
+    assert record.step >= INTERVAL
+    # One process takes up what two workers were interrupted in.
+    options = [f"shards={shards}", f"out={driver.run.path}"]
+    options += [f"{name}={value}" for name, value in SETTINGS.items()]
+    resumed = go_on(config.load(RunConfig, DEBUG_RECIPE, options))
+    assert trained_again(resumed) <= INTERVAL
+    same_as(undisturbed, resumed)
