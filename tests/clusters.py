@@ -67,6 +67,10 @@ class NodesOnThisMachine:
         """The processes that train, and the one that controls them."""
         return [p for p in self.processes() if is_training(p)]
 
+    def workers_of_training(self) -> list[psutil.Process]:
+        """The processes that train."""
+        return [p for p in self.workers() if "RayTrainWorker" in " ".join(p.cmdline())]
+
     def wait_until_idle(self, seconds: float = 30) -> None:
         """Wait until nothing trains any more."""
         deadline = time.monotonic() + seconds

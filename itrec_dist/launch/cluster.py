@@ -17,6 +17,7 @@ from itrec_dist.progress import ProgressView
 from itrec_dist.run import RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
+_CPUS_TO_READ = 1
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -151,10 +152,31 @@ def _lack(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Lack | No
             f"{workers} workers ({name}) with a GPU each were asked for", f"{gpus:.0f} GPUs",
             f"lower {name} or set cluster.use_gpu=false",
         )  # fmt: skip
+    return _lack_of_cpus(run, workers, name, cpus)
+
+
+def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack | None:
     each = run.cluster.cpus_per_worker
-    if cpus < workers * each:
-        return _Lack(
-            f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need "
-            f"{workers * each:g} CPUs", f"{cpus:g}", "lower one of the two",
-        )  # fmt: skip
-    return None
+    if cpus >= workers * each + _CPUS_TO_READ:
+        return None
+    return _Lack(
+        f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need {workers * each:g} "
+        "CPUs, and one more to read their data", f"{cpus:g}", "lower one of the two",
+    )  # fmt: skip
+
+
+def refuse_full(run: RunConfig, workers: int) -> None:
+    """Refuse a group of workers that leaves no CPU free; for when Ray chose their number.
+
+    Ray Data reads in tasks of one CPU each (it samples Parquet files in such, whatever it is told:
+    `_fetch_file_infos` of its Parquet data source), and would wait for one for ever.
+
+    Raises:
+        ConfigError: they have taken all of them.
+    """
+    import ray
+
+    cpus = ray.cluster_resources().get("CPU", 0)
+    lack = _lack_of_cpus(run, workers, "cluster.num_workers", cpus)
+    if lack is not None:
+        raise ConfigError(f"{lack.needs}, the cluster has {lack.has}: {lack.remedy}")

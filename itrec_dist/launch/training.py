@@ -1,5 +1,6 @@
 """One run on the cluster: its workers started, followed, started again, and ended."""
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from itrec_dist import training_state
 from itrec_dist.context import RayContext
 from itrec_dist.errors import CheckpointError
-from itrec_dist.launch.cluster import own_signals
+from itrec_dist.launch.cluster import own_signals, refuse_full
 from itrec_dist.launch.failures import readable
 from itrec_dist.progress import LogFollower, ProgressView
 from itrec_dist.run import RunConfig
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from itrec_dist.launch.restarts import Tidings
 
 _SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
-_ABORT_SECONDS = 20.0
+_ABORT_SECONDS = 10.0
+_KILL_SECONDS = 5.0
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
@@ -110,6 +112,7 @@ def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer
 def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
     context = RayContext(run.cluster.threads)
+    refuse_full(run, context.world_size)
     restart = _restart(settings["tidings"]) if context.rank == 0 else None
     run_worker(run, context, restart=restart)
 
@@ -129,15 +132,27 @@ def _restart(tidings: "Tidings") -> Restart | None:
 
 def _end_workers(trainer: Any) -> None:
     """End the workers of an interrupted run in order; nobody but the controller can."""
+    if trainer.controller is None:
+        return
+    # In a thread, because these calls block where a signal to the whole process group, as Slurm
+    # and `timeout` send it, has ended the cluster's own processes already.
+    ending = threading.Thread(target=_abort, args=(trainer.controller,), daemon=True)
+    ending.start()
+    ending.join(_ABORT_SECONDS + _KILL_SECONDS)
+    if ending.is_alive():
+        import ray
+
+        atexit.unregister(ray.shutdown)  # it would block as well, until Ray ends this process
+
+
+def _abort(controller: Any) -> None:
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
-    if trainer.controller is None:
-        return
     try:
-        ray.get(trainer.controller.abort.remote(), timeout=_ABORT_SECONDS)
+        ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
     except GetTimeoutError:  # it waits for nodes and hears nothing; its workers die with it
-        ray.kill(trainer.controller)
+        ray.kill(controller)
     except RayError:
         pass  # it has ended, as it should
 

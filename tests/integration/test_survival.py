@@ -32,6 +32,7 @@ SETTINGS = {
     # Adam turns the rounding of a gradient that should be 0 into a step: two and one then differ.
     "optimizer.name": "sgd",
 }
+THREE = {"evaluation.batch_size": 129}  # what three workers can share
 PROGRAM = (  # a suite in the background of a shell hands its children an ignored SIGINT
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -55,13 +56,13 @@ def undisturbed(shards, tmp_path_factory):
 class Driver:
     """`itrec train` in a process of its own."""
 
-    def __init__(self, shards, out, environment, **settings):
+    def __init__(self, shards, out, environment, flags=(), **settings):
         self.run = RunDirectory(out)
         given = SETTINGS | settings
         options = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
         arguments = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "train", *map(str, arguments), *options],
+            [sys.executable, "-c", PROGRAM, "train", *map(str, arguments), *options, *flags],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
         )  # fmt: skip
 
@@ -89,7 +90,8 @@ def train_on(two_nodes, shards, tmp_path):
     def begin(*, resume=False, **settings):
         defaults = {"cluster.num_workers": 2, "cluster.cpus_per_worker": 2}
         options = {"address": two_nodes.address, **defaults, **settings}
-        driver = Driver(shards, tmp_path / "run", two_nodes.environment, **options)
+        flags = ["--resume"] if resume else []
+        driver = Driver(shards, tmp_path / "run", two_nodes.environment, flags, **options)
         started.append(driver)
         return driver
 
@@ -136,7 +138,7 @@ def check_restart(run, cause, workers):
 def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
     driver = train_on()
     driver.wait_for_step(3 * INTERVAL + 5)
-    victims = [p for p in two_nodes.workers() if "RayTrainWorker" in " ".join(p.cmdline())]
+    victims = two_nodes.workers_of_training()
     assert len(victims) == 2
     victims[1].kill()
     killed = time.time()
@@ -184,3 +186,93 @@ def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
     resumed = go_on(config.load(RunConfig, DEBUG_RECIPE, options))
     assert trained_again(resumed) <= INTERVAL
     same_as(undisturbed, resumed)
+
+
+LOST = r"worker [01] was lost \(its (?:node was lost|process was killed)\)"
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_leaves_one_worker(two_nodes, train_on, undisturbed):
+    driver = train_on(**{"cluster.min_workers": 1})
+    driver.wait_for_step(2 * INTERVAL + 5)
+    assert driver.run.events("start")[0]["workers"] == 2
+    two_nodes.remove_node()
+    try:
+        code, _, err = driver.end()
+    finally:
+        two_nodes.add_node()
+    assert (code, err) == (0, "")
+    check_restart(driver.run, LOST, 1)
+    same_as(undisturbed, driver.run)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_replaced(two_nodes, train_on, undisturbed):
+    """Two workers are asked for and no fewer, so the run waits for the other node."""
+    driver = train_on()
+    driver.wait_for_step(2 * INTERVAL + 5)
+    two_nodes.remove_node()
+    time.sleep(5)
+    two_nodes.add_node()
+    code, _, err = driver.end()
+    assert (code, err) == (0, "")
+    check_restart(driver.run, LOST, 2)
+    same_as(undisturbed, driver.run)
+
+
+@pytest.mark.slow
+def test_restarts_that_are_used_up(two_nodes, train_on):
+    driver = train_on(**{"cluster.max_failures": 0})
+    driver.wait_for_step(INTERVAL + 5)
+    two_nodes.workers_of_training()[0].kill()
+    code, _, err = driver.end()
+    assert code == 1
+    told = r"itrec: error: worker [01] was lost \(its process was killed\): "
+    told += r"--resume goes on from checkpoints/last, step \d+\n"
+    assert re.fullmatch(told, err), err
+
+
+@pytest.mark.slow
+def test_a_node_that_does_not_come_back(two_nodes, train_on):
+    driver = train_on(**{"cluster.wait_seconds": 20})
+    driver.wait_for_step(INTERVAL + 5)
+    two_nodes.remove_node()
+    try:
+        code, out, err = driver.end()
+    finally:
+        two_nodes.add_node()
+    assert code == 2
+    assert "the cluster had no room for the workers" in err
+    assert err.count("\n") == 1
+    assert "waiting for room for the workers" in out
+
+
+@pytest.mark.slow
+def test_nodes_that_come_late(two_nodes, train_on):
+    driver = train_on(**{"cluster.num_workers": 3, "training.batch_size": 33, **THREE})
+    time.sleep(20)
+    assert driver.process.poll() is None
+    assert not driver.run.path.exists(), "nothing is written before there is room"
+    two_nodes.add_node()
+    try:
+        driver.wait_for_step(1)
+        driver.process.send_signal(signal.SIGTERM)
+        code, out, err = driver.end()
+    finally:
+        two_nodes.remove_node()
+    assert (code, err) == (143, "itrec: interrupted\n")
+    assert out.splitlines()[0].endswith("the cluster has 6: waiting up to 600 s")
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed(two_nodes, train_on, undisturbed):
+    """Nobody is left to end anything: the workers go with it, and the run can be resumed."""
+    driver = train_on()
+    driver.wait_for_step(INTERVAL + 5)
+    driver.process.kill()
+    driver.end()
+    two_nodes.wait_until_idle()
+    code, _, err = train_on(resume=True).end()
+    assert (code, err) == (0, "")
+    assert trained_again(driver.run) <= INTERVAL
+    same_as(undisturbed, driver.run)
