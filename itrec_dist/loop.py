@@ -169,6 +169,7 @@ class Trainer:
             if is_best:
                 at = replace(at, best=value, best_epoch=at.epoch)
             # Logged first: what was logged but not kept is trained and logged again on resuming.
+            # The keeping ends later still: steps of the next epoch may be logged by then.
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,

@@ -4,15 +4,16 @@ Only this file sees the whole configuration; every component is handed its own s
 """
 
 import math
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, manifest
+from itrec_dist import config, manifest, storage
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.keeper import CheckpointConfig
 from itrec_dist.loop import TrainingConfig
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
@@ -20,6 +21,7 @@ from itrec_dist.models.ite import ITEConfig
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TRAIN, VALIDATION
+from itrec_dist.uri import Uri, refuse_credentials
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,10 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Path
-    """Folder that `itrec window` wrote."""
-    out: Path
-    """Run directory to write."""
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Uri | Path
+    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
     name: str = ""
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
@@ -110,6 +112,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must be at least 0")
+        for name, place in (("shards", self.shards), ("out", self.out)):
+            if isinstance(place, Uri):
+                refuse_credentials(place, name)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        return storage.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
 
     @property
     def label(self) -> str:
@@ -126,7 +136,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
     """
-    data = manifest.read(run.shards)
+    data = manifest.read(storage.local(run.shards))
     _check_shares(run, num_workers)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
@@ -181,12 +191,12 @@ def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunD
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
+        raise OutputError(f"cannot write {run.folder}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
-    directory.write_json(directory.environment, environment)
+    directory.write_json(directory.environment, environment | {"run": uuid.uuid4().hex})
     return directory

@@ -3,6 +3,7 @@
 Every worker runs the same; worker 0 writes what is written once.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,22 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist import arrays, batches, dataspec, manifest, outputs, resume, samples
+from itrec_dist import arrays, batches, dataspec, manifest, outputs, resume, samples, storage
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
+from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import Engine
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
 from itrec_dist.metrics import Judge, top_items
+from itrec_dist.mirror import Mirror, Sender
 from itrec_dist.recorder import Recorder, Watcher
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.tasks.next_items import NextItems
 from itrec_dist.training_state import Made, Position, State
+from itrec_dist.uri import Uri
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
@@ -67,14 +71,16 @@ class _Worker:
     ) -> None:  # fmt: skip
         self._run, self._context, self._restart = run, context, restart
         self._started = time.monotonic()
-        self._directory = RunDirectory(run.out)
+        self._directory = RunDirectory(run.folder)
         self._is_first = context.rank == 0
+        self._sender = self._join_mirror() if self._is_first else None
         self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
         begun = 0 if restart else None
         step = self._state.position.step if self._state else begun
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
-        self._manifest = manifest.read(run.shards)
-        self._items = arrays.read_items(run.shards, self._manifest)
+        self._shards = storage.local(run.shards)
+        self._manifest = manifest.read(self._shards)
+        self._items = arrays.read_items(self._shards, self._manifest)
         spec = dataspec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = NextItems(run.model, run.loss, spec)
@@ -86,8 +92,12 @@ class _Worker:
             engine=self._engine.name, world_size=context.world_size,
             fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
         )  # fmt: skip
-        items = run.shards / ITEMS_FILE
-        self._keeper = Keeper(self._directory, items, made, self._engine, context)
+        items = self._shards / ITEMS_FILE
+        writer = None
+        if self._is_first:
+            after = self._sender.send if self._sender else None
+            writer = CheckpointWriter(self._directory, items, run.checkpoints, after)
+        self._keeper = Keeper(self._directory, writer, made, self._engine, context)
         self._position = self._keeper.resume(self._state) if self._state else Position()
 
     def work(self) -> None:
@@ -115,10 +125,34 @@ class _Worker:
                 self._run.checkpoints.steps,
             )  # fmt: skip
             self._judge_best()
-        except KeyboardInterrupt:
-            self._end("interrupted", self._position.best_epoch, self._position.skipped)
+        except BaseException as error:
+            self._wind_up(error)
             raise
+        self._keeper.close()
         self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
+        if self._sender is not None:
+            self._sender.finish()
+
+    def _wind_up(self, error: BaseException) -> None:
+        """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
+        lost = self._keeper.close()
+        with contextlib.suppress(OutputError):  # what comes up already says more
+            if lost:
+                self._recorder.note(lost)
+            if isinstance(error, KeyboardInterrupt):
+                self._end("interrupted", self._position.best_epoch, self._position.skipped)
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender.send()
+
+    def _join_mirror(self) -> Sender | None:
+        """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
+        run = self._run
+        if not isinstance(run.out, Uri):
+            return None
+        mirror = Mirror(run.out, run.folder)
+        mirror.fetch()
+        return Sender(mirror, run.checkpoints.keeps)
 
     def _end(self, reason: str, best_epoch: int, skipped: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
@@ -204,7 +238,7 @@ class _Worker:
             if not self._manifest.num_windows(split):
                 continue
             if cache == "none" and split == TRAIN:
-                files = batches.split_files(run.shards, self._manifest, split)
+                files = batches.split_files(self._shards, self._manifest, split)
                 feeds[split] = StreamedFeed(
                     files, self._context.blocks, self._manifest, share, device,
                     run.feed.shuffle_buffer,
@@ -212,7 +246,7 @@ class _Worker:
                 sample = self._first_windows(files)
             else:
                 windows = batches.read_windows(
-                    run.shards, self._manifest, split, self._context.blocks
+                    self._shards, self._manifest, split, self._context.blocks
                 )
                 feeds[split] = CachedFeed(TensorTable(windows, held), share, device)
                 sample = windows
@@ -251,6 +285,8 @@ class _Worker:
         with outputs.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at
+        if self._sender is not None and (told := self._sender.news()):
+            self._recorder.note(told)
 
     def _judge_best(self) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""
@@ -267,7 +303,7 @@ class _Worker:
             self._engine.train(False)
             with torch.inference_mode():
                 top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
-            users = arrays.read_users(self._run.shards, self._manifest)
+            users = arrays.read_users(self._shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION
             self._directory.write_json(self._directory.samples, {"split": split, "users": content})

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    from itrec_dist.claim import Existing
     from itrec_dist.run import RunConfig
-
-Existing = Literal["refuse", "overwrite", "resume"]
+    from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -67,32 +67,26 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, outputs
-    from itrec_dist import resume as resumption
-    from itrec_dist.run import check, prepare
+    from itrec_dist.claim import Claim
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
-    config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
-    data = check(config, 1 if local else config.cluster.num_workers)
-    if existing == "resume":
-        resumption.check(config, data)
-    else:
-        outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
-    use_gpu = False
-    if not local:
-        from itrec_dist import launch
+    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
+    with Claim(config, existing) as claim:
+        data = claim.check(1 if local else config.cluster.num_workers)
+        use_gpu = False
+        if not local:
+            from itrec_dist import launch
 
-        use_gpu = launch.connect(config, address)
-    if existing == "resume":
-        resumption.prepare(config, environment.record(config.seed))
-    else:
-        if config.out.exists():
-            shutil.rmtree(config.out)
-        prepare(config, data, environment.record(config.seed))
-    if local:
-        _train_here(config)
-    else:
-        launch.launch(config, use_gpu, resume=existing == "resume")
+            use_gpu = launch.connect(config, address)
+        claim.prepare(data)
+        if local:
+            _train_here(config)
+        else:
+            launch.launch(config, use_gpu, resume=existing == "resume")
+
+
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def _train_here(config: RunConfig) -> None:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist import training_state
 from itrec_dist.context import RayContext
-from itrec_dist.errors import CheckpointError
+from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.launch.cluster import own_signals, refuse_full
 from itrec_dist.launch.failures import readable
+from itrec_dist.mirror import Mirror
 from itrec_dist.progress import LogFollower, ProgressView
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.uri import Uri
 from itrec_dist.worker import Restart, run_worker
 
 if TYPE_CHECKING:
@@ -47,10 +49,12 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     """
     from itrec_dist.launch.restarts import Herald, Tidings
 
-    shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)  # of a driver that was killed
-    directory, tidings, view = RunDirectory(run.out), Tidings(), ProgressView()
+    mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
+    _clear_scratch(run, mirror)  # of a driver that was killed
+    directory, tidings, view = RunDirectory(run.folder), Tidings(), ProgressView()
     trainer = _trainer(run, use_gpu, tidings)
-    follower, herald = LogFollower(directory.log, view, from_end=resume), Herald(tidings, view)
+    log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
+    follower, herald = LogFollower(log, view, pace, from_end=resume), Herald(tidings, view)
     follower.start()
     herald.start()
     received: list[int] = []
@@ -58,10 +62,10 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
         with own_signals(), _noted(received), _start_timeout(run.cluster.wait_seconds):
             trainer.fit()
     except Exception as error:
-        raise readable(error, run.cluster.max_failures, _kept(directory)) from error
+        raise readable(error, run.cluster.max_failures, _kept(directory, mirror)) from error
     except KeyboardInterrupt:
         _end_workers(trainer)
-        _note_interruption(directory)
+        _note_interruption(directory, mirror)
         if received[:1] == [signal.SIGTERM]:
             signal.raise_signal(signal.SIGTERM)  # whoever handles it knows what it means
         raise
@@ -69,7 +73,15 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
         herald.finish()
         follower.finish()
         tidings.forget()
-        shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)
+        _clear_scratch(run, mirror)
+
+
+def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
+    if mirror is None:
+        shutil.rmtree(run.folder / _SCRATCH, ignore_errors=True)
+        return
+    with contextlib.suppress(EnvironmentProblem):
+        mirror.store.remove(_SCRATCH)
 
 
 def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer":
@@ -87,6 +99,7 @@ def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer
             # The base's handler ends the process with code 0 or 1 and knows nothing of SIGTERM.
             self.controller = controller
 
+    storage_path = str(run.out if isinstance(run.out, Uri) else run.folder.absolute())
     train: Any = ray.train  # its annotations are those of an older interface
     cluster = run.cluster
     workers: int | tuple[int, int] = cluster.num_workers
@@ -102,7 +115,7 @@ def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=train.RunConfig(
-            name=_SCRATCH, storage_path=str(run.out.absolute()),
+            name=_SCRATCH, storage_path=storage_path,
             failure_config=train.FailureConfig(max_failures=cluster.max_failures),
             callbacks=[Failures(tidings), Patience(tidings, cluster.wait_seconds)],
         ),
@@ -157,12 +170,16 @@ def _abort(controller: Any) -> None:
         pass  # it has ended, as it should
 
 
-def _kept(run: RunDirectory) -> str:
-    try:
-        at = training_state.read(run.checkpoints / "last", verify=False).position
-    except CheckpointError:
+def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
+    step = None
+    with contextlib.suppress(CheckpointError, EnvironmentProblem):
+        if mirror is None:
+            step = training_state.read(run.checkpoints / "last", verify=False).position.step
+        else:
+            step = next((c.step for c in mirror.checkpoints() if c.kind == "last"), None)
+    if step is None:
         return ": no checkpoint was written yet, start again with --overwrite"
-    return f": --resume goes on from checkpoints/last, step {at.step}"
+    return f": --resume goes on from checkpoints/last, step {step}"
 
 
 @contextlib.contextmanager
@@ -197,8 +214,11 @@ def _start_timeout(seconds: float) -> Iterator[None]:
             del os.environ[_START_TIMEOUT]
 
 
-def _note_interruption(run: RunDirectory) -> None:
+def _note_interruption(run: RunDirectory, mirror: Mirror | None) -> None:
     """End the log as a worker would have: Ray ended it before it could."""
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.fetch_files()
     marks = [event for event in run.events() if event["event"] in ("start", "end")]
     if marks and marks[-1]["event"] == "start":  # a resumed run has several
         epochs = run.events("epoch")
@@ -206,3 +226,6 @@ def _note_interruption(run: RunDirectory) -> None:
         skipped = sum({e["epoch"]: e.get("skipped", 0) for e in epochs}.values())
         seconds = round(time.time() - marks[-1]["time"], 1)
         run.append("end", reason="interrupted", best_epoch=best, skipped=skipped, seconds=seconds)
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.send_files()

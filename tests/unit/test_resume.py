@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from itrec_dist import checkpoint
+from itrec_dist import checkpoint, retention
 from itrec_dist.context import LocalContext
 from itrec_dist.keeper import Keeper
 from itrec_dist.report import runs
@@ -105,15 +105,15 @@ def test_a_run_stopped_between_best_and_last_ends_the_same(
     step, data, undisturbed, tmp_path, monkeypatch
 ):
     run = config_of(data, tmp_path / "run")
-    plain = Keeper._save
+    plain = retention.put
 
-    def save(self, name, weights, record, state=None):
-        if (name, record.step) == ("last", step):
+    def put(folder, kind, at, keep, fill):
+        if (kind, at) == ("last", step):
             raise Stopped
-        plain(self, name, weights, record, state)
+        plain(folder, kind, at, keep, fill)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "_save", save)
+        patch.setattr(retention, "put", put)
         start(run)
     assert outcome(go_on(run)) == outcome(undisturbed)
 
