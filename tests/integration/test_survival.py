@@ -24,7 +24,7 @@ from tests.stopped_runs import go_on, losses, start
 
 pytestmark = pytest.mark.ray
 INTERVAL = 20  # updates between two checkpoints
-EPOCHS = 14
+EPOCHS = 10
 SETTINGS = {
     "training.epochs": EPOCHS,
     "training.log_seconds": 0,
@@ -123,7 +123,7 @@ def check_restart(run, cause, workers):
     """The one line that tells of the only restart; returns how long it took."""
     (event,) = run.events("restart")
     pattern = (
-        rf"{cause}: going on from epoch \d+, step (\d+) with {workers} workers?"
+        rf"{cause}: going on from (?:the end of )?epoch \d+, step (\d+) with {workers} workers?"
         r"(?:, (\d+) steps? (?:is|are) trained again)?"
     )
     told = re.fullmatch(pattern, event["message"])
