@@ -20,7 +20,8 @@ ORDER = """
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
-    context training_state checkpoint_writer keeper recorder progress loop run resume claim worker
+    context training_state checkpoint_writer keeper recorder progress lookout loop run resume claim
+    worker
     restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
     commands cli __main__
 """.split()

@@ -123,7 +123,7 @@ def _train_here(config: RunConfig, existing: Existing) -> None:
         claim.prepare(claim.check(1))
         if device.type == "cuda":
             _tell_of_idle_gpus()
-        _work(config, LocalContext(device, config.cluster.threads), resume=existing == "resume")
+        _work(config, LocalContext(device, config.cluster.threads))
 
 
 def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
@@ -149,7 +149,7 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
         if decided is None:
             return
         context = TorchrunContext(peers, device, config.cluster.threads)
-        _work(config, context, resume=decided == "resume")
+        _work(config, context)
 
 
 def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
@@ -166,13 +166,13 @@ def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
     return "overwrite"
 
 
-def _work(config: RunConfig, context: WorkerContext, *, resume: bool) -> None:
+def _work(config: RunConfig, context: WorkerContext) -> None:
     from itrec_dist.progress import ProgressView
     from itrec_dist.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, context, view, resume=resume)
+        run_worker(config, context, view)
     finally:
         view.close()
 
