@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist import job_folder, torchrun
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    from itrec_dist.claim import Existing
     from itrec_dist.context import WorkerContext
-    from itrec_dist.manifest import Manifest
     from itrec_dist.run import RunConfig
     from itrec_dist.torchrun import Peers
-
-Existing = Literal["refuse", "overwrite", "resume"]
+    from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -77,9 +77,10 @@ def train(
     `existing` says what becomes of a run that stands in the place of this one.
     """
     for name, place in (("--out", config.out), ("--shards", config.shards)):
-        job_folder.refuse(place, name)
+        if isinstance(place, Path):
+            job_folder.refuse(place, name)
     # Workers, and whoever reads the run later, may stand in another folder than this process.
-    config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
+    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
     peers = torchrun.peers()
     if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
         if address:
@@ -94,90 +95,76 @@ def train(
         _train_on_ray(config, address, existing)
 
 
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
+
+
 def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
     from itrec_dist import launch
+    from itrec_dist.claim import Claim
 
-    data = _check(config, config.cluster.num_workers, existing)
-    use_gpu = launch.connect(config, address)
-    _prepare(config, data, existing)
-    launch.launch(config, use_gpu, resume=existing == "resume")
+    with Claim(config, existing) as claim:
+        data = claim.check(config.cluster.num_workers)
+        use_gpu = launch.connect(config, address)
+        claim.prepare(data)
+        launch.launch(config, use_gpu, resume=existing == "resume")
 
 
 def _train_here(config: RunConfig, existing: Existing) -> None:
+    from itrec_dist.claim import Claim
     from itrec_dist.context import LocalContext, choose_device
 
     device = choose_device(config.cluster.use_gpu)
-    _prepare(config, _check(config, 1, existing), existing)
-    if device.type == "cuda":
-        _tell_of_idle_gpus()
-    _work(config, LocalContext(device, config.cluster.threads), resume=existing == "resume")
+    with Claim(config, existing) as claim:
+        claim.prepare(claim.check(1))
+        if device.type == "cuda":
+            _tell_of_idle_gpus()
+        _work(config, LocalContext(device, config.cluster.threads))
 
 
 def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
+    from itrec_dist.claim import Claim
     from itrec_dist.context import TorchrunContext, choose_device
 
     at = peers.place
     device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
+    with contextlib.ExitStack() as held:
 
-    def prepare() -> Existing | None:
-        found = _existing_now(config, existing) if peers.has_begun(str(config.out)) else existing
-        if found is not None:
-            _prepare(config, _check(config, at.world_size, found), found)
+        def prepare() -> bool:
+            found = (
+                _existing_now(config, existing) if peers.has_begun(str(config.out)) else existing
+            )
+            if found is None:
+                return False
+            claim = held.enter_context(Claim(config, found))
+            claim.prepare(claim.check(at.world_size))
             peers.note_begun(str(config.out))
-        return found
+            return True
 
-    decided = peers.decided_by_first(prepare)
-    if decided is None:
-        return
-    context = TorchrunContext(peers, device, config.cluster.threads)
-    _work(config, context, resume=decided == "resume")
+        if peers.decided_by_first(prepare):
+            _work(config, TorchrunContext(peers, device, config.cluster.threads))
 
 
 def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
-    """What a later attempt does with the run that an earlier one began; None if it is complete."""
+    """What becomes of the run that workers before these began; None if it is complete."""
     from itrec_dist import outputs
     from itrec_dist.run_directory import RunDirectory
 
-    run = RunDirectory(config.out)
+    run = RunDirectory(config.folder)
     if run.is_complete:
         return None
     outputs.recover(run.checkpoints / "last")
-    if existing == "resume" or (run.checkpoints / "last").is_dir():
-        return "resume"
-    return "overwrite"
+    has_begun_only = run.config.is_file() and not (run.checkpoints / "last").is_dir()
+    return "overwrite" if has_begun_only and existing != "resume" else "resume"
 
 
-def _check(config: RunConfig, workers: int, existing: Existing) -> Manifest:
-    from itrec_dist import outputs, resume
-    from itrec_dist.run import check
-
-    data = check(config, workers)
-    if existing == "resume":
-        resume.check(config, data)
-    else:
-        outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
-    return data
-
-
-def _prepare(config: RunConfig, data: Manifest, existing: Existing) -> None:
-    from itrec_dist import environment, resume
-    from itrec_dist.run import prepare
-
-    if existing == "resume":
-        resume.prepare(config, environment.record(config.seed))
-        return
-    if config.out.exists():
-        shutil.rmtree(config.out)
-    prepare(config, data, environment.record(config.seed))
-
-
-def _work(config: RunConfig, context: WorkerContext, *, resume: bool) -> None:
+def _work(config: RunConfig, context: WorkerContext) -> None:
     from itrec_dist.progress import ProgressView
     from itrec_dist.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, context, view, resume=resume)
+        run_worker(config, context, view)
     finally:
         view.close()
 

@@ -54,6 +54,10 @@ class DDPEngine:
         """Update the weights if the micro-batches of a batch are complete."""
         return self._updater.step()
 
+    def discard(self) -> None:
+        """Leave out the batch at hand."""
+        self._updater.discard()
+
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
         self._wrapped.train(mode)

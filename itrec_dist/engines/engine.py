@@ -76,6 +76,14 @@ class Engine(Runner, Protocol):
     def step(self) -> Update:
         """Update the weights if the micro-batches of a batch are complete."""
 
+    def discard(self) -> None:
+        """Leave out the batch at hand: its gradients so far are dropped, nothing is updated.
+
+        Called by every worker at the same micro-batch, after its forward and in place of its
+        `backward` and `step`. The next micro-batch is the first of a batch again; the schedule and
+        the loss scale stay as they are.
+        """
+
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the whole weights of the task's model by name, on the CPU.
 

@@ -59,6 +59,11 @@ class Updater:
             self._schedule.step()
         return Update(is_update=True, learning_rate=rate, grad_norm=norm)
 
+    def discard(self) -> None:
+        """Drop the gradients of the batch at hand and begin the next one."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._micro_batches = 0
+
     def state(self) -> OptimizerState:
         """A copy of optimiser, schedule and scaler; between two updates, so no gradient is held."""
         assert self._micro_batches == 0, "asked for in the middle of a batch"
@@ -142,6 +147,10 @@ class SingleEngine:
     def step(self) -> Update:
         """Update the weights if the micro-batches of a batch are complete."""
         return self._updater.step()
+
+    def discard(self) -> None:
+        """Leave out the batch at hand."""
+        self._updater.discard()
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
