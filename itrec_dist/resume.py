@@ -22,7 +22,10 @@ FREE = frozenset({
     "out", "name",
     "training.log_seconds", "training.non_finite",
     "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
-    "engine.accumulate", "engine.compile",  # another rounding, as with other workers
+    # Another rounding, as with other workers; the training state has one form for all engines.
+    "engine.name", "engine.accumulate", "engine.compile",
+    "engine.deepspeed.stage", "engine.deepspeed.offload_optimizer",
+    "engine.deepspeed.offload_parameters",
     "feed.cache",  # the worker sees to it that the order of windows stays
     "evaluation.batch_size",
     "cluster.num_workers", "cluster.min_workers", "cluster.max_failures", "cluster.wait_seconds",

@@ -12,6 +12,7 @@ from typing import Any
 from itrec_dist import config, manifest, storage
 from itrec_dist.batches import FeedConfig
 from itrec_dist.checkpoint_writer import CheckpointConfig
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -135,9 +136,14 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
     """
     data = manifest.read(storage.local(run.shards))
-    _check_shares(run, num_workers)
+    least = run.cluster.min_workers
+    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
+    for workers in sizes:
+        kind_of(run.engine, workers).refuse(run.engine, run.optimizer, workers)
+    _check_shares(run, sizes)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
     num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
@@ -164,10 +170,8 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     return data
 
 
-def _check_shares(run: RunConfig, num_workers: int) -> None:
+def _check_shares(run: RunConfig, sizes: range) -> None:
     """Refuse batches that some number of workers in the range could not share equally."""
-    least = run.cluster.min_workers
-    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
     accumulate = run.engine.accumulate
     for name, size, factor, besides in (
         ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
@@ -183,6 +187,19 @@ def _check_shares(run: RunConfig, num_workers: int) -> None:
                 f"choose a multiple of {parts}"
                 + (" or another range of workers" if len(sizes) > 1 else "")
             )
+
+
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:

@@ -16,9 +16,8 @@ from itrec_dist import arrays, batches, dataspec, manifest, outputs, resume, sam
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
-from itrec_dist.engines.ddp import DDPEngine
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
-from itrec_dist.engines.single import SingleEngine
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
@@ -84,6 +83,8 @@ class _Worker:
         spec = dataspec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = NextItems(run.model, run.loss, spec)
+        # Counted here: an engine may leave a worker with parts of them.
+        self._num_parameters = sum(p.numel() for p in self._task.parameters())
         self._popularity_C = spec.target_counts_C.to(context.device)
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
@@ -105,9 +106,10 @@ class _Worker:
         trained_to = self._trained_to() if self._restart else 0
         feed = self._feeds[TRAIN]
         self._recorder.start(
-            kind="train", name=self._run.label, workers=self._context.world_size,
+            kind="train", name=self._run.label, engine=self._engine.name,
+            workers=self._context.world_size,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
-            num_parameters=sum(p.numel() for p in self._task.parameters()),
+            num_parameters=self._num_parameters,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
@@ -267,7 +269,7 @@ class _Worker:
         return CachedFeed(TensorTable(sampled, held), share, self._context.device)
 
     def _build_engine(self) -> Engine:
-        kind = DDPEngine if self._context.world_size > 1 else SingleEngine
+        kind = kind_of(self._run.engine, self._context.world_size)
         total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
         return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
 
@@ -296,13 +298,15 @@ class _Worker:
             for split in (VALIDATION, TEST)
             if (judgement := self._judge(split)) is not None
         }
-        if not self._is_first:
-            return
-        if self._sampled is not None:
+        top_BN = None
+        if self._sampled is not None:  # on every worker: an engine may have to gather weights
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
                 top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+        if not self._is_first:
+            return
+        if self._sampled is not None and top_BN is not None:
             users = arrays.read_users(self._shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION

@@ -68,16 +68,19 @@ def train(
     `existing` says what becomes of a run that stands in the place of this one.
     """
     from itrec_dist.claim import Claim
+    from itrec_dist.context import default_device
+    from itrec_dist.run import check_device
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
     with Claim(config, existing) as claim:
         data = claim.check(1 if local else config.cluster.num_workers)
-        use_gpu = False
+        use_gpu = default_device().type == "cuda"
         if not local:
             from itrec_dist import launch
 
             use_gpu = launch.connect(config, address)
+        check_device(config, has_gpu=use_gpu)
         claim.prepare(data)
         if local:
             _train_here(config)

@@ -337,7 +337,7 @@ def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
     plain, _ = steps(shards, case)
     task = fresh_task(shards)
     names = list(task.state_dict())
-    engine = SingleEngine(task, EngineConfig(compile=True, accumulate=2), CLIPPED, 8, CPU)
+    engine = SingleEngine(task, EngineConfig(compile="default", accumulate=2), CLIPPED, 8, CPU)
     compiled, _ = steps_of(shards, case, task, engine)
     for name, weight in plain.items():
         torch.testing.assert_close(compiled[name], weight, atol=1e-6, rtol=1e-5)
