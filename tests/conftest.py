@@ -72,12 +72,14 @@ def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Ray on this machine for every test that is marked `ray`."""
     import ray
 
     from itrec_dist.launch.cluster import join
 
-    join(None)
+    with pytest.MonkeyPatch.context() as patch:  # what workers fetch stays out of the home folder
+        patch.setenv("ITREC_CACHE", str(tmp_path_factory.mktemp("fetched by workers")))
+        join(None)
     yield
     ray.shutdown()
