@@ -155,7 +155,9 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
         by_data.setdefault(data, []).append(run)
-    order = {protocol: i for i, protocol in enumerate(schema.PROTOCOLS)}
+    order = {
+        protocol: i for i, protocol in enumerate((*schema.PROTOCOLS, *schema.RATING_PROTOCOLS))
+    }
     found = [
         Section(
             fingerprint=fingerprint,
