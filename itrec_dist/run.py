@@ -134,6 +134,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
             "none: set validation_fraction when windowing, or training.patience=null"
         )
     _check_task(run)
+    _check_sparse(run, num_workers)
     run.model.check(data)
     return data
 
@@ -148,6 +149,25 @@ def _check_task(run: RunConfig) -> None:
         if given not in valid:
             raise ConfigError(
                 f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
+            )
+
+
+def _check_sparse(run: RunConfig, num_workers: int) -> None:
+    """Refuse sparse gradients where the rest of a step would need them whole."""
+    if not getattr(run.model, "sparse_gradients", False):
+        return
+    optimizer = run.optimizer
+    for name, given, allowed, is_fit in (
+        ("optimizer.name", optimizer.name, "sgd or adagrad", optimizer.name in ("sgd", "adagrad")),
+        ("optimizer.beta1", optimizer.beta1, "0 with sgd",
+         optimizer.name != "sgd" or optimizer.beta1 == 0),
+        ("optimizer.clip_norm", optimizer.clip_norm, "null", optimizer.clip_norm is None),
+        ("cluster.num_workers", num_workers, "1", num_workers == 1),
+    ):  # fmt: skip
+        if not is_fit:
+            raise ConfigError(
+                f"model.sparse_gradients=true does not go with {name}={given}: give {allowed}, or "
+                "model.sparse_gradients=false"
             )
 
 

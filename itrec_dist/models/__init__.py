@@ -9,6 +9,7 @@ from typing import Any
 
 from itrec_dist.dataspec import DataSpec
 from itrec_dist.models.biased_mf import BiasedMF, BiasedMFConfig
+from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.models.model import ModelConfig
@@ -22,6 +23,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "neural_mf": NeuralMFConfig,
     "biased_mf": BiasedMFConfig,
     "svdpp": SVDppConfig,
+    "bst": BSTConfig,
 }
 """Kind, as recipes name it -> the settings, whose module stands in the same file."""
 
@@ -30,5 +32,6 @@ RATING_MODELS: dict[str, Callable[[Any, DataSpec], RatingModel]] = {
     "neural_mf": NeuralMF,
     "biased_mf": BiasedMF,
     "svdpp": SVDpp,
+    "bst": BST,
 }
 """Kind of the models that predict ratings -> the module, made from its settings and the data."""
