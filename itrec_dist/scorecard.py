@@ -34,6 +34,14 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
     )
 
 
+def print_rating_baselines(
+    judgements: dict[str, dict[str, dict[str, Any]]], console: Console | None = None
+) -> None:
+    """Print the figures of several rating baselines, given as name -> split -> Judgement."""
+    rows = {f"{name}, {s}": j for name, splits in judgements.items() for s, j in splits.items()}
+    _print_ratings(rows, console or Console())
+
+
 def _print_ratings(judgements: dict[str, dict[str, Any]], console: Console) -> None:
     table = Table()
     for title in ("", "ratings", "RMSE", "MAE"):

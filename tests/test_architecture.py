@@ -22,7 +22,8 @@ ORDER = """
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
     context training_state keeper recorder progress loop run resume worker
-    restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
+    restore evaluate recommend launch sweep baselines rating_baselines
+    baseline_runs rating_baseline_runs report reproduce doctor
     commands cli __main__
 """.split()
 """What stands above what: a module or folder imports only from those before it."""
