@@ -204,24 +204,22 @@ class StreamedFeed:
         rows_of_worker = [sum(f.rows for f in files) for files in deal]
         local = self._share.local_size
         pieces = self._pieces(deal[self._share.rank], seed)
-        last: arrays.Windows | None = None
+        full_weight_B = torch.ones(local, device=self._device)
+        table: TensorTable | None = None
         for step in range(self.steps_per_epoch):
             given = [min(max(rows - step * local, 0), local) for rows in rows_of_worker]
             real = sum(given)
             if real == 0:
                 return
-            piece = next(pieces, None)
-            count = 0 if piece is None else len(piece)
-            last = piece if piece is not None else last
+            table, rows = next(pieces, (table, full_weight_B[:0].long()))
             if step < skip:
                 continue
-            assert last is not None, "every worker has at least one window"
-            rows = torch.zeros(local, dtype=torch.int64)
-            rows[:count] = torch.arange(count)
-            weight_B = (torch.arange(local) < count).float()
-            table = TensorTable(last, torch.device("cpu"))
-            batch = table.batch(rows, weight_B, real / self._share.world_size)
-            yield _to_device(batch, self._device)
+            assert table is not None, "every worker has at least one window"
+            weight_B, missing = full_weight_B, local - len(rows)
+            if missing:
+                weight_B = torch.cat((full_weight_B[missing:], full_weight_B[:missing] * 0))
+                rows = torch.cat((rows, rows.new_zeros(missing)))
+            yield table.batch(rows, weight_B, real / self._share.world_size)
 
     def _deal(self, seed: Seed | None) -> list[list["FileRows"]]:
         order = _permutation(len(self._files), seed)
@@ -234,8 +232,10 @@ class StreamedFeed:
         files_of_worker = math.ceil(len(self._files) / self._share.world_size)
         return sum(sorted((f.rows for f in self._files), reverse=True)[:files_of_worker])
 
-    def _pieces(self, files: Sequence["FileRows"], seed: Seed | None) -> Iterator[arrays.Windows]:
-        """Local batches: blocks are gathered into a buffer, shuffled there, and cut."""
+    def _pieces(
+        self, files: Sequence["FileRows"], seed: Seed | None
+    ) -> Iterator[tuple[TensorTable, torch.Tensor]]:
+        """Local batches: blocks are gathered into a buffer, whose rows are permuted and cut."""
         random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
         waiting: list[arrays.Windows] = []
         blocks = self._read([f.path for f in files])
@@ -253,15 +253,13 @@ class StreamedFeed:
             if held == 0:
                 return
             windows = _concatenated(waiting)
-            if seed is not None:
-                windows = windows.take(random.permutation(len(windows)))
+            order = np.arange(held) if seed is None else random.permutation(held)
             local = self._share.local_size
-            whole = len(windows) if block is None else len(windows) // local * local
-            for start in range(0, whole, local):
-                yield windows.take(np.arange(start, min(start + local, whole)))
-            waiting = []
-            if whole < len(windows):
-                waiting = [windows.take(np.arange(whole, len(windows)))]
+            whole = held if block is None else held // local * local
+            table = TensorTable(windows, self._device)
+            rows = torch.from_numpy(order[:whole]).to(self._device)
+            yield from ((table, rows[at : at + local]) for at in range(0, whole, local))
+            waiting = [windows.take(order[whole:])] if whole < held else []
             if block is None:
                 return
 

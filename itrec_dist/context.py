@@ -7,9 +7,9 @@ process, the Ray context inside a Ray Train worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 
 from itrec_dist.errors import ShardsError
+
+T = TypeVar("T")
 
 
 class WorkerContext(Protocol):
@@ -35,12 +37,63 @@ class WorkerContext(Protocol):
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all workers, on every worker."""
 
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Every worker's tensor, all of one shape, in the order of ranks, on every worker."""
 
-class LocalContext:
-    """One process without Ray, on the CPU or one GPU."""
+    def share(self, value: T | None) -> T:
+        """What worker 0 hands in, on every worker; small and plain."""
+
+    def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        """The tensors that worker 0 hands in, on the CPU of every worker."""
+
+
+class _Group:
+    """Exchange between workers over torch's default process group; none where there is one."""
 
     rank = 0
     world_size = 1
+    device: torch.device
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """All-reduce over the process group."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """All-gather over the process group, which needs the tensor on this worker's device."""
+        if self.world_size == 1:
+            return [tensor]
+        mine = tensor.to(self.device)
+        found = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(found, mine)
+        return [other.to(tensor.device) for other in found]
+
+    def share(self, value: T | None) -> T:
+        """Broadcast from worker 0."""
+        held: list[Any] = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(held, src=0, device=self.device)
+        shared: T = held[0]
+        return shared
+
+    def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        """Broadcast one by one, so that a device holds one more tensor and not the whole again."""
+        own = tensors if self.rank == 0 and tensors is not None else {}
+        described = self.share([(n, t.shape, t.dtype) for n, t in own.items()])
+        shared = {}
+        for name, shape, dtype in described:
+            value = own[name].to(self.device) if name in own else None
+            if value is None:
+                value = torch.empty(shape, dtype=dtype, device=self.device)
+            if self.world_size > 1:
+                dist.broadcast(value, src=0)
+            shared[name] = value.cpu()
+        return shared
+
+
+class LocalContext(_Group):
+    """One process without Ray, on the CPU or one GPU."""
 
     def __init__(self, device: torch.device | None = None, threads: int | None = None) -> None:
         self.device = device or default_device()
@@ -64,13 +117,9 @@ class LocalContext:
     def report(self, metrics: dict[str, Any]) -> None:
         """Nobody waits for it: the run directory holds the same figures."""
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """There is one worker."""
-        return tensor
 
-
-class RayContext:
-    """Inside a Ray Train worker; collective calls go through its process group."""
+class RayContext(_Group):
+    """Inside a Ray Train worker, which has set up the process group."""
 
     def __init__(self, threads: int | None = None) -> None:
         import ray.train
@@ -114,12 +163,6 @@ class RayContext:
         import ray.train
 
         ray.train.report(metrics)
-
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """All-reduce over the process group."""
-        if self.world_size > 1:
-            dist.all_reduce(tensor)
-        return tensor
 
 
 def default_device() -> torch.device:

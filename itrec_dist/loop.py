@@ -43,9 +43,6 @@ class TrainingConfig:
     ratings/rmse and ratings/mae where ratings are predicted."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
-    checkpoint_steps: int | None = None
-    """Save the checkpoint `last` also after every so many updates; null saves at each epoch's
-    end alone."""
     log_seconds: float = 2.0
     """Seconds between progress lines."""
 
@@ -54,10 +51,6 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
-            raise ValueError(
-                f"training.checkpoint_steps={self.checkpoint_steps} must be at least 1, or null"
-            )
         if self.monitor not in MONITORS:
             raise ValueError(
                 f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
@@ -126,10 +119,11 @@ class Trainer:
         self._accumulate = accumulate
         self._step = 0
         self._kept = 0  # the step that `checkpoints/last` holds
+        self._keep_steps: int | None = None
 
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
-        keep: Keep, at: Position | None = None,
+        keep: Keep, at: Position | None = None, keep_steps: int | None = None,
     ) -> Outcome:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
@@ -138,12 +132,14 @@ class Trainer:
             judge: returns the judgements of training sample and validation, null if there are none.
             keep: writes checkpoints.
             at: where to go on, with an engine that was brought there; None begins.
+            keep_steps: keeps within an epoch too, after every so many updates.
 
         Raises:
             TrainingError: the training loss or the monitored figure is not finite any more.
         """
         at = at or Position()
         self._step = self._kept = at.step
+        self._keep_steps = keep_steps
         while (reason := self._reason_to_end(at)) is None:
             at, loss = self._train_epoch(seed, at, keep)
             on_train, on_validation = judge()
@@ -155,6 +151,7 @@ class Trainer:
             if is_best:
                 at = replace(at, best=value, best_epoch=at.epoch)
             # Logged first: what was logged but not kept is trained and logged again on resuming.
+            # The keeping ends later still: steps of the next epoch may be logged by then.
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
@@ -197,7 +194,7 @@ class Trainer:
 
     def _is_checkpoint_due(self, batches: int) -> bool:
         """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
-        every = self._config.checkpoint_steps
+        every = self._keep_steps
         if every is None or batches == self._feed.steps_per_epoch:
             return False
         return self._step % every == 0

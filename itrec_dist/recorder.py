@@ -3,11 +3,13 @@
 Only rank 0 records; on the other workers every call does nothing.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from itrec_dist.errors import OutputError
 from itrec_dist.run_directory import RunDirectory
 
 Watcher = Callable[[dict[str, Any]], None]
@@ -46,8 +48,7 @@ class Recorder:
         for split in ("train", "validation"):
             for name, value in _flat(fields[split] or {}):
                 self._scalar(f"{split}/{name}", value, fields["epoch"])
-        if self._board is not None:
-            self._board.flush()
+        self._flush()
 
     def note(self, message: str) -> None:
         """Something that a person should know."""
@@ -68,7 +69,25 @@ class Recorder:
 
     def _scalar(self, name: str, value: float | None, step: int) -> None:
         if self._board is not None and value is not None:
-            self._board.add_scalar(name, value, step)
+            with self._explained():
+                self._board.add_scalar(name, value, step)
+
+    def _flush(self) -> None:
+        if self._board is not None:
+            with self._explained():
+                self._board.flush()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """The board writes in a thread of its own, whose errors come out at a later call."""
+        try:
+            yield
+        except OSError as error:
+            assert self._run is not None
+            raise OutputError(
+                f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
+                "--resume goes on from the last checkpoint"
+            ) from error
 
 
 def _flat(judgement: dict[str, Any]) -> list[tuple[str, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from itrec_dist import config, manifest, tasks
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -81,6 +82,8 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The course of training."""
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """What is kept of it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The arithmetic."""
     feed: FeedConfig = field(default_factory=FeedConfig)

@@ -1,15 +1,16 @@
 """The full state of a training run, which stands beside the weights in `checkpoints/last/state/`.
 
     state/
-      state.json                 format version, position, how it was made, checksum of each file
-      worker-00000.safetensors   one per worker: random states, its share of the epoch's loss
-      ...                        what the engine writes: optimiser, schedule, loss scaling
+      state.json            format version, position, how it was made, checksum of each file
+      workers.safetensors   of each worker: random states, its share of the epoch's loss
+      optimizer.*           optimiser, schedule and loss scaling, see engines/optimizer_state.py
 
 With the weights beside it, this is all that a step depends on: the order of windows follows from
-the seed and the epoch alone. No file holds code.
+the seed and the epoch alone. It is the same for every engine. No file holds code.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,14 @@ import torch
 
 from itrec_dist import outputs, tensor_files
 from itrec_dist.checkpoint import STATE_FOLDER as FOLDER
-from itrec_dist.errors import CheckpointError, EnvironmentProblem
+from itrec_dist.context import WorkerContext
+from itrec_dist.engines import optimizer_state
+from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORD_FILE = "state.json"
+WORKERS_FILE = "workers.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,35 +70,42 @@ class State:
     made: Made
 
 
-def write_worker(folder: Path, rank: int, position: Position, device: torch.device) -> None:
-    """Write a worker's own part: its random states and its share of the epoch's loss."""
+def worker_state(position: Position, device: torch.device) -> dict[str, torch.Tensor]:
+    """A worker's own part: its random states and its share of the epoch's loss."""
     tensors = {
         "random/cpu": torch.get_rng_state(),
-        "loss": torch.tensor(position.loss, dtype=torch.float64),
+        "loss": torch.tensor([position.loss], dtype=torch.float64),
     }
     if device.type == "cuda":
         tensors["random/cuda"] = torch.cuda.get_rng_state(device)
-    tensor_files.write(_worker_file(folder, rank), tensors)
+    return tensors
 
 
-def seal(folder: Path, position: Position, made: Made) -> None:
-    """Write `state.json` once all workers and the engine have written theirs.
+def write(
+    folder: Path, workers: Mapping[str, Sequence[torch.Tensor]], optimizer: OptimizerState,
+    position: Position, made: Made,
+) -> None:  # fmt: skip
+    """Write a training state into `folder`, `state.json` last.
+
+    Args:
+        folder: where it shall stand; it is there and empty.
+        workers: what `worker_state` gave on each worker, in the order of ranks.
+        optimizer: the engine's state.
+        position: of worker 0; what differs between workers stands in `workers`.
+        made: how it came about.
 
     Raises:
-        EnvironmentProblem: a worker's file cannot be seen from here.
+        OSError: a file cannot be written.
     """
-    for rank in range(made.world_size):
-        if not _worker_file(folder, rank).is_file():
-            raise EnvironmentProblem(
-                f"worker {rank} wrote no state that worker 0 can see in {folder.parent}: put the "
-                "run directory in a folder that all workers share under the same path"
-            )
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    stacked = {name: torch.stack(list(parts)) for name, parts in workers.items()}
+    tensor_files.write(folder / WORKERS_FILE, stacked)
+    optimizer_state.write(folder, optimizer)
+    files = sorted(p for p in folder.iterdir() if p.is_file())
     content = {
         "format_version": FORMAT_VERSION,
         "position": asdict(position) | {"loss": None},  # it is the workers' own
         "made": asdict(made),
-        "files": {p.relative_to(folder).as_posix(): tensor_files.sha256(p) for p in files},
+        "files": {p.name: tensor_files.sha256(p) for p in files},
     }
     outputs.write_json(folder / RECORD_FILE, content)
 
@@ -130,34 +142,43 @@ def read(checkpoint: Path, *, verify: bool) -> State:
     return State(folder, position, made)
 
 
-def restore_worker(state: State, rank: int, world_size: int, device: torch.device) -> float:
+def restore_worker(
+    state: State, tensors: Mapping[str, torch.Tensor], context: WorkerContext
+) -> float:
     """Take up a worker's random states; returns its share of the epoch's loss.
 
     With another number of workers than before, those that were there keep their random states,
     new ones keep what they are seeded with, and the first takes the whole loss.
 
+    Args:
+        state: what is gone on from.
+        tensors: what stands in its file of the workers.
+        context: whose rank and device are taken.
+
     Raises:
-        CheckpointError: the worker's file is missing or damaged.
+        CheckpointError: the workers' file does not hold what it should.
     """
-    losses = []
-    for other in range(state.made.world_size):
-        tensors = tensor_files.read(_worker_file(state.folder, other))
-        try:
-            losses.append(float(tensors["loss"]))
-            if other == rank:
-                _set_random_states(tensors, device)
-        except (KeyError, RuntimeError) as error:
-            where = _worker_file(state.folder, other)
-            raise CheckpointError(f"{where} is damaged: {error}") from error
-    if world_size == state.made.world_size:
-        return losses[rank]
-    return sum(losses) if rank == 0 else 0.0
+    rank, before = context.rank, state.made.world_size
+    try:
+        losses = tensors["loss"].flatten().tolist()
+        if len(losses) != before:
+            raise CheckpointError(f"{state.folder / WORKERS_FILE} is not of {before} workers")
+        if rank < before:
+            _set_random_states(tensors, rank, context.device)
+    except (KeyError, RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{state.folder / WORKERS_FILE} is damaged: {error}") from error
+    if context.world_size == before:
+        return float(losses[rank])
+    return float(sum(losses)) if rank == 0 else 0.0
 
 
-def _set_random_states(tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(tensors["random/cpu"])
+def _set_random_states(
+    tensors: Mapping[str, torch.Tensor], rank: int, device: torch.device
+) -> None:
+    # Copied: handed a view with an offset into its storage, set_rng_state crashes the process.
+    torch.set_rng_state(tensors["random/cpu"][rank].clone())
     if device.type == "cuda" and "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"], device)
+        torch.cuda.set_rng_state(tensors["random/cuda"][rank].clone(), device)
 
 
 def _verify(folder: Path, files: dict[str, Any]) -> None:
@@ -167,7 +188,3 @@ def _verify(folder: Path, files: dict[str, Any]) -> None:
             raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
         if tensor_files.sha256(path) != checksum:
             raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
-
-
-def _worker_file(folder: Path, rank: int) -> Path:
-    return folder / f"worker-{rank:05d}.safetensors"

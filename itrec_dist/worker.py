@@ -3,6 +3,7 @@
 Every worker runs the same; worker 0 writes what is written once.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -22,11 +23,12 @@ from itrec_dist import (
     training_state,
 )
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
+from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import Engine
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
 from itrec_dist.metrics import top_items
@@ -76,7 +78,10 @@ class _Worker:
             fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
         )  # fmt: skip
         items = run.shards / ITEMS_FILE
-        self._keeper = Keeper(self._directory, items, made, self._engine, context)
+        writer = None
+        if self._is_first:
+            writer = CheckpointWriter(self._directory, items, run.checkpoints)
+        self._keeper = Keeper(self._directory, writer, made, self._engine, context)
         self._position = self._keeper.resume(self._state) if self._state else Position()
 
     def work(self) -> None:
@@ -96,12 +101,25 @@ class _Worker:
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep, self._position)
+            outcome = trainer.train(
+                self._run.seed, self._judge_epoch, self._keep, self._position,
+                self._run.checkpoints.steps,
+            )  # fmt: skip
             self._judge_best()
-        except KeyboardInterrupt:
-            self._end("interrupted", self._position.best_epoch)
+        except BaseException as error:
+            self._wind_up(error)
             raise
+        self._keeper.close()
         self._end(outcome.reason, outcome.best_epoch)
+
+    def _wind_up(self, error: BaseException) -> None:
+        """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
+        lost = self._keeper.close()
+        with contextlib.suppress(OutputError):  # what comes up already says more
+            if lost:
+                self._recorder.note(lost)
+            if isinstance(error, KeyboardInterrupt):
+                self._end("interrupted", self._position.best_epoch)
 
     def _end(self, reason: str, best_epoch: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
@@ -109,10 +127,8 @@ class _Worker:
 
     def _read_state(self) -> State:
         last = self._directory.checkpoints / "last"
-        if self._is_first:
-            training_state.read(last, verify=True)
-        self._context.sum(torch.zeros(1, device=self._context.device))  # the others trust it
-        return training_state.read(last, verify=False)
+        read = training_state.read(last, verify=True) if self._is_first else None
+        return self._context.share(read)
 
     def _told_resumption(self, state: State) -> str:
         at, before, workers = state.position, state.made.world_size, self._context.world_size

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from itrec_dist import environment, resume, worker
+from itrec_dist import checkpoint, environment, resume, tensor_files, worker
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.keeper import Keeper
@@ -46,8 +47,9 @@ def config_of(shards: Path, out: Path, **changes) -> RunConfig:
         ),
         "optimizer": OptimizerConfig(learning_rate=0.02, clip_norm=5.0),
         "training": TrainingConfig(
-            epochs=3, batch_size=8, monitor="loss", patience=2, checkpoint_steps=3, log_seconds=0
+            epochs=3, batch_size=8, monitor="loss", patience=2, log_seconds=0
         ),
+        "checkpoints": CheckpointConfig(steps=3),
         "engine": EngineConfig(accumulate=2),
         "feed": FeedConfig(cache="host"),
         "evaluation": EvaluationConfig(batch_size=8, train_sample=8),
@@ -95,15 +97,28 @@ def _work(run, context, stop_at, *, resumed):
 
 
 def before_keeping(monkeypatch, step, act) -> None:
-    """Call `act(keeper)` in place of the keeping of a step."""
+    """Call `act(keep)` in place of the keeping of a step; `keep()` returns once it is written."""
     plain = Keeper.keep
 
     def keep(self, names, at, figures):
-        if at.step == step:
-            return act(lambda: plain(self, names, at, figures))
-        return plain(self, names, at, figures)
+        def whole():
+            plain(self, names, at, figures)
+            self.wait()
+
+        if at.step != step:
+            return plain(self, names, at, figures)
+        self.wait()
+        return act(whole)
 
     monkeypatch.setattr(Keeper, "keep", keep)
+
+
+def reseal(folder: Path) -> None:
+    """Make the checksums those of the files, as if the checkpoint had been written so."""
+    path = folder / checkpoint.RECORD_FILE
+    record = json.loads(path.read_text())
+    record["files"] = {n: tensor_files.sha256(folder / n) for n in record["files"]}
+    path.write_text(json.dumps(record))
 
 
 def outcome(run: RunDirectory) -> dict:

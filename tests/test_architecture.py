@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine environment resources schema manifest run_directory
-    tensor_files checkpoint
+    errors config outputs machine environment resources schema manifest lease run_directory
+    tensor_files checkpoint retention
     database sources synthetic shard_files staging table_source audit windowing
     rating_audit rating_windows
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
-    context training_state keeper recorder progress loop run resume worker
+    context training_state checkpoint_writer keeper recorder progress loop run resume worker
     restore evaluate recommend launch sweep baselines rating_baselines
-    baseline_runs rating_baseline_runs report reproduce doctor
+    baseline_runs rating_baseline_runs report studies reproduce doctor
     commands cli __main__
 """.split()
 """What stands above what: a module or folder imports only from those before it."""

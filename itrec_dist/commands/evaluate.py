@@ -1,7 +1,7 @@
 """`itrec evaluate`: judge a trained model again."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from itrec_dist.config import Parser
 
@@ -18,7 +18,10 @@ def parser() -> Parser:
         "--shards", type=Path | None, default=None, help="Other shards; null takes the run's own."
     )
     options.add_argument(
-        "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
+        "--checkpoint",
+        type=str,
+        default="best",
+        help="Which one: best, last, or an older one such as last-00001200.",
     )
     options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
     options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")

@@ -1,7 +1,7 @@
 """`itrec recommend`: the next items of every user."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from itrec_dist.config import Parser
 
@@ -20,7 +20,10 @@ def parser() -> Parser:
         "--shards", type=Path | None, default=None, help="Other shards; null takes the run's own."
     )
     options.add_argument(
-        "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
+        "--checkpoint",
+        type=str,
+        default="best",
+        help="Which one: best, last, or an older one such as last-00001200.",
     )
     options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     return options

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from itrec_dist.run import RunConfig
 
 Existing = Literal["refuse", "overwrite", "resume"]
@@ -67,7 +68,7 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, outputs
+    from itrec_dist import environment, lease, outputs
     from itrec_dist import resume as resumption
     from itrec_dist.run import check, prepare
 
@@ -77,22 +78,32 @@ def train(
     if existing == "resume":
         resumption.check(config, data)
     else:
-        outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
+        _refuse_taken(config.out, existing)
+    lease.refuse_alive(config.out)
     use_gpu = False
     if not local:
         from itrec_dist import launch
 
         use_gpu = launch.connect(config, address)
-    if existing == "resume":
-        resumption.prepare(config, environment.record(config.seed))
-    else:
-        if config.out.exists():
-            shutil.rmtree(config.out)
-        prepare(config, data, environment.record(config.seed))
-    if local:
-        _train_here(config, resume=existing == "resume")
-    else:
-        launch.launch(config, use_gpu, resume=existing == "resume")
+    with lease.held(config.out):
+        if existing == "resume":
+            resumption.prepare(config, environment.record(config.seed))
+        else:
+            _refuse_taken(config.out, existing)  # another one may have been and gone meanwhile
+            outputs.empty(config.out, but=lease.FILE)
+            prepare(config, data, environment.record(config.seed))
+        if local:
+            _train_here(config, resume=existing == "resume")
+        else:
+            launch.launch(config, use_gpu, resume=existing == "resume")
+
+
+def _refuse_taken(out: Path, existing: Existing) -> None:
+    from itrec_dist import lease, outputs
+
+    outputs.refuse_taken(
+        out, marker="config.yaml", overwrite=existing == "overwrite", but=lease.FILE
+    )
 
 
 def _train_here(config: RunConfig, *, resume: bool) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -10,6 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.single import Updater, autocast, load_whole_weights, whole_weights
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.schema import Batch
@@ -60,20 +60,19 @@ class DDPEngine:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the task's model."""
-        return whole_weights(self.task)
+        return whole_weights(self.task) if dist.get_rank() == 0 else {}
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take the weights of the task's model, every one of them."""
         load_whole_weights(self.task, weights)
 
-    def save(self, folder: Path) -> None:
-        """Worker 0 writes optimiser, schedule and scaler: they are the same on all workers."""
-        if dist.get_rank() == 0:
-            self._updater.save(folder)
+    def state(self) -> OptimizerState | None:
+        """A copy of optimiser, schedule and scaler, which are the same on all workers."""
+        return self._updater.state() if dist.get_rank() == 0 else None
 
-    def load(self, folder: Path) -> None:
-        """Take up what `save` wrote, here or on another number of workers."""
-        self._updater.load(folder)
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave, here or on another number of workers."""
+        self._updater.load_state(state)
 
     def _unsynchronised(self) -> contextlib.AbstractContextManager[None]:
         if self._updater.completes_batch:

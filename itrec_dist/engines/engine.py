@@ -7,12 +7,12 @@ drives.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
+from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.schema import Batch
 from itrec_dist.tasks import TaskOutput
 
@@ -77,7 +77,10 @@ class Engine(Runner, Protocol):
         """Update the weights if the micro-batches of a batch are complete."""
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The whole weights of the task's model by name, at least on worker 0."""
+        """A copy of the whole weights of the task's model by name, on the CPU.
+
+        Empty on the workers but the first, where an engine saves memory by it.
+        """
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take the whole weights of the task's model, every one of them, on every worker.
@@ -86,16 +89,15 @@ class Engine(Runner, Protocol):
             CheckpointError: a weight is missing, unknown or of another shape.
         """
 
-    def save(self, folder: Path) -> None:
-        """Write all that the next update depends on besides the weights, without pickles.
+    def state(self) -> OptimizerState | None:
+        """All that the next update depends on besides the weights, copied; None but on worker 0.
 
-        The folder is shared by the workers; which of them write which files is the engine's
-        choice, as long as names that start with `worker-` are left alone.
+        Between two updates only, when no gradient is held.
         """
 
-    def load(self, folder: Path) -> None:
-        """Take up what `save` wrote, after `load_weights`.
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave, of this or another engine, after `load_weights`.
 
         Raises:
-            CheckpointError: it is missing or does not fit: nothing is skipped in silence.
+            CheckpointError: it does not fit: nothing is skipped in silence.
         """

@@ -1,13 +1,13 @@
 """The plain engine: one module on one device, and the updater that DDP shares."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from itrec_dist.engines import optimizer_state
 from itrec_dist.engines.engine import EngineConfig, Precision, Update
+from itrec_dist.engines.optimizer_state import OptimizerState, copied
 from itrec_dist.errors import CheckpointError
 from itrec_dist.optim import OptimizerConfig, build_optimizer, build_schedule
 from itrec_dist.schema import Batch
@@ -59,20 +59,20 @@ class Updater:
             self._schedule.step()
         return Update(is_update=True, learning_rate=rate, grad_norm=norm)
 
-    def save(self, folder: Path) -> None:
-        """Write optimiser, schedule and scaler; between two updates, so no gradient is held."""
-        assert self._micro_batches == 0, "saved in the middle of a batch"
-        optimizer_state.save(folder, self._module, self._optimizer, self._schedule, self._scaler)
+    def state(self) -> OptimizerState:
+        """A copy of optimiser, schedule and scaler; between two updates, so no gradient is held."""
+        assert self._micro_batches == 0, "asked for in the middle of a batch"
+        return optimizer_state.capture(self._module, self._optimizer, self._schedule, self._scaler)
 
-    def load(self, folder: Path) -> None:
-        """Take up what `save` wrote."""
-        optimizer_state.load(folder, self._module, self._optimizer, self._schedule, self._scaler)
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave."""
+        optimizer_state.restore(state, self._module, self._optimizer, self._schedule, self._scaler)
 
 
 def whole_weights(task: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights of a task's model where each worker holds all of them."""
-    weights: dict[str, torch.Tensor] = task.get_submodule("model").state_dict()
-    return weights
+    """A copy of the weights of a task's model where each worker holds all of them."""
+    weights = task.get_submodule("model").state_dict()
+    return {name: copied(weight) for name, weight in weights.items()}
 
 
 def load_whole_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
@@ -155,10 +155,10 @@ class SingleEngine:
         """Take the weights of the task's model, every one of them."""
         load_whole_weights(self.task, weights)
 
-    def save(self, folder: Path) -> None:
-        """Write optimiser, schedule and scaler."""
-        self._updater.save(folder)
+    def state(self) -> OptimizerState:
+        """A copy of optimiser, schedule and scaler."""
+        return self._updater.state()
 
-    def load(self, folder: Path) -> None:
-        """Take up what `save` wrote, here or on several workers."""
-        self._updater.load(folder)
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave, here or on several workers."""
+        self._updater.load_state(state)

@@ -11,13 +11,22 @@ import pytest
 import safetensors.torch
 import yaml
 
-from itrec_dist import checkpoint, config, resume
+from itrec_dist import checkpoint, config, resume, training_state
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
 from itrec_dist.keeper import Keeper
 from itrec_dist.run import RunConfig, check
 from itrec_dist.run_directory import RunDirectory
 from tests.shards_factory import make_shards, random_windows
-from tests.stopped_runs import before_keeping, config_of, go_on, make_data, outcome, start
+from tests.stopped_runs import (
+    before_keeping,
+    config_of,
+    go_on,
+    make_data,
+    outcome,
+    reseal,
+    start,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -100,7 +109,8 @@ def test_a_setting_that_changes_what_is_learned_is_refused_by_name(section, chan
 def test_settings_that_change_nothing_may_change(stopped):
     changed = replace(
         stopped, name="another", cluster=replace(stopped.cluster, threads=2),
-        training=replace(stopped.training, log_seconds=7.0, checkpoint_steps=None),
+        training=replace(stopped.training, log_seconds=7.0),
+        checkpoints=CheckpointConfig(keep_last=3),
         engine=replace(stopped.engine, accumulate=1),
     )  # fmt: skip
     resume.check(changed, check(changed, 1))
@@ -142,7 +152,7 @@ def test_a_runs_own_configuration_resumes_it(stopped, undisturbed, itrec):
     "name",
     [
         "model.safetensors", "checkpoint.json", "config.yaml", "state/state.json",
-        "state/optimizer.safetensors", "state/optimizer.json", "state/worker-00000.safetensors",
+        "state/optimizer.safetensors", "state/optimizer.json", "state/workers.safetensors",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("damage", ["cut", "gone", "flipped"])
@@ -161,17 +171,26 @@ def test_a_damaged_checkpoint_is_refused_naming_the_file(name, damage, stopped):
     assert str(stopped.out / "checkpoints" / "last" if damage == "gone" else path) in said
 
 
-@pytest.mark.parametrize("name", ["checkpoint.json", "state/state.json"])
-def test_a_checkpoint_of_a_newer_version_is_refused(name, stopped):
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("checkpoint.json", checkpoint.FORMAT_VERSION),
+        ("state/state.json", training_state.FORMAT_VERSION),
+    ],
+)
+def test_a_checkpoint_of_a_newer_version_is_refused(name, known, stopped):
     path = stopped.out / "checkpoints" / "last" / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    assert "format 2, this version reads 1" in refusal(stopped, CheckpointError)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": known + 1}))
+    if name != checkpoint.RECORD_FILE:
+        reseal(stopped.out / "checkpoints" / "last")
+    assert f"format {known + 1}, this version reads {known}" in refusal(stopped, CheckpointError)
 
 
 def test_a_state_of_another_step_is_refused(stopped, undisturbed):
     mine = stopped.out / "checkpoints" / "last" / "state"
     shutil.rmtree(mine)
     shutil.copytree(undisturbed.checkpoints / "last" / "state", mine)
+    reseal(mine.parent)
     with pytest.raises(CheckpointError, match="do not belong together"):
         go_on(stopped)
 
@@ -191,6 +210,7 @@ def test_state_that_restores_only_a_part_is_refused(stopped, data):
         record = json.loads((state / "state.json").read_text())
         record["files"]["optimizer.safetensors"] = checkpoint.tensor_files.sha256(path)
         (state / "state.json").write_text(json.dumps(record))
+        reseal(state.parent)
         with pytest.raises(CheckpointError, match="does not hold what"):
             go_on(stopped)
 
@@ -249,8 +269,7 @@ def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypa
 
     def keep(self, names, at, figures):
         if at.step == 8:
-            weights = self._engine.weights()
-            next(iter(weights.values())).fill_(float("nan"))
+            next(self._engine.task.parameters()).data.fill_(float("nan"))
         plain(self, names, at, figures)
 
     monkeypatch.setattr(Keeper, "keep", keep)
