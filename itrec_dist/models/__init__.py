@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from itrec_dist.dataspec import DataSpec
+from itrec_dist.models.autorec import AutoRec, AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMF, BiasedMFConfig
 from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
@@ -24,6 +25,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "biased_mf": BiasedMFConfig,
     "svdpp": SVDppConfig,
     "bst": BSTConfig,
+    "autorec": AutoRecConfig,
 }
 """Kind, as recipes name it -> the settings, whose module stands in the same file."""
 
@@ -33,5 +35,6 @@ RATING_MODELS: dict[str, Callable[[Any, DataSpec], RatingModel]] = {
     "biased_mf": BiasedMF,
     "svdpp": SVDpp,
     "bst": BST,
+    "autorec": AutoRec,
 }
 """Kind of the models that predict ratings -> the module, made from its settings and the data."""

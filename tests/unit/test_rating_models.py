@@ -12,6 +12,7 @@ from itrec_dist.batches import whole_batch
 from itrec_dist.errors import ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.models import MODELS, RATING_MODELS
+from itrec_dist.models.autorec import AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMFConfig
 from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
@@ -32,6 +33,8 @@ CONFIGS = {
     "neural": NeuralMFConfig(width=3, hidden_width=5),
     "biased": BiasedMFConfig(width=3, initial_std=0.3),
     "svdpp": SVDppConfig(width=3, initial_std=0.3),
+    "item autorec": AutoRecConfig(width=4),
+    "user autorec": AutoRecConfig(width=4, side="user"),
     "bst": BSTConfig(width=8, hidden_widths=(6,)),
     "bst ids": BSTConfig(width=8, hidden_widths=(6,), genres=False, biases=True),
 }
@@ -101,6 +104,8 @@ def by_hand(kind, model, ratings, user, item):
         ]
         output = zip(weights["output.weight"][0], hidden, strict=True)
         return weights["output.bias"][0] + sum(a * b for a, b in output)
+    if kind.endswith("autorec"):
+        return autorec_by_hand(kind, model, weights, ratings, (user, item))
     factors = list(weights["user_factors.weight"][user])
     if kind == "svdpp":
         rated = [
@@ -118,7 +123,29 @@ def by_hand(kind, model, ratings, user, item):
     )
 
 
-@pytest.mark.parametrize("kind", ["dot", "scaled", "neural", "biased", "svdpp"])
+def autorec_by_hand(kind, model, weights, ratings, pair):
+    """The sum over an item's (or user's) ratings, unit by unit."""
+    mine = int(kind.startswith("item"))  # which of (user, item) is the example
+    users, items = ratings.user_ids_R.tolist(), ratings.item_ids_R.tolist()
+    hidden = list(weights["encoder_bias"])
+    for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
+        if of_pair[mine] == pair[mine]:
+            rest = float(rating) - bias_of(model, *of_pair)
+            for h in range(len(hidden)):
+                hidden[h] += rest * weights["encoder"][of_pair[1 - mine]][h]
+    units = [1 / (1 + math.exp(-h)) for h in hidden]
+    decoded = zip(weights["decoder"][pair[1 - mine]], units, strict=True)
+    left = weights["decoder_bias"][pair[1 - mine]] + sum(a * b for a, b in decoded)
+    return bias_of(model, *pair) + left
+
+
+def bias_of(model, user, item):
+    return float(model.mean + model.user_offset_U[user] + model.item_offset_V[item])
+
+
+@pytest.mark.parametrize(
+    "kind", ["dot", "scaled", "neural", "biased", "svdpp", "item autorec", "user autorec"]
+)
 def test_predictions_are_those_computed_by_hand(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
     batch = whole_batch(windows, CPU)
@@ -185,7 +212,7 @@ def test_items_beyond_the_catalogue_are_all_the_same_stranger(task, windows, str
     assert torch.equal(predicted(task, batch, ids), predicted(task, batch, torch.zeros_like(ids)))
 
 
-@pytest.mark.parametrize("kind", ["dot", "scaled", "neural"])
+@pytest.mark.parametrize("kind", ["dot", "scaled", "neural", "item autorec", "user autorec"])
 def test_models_of_ids_alone_fall_back_on_the_biases(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
     batch = whole_batch(windows, CPU)
