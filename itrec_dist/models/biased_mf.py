@@ -1,7 +1,8 @@
 """Biased matrix factorisation: mean + user bias + item bias + user . item, all penalised.
 
 Source: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems,
-equations 3 to 5. The biases start at their damped estimates.
+equations 3 to 5. The biases start at their damped estimates. Penalties once for each rating, as
+there, spare who rated little; `balance` moves towards those of a common prior.
 """
 
 from dataclasses import dataclass
@@ -28,10 +29,13 @@ class BiasedMFConfig:
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
     width: int = 64
     """Width of the factors."""
-    penalty: float = 0.02
+    penalty: float = 0.08
     """Weight of the squared factors in the loss of each of their ratings."""
-    bias_penalty: float = 0.001
-    """Weight of the squared biases, as above."""
+    bias_penalty: float = 5.0
+    """Weight of a squared bias against the sum of squared errors of all its ratings."""
+    balance: float = 0.5
+    """Between 0, where the factors are penalised once for each rating, and 1, where they are
+    penalised once for each user and item however many ratings it has."""
     initial_std: float = 0.05
     """Standard deviation of the initial factors."""
     sparse_gradients: bool = False
@@ -40,6 +44,8 @@ class BiasedMFConfig:
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ValueError(f"model.width={self.width} must be at least 1")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"model.balance={self.balance} is not in 0 <= balance <= 1")
         if not (self.initial_std > 0 and self.penalty >= 0 and self.bias_penalty >= 0):
             raise ValueError(
                 f"model.initial_std={self.initial_std} must be above 0, model.penalty="
@@ -58,6 +64,9 @@ class BiasedMFConfig:
 class BiasedMF(RatingModel):
     """The factorisation; an unknown user or item has no factors and a bias of 0."""
 
+    user_shares_U2: torch.Tensor
+    item_shares_V2: torch.Tensor
+
     def __init__(self, config: BiasedMFConfig, spec: DataSpec) -> None:
         super().__init__(spec)
         self.config = config
@@ -72,10 +81,20 @@ class BiasedMF(RatingModel):
                 factors.weight[PAD].zero_()
         for bias in (self.user_bias, self.item_bias):
             nn.init.zeros_(bias.weight)
+        # Of the counts of ratings, what the penalties need: of factors and of biases.
+        self.register_buffer("user_shares_U2", torch.zeros(users, 2))
+        self.register_buffer("item_shares_V2", torch.zeros(items, 2))
 
     def learn(self, ratings: TrainingRatings) -> None:
-        """Start the biases at their damped estimates."""
+        """Count ratings, and start the biases at their damped estimates."""
         super().learn(ratings)
+        for ids_R, shares in (
+            (ratings.user_ids_R, self.user_shares_U2),
+            (ratings.item_ids_R, self.item_shares_V2),
+        ):
+            count = torch.bincount(ids_R, minlength=len(shares)).clamp(min=1).float()
+            mean = len(ids_R) / ids_R.unique().numel()
+            shares.copy_(torch.stack([(mean / count) ** self.config.balance, 1 / count], dim=1))
         with torch.no_grad():
             self.user_bias.weight.copy_(self.user_offset_U.unsqueeze(1))
             self.item_bias.weight.copy_(self.item_offset_V.unsqueeze(1))
@@ -97,8 +116,11 @@ class BiasedMF(RatingModel):
         ratings_BN = self.mean + user_bias_B1 + item_bias_BN + product_BN
         if not self.training:
             return ratings_BN, None
-        squares_B = user_BD.square().sum(dim=1) + item_BND.square().sum(dim=2).mean(dim=1)
-        biases_B = user_bias_B1.square().squeeze(1) + item_bias_BN.square().mean(dim=1)
+        user_B2, item_BN2 = self.user_shares_U2[users_B], self.item_shares_V2[items_BN]
+        squares_B = user_B2[:, 0] * user_BD.square().sum(dim=1)
+        squares_B = squares_B + (item_BN2[:, :, 0] * item_BND.square().sum(dim=2)).mean(dim=1)
+        biases_B = user_B2[:, 1] * user_bias_B1.square().squeeze(1)
+        biases_B = biases_B + (item_BN2[:, :, 1] * item_bias_BN.square()).mean(dim=1)
         return ratings_BN, self.config.penalty * squares_B + self.config.bias_penalty * biases_B
 
     def _embedding(self, size: int, width: int) -> nn.Embedding:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.dataspec import DataSpec
@@ -32,17 +33,20 @@ class SVDppConfig:
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
     width: int = 64
     """Width of the factors."""
-    penalty: float = 0.04
+    penalty: float = 0.08
     """Weight of the squared factors in the loss of each of their ratings."""
-    bias_penalty: float = 0.001
-    """Weight of the squared biases, as above."""
+    bias_penalty: float = 5.0
+    """Weight of a squared bias against the sum of squared errors of all its ratings."""
+    balance: float = 0.5
+    """Between 0, where the factors are penalised once for each rating, and 1, where they are
+    penalised once for each user and item however many ratings it has."""
     initial_std: float = 0.05
     """Standard deviation of the initial factors."""
 
     def __post_init__(self) -> None:
         BiasedMFConfig(
             width=self.width, penalty=self.penalty, bias_penalty=self.bias_penalty,
-            initial_std=self.initial_std,
+            balance=self.balance, initial_std=self.initial_std,
         )  # fmt: skip
 
     def label(self, loss: str) -> str:  # noqa: ARG002
@@ -60,7 +64,7 @@ class SVDpp(BiasedMF):
     def __init__(self, config: SVDppConfig, spec: DataSpec) -> None:
         shared = BiasedMFConfig(
             width=config.width, penalty=config.penalty, bias_penalty=config.bias_penalty,
-            initial_std=config.initial_std,
+            balance=config.balance, initial_std=config.initial_std,
         )  # fmt: skip
         super().__init__(shared, spec)
         num_ratings = spec.num_train_windows * spec.target_length
@@ -81,5 +85,5 @@ class SVDpp(BiasedMF):
         """Predicted ratings and penalty; who rated nothing in training has no factors."""
         users_B, items_BN = self.known_users(batch.user_ids_B), self.known_items(item_ids_BN)
         heard_UD = self.rated @ self.rated_factors.weight
-        user_BD = self.user_factors(users_B) + heard_UD[users_B]
+        user_BD = self.user_factors(users_B) + F.embedding(users_B, heard_UD)
         return self.predict(user_BD, users_B, items_BN)

@@ -256,7 +256,8 @@ def test_judged_predictions_are_clipped_to_the_scale_and_learned_ones_are_not(
 
 def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
     batch = whole_batch(windows, CPU)
-    task = built(replace(CONFIGS["biased"], penalty=0.5, bias_penalty=0.25), spec, ratings)
+    config = replace(CONFIGS["biased"], penalty=0.5, bias_penalty=0.25, balance=0.4)
+    task = built(config, spec, ratings)
     judged = task(batch)
     squares = (judged.scores_BC - batch.target_ratings_BK).square().mean(dim=1)
     torch.testing.assert_close(judged.loss_B, squares)
@@ -265,8 +266,16 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
     users, items = batch.user_ids_B.long(), model.known_items(batch.target_ids_BK[:, 0])
     factors = [model.user_factors.weight[users], model.item_factors.weight[items]]
     biases = [model.user_bias.weight[users], model.item_bias.weight[items]]
-    expected = 0.5 * sum(f.square().sum(1) for f in factors)
-    expected = expected + 0.25 * sum(b.square().sum(1) for b in biases)
+    expected = torch.zeros(ROWS)
+    sides = (
+        (users, torch.bincount(ratings.user_ids_R), 8),
+        (items, torch.bincount(ratings.item_ids_R, minlength=ITEMS), None),
+    )
+    for (ids, count, present), factor, bias in zip(sides, factors, biases, strict=True):
+        mean = ROWS / (present or int((count > 0).sum()))
+        number = torch.tensor([float(count[i]) if i and count[i] else 1.0 for i in ids.tolist()])
+        expected += 0.5 * (mean / number) ** 0.4 * factor.square().sum(1)
+        expected += 0.25 / number * bias.square().sum(1)
     unclipped = (trained.scores_BC - batch.target_ratings_BK).square().mean(dim=1)
     torch.testing.assert_close(trained.loss_B, unclipped + expected)
 
