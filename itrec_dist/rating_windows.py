@@ -163,7 +163,8 @@ def _sizes(database: Database) -> dict[str, int]:
 def _write(
     database: Database, config: RatingWindowConfig, staged: staging.Staged, building: Path
 ) -> Manifest:
-    user_features = staging.vocabulary(database, "user", staged.user_features)
+    told = (*staged.user_features, *staged.more_user_features)
+    user_features = staging.vocabulary(database, "user", told)
     item_features = staging.vocabulary(database, "item", staged.item_features)
     names = [feature.name for feature in user_features]
     num_users = database.table("users", "windows/users", features=names)

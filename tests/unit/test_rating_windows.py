@@ -274,3 +274,12 @@ def test_the_command_prints_the_audit(ratings_folder, tmp_path, itrec):
     assert code == 0, err
     assert "(ratings_by_time)" in out
     assert "targets_of_unknown_users" in out
+
+
+def test_users_are_described_by_their_region_as_well(cut, ratings_folder):
+    _, made, _ = cut
+    assert [f.name for f in made.user_features] == ["gender", "age", "occupation", "region"]
+    lines = (ratings_folder / "users.dat").read_text().splitlines()
+    regions = {line.split("::")[4][0] for line in lines}
+    assert set(made.user_features[3].values) <= regions
+    assert made.user_features[3].values
