@@ -152,3 +152,19 @@ def test_the_model_for_next_items_refuses_the_loss_of_ratings(itrec, rated_shard
     )
     assert code == 2
     assert "loss=mse does not fit model.kind=ite; valid: bce, ce, softmax" in err
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_two_ray_workers_learn_and_judge_what_one_process_does(itrec, rated_shards, tmp_path):
+    more = ("--model.kind", "biased_mf", "--evaluation.batch_size", 256)
+    alone, _ = train(itrec, rated_shards, tmp_path / "alone", *more)
+    code, _, err = itrec(
+        "train", "--shards", rated_shards, "--out", tmp_path / "ray", *QUICK, *more,
+        "--cluster.num_workers", 2,
+    )  # fmt: skip
+    assert code == 0, err
+    together = json.loads((tmp_path / "ray" / "evaluation.json").read_text())["splits"]
+    for split, judgement in alone.items():
+        assert together[split]["num_windows"] == judgement["num_windows"]
+        assert together[split]["ratings"] == pytest.approx(judgement["ratings"], abs=1e-4)
