@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
     "evaluate": ("evaluate", "judge a trained model again, on the same or on other windows"),
     "recommend": ("recommend", "write the next items of every user to Parquet"),
+    "similar": ("similar", "list the items whose vectors are next to one item's"),
     "report": ("report", "write one HTML report over runs"),
     "reproduce": ("reproduce", "run every arm of a published study and compare"),
 }

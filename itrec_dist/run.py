@@ -75,9 +75,11 @@ class RunConfig:
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossName = "bce"
     """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
-    mse: squared error of predicted ratings."""
+    mse: squared error of predicted ratings; contrast: true against drawn neighbours."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
+    item_vectors: Path | None = None
+    """Run whose item embedding, such as item2vec's, this model's one starts from; null draws it."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -16,6 +16,10 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
         _print_ratings(judgements, console)
         return
     for split, judgement in judgements.items():
+        if "unmasked" not in judgement:
+            loss = judgement["loss"]
+            console.print(f"{split}: {judgement['num_windows']:,} windows, loss {loss:.4f}")
+            continue
         loss = judgement["loss"]
         title = f"{split}: {judgement['num_windows']:,} windows"
         table = Table(title=title + ("" if loss is None else f", loss {loss:.4f}"))

@@ -15,6 +15,7 @@ from itrec_dist import (
     arrays,
     batches,
     dataspec,
+    item_vectors,
     manifest,
     outputs,
     ratings,
@@ -70,6 +71,7 @@ class _Worker:
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
         self._task.learn(lambda: ratings.read(run.shards, self._manifest, context.blocks))
+        item_vectors.start_model(self._task.model, run, self._items)
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers

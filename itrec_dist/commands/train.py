@@ -68,13 +68,16 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, lease, outputs
+    from itrec_dist import environment, item_vectors, lease, outputs
     from itrec_dist import resume as resumption
     from itrec_dist.run import check, prepare
 
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
+    if config.item_vectors is not None:
+        config = dataclasses.replace(config, item_vectors=config.item_vectors.absolute())
     data = check(config, 1 if local else config.cluster.num_workers)
+    item_vectors.check_start(config)
     if existing == "resume":
         resumption.check(config, data)
     else:

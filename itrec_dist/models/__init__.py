@@ -13,6 +13,7 @@ from itrec_dist.models.biased_mf import BiasedMF, BiasedMFConfig
 from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
 from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.item2vec import Item2VecConfig
 from itrec_dist.models.model import ModelConfig
 from itrec_dist.models.neural_mf import NeuralMF, NeuralMFConfig
 from itrec_dist.models.rating_model import RatingModel
@@ -20,6 +21,7 @@ from itrec_dist.models.svdpp import SVDpp, SVDppConfig
 
 MODELS: dict[str, type[ModelConfig]] = {
     "ite": ITEConfig,
+    "item2vec": Item2VecConfig,
     "dot_product": DotProductConfig,
     "neural_mf": NeuralMFConfig,
     "biased_mf": BiasedMFConfig,

@@ -73,6 +73,11 @@ class BSTConfig:
         if not self.penalty >= 0:
             raise ValueError(f"model.penalty={self.penalty} must be at least 0")
 
+    @property
+    def item_width(self) -> int:
+        """Width of the item embedding."""
+        return self.width
+
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""
         return f"BST, {self.num_blocks} block{'s' if self.num_blocks > 1 else ''}"

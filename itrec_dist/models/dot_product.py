@@ -48,6 +48,11 @@ class DotProductConfig:
                 f"model.penalty={self.penalty} at least 0"
             )
 
+    @property
+    def item_width(self) -> int:
+        """Width of the item embedding."""
+        return self.width
+
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""
         return "Model 2: scaled dot product" if self.scaled else "Dot product"

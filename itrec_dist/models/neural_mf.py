@@ -47,6 +47,11 @@ class NeuralMFConfig:
         if not self.penalty >= 0:
             raise ValueError(f"model.penalty={self.penalty} must be at least 0")
 
+    @property
+    def item_width(self) -> int:
+        """Width of the item embedding."""
+        return self.width
+
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""
         return "Model 1: neural MF"

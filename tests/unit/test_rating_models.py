@@ -17,7 +17,6 @@ from itrec_dist.models.biased_mf import BiasedMFConfig
 from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
 from itrec_dist.models.neural_mf import NeuralMF, NeuralMFConfig
-from itrec_dist.models.sparse_product import SparseMatrix
 from itrec_dist.models.svdpp import SVDppConfig
 from itrec_dist.ratings import TrainingRatings
 from itrec_dist.tasks.rating import Rating
@@ -349,25 +348,6 @@ def test_an_unrated_item_still_has_its_genres(bst, spec, ratings, windows):
     assert not torch.allclose(predicted(bst, batch, unrated), nothing)
     without = built(CONFIGS["bst ids"], spec, ratings)
     assert torch.equal(predicted(without, batch, unrated), predicted(without, batch, unrated * 0))
-
-
-# ---------------------------------------------------------------------------- sparse product
-
-
-def test_a_sparse_product_is_the_dense_one_with_its_gradient():
-    torch.manual_seed(0)
-    rows, columns = torch.randint(0, 6, (20,)), torch.randint(0, 4, (20,))
-    values = torch.randn(20)
-    matrix = SparseMatrix(6, 4, 20)
-    matrix.fill(rows, columns, values)
-    dense = torch.zeros(6, 4).index_put_((rows, columns), values, accumulate=True)
-    for is_sparse in (True, False):
-        weight = torch.arange(12.0).view(4, 3).requires_grad_()
-        product = matrix @ weight if is_sparse else dense @ weight
-        product.square().sum().backward()
-        if is_sparse:
-            kept = product.detach(), weight.grad
-    torch.testing.assert_close(kept, (product.detach(), weight.grad))
 
 
 # ---------------------------------------------------------------------------- settings
