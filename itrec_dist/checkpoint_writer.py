@@ -44,6 +44,11 @@ class CheckpointConfig:
                 f"{self.keep_best} must be at least 1"
             )
 
+    @property
+    def keeps(self) -> dict[str, int]:
+        """How many of each kind of checkpoint stay."""
+        return {LAST: self.keep_last, BEST: self.keep_best}
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -72,7 +77,7 @@ class CheckpointWriter:
         `afterwards` is called in the thread of the writer after each of them.
         """
         self._run, self._items = run, items
-        self._keep = {LAST: config.keep_last, BEST: config.keep_best}
+        self._keep = config.keeps
         self._afterwards = afterwards
         self._state = run.checkpoints / ".state"  # where the training state is put together
         # Not a daemon: the interpreter waits for this thread before it ends.

@@ -14,9 +14,11 @@ from typing import Any
 
 from itrec_dist.context import RayContext
 from itrec_dist.errors import ConfigError, EnvironmentProblem, ItrecError, TrainingError
+from itrec_dist.mirror import Mirror
 from itrec_dist.progress import LogFollower, ProgressView
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.uri import Uri
 from itrec_dist.worker import run_worker
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
@@ -47,7 +49,9 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)  # of a driver that was killed
+    mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
+    storage_path = str(run.out if mirror else run.folder.absolute())
+    _clear_scratch(run, mirror)  # of a driver that was killed
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"run": run, "resume": resume},
@@ -58,10 +62,11 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
         ),
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         run_config=ray.train.RunConfig(
-            name=_SCRATCH, storage_path=str(run.out.absolute()), failure_config=None
+            name=_SCRATCH, storage_path=storage_path, failure_config=None
         ),
     )
-    follower = LogFollower(RunDirectory(run.out).log, ProgressView(), from_end=resume)
+    log, pace = (mirror.log_after, 5.0) if mirror else (RunDirectory(run.folder).log, 0.5)
+    follower = LogFollower(log, ProgressView(), pace, from_end=resume)
     follower.start()
     try:
         with _own_signals():
@@ -69,13 +74,21 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     except Exception as error:
         raise _readable(error) from error
     except (KeyboardInterrupt, SystemExit) as interruption:
-        _note_interruption(RunDirectory(run.out))
+        _note_interruption(RunDirectory(run.folder), mirror)
         if isinstance(interruption, SystemExit):  # how Ray itself answers Ctrl-C and SIGTERM
             raise KeyboardInterrupt from interruption
         raise
     finally:
         follower.finish()
-        shutil.rmtree(run.out / _SCRATCH, ignore_errors=True)
+        _clear_scratch(run, mirror)
+
+
+def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
+    if mirror is None:
+        shutil.rmtree(run.folder / _SCRATCH, ignore_errors=True)
+        return
+    with contextlib.suppress(EnvironmentProblem):
+        mirror.store.remove(_SCRATCH)
 
 
 def _join(address: str | None) -> None:
@@ -165,13 +178,19 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _note_interruption(run: RunDirectory) -> None:
+def _note_interruption(run: RunDirectory, mirror: Mirror | None) -> None:
     """End the log as a worker would have: Ray ended it before it could."""
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.fetch_files()
     marks = [event for event in run.events() if event["event"] in ("start", "end")]
     if marks and marks[-1]["event"] == "start":  # a resumed run has several
         best = max((e["epoch"] for e in run.events("epoch") if e["is_best"]), default=0)
         seconds = round(time.time() - marks[-1]["time"], 1)
         run.append("end", reason="interrupted", best_epoch=best, seconds=seconds)
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.send_files()
 
 
 def _readable(error: BaseException) -> ItrecError:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from itrec_dist import job_folder
 from itrec_dist.errors import OutputError
 
 
@@ -118,6 +119,7 @@ def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None =
 
     A file named `but`, and what is half-written of it, does not count.
     """
+    job_folder.refuse(place)
     if not place.exists():
         return
     if not place.is_dir():
@@ -143,6 +145,7 @@ def new_file(path: Path) -> Iterator[Path]:
         OutputError: the place cannot be written. What the block itself raises passes unchanged,
             unless it is about the temporary file or a full disk.
     """
+    job_folder.refuse(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

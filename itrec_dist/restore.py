@@ -9,7 +9,8 @@ from itrec_dist import arrays, checkpoint, config, dataspec, retention, tasks
 from itrec_dist import manifest as manifests
 from itrec_dist.context import default_device
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.engines.single import InferenceEngine, autocast
+from itrec_dist.engines.precision import autocast
+from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
 from itrec_dist.manifest import Manifest
 from itrec_dist.retention import BEST

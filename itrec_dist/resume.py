@@ -22,7 +22,10 @@ FREE = frozenset({
     "out", "name",
     "training.log_seconds",
     "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
-    "engine.accumulate", "engine.compile",  # another rounding, as with other workers
+    # Another rounding, as with other workers; the training state has one form for all engines.
+    "engine.name", "engine.accumulate", "engine.compile",
+    "engine.deepspeed.stage", "engine.deepspeed.offload_optimizer",
+    "engine.deepspeed.offload_parameters",
     "feed.cache",  # the worker sees to it that the order of windows stays
     "evaluation.batch_size",
     "cluster.num_workers", "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
@@ -38,7 +41,7 @@ def check(run: RunConfig, data: Manifest) -> None:
             damaged, incomplete or of another version.
         ConfigError: the data or a setting differs.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     if not directory.config.is_file():
         raise CheckpointError(
             f"{run.out} holds no run to resume: leave --resume out to start one there"
@@ -109,7 +112,7 @@ def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     outputs.write_text(directory.config, config.to_yaml(run))
     began = directory.read_json(directory.environment)
     began["resumed"] = [*began.get("resumed", []), environment]
@@ -130,5 +133,5 @@ def _refuse_other_settings(run: RunConfig, path: Path) -> None:
     if differing:
         raise ConfigError(
             f"the run in {run.out} cannot go on with {', '.join(differing)}: resume it with "
-            f"--config {run.out / 'config.yaml'}, or train another run"
+            f"--config {run.folder / 'config.yaml'}, or train another run"
         )

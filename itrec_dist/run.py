@@ -3,13 +3,15 @@
 Only this file sees the whole configuration; every component is handed its own section.
 """
 
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, manifest, tasks
+from itrec_dist import config, manifest, storage, tasks
 from itrec_dist.batches import FeedConfig
 from itrec_dist.checkpoint_writer import CheckpointConfig
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -21,6 +23,7 @@ from itrec_dist.models.model import ModelConfig
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TRAIN, VALIDATION
+from itrec_dist.uri import Uri, refuse_credentials
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Workers and what each of them takes; with --local there is one worker and no Ray."""
+    """Workers and what each of them takes."""
 
     num_workers: int = 1
-    """Ray Train workers."""
+    """Ray Train workers; --local has one worker, or those that torchrun started."""
     use_gpu: bool | None = None
-    """Whether each worker takes a GPU; null takes GPUs if the cluster has any."""
+    """Whether each worker takes a GPU; null takes GPUs if there are any."""
     cpus_per_worker: float = 1.0
     """Logical CPUs that each worker reserves in Ray."""
     threads: int | None = None
@@ -65,10 +68,10 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Path
-    """Folder that `itrec window` wrote."""
-    out: Path
-    """Run directory to write."""
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Uri | Path
+    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
     name: str = ""
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
@@ -98,6 +101,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must be at least 0")
+        for name, place in (("shards", self.shards), ("out", self.out)):
+            if isinstance(place, Uri):
+                refuse_credentials(place, name)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        return storage.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
 
     @property
     def label(self) -> str:
@@ -111,8 +122,10 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
     """
-    data = manifest.read(run.shards)
+    data = manifest.read(storage.local(run.shards))
+    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
     parts = num_workers * run.engine.accumulate
     if run.training.batch_size % parts:
         raise ConfigError(
@@ -176,18 +189,31 @@ def _check_sparse(run: RunConfig, num_workers: int) -> None:
             )
 
 
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
+
+
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
     """Write what stands in a run directory before the first step.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
+        raise OutputError(f"cannot write {run.folder}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
-    directory.write_json(directory.environment, environment)
+    directory.write_json(directory.environment, environment | {"run": uuid.uuid4().hex})
     return directory

@@ -20,24 +20,26 @@ from itrec_dist import (
     outputs,
     ratings,
     samples,
+    storage,
     tasks,
     training_state,
 )
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
-from itrec_dist.engines.ddp import DDPEngine
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
-from itrec_dist.engines.single import SingleEngine
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
 from itrec_dist.metrics import top_items
+from itrec_dist.mirror import Mirror, Sender
 from itrec_dist.recorder import Recorder, Watcher
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.training_state import Made, Position, State
+from itrec_dist.uri import Uri
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
@@ -60,17 +62,21 @@ class _Worker:
     ) -> None:
         self._run, self._context = run, context
         self._started = time.monotonic()
-        self._directory = RunDirectory(run.out)
+        self._directory = RunDirectory(run.folder)
         self._is_first = context.rank == 0
+        self._sender = self._join_mirror() if self._is_first else None
         self._state = self._read_state() if resume else None
         step = self._state.position.step if self._state else 0
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
-        self._manifest = manifest.read(run.shards)
-        self._items = arrays.read_items(run.shards, self._manifest)
+        self._shards = storage.local(run.shards)
+        self._manifest = manifest.read(self._shards)
+        self._items = arrays.read_items(self._shards, self._manifest)
         spec = dataspec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
-        self._task.learn(lambda: ratings.read(run.shards, self._manifest, context.blocks))
+        self._task.learn(lambda: ratings.read(self._shards, self._manifest, context.blocks))
+        # Counted here: an engine may leave a worker with parts of them.
+        self._num_parameters = sum(p.numel() for p in self._task.parameters())
         item_vectors.start_model(self._task.model, run, self._items)
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
@@ -79,10 +85,11 @@ class _Worker:
             engine=self._engine.name, world_size=context.world_size,
             fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
         )  # fmt: skip
-        items = run.shards / ITEMS_FILE
+        items = self._shards / ITEMS_FILE
         writer = None
         if self._is_first:
-            writer = CheckpointWriter(self._directory, items, run.checkpoints)
+            after = self._sender.send if self._sender else None
+            writer = CheckpointWriter(self._directory, items, run.checkpoints, after)
         self._keeper = Keeper(self._directory, writer, made, self._engine, context)
         self._position = self._keeper.resume(self._state) if self._state else Position()
 
@@ -90,9 +97,10 @@ class _Worker:
         """Train to the end, then judge the best epoch."""
         feed = self._feeds[TRAIN]
         self._recorder.start(
-            kind="train", name=self._run.label, workers=self._context.world_size,
+            kind="train", name=self._run.label, engine=self._engine.name,
+            workers=self._context.world_size,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
-            num_parameters=sum(p.numel() for p in self._task.parameters()),
+            num_parameters=self._num_parameters,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
@@ -113,6 +121,8 @@ class _Worker:
             raise
         self._keeper.close()
         self._end(outcome.reason, outcome.best_epoch)
+        if self._sender is not None:
+            self._sender.finish()
 
     def _wind_up(self, error: BaseException) -> None:
         """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
@@ -122,6 +132,18 @@ class _Worker:
                 self._recorder.note(lost)
             if isinstance(error, KeyboardInterrupt):
                 self._end("interrupted", self._position.best_epoch)
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender.send()
+
+    def _join_mirror(self) -> Sender | None:
+        """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
+        run = self._run
+        if not isinstance(run.out, Uri):
+            return None
+        mirror = Mirror(run.out, run.folder)
+        mirror.fetch()
+        return Sender(mirror, run.checkpoints.keeps)
 
     def _end(self, reason: str, best_epoch: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
@@ -185,7 +207,7 @@ class _Worker:
             if not self._manifest.num_windows(split):
                 continue
             if cache == "none" and split == TRAIN:
-                files = batches.split_files(run.shards, self._manifest, split)
+                files = batches.split_files(self._shards, self._manifest, split)
                 feeds[split] = StreamedFeed(
                     files, self._context.blocks, self._manifest, share, device,
                     run.feed.shuffle_buffer,
@@ -193,7 +215,7 @@ class _Worker:
                 sample = self._first_windows(files)
             else:
                 windows = batches.read_windows(
-                    run.shards, self._manifest, split, self._context.blocks
+                    self._shards, self._manifest, split, self._context.blocks
                 )
                 feeds[split] = CachedFeed(TensorTable(windows, held), share, device)
                 sample = windows
@@ -214,7 +236,7 @@ class _Worker:
         return CachedFeed(TensorTable(sampled, held), share, self._context.device)
 
     def _build_engine(self) -> Engine:
-        kind = DDPEngine if self._context.world_size > 1 else SingleEngine
+        kind = kind_of(self._run.engine, self._context.world_size)
         total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
         return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
 
@@ -232,6 +254,8 @@ class _Worker:
         with outputs.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at
+        if self._sender is not None and (told := self._sender.news()):
+            self._recorder.note(told)
 
     def _judge_best(self) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""
@@ -241,14 +265,16 @@ class _Worker:
             for split in (VALIDATION, TEST)
             if (judgement := self._judge(split)) is not None
         }
-        if not self._is_first:
-            return
-        if self._sampled is not None and self._task.ranks:
+        top_BN = None
+        if self._sampled is not None and self._task.ranks:  # by all: weights may be in parts
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
                 top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
-            users = arrays.read_users(self._run.shards, self._manifest)
+        if not self._is_first:
+            return
+        if self._sampled is not None and top_BN is not None:
+            users = arrays.read_users(self._shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION
             self._directory.write_json(self._directory.samples, {"split": split, "users": content})

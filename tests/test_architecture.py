@@ -15,15 +15,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine environment resources schema manifest lease run_directory
-    tensor_files checkpoint retention
+    errors torchrun job_folder uri config outputs machine environment resources schema storage
+    manifest lease run_directory tensor_files checkpoint retention mirror fetched_runs
     database sources synthetic shard_files staging table_source audit windowing
     rating_audit rating_windows
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
     context training_state checkpoint_writer keeper recorder progress loop run resume
-    item_vectors worker
-    restore evaluate recommend launch sweep baselines rating_baselines
+    item_vectors claim worker restore evaluate recommend launch sweep baselines rating_baselines
     baseline_runs rating_baseline_runs report studies reproduce doctor
     commands cli __main__
 """.split()
@@ -38,7 +37,7 @@ RESTRICTED = {
 
 LAZY = {
     "ray": {"batches", "context", "recommend", "doctor"},
-    "torch": {"commands", "cli", "doctor"},
+    "torch": {"commands", "cli", "doctor", "torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""
 

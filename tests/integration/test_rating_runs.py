@@ -82,8 +82,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path)
             loss="mse",
             model=MODELS[kind](),
             training=TrainingConfig(
-                epochs=2, batch_size=1024, monitor="ratings/rmse", checkpoint_steps=2,
-                log_seconds=0,
+                epochs=2, batch_size=1024, monitor="ratings/rmse", log_seconds=0
             ),
             engine=EngineConfig(),
         )  # fmt: skip
