@@ -55,6 +55,8 @@ STUDY = Study(
         Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
         Arm("biased-mf", "rating_biased_mf", protocols=_RATED),
         Arm("svdpp", "rating_svdpp", protocols=_RATED),
+        Arm("autorec-item", "rating_autorec", protocols=_RATED),
+        Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
     judge_baselines=_baselines,
     figures=_figures,

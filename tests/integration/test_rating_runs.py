@@ -78,7 +78,7 @@ def test_recommendations_are_the_unrated_items_with_the_highest_predictions(
 def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path):
     def settings(name):
         return replace(
-            stopped_runs.config_of(rated_shards, tmp_path / name),
+            stopped_runs.config_of(rated_shards, tmp_path / name, checkpoints={"steps": 2}),
             loss="mse",
             model=MODELS[kind](),
             training=TrainingConfig(
