@@ -71,6 +71,9 @@ class ProgressView:
     def _show_note(self, event: dict[str, Any]) -> None:
         self._console.print(event["message"])
 
+    def _show_restart(self, event: dict[str, Any]) -> None:
+        self._console.print(event["message"])
+
     def _show_end(self, event: dict[str, Any]) -> None:
         self.close()
         best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""

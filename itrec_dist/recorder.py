@@ -20,15 +20,15 @@ class Recorder:
     """Writes the events that `run_directory.py` describes."""
 
     def __init__(
-        self, run: RunDirectory | None, watcher: Watcher | None = None, step: int = 0
+        self, run: RunDirectory | None, watcher: Watcher | None = None, step: int | None = None
     ) -> None:
         """Record into `run`, or nowhere if it is None (workers other than rank 0).
 
-        `step` is where a resumed run goes on: TensorBoard forgets the steps after it.
+        `step` is where a run goes on that was begun before: TensorBoard forgets the steps after it.
         """
         self._run = run
         self._watch = watcher
-        purge = {"purge_step": step + 1} if step else {}
+        purge = {} if step is None else {"purge_step": step + 1}
         self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
@@ -53,6 +53,10 @@ class Recorder:
     def note(self, message: str) -> None:
         """Something that a person should know."""
         self._append("note", {"message": message})
+
+    def restart(self, **fields: Any) -> None:
+        """Workers were started again in the middle of the run."""
+        self._append("restart", fields)
 
     def end(self, **fields: Any) -> None:
         """The run is over."""

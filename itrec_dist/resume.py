@@ -20,7 +20,7 @@ from itrec_dist.training_state import State
 FREE = frozenset({
     "shards",  # the fingerprint is compared instead
     "out", "name",
-    "training.log_seconds",
+    "training.log_seconds", "training.non_finite",
     "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
     # Another rounding, as with other workers; the training state has one form for all engines.
     "engine.name", "engine.accumulate", "engine.compile",
@@ -28,7 +28,8 @@ FREE = frozenset({
     "engine.deepspeed.offload_parameters",
     "feed.cache",  # the worker sees to it that the order of windows stays
     "evaluation.batch_size",
-    "cluster.num_workers", "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
+    "cluster.num_workers", "cluster.min_workers", "cluster.max_failures", "cluster.wait_seconds",
+    "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
 })  # fmt: skip
 """Settings that may differ on resuming; every other one has to be what it was."""
 
@@ -102,6 +103,19 @@ def _refuse_another_best(best: Record, state: State) -> None:
             f"{state.folder.parent} says that epoch {state.position.best_epoch} was the best, "
             f"{BEST} beside it is of epoch {best.epoch}: they do not belong together"
         )
+
+
+def take_up(directory: RunDirectory) -> State | None:
+    """The state from which a worker that starts goes on; None if the run has no checkpoint yet.
+
+    Nobody else may write there: the workers before are gone.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, incomplete or of another version.
+    """
+    retention.recover(directory.checkpoints)
+    last = directory.checkpoints / LAST
+    return training_state.read(last, verify=True) if last.is_dir() else None
 
 
 def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:

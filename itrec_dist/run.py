@@ -3,6 +3,7 @@
 Only this file sees the whole configuration; every component is handed its own section.
 """
 
+import math
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,17 @@ class ClusterConfig:
     """Workers and what each of them takes."""
 
     num_workers: int = 1
-    """Ray Train workers; --local has one worker, or those that torchrun started."""
+    """Ray Train workers; with `min_workers`, at most. --local has one worker, or those that
+    torchrun started."""
+    min_workers: int | None = None
+    """Fewest workers to go on with when the cluster has no room for `num_workers`; null keeps to
+    `num_workers`. Whenever their number changes, all start again from the last checkpoint."""
+    max_failures: int = 3
+    """Times that a run goes on from its last checkpoint after workers were lost or failed: machines
+    do get lost, but a fault that comes back each time should cost minutes. A node that announces
+    its end (a preemption) does not count."""
+    wait_seconds: float = 600.0
+    """How long to wait for nodes on a cluster that was joined, at the start and after a loss."""
     use_gpu: bool | None = None
     """Whether each worker takes a GPU; null takes GPUs if there are any."""
     cpus_per_worker: float = 1.0
@@ -60,6 +71,13 @@ class ClusterConfig:
             raise ValueError(
                 "cluster.num_workers must be at least 1 and cluster.cpus_per_worker above 0"
             )
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.num_workers:
+            raise ValueError(
+                f"cluster.min_workers={self.min_workers} must be from 1 to cluster.num_workers="
+                f"{self.num_workers}, or null"
+            )
+        if self.max_failures < 0 or self.wait_seconds < 0:
+            raise ValueError("cluster.max_failures and cluster.wait_seconds must be at least 0")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"cluster.threads={self.threads} must be at least 1, or null")
 
@@ -119,25 +137,19 @@ class RunConfig:
 def check(run: RunConfig, num_workers: int) -> Manifest:
     """Refuse what cannot work before anything is started; returns the data's manifest.
 
+    `num_workers` is the largest number of workers; `cluster.min_workers` may allow smaller ones.
+
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
         EnvironmentProblem: the engine needs a package that is missing.
     """
     data = manifest.read(storage.local(run.shards))
-    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
-    parts = num_workers * run.engine.accumulate
-    if run.training.batch_size % parts:
-        raise ConfigError(
-            f"training.batch_size={run.training.batch_size} cannot be shared equally by "
-            f"{num_workers} workers with engine.accumulate={run.engine.accumulate}: choose a "
-            f"multiple of {parts}"
-        )
-    if run.evaluation.batch_size % num_workers:
-        raise ConfigError(
-            f"evaluation.batch_size={run.evaluation.batch_size} cannot be shared equally by "
-            f"{num_workers} workers: choose a multiple of {num_workers}"
-        )
+    least = run.cluster.min_workers
+    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
+    for workers in sizes:
+        kind_of(run.engine, workers).refuse(run.engine, run.optimizer, workers)
+    _check_shares(run, sizes)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
     num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
@@ -200,6 +212,25 @@ def check_device(run: RunConfig, *, has_gpu: bool) -> None:
             "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
             "engine.compile to default or none"
         )
+
+
+def _check_shares(run: RunConfig, sizes: range) -> None:
+    """Refuse batches that some number of workers in the range could not share equally."""
+    accumulate = run.engine.accumulate
+    for name, size, factor, besides in (
+        ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
+        ("evaluation", run.evaluation.batch_size, 1, ""),
+    ):
+        wrong = [workers for workers in sizes if size % (workers * factor)]
+        if wrong:
+            listed = ", ".join(map(str, wrong[:-1]))
+            told = f"{listed} or {wrong[-1]}" if listed else f"{wrong[-1]}"
+            parts = math.lcm(*(workers * factor for workers in sizes))
+            raise ConfigError(
+                f"{name}.batch_size={size} cannot be shared equally by {told} workers{besides}: "
+                f"choose a multiple of {parts}"
+                + (" or another range of workers" if len(sizes) > 1 else "")
+            )
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:

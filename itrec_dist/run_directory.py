@@ -21,16 +21,21 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
-              train and validation (each null or a Judgement), is_best
+              train and validation (each null or a Judgement), is_best, skipped (batches that
+              were left out because their loss was not finite)
     note      message
+    restart   message (which workers were lost, and where the run goes on), noticed (time at which
+              the loss was noticed, null if the cluster only changed), step (it goes on after),
+              again (steps written down before that are trained again), workers
     end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
-              was finished, null for a baseline), seconds
+              was finished, null for a baseline), skipped (in all epochs), seconds
 
 The line of an epoch comes before its checkpoint, which is written while training goes on: lines of
 the next epoch may stand there before it is whole. What was logged but not kept is trained again.
 
 A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
-what it trains again; the last line of an epoch holds. An `end` before the last `start` is that of
+what it trains again; the last line of an epoch holds. A run whose workers were lost does the same
+with a `restart` in place of the note. An `end` before the last `start` is that of
 an interruption.
 
 A Judgement is what `evaluation.json` holds for each split:

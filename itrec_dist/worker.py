@@ -6,6 +6,7 @@ Every worker runs the same; worker 0 writes what is written once.
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,10 @@ from itrec_dist import (
     manifest,
     outputs,
     ratings,
+    resume,
     samples,
     storage,
     tasks,
-    training_state,
 )
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.checkpoint_writer import CheckpointWriter
@@ -44,29 +45,48 @@ from itrec_dist.uri import Uri
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
 
+@dataclass(frozen=True)
+class Restart:
+    """Why workers are started again within one launch."""
+
+    cause: str
+    """What happened to the workers before, as the beginning of a sentence."""
+    noticed: float | None
+    """When it was noticed, in seconds since the epoch; null if nothing was lost."""
+
+
 def run_worker(
-    run: RunConfig, context: WorkerContext, watcher: Watcher | None = None, *, resume: bool = False
-) -> None:
+    run: RunConfig, context: WorkerContext, watcher: Watcher | None = None,
+    restart: Restart | None = None,
+) -> None:  # fmt: skip
     """One worker's part of a run: build, train, judge. Rank 0 writes the run directory.
 
-    With `resume` it goes on from the checkpoint `last` of the run directory.
+    It goes on from the checkpoint `last` of the run directory if there is one, and begins else.
+
+    Args:
+        run: the whole configuration.
+        context: this worker's view of the world.
+        watcher: is shown every event of the log.
+        restart: on worker 0, why the workers are started again; None if they are the first.
     """
-    _Worker(run, context, watcher, resume).work()
+    _Worker(run, context, watcher, restart).work()
 
 
 class _Worker:
     """Holds what the steps of a worker's part share."""
 
     def __init__(
-        self, run: RunConfig, context: WorkerContext, watcher: Watcher | None, resume: bool
-    ) -> None:
-        self._run, self._context = run, context
+        self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
+        restart: Restart | None,
+    ) -> None:  # fmt: skip
+        self._run, self._context, self._restart = run, context, restart
         self._started = time.monotonic()
         self._directory = RunDirectory(run.folder)
         self._is_first = context.rank == 0
         self._sender = self._join_mirror() if self._is_first else None
-        self._state = self._read_state() if resume else None
-        step = self._state.position.step if self._state else 0
+        self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
+        begun = 0 if restart else None
+        step = self._state.position.step if self._state else begun
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
         self._shards = storage.local(run.shards)
         self._manifest = manifest.read(self._shards)
@@ -95,6 +115,7 @@ class _Worker:
 
     def work(self) -> None:
         """Train to the end, then judge the best epoch."""
+        trained_to = self._trained_to() if self._restart else 0
         feed = self._feeds[TRAIN]
         self._recorder.start(
             kind="train", name=self._run.label, engine=self._engine.name,
@@ -104,7 +125,9 @@ class _Worker:
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
-        if self._state:
+        if self._restart:
+            self._record_restart(self._restart, trained_to)
+        elif self._state:
             self._recorder.note(self._told_resumption(self._state))
         trainer = Trainer(
             self._run.training, self._engine, feed, self._context, self._recorder,
@@ -120,7 +143,7 @@ class _Worker:
             self._wind_up(error)
             raise
         self._keeper.close()
-        self._end(outcome.reason, outcome.best_epoch)
+        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
         if self._sender is not None:
             self._sender.finish()
 
@@ -131,7 +154,7 @@ class _Worker:
             if lost:
                 self._recorder.note(lost)
             if isinstance(error, KeyboardInterrupt):
-                self._end("interrupted", self._position.best_epoch)
+                self._end("interrupted", self._position.best_epoch, self._position.skipped)
         if self._sender is not None:
             self._sender.stop()
             self._sender.send()
@@ -145,14 +168,31 @@ class _Worker:
         mirror.fetch()
         return Sender(mirror, run.checkpoints.keeps)
 
-    def _end(self, reason: str, best_epoch: int) -> None:
+    def _end(self, reason: str, best_epoch: int, skipped: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
-        self._recorder.end(reason=reason, best_epoch=best_epoch, seconds=seconds)
+        self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
 
-    def _read_state(self) -> State:
-        last = self._directory.checkpoints / "last"
-        read = training_state.read(last, verify=True) if self._is_first else None
-        return self._context.share(read)
+    def _trained_to(self) -> int:
+        """The last step that the workers before these wrote down."""
+        steps = [e["step"] for e in self._directory.events() if e["event"] in ("progress", "epoch")]
+        return steps[-1] if steps else 0
+
+    def _record_restart(self, restart: Restart, trained_to: int) -> None:
+        at, workers = self._position, self._context.world_size
+        where = (
+            f"epoch {at.epoch + 1}, step {at.step}"
+            if at.batches
+            else (f"the end of epoch {at.epoch}, step {at.step}" if at.epoch else "the beginning")
+        )
+        again = max(trained_to - at.step, 0)
+        told = f"{restart.cause}: going on from {where} with {workers} worker"
+        told += "s" if workers > 1 else ""
+        if again:
+            told += f", {again} step{'s are' if again > 1 else ' is'} trained again"
+        told += self._told_loss_of_order()
+        self._recorder.restart(
+            message=told, noticed=restart.noticed, step=at.step, again=again, workers=workers
+        )
 
     def _told_resumption(self, state: State) -> str:
         at, before, workers = state.position, state.made.world_size, self._context.world_size
@@ -162,12 +202,17 @@ class _Worker:
         if workers == before:
             return told
         told += f"; {workers} worker{'s' if workers > 1 else ''} in place of {before}"
-        if self._is_streamed and at.batches:
-            told += (
-                ": without a cache the rest of this epoch is dealt anew, so that some of its "
-                "windows are seen twice and some not at all"
-            )
-        return told
+        return told + self._told_loss_of_order()
+
+    def _told_loss_of_order(self) -> str:
+        if self._state is None or self._state.made.world_size == self._context.world_size:
+            return ""
+        if not self._is_streamed or not self._state.position.batches:
+            return ""
+        return (
+            ": without a cache the rest of this epoch is dealt anew, so that some of its windows "
+            "are seen twice and some not at all"
+        )
 
     def _resolve_cache(self) -> batches.CacheName:
         """Where windows are kept; a resumed run keeps to the order of windows it began with."""

@@ -66,7 +66,7 @@ def start(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirect
     if context.rank == 0:
         prepare(run, check(run, context.world_size), environment.record(run.seed))
     context.sum(torch.zeros(1))
-    return _work(run, context, stop_at, resumed=False)
+    return _work(run, context, stop_at)
 
 
 def go_on(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirectory:
@@ -76,10 +76,10 @@ def go_on(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirect
         resume.check(run, check(run, context.world_size))
         resume.prepare(run, environment.record(run.seed))
     context.sum(torch.zeros(1))
-    return _work(run, context, stop_at, resumed=True)
+    return _work(run, context, stop_at)
 
 
-def _work(run, context, stop_at, *, resumed):
+def _work(run, context, stop_at):
     class Recording(Recorder):
         def progress(self, **fields):
             super().progress(**fields)
@@ -88,12 +88,12 @@ def _work(run, context, stop_at, *, resumed):
 
     kept, worker.Recorder = worker.Recorder, Recording
     try:
-        worker.run_worker(run, context, resume=resumed)
+        worker.run_worker(run, context)
     except Stopped:
         pass
     finally:
         worker.Recorder = kept
-    return RunDirectory(run.out)
+    return RunDirectory(run.folder)
 
 
 def before_keeping(monkeypatch, step, act) -> None:

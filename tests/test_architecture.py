@@ -21,7 +21,7 @@ ORDER = """
     rating_audit rating_windows
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
-    context training_state checkpoint_writer keeper recorder progress loop run resume
+    context training_state checkpoint_writer keeper recorder progress lookout loop run resume
     item_vectors claim worker restore evaluate recommend launch sweep baselines rating_baselines
     baseline_runs rating_baseline_runs report studies reproduce doctor
     commands cli __main__
