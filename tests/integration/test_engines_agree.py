@@ -164,7 +164,7 @@ def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp
         RunConfig, DEBUG_RECIPE,
         [
             f"shards={shards}", f"out={out}", f"training.epochs={EPOCHS}",
-            "training.checkpoint_steps=5", "training.log_seconds=0", "engine.name=deepspeed",
+            "checkpoints.steps=5", "training.log_seconds=0", "engine.name=deepspeed",
             "engine.deepspeed.stage=2",
         ],
     )  # fmt: skip

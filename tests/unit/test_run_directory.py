@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -89,21 +90,26 @@ def test_a_file_that_is_missing_or_damaged_is_one_sentence(tmp_path, content):
         run.read_json(run.evaluation)
 
 
-@pytest.fixture
-def disk_of():
+@contextlib.contextmanager
+def disk_of(size):
     """Files may not grow beyond a limit: the system refuses to write, within a line if need be."""
     kept = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
+    try:
+        yield
+    finally:  # at once: what the tests print may go to a longer file
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
 
 
 @pytest.mark.parametrize("room", [0, 1, 30])
-def test_a_disk_that_is_full_leaves_the_log_as_it_was(room, disk_of, tmp_path):
+def test_a_disk_that_is_full_leaves_the_log_as_it_was(room, tmp_path):
     run = RunDirectory(tmp_path)
     run.append("progress", step=1)
     before = run.log.read_bytes()
-    disk_of(len(before) + room)
-    with pytest.raises(OutputError, match=r"cannot write .*log\.jsonl") as refused:
+    with (
+        disk_of(len(before) + room),
+        pytest.raises(OutputError, match=r"cannot write .*log\.jsonl") as refused,
+    ):
         run.append("note", message="longer than the room that there is")
     assert os.strerror(errno.EFBIG) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -119,13 +125,13 @@ def test_a_log_that_cannot_be_opened_is_one_sentence(tmp_path):
 
 # The board's own thread dies of it, in the open; what counts is that the run ends in a sentence.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_board_that_cannot_be_written_is_one_sentence(disk_of, tmp_path):
+def test_a_board_that_cannot_be_written_is_one_sentence(tmp_path):
     recorder = Recorder(RunDirectory(tmp_path))
     epoch = {"epoch": 1, "loss": 1.0, "train": None, "validation": None}
     recorder.epoch(**epoch)
     (board,) = (tmp_path / "tensorboard").iterdir()
-    disk_of(max(board.stat().st_size, (tmp_path / "log.jsonl").stat().st_size + 4000))
-    with pytest.raises(OutputError, match=r"cannot write .*tensorboard"):
+    room = max(board.stat().st_size, (tmp_path / "log.jsonl").stat().st_size + 4000)
+    with disk_of(room), pytest.raises(OutputError, match=r"cannot write .*tensorboard"):
         for at in range(2, 400):
             recorder._scalar("loss", 0.5, at)
             recorder._flush()
