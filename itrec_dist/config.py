@@ -20,6 +20,13 @@ from itrec_dist.errors import ConfigError
 
 T = TypeVar("T")
 
+KINDS = "kinds"
+"""Metadata of a field that holds one of several dataclasses: kind -> class.
+
+Each of them has a field `kind`, a Literal of its own name, and the kind that a recipe or an
+option gives decides which settings are valid; the field's default is taken where neither does.
+"""
+
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
@@ -68,6 +75,16 @@ class Parser(jsonargparse.ArgumentParser):
             print_config="--print-%s",
             formatter_class=_Help,
         )
+        self._sections: dict[str, dataclasses.Field[Any]] = {}
+
+    def add_class_arguments(self, theclass: type[Any], *names: Any, **options: Any) -> Any:
+        """Add a class's fields; one that holds one of several classes waits for its kind."""
+        fields = dataclasses.fields(theclass) if dataclasses.is_dataclass(theclass) else ()
+        waiting = {f.name: f for f in fields if KINDS in f.metadata}
+        assert not (waiting and names), "kinds are chosen at the top level alone"
+        self._sections |= waiting
+        skipped = {*options.pop("skip", ()), *waiting}
+        return super().add_class_arguments(theclass, *names, skip=skipped, **options)
 
     def add_config_file(self) -> None:
         """Add `--config RECIPE` and `--print-config`."""
@@ -91,12 +108,25 @@ class Parser(jsonargparse.ArgumentParser):
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
         arguments = _with_underscores(arguments)
+        self._add_chosen(arguments)
         for recipe in _recipes(arguments):
             self._check_recipe(recipe)
         try:
             return self.instantiate(self.parse_args(arguments))
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
+
+    def _add_chosen(self, arguments: Sequence[str]) -> None:
+        """Add the settings of the classes that the arguments choose by their kind."""
+        while self._sections:
+            name, field = self._sections.popitem()
+            assert callable(field.default_factory)
+            default = field.default_factory().kind
+            kind = _last_given(arguments, name, "kind") or default
+            if kind not in field.metadata[KINDS]:
+                known = ", ".join(field.metadata[KINDS])
+                raise ConfigError(f"there is no {name}.kind {kind!r}; there are: {known}")
+            super().add_class_arguments(field.metadata[KINDS][kind], name)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage and leaving the process."""
@@ -234,6 +264,11 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
     hints = get_type_hints(cls)
     names: list[str] = []
     for field in dataclasses.fields(cls):
+        classes = field.metadata.get(KINDS)
+        if classes:
+            inner = (field_names(one, f"{prefix}{field.name}.") for one in classes.values())
+            names += dict.fromkeys(itertools.chain.from_iterable(inner))
+            continue
         hint = hints[field.name]
         name = prefix + field.name
         is_section = isinstance(hint, type) and dataclasses.is_dataclass(hint)
@@ -280,6 +315,28 @@ def _recipes(arguments: Sequence[str]) -> list[str]:
     """The files that `--config FILE` and `--config=FILE` name."""
     after = [b for a, b in itertools.pairwise(arguments) if a == "--config"]
     return after + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+
+
+def _last_given(arguments: Sequence[str], section: str, name: str) -> str | None:
+    """The value that recipes and options, in their order, give a setting of a section.
+
+    A recipe that cannot be read gives none here: it is refused when it is checked.
+    """
+    given: object = None
+    option = f"--{section}.{name}"
+    for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        flag, equals, value = argument.partition("=")
+        value = value if equals else after
+        if flag == option:
+            given = value
+        elif flag == "--config":
+            try:
+                content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue
+            inner = content.get(section) if isinstance(content, dict) else None
+            given = inner.get(name, given) if isinstance(inner, dict) else given
+    return None if given is None else str(given)
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:

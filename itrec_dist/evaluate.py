@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from itrec_dist import batches
 from itrec_dist.batches import CachedFeed, Share, TensorTable
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.loop import Judgement, evaluate
-from itrec_dist.metrics import Judge
 from itrec_dist.restore import Restored, same_catalogue
 from itrec_dist.schema import TEST, VALIDATION
 
@@ -27,7 +24,6 @@ def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
     context = LocalContext(restored.engine.device)
-    popularity_C = torch.from_numpy(restored.items.num_train_targets.copy()).to(context.device)
     judgements = {}
     for split in splits:
         windows = batches.read_windows(shards, manifest, split, context.blocks)
@@ -36,6 +32,6 @@ def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
             Share(restored.run.evaluation.batch_size),
             context.device,
         )
-        judge = Judge(popularity_C, manifest.target_length)
+        judge = restored.task.judge(context.device)
         judgements[split] = evaluate(restored.engine, feed, judge, context)
     return judgements

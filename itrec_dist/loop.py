@@ -16,19 +16,18 @@ from itrec_dist.batches import Feed, micro_batches
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.engine import Engine, Runner, Update
 from itrec_dist.errors import TrainingError
-from itrec_dist.metrics import CUTOFFS, METRICS, Judge
+from itrec_dist.metrics import MONITORS as RANKING_MONITORS
+from itrec_dist.rating_metrics import RATING_MONITORS
 from itrec_dist.recorder import Recorder
 from itrec_dist.schema import Batch
+from itrec_dist.tasks import SplitJudge
 from itrec_dist.training_state import Position
 
 Judgement = dict[str, Any]
 """What `run_directory.py` calls a Judgement."""
 
-MONITORS = (
-    "loss",
-    *(f"{r}/{m}@{k}" for r in ("unmasked", "masked") for m in METRICS for k in CUTOFFS),
-)
-"""Figures of the validation split that can choose the best epoch; only `loss` falls."""
+MONITORS = tuple(dict.fromkeys((*RANKING_MONITORS, *RATING_MONITORS)))
+"""Figures of the validation split that can choose the best epoch; those of ratings fall."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,8 @@ class TrainingConfig:
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
     monitor: str = "unmasked/precision@5"
-    """Validation figure that chooses the best epoch: loss, or ranking/metric@cutoff."""
+    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
+    ratings/rmse and ratings/mae where ratings are predicted."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
     checkpoint_steps: int | None = None
@@ -70,7 +70,8 @@ class TrainingConfig:
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a monitored figure beats the best so far; the first one always does."""
-        return best is None or (value < best if self.monitor == "loss" else value > best)
+        falls = self.monitor in RATING_MONITORS
+        return best is None or (value < best if falls else value > best)
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,13 @@ def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
     return total_loss.detach(), engine.step()
 
 
-def evaluate(engine: Runner, feed: Feed, judge: Judge, context: WorkerContext) -> Judgement:
+def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerContext) -> Judgement:
     """Judge every window of a feed once, over all workers; the same figures on each of them."""
     engine.train(False)
     with torch.inference_mode():
         for batch in feed.epoch(None):
             output = engine(batch)
-            weight_B = batch.weight_B
-            judge.update(output.scores_BC, batch.item_ids_BL, batch.target_ids_BK, weight_B)
-            judge.add_loss((output.loss_B * weight_B).sum(), weight_B.sum())
+            judge.add(batch, output.scores_BC, output.loss_B)
     engine.train(True)
     judge.load(context.sum(judge.state()))
     return judge.judgement()

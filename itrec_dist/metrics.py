@@ -35,12 +35,18 @@ import torch
 from torch import Tensor
 
 from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.schema import PAD
+from itrec_dist.schema import PAD, Batch
 
 CUTOFFS = (5, 10, 20)
 
 METRICS = ("precision", "hit_rate", "recall", "ndcg", "mrr", "coverage", "popularity")
 """Names of the figures, each printed as `name@cutoff`."""
+
+RANKINGS = ("unmasked", "masked")
+"""The two rankings that are judged: as it is, and without the items of the input."""
+
+MONITORS = ("loss", *(f"{r}/{m}@{k}" for r in RANKINGS for m in METRICS for k in CUTOFFS))
+"""Figures of a Judgement that can choose the best epoch."""
 
 PAPER_NAMES = {"precision@5": "Accuracy 1", "hit_rate@5": "Accuracy 2"}
 """What Nitayanont, Informative Transformer Encoder, section 5.3 calls them."""
@@ -246,6 +252,12 @@ class Judge:
         top_BM = top_items(scores_BC, n + item_ids_BL.shape[1])
         self.unmasked.update(top_BM[:, :n], target_ids_BK, weight_B)
         self.masked.update(without_seen(top_BM, item_ids_BL, n), target_ids_BK, weight_B)
+
+    def add(self, batch: Batch, scores_BC: Tensor, loss_B: Tensor) -> None:
+        """Count a batch, given the scores and losses of its windows."""
+        weight_B = batch.weight_B
+        self.update(scores_BC, batch.item_ids_BL, batch.target_ids_BK, weight_B)
+        self.add_loss((loss_B * weight_B).sum(), weight_B.sum())
 
     def add_loss(self, total: Tensor | float, num_windows: Tensor | float) -> None:
         """Add the loss summed over `num_windows` real windows."""

@@ -62,11 +62,7 @@ class ProgressView:
             f"{event['windows_per_second']:>9,.0f} windows/s",
         ]
         if event["validation"] is not None:
-            for ranking in ("unmasked", "masked"):
-                figures = event["validation"][ranking]
-                parts.append(
-                    f"{ranking} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
-                )
+            parts += _told(event["validation"])
         parts.append("best" if event["is_best"] else "")
         self._console.print("  ".join(parts).rstrip())
 
@@ -77,6 +73,18 @@ class ProgressView:
         self.close()
         best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""
         self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
+
+
+def _told(judgement: dict[str, Any]) -> list[str]:
+    """The first figures of each group of a judgement, in a few words."""
+    if "ratings" in judgement:
+        figures = judgement["ratings"]
+        return [f"RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"]
+    return [
+        f"{ranking} P@5 {judgement[ranking]['precision@5']:.4f} "
+        f"HR@5 {judgement[ranking]['hit_rate@5']:.4f}"
+        for ranking in ("unmasked", "masked")
+    ]
 
 
 class LogFollower(threading.Thread):

@@ -64,7 +64,7 @@ def _ranked(
     for start in range(0, len(histories), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(histories)))
         batch = batches.whole_batch(_as_windows(histories, rows, manifest), device)
-        scores_BC = restored.engine(batch).scores_BC
+        scores_BC = restored.catalogue_scores(batch)
         for position, row in enumerate(rows.tolist()):
             seen = torch.from_numpy(histories.seen(row).astype(np.int64)).to(device)
             scores_BC[position, seen - 1] = -torch.inf

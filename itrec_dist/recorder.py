@@ -73,6 +73,7 @@ class Recorder:
 
 def _flat(judgement: dict[str, Any]) -> list[tuple[str, float]]:
     figures = [("loss", judgement.get("loss"))]
-    for ranking in ("unmasked", "masked"):
-        figures += [(f"{ranking}/{n}", v) for n, v in judgement.get(ranking, {}).items()]
+    for group, inner in judgement.items():
+        if isinstance(inner, dict):
+            figures += [(f"{group}/{n}", v) for n, v in inner.items()]
     return [(name, value) for name, value in figures if value is not None]

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from itrec_dist import arrays, checkpoint, config, dataspec
+import torch
+
+from itrec_dist import arrays, checkpoint, config, dataspec, tasks
 from itrec_dist import manifest as manifests
 from itrec_dist.context import default_device
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.engines.single import InferenceEngine
+from itrec_dist.engines.single import InferenceEngine, autocast
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.tasks.next_items import NextItems
+from itrec_dist.schema import Batch
+from itrec_dist.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,13 @@ class Restored:
     record: checkpoint.Record
     manifest: Manifest
     items: arrays.Items
+    task: Task
     engine: InferenceEngine
+
+    def catalogue_scores(self, batch: Batch) -> torch.Tensor:
+        """Scores of every item for each window, [B, C]: what recommendations are made from."""
+        with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
+            return self.task.catalogue_scores(batch)
 
 
 def restore(run_folder: Path, name: str = "best") -> Restored:
@@ -45,11 +54,11 @@ def restore(run_folder: Path, name: str = "best") -> Restored:
         items = arrays.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = NextItems(run.model, run.loss, dataspec.build(manifest, items))
+    task = tasks.find(run.model.task)(run.model, run.loss, dataspec.build(manifest, items))
     checkpoint.load_weights(folder, task.model)
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)
-    return Restored(run, record, manifest, items, engine)
+    return Restored(run, record, manifest, items, task, engine)
 
 
 def same_catalogue(restored: Restored, shards: Path) -> Manifest:

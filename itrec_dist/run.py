@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, manifest
+from itrec_dist import config, manifest, tasks
 from itrec_dist.batches import FeedConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
 from itrec_dist.losses import LossName
 from itrec_dist.manifest import Manifest
+from itrec_dist.models import MODELS
 from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.model import ModelConfig
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TRAIN, VALIDATION
@@ -71,9 +73,10 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossName = "bce"
-    """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax."""
-    model: ITEConfig = field(default_factory=ITEConfig)
-    """The encoder."""
+    """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
+    mse: squared error of predicted ratings."""
+    model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
+    """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -94,7 +97,7 @@ class RunConfig:
     @property
     def label(self) -> str:
         """The name, or one made from what distinguishes the arms of a study."""
-        return self.name or f"ITE {self.loss} {self.model.side_information}"
+        return self.name or self.model.label(self.loss)
 
 
 def check(run: RunConfig, num_workers: int) -> Manifest:
@@ -130,17 +133,22 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
             f"training.patience={run.training.patience} needs validation windows, {run.shards} has "
             "none: set validation_fraction when windowing, or training.patience=null"
         )
-    if run.model.uses_movie and not data.item_feature_width:
-        raise ConfigError(
-            f"model.side_information={run.model.side_information} needs item features, "
-            f"{run.shards} has none: window the data with an item table, or choose none or user"
-        )
-    if run.model.uses_user and not data.user_features:
-        raise ConfigError(
-            f"model.side_information={run.model.side_information} needs user features, "
-            f"{run.shards} has none: window the data with a user table, or choose none or movie"
-        )
+    _check_task(run)
+    run.model.check(data)
     return data
+
+
+def _check_task(run: RunConfig) -> None:
+    """Refuse a loss or a monitor that is not of the model's task."""
+    task, kind = tasks.find(run.model.task), run.model.kind
+    for name, given, valid in (
+        ("loss", run.loss, task.losses),
+        ("training.monitor", run.training.monitor, task.monitors),
+    ):
+        if given not in valid:
+            raise ConfigError(
+                f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
+            )
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:

@@ -34,6 +34,9 @@ A Judgement is what `evaluation.json` holds for each split:
      "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
      "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
 
+or, where ratings are predicted, {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
+"mae": 0.6641}}.
+
     evaluation.json: {"kind": "train" | "baseline", "name": ..., "checkpoint": "best",
                       "epoch": 14 | null, "seed": 0, "fingerprint": ...,
                       "splits": {"validation": Judgement, "test": Judgement}}

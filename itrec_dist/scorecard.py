@@ -12,6 +12,9 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
     """Print every figure of every split, with and without the seen items masked."""
     console = console or Console()
     rankings = ("unmasked", "masked")
+    if any("ratings" in judgement for judgement in judgements.values()):
+        _print_ratings(judgements, console)
+        return
     for split, judgement in judgements.items():
         loss = judgement["loss"]
         title = f"{split}: {judgement['num_windows']:,} windows"
@@ -29,3 +32,18 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
     console.print(
         f"masked: items of the input are left out of the ranking. In the paper's words, {papers}."
     )
+
+
+def _print_ratings(judgements: dict[str, dict[str, Any]], console: Console) -> None:
+    table = Table()
+    for title in ("", "ratings", "RMSE", "MAE"):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for split, judgement in judgements.items():
+        figures = judgement["ratings"]
+        table.add_row(
+            split,
+            f"{judgement['num_windows']:,}",
+            f"{figures['rmse']:.4f}",
+            f"{figures['mae']:.4f}",
+        )
+    console.print(table)

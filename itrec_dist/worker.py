@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist import arrays, batches, dataspec, manifest, outputs, samples, training_state
+from itrec_dist import (
+    arrays,
+    batches,
+    dataspec,
+    manifest,
+    outputs,
+    ratings,
+    samples,
+    tasks,
+    training_state,
+)
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.ddp import DDPEngine
@@ -19,12 +29,11 @@ from itrec_dist.engines.single import SingleEngine
 from itrec_dist.errors import ConfigError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
-from itrec_dist.metrics import Judge, top_items
+from itrec_dist.metrics import top_items
 from itrec_dist.recorder import Recorder, Watcher
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
-from itrec_dist.tasks.next_items import NextItems
 from itrec_dist.training_state import Made, Position, State
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
@@ -57,8 +66,8 @@ class _Worker:
         self._items = arrays.read_items(run.shards, self._manifest)
         spec = dataspec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
-        self._task = NextItems(run.model, run.loss, spec)
-        self._popularity_C = spec.target_counts_C.to(context.device)
+        self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
+        self._task.learn(lambda: ratings.read(run.shards, self._manifest, context.blocks))
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
@@ -192,7 +201,7 @@ class _Worker:
     def _judge(self, split: str) -> Judgement | None:
         if split not in self._feeds:
             return None
-        judge = Judge(self._popularity_C, self._manifest.target_length)
+        judge = self._task.judge(self._context.device)
         return evaluate(self._engine, self._feeds[split], judge, self._context)
 
     def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
@@ -214,7 +223,7 @@ class _Worker:
         }
         if not self._is_first:
             return
-        if self._sampled is not None:
+        if self._sampled is not None and self._task.ranks:
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():

@@ -18,7 +18,7 @@ ORDER = """
     errors config outputs machine environment resources schema manifest run_directory
     tensor_files checkpoint
     database sources synthetic shard_files staging table_source audit windowing
-    arrays dataspec samples batches metrics scorecard
+    arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
     context training_state keeper recorder progress loop run resume worker
     restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor

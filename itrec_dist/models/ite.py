@@ -6,13 +6,15 @@ genres as a movie feature, and the output bias starts at the training popularity
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.dataspec import DataSpec
+from itrec_dist.errors import ConfigError
+from itrec_dist.manifest import Manifest
 from itrec_dist.models.encoder import Dropout, EncoderLayer
 from itrec_dist.schema import PAD, Batch
 
@@ -27,6 +29,11 @@ _REPEAT_GAIN = 10.0  # a handful of scalars must travel far at the pace of the o
 class ITEConfig:
     """The encoder's shape and what it is told."""
 
+    task: ClassVar[str] = "next_items"
+    """It scores the catalogue."""
+
+    kind: Literal["ite"] = "ite"
+    """Kind of model; `--model.kind NAME --help` lists the settings of another."""
     width: int = 128
     """Width of the encoder's input, held constant over all side-information levels."""
     num_layers: int = 2
@@ -72,6 +79,27 @@ class ITEConfig:
     def uses_movie(self) -> bool:
         """Whether movie features are stacked on the id embedding."""
         return self.side_information in ("movie", "both")
+
+    def label(self, loss: str) -> str:
+        """What distinguishes the arms of the paper's study."""
+        return f"ITE {loss} {self.side_information}"
+
+    def check(self, data: Manifest) -> None:
+        """Refuse data without the features asked for.
+
+        Raises:
+            ConfigError: names what the data lacks.
+        """
+        if self.uses_movie and not data.item_feature_width:
+            raise ConfigError(
+                f"model.side_information={self.side_information} needs item features, the shards "
+                "have none: window the data with an item table, or choose none or user"
+            )
+        if self.uses_user and not data.user_features:
+            raise ConfigError(
+                f"model.side_information={self.side_information} needs user features, the shards "
+                "have none: window the data with a user table, or choose none or movie"
+            )
 
 
 class ITE(nn.Module):

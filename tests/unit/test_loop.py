@@ -17,6 +17,7 @@ from itrec_dist.loop import MONITORS, Outcome, Trainer, TrainingConfig, evaluate
 from itrec_dist.metrics import Judge
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.optim import OptimizerConfig
+from itrec_dist.rating_metrics import RatingJudge
 from itrec_dist.recorder import Recorder
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.tasks import TaskOutput
@@ -207,9 +208,12 @@ def test_every_monitor_is_a_figure_that_a_judge_gives():
     judge.update(scores, batch.item_ids_BL, batch.target_ids_BK, batch.weight_B)
     judge.add_loss(40.0, 20)
     found = judge.judgement()
+    of_ratings = RatingJudge(4.0, CPU)
+    of_ratings.add(batch, torch.full((20, 2), 3.0), torch.ones(20))
     for monitor in MONITORS:
         config = TrainingConfig(monitor=monitor)
-        assert math.isfinite(config.value(found))
+        judgement = of_ratings.judgement() if monitor.startswith("ratings/") else found
+        assert math.isfinite(config.value(judgement))
     assert TrainingConfig(monitor="loss").value(found) == 2.0
 
 

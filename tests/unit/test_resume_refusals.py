@@ -152,7 +152,9 @@ def test_a_damaged_checkpoint_is_refused_naming_the_file(name, damage, stopped):
     if damage == "gone":
         path.unlink()
     elif damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
+        # Within a name: a recipe that ends after a whole line is a recipe, of other settings.
+        half = len(content) // 2
+        path.write_bytes(content[: max(content.rfind(b"_", 0, half), half - 20)])
     else:
         path.write_bytes(b"\xff" + content[1:])
     said = refusal(stopped, ItrecError)
