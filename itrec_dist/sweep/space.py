@@ -21,7 +21,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_type_hints
 
 from itrec_dist import config
@@ -37,6 +37,7 @@ KINDS: tuple[Kind, ...] = ("grid", "choice", "uniform", "loguniform", "integer")
 
 _OPTIONS = ("step", "log", "when")
 _OWN = {
+    "model.kind": "the base, whose kind says which settings there are",
     "shards": "the sweep's own `shards`",
     "out": "the sweep's own `out`",
     "name": "the sweep, which names its runs",
@@ -135,8 +136,8 @@ class Space:
         return chosen
 
 
-def parse(raw: Mapping[str, Any]) -> Space:
-    """Read a space as recipes write it.
+def parse(raw: Mapping[str, Any], base: RunConfig) -> Space:
+    """Read a space as recipes write it, over the settings that `base` has.
 
     Raises:
         ConfigError: an empty space, a name that is no setting or not for searching, a value of
@@ -147,23 +148,29 @@ def parse(raw: Mapping[str, Any]) -> Space:
             "space is empty: name at least one setting, such as "
             "`optimizer.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}`"
         )
-    names = config.field_names(RunConfig)
+    names = list(config.flat(base))
     for name in raw:
         _refuse_unsearchable(str(name), names)
-    dimensions = {name: _dimension(name, described) for name, described in raw.items()}
-    for dimension in dimensions.values():
-        _check_conditions(dimension, dimensions)
+    read = {name: _Reader(name, base).dimension(given) for name, given in raw.items()}
+    dimensions = {
+        name: replace(d, when=_conditions(name, raw[name].get("when", {}), read, base))
+        for name, d in read.items()
+    }
     return Space(_ordered(dimensions))
 
 
-def typed(name: str, value: Any) -> Value:
-    """`value` as the type of the setting `name`.
+def typed(name: str, value: Any, base: RunConfig) -> Value:
+    """`value` as the type of the setting `name` of `base`.
 
     Raises:
         ConfigError: it is of another type.
     """
+    *sections, last = name.split(".")
+    owner: Any = base
+    for section in sections:
+        owner = getattr(owner, section)
     parser = config.Parser("itrec sweep", "")
-    parser.add_argument(f"--{name}", type=_hint(name))
+    parser.add_argument(f"--{name}", type=get_type_hints(type(owner))[last])
     read: Value = config.to_plain(parser.parse([f"--{name}={as_text(value)}"])[name])
     return read
 
@@ -185,127 +192,131 @@ def _refuse_unsearchable(name: str, names: Sequence[str]) -> None:
     raise ConfigError(f"space: there is no setting {name}{config.valid(name, names)}")
 
 
-def _dimension(name: str, described: Any) -> Dimension:
-    kinds = [k for k in KINDS if isinstance(described, Mapping) and k in described]
-    if len(kinds) != 1:
-        raise ConfigError(
-            f"space.{name} must hold one of {', '.join(KINDS)}, as in `{{choice: [1, 2]}}`, "
-            f"not {described!r}"
-        )
-    kind = kinds[0]
-    unknown = [key for key in described if key not in (kind, *_OPTIONS)]
-    if unknown:
-        raise ConfigError(
-            f"space.{name} has no option {unknown[0]!r}; valid beside {kind}: {', '.join(_OPTIONS)}"
-        )
-    when = _conditions(name, described.get("when", {}))
-    if kind in ("grid", "choice"):
+class _Reader:
+    """Reads one dimension; its `when` is read when all dimensions are known."""
+
+    def __init__(self, name: str, base: RunConfig) -> None:
+        self._name, self._base = name, base
+
+    def dimension(self, given: Any) -> Dimension:
+        name = self._name
+        kinds = [k for k in KINDS if isinstance(given, Mapping) and k in given]
+        if len(kinds) != 1:
+            raise ConfigError(
+                f"space.{name} must hold one of {', '.join(KINDS)}, as in `{{choice: [1, 2]}}`, "
+                f"not {given!r}"
+            )
+        kind = kinds[0]
+        unknown = [key for key in given if key not in (kind, *_OPTIONS)]
+        if unknown:
+            raise ConfigError(
+                f"space.{name} has no option {unknown[0]!r}; valid beside {kind}: "
+                f"{', '.join(_OPTIONS)}"
+            )
+        if kind not in ("grid", "choice"):
+            return self._range(kind, given)
         for option in ("step", "log"):
-            if option in described:
+            if option in given:
                 raise ConfigError(f"space.{name}.{option} belongs to ranges, not to {kind}")
-        return Dimension(name, kind, _listed(name, kind, described[kind]), when=when)
-    return _range(name, kind, described, when)
+        return Dimension(name, kind, self._listed(kind, given[kind]))
 
+    def _listed(self, kind: Kind, values: Any) -> tuple[Value, ...]:
+        if not isinstance(values, (list, tuple)) or not values:
+            raise ConfigError(
+                f"space.{self._name}.{kind} must be a list of at least one value, not {values!r}"
+            )
+        found: list[Value] = []
+        for value in values:
+            read = _typed_in_space(self._name, value, self._base)
+            if read in found:
+                raise ConfigError(f"space.{self._name}.{kind} names {value!r} twice: take one out")
+            found.append(read)
+        return tuple(found)
 
-def _listed(name: str, kind: Kind, values: Any) -> tuple[Value, ...]:
-    if not isinstance(values, (list, tuple)) or not values:
+    def _range(self, kind: Kind, given: Mapping[str, Any]) -> Dimension:
+        name, ends = self._name, given[kind]
+        if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+            raise ConfigError(
+                f"space.{name}.{kind} must be two numbers, the lowest and the highest, not {ends!r}"
+            )
+        self._refuse_kind(kind)
+        low, high = (self._number(kind, end) for end in ends)
+        if not low < high:
+            raise ConfigError(
+                f"space.{name}.{kind} is empty: the first number must be below the second, "
+                f"not [{low:g}, {high:g}]"
+            )
+        if "log" in given and kind != "integer":
+            raise ConfigError(f"space.{name}.log belongs to integer; write loguniform for numbers")
+        is_log = kind == "loguniform" or given.get("log") is True
+        if is_log and low <= 0:
+            raise ConfigError(
+                f"space.{name}.{kind} starts at {low:g}: a logarithm needs numbers above 0"
+            )
+        step = self._step(kind, given.get("step"), high - low)
+        values: tuple[Value, ...] = ()
+        if kind == "integer":
+            values = tuple(range(int(low), int(high) + 1, int(step or 1)))
+        elif step:
+            count = math.floor((high - low) / step + 1e-9) + 1
+            values = tuple(float(f"{low + i * step:.12g}") for i in range(count))
+        for end in (values[0], values[-1]) if values else (low, high):
+            _typed_in_space(name, end, self._base)
+        return Dimension(name, kind, values, low, high, step, is_log)
+
+    def _refuse_kind(self, kind: Kind) -> None:
+        """A range of numbers for a setting that takes none, or whole ones alone."""
+        where = f"space.{self._name}.{kind}"
+        if self._takes_number("1" if kind == "integer" else "0.5"):
+            return
+        if self._takes_number("1"):
+            raise ConfigError(
+                f"{where} draws fractions, the setting takes whole numbers: write integer"
+            )
         raise ConfigError(
-            f"space.{name}.{kind} must be a list of at least one value, not {values!r}"
+            f"{where} is a range of numbers, the setting takes none: list its values under choice"
         )
-    found: list[Value] = []
-    for value in values:
-        read = _typed_in_space(name, value)
-        if read in found:
-            raise ConfigError(f"space.{name}.{kind} names {value!r} twice: take one out")
-        found.append(read)
-    return tuple(found)
+
+    def _takes_number(self, probe: str) -> bool:
+        try:
+            read = typed(self._name, probe, self._base)
+        except ConfigError:
+            return False
+        return isinstance(read, (int, float)) and not isinstance(read, bool)
+
+    def _step(self, kind: Kind, step: Any, width: float) -> float | None:
+        if step is None:
+            return None
+        size = self._number("step", step)
+        if kind == "loguniform":
+            raise ConfigError(
+                f"space.{self._name}.step belongs to uniform and integer, not to loguniform"
+            )
+        if not 0 < size <= width or (kind == "integer" and size != int(size)):
+            whole = " and whole" if kind == "integer" else ""
+            raise ConfigError(
+                f"space.{self._name}.step={step} must be above 0{whole}, and at most the range's "
+                f"width {width:g}"
+            )
+        return size
+
+    def _number(self, kind: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ConfigError(f"space.{self._name}.{kind} holds {value!r}, which is no number")
+        if kind == "integer" and number != int(number):
+            raise ConfigError(
+                f"space.{self._name}.integer holds {value!r}, which is no whole number"
+            )
+        return number
 
 
-def _range(
-    name: str, kind: Kind, described: Mapping[str, Any],
-    when: tuple[tuple[str, tuple[Value, ...]], ...],
-) -> Dimension:  # fmt: skip
-    ends = described[kind]
-    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
-        raise ConfigError(
-            f"space.{name}.{kind} must be two numbers, the lowest and the highest, not {ends!r}"
-        )
-    _refuse_kind(name, kind)
-    low, high = (_number(name, kind, end) for end in ends)
-    if not low < high:
-        raise ConfigError(
-            f"space.{name}.{kind} is empty: the first number must be below the second, "
-            f"not [{low:g}, {high:g}]"
-        )
-    if "log" in described and kind != "integer":
-        raise ConfigError(f"space.{name}.log belongs to integer; write loguniform for numbers")
-    is_log = kind == "loguniform" or described.get("log") is True
-    if is_log and low <= 0:
-        raise ConfigError(f"space.{name}.{kind} starts at {low:g}: a logarithm needs numbers above 0")
-    step = _step(name, kind, described.get("step"), high - low)
-    values: tuple[Value, ...] = ()
-    if kind == "integer":
-        values = tuple(range(int(low), int(high) + 1, int(step or 1)))
-    elif step:
-        count = math.floor((high - low) / step + 1e-9) + 1
-        values = tuple(float(f"{low + i * step:.12g}") for i in range(count))
-    for end in (values[0], values[-1]) if values else (low, high):
-        _typed_in_space(name, end)
-    return Dimension(name, kind, values, low, high, step, is_log, when)
-
-
-def _refuse_kind(name: str, kind: Kind) -> None:
-    """A range of numbers for a setting that takes none, or whole ones alone."""
-    if kind == "integer" and _takes_number(name, "1"):
-        return
-    if kind != "integer" and _takes_number(name, "0.5"):
-        return
-    if _takes_number(name, "1"):
-        raise ConfigError(
-            f"space.{name}.{kind} draws fractions, the setting takes whole numbers: write integer"
-        )
-    raise ConfigError(
-        f"space.{name}.{kind} is a range of numbers, the setting takes none: list its values "
-        "under choice"
-    )
-
-
-def _takes_number(name: str, probe: str) -> bool:
-    try:
-        read = typed(name, probe)
-    except ConfigError:
-        return False
-    return isinstance(read, (int, float)) and not isinstance(read, bool)
-
-
-def _step(name: str, kind: Kind, step: Any, width: float) -> float | None:
-    if step is None:
-        return None
-    size = _number(name, "step", step)
-    if kind == "loguniform":
-        raise ConfigError(f"space.{name}.step belongs to uniform and integer, not to loguniform")
-    if not 0 < size <= width or (kind == "integer" and size != int(size)):
-        whole = " and whole" if kind == "integer" else ""
-        raise ConfigError(
-            f"space.{name}.step={step} must be above 0{whole}, and at most the range's width "
-            f"{width:g}"
-        )
-    return size
-
-
-def _number(name: str, kind: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ConfigError(f"space.{name}.{kind} holds {value!r}, which is no number")
-    if kind == "integer" and number != int(number):
-        raise ConfigError(f"space.{name}.integer holds {value!r}, which is no whole number")
-    return number
-
-
-def _conditions(name: str, when: Any) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+def _conditions(
+    name: str, when: Any, every: Mapping[str, Dimension], base: RunConfig
+) -> tuple[tuple[str, tuple[Value, ...]], ...]:
     if not isinstance(when, Mapping):
         raise ConfigError(
             f"space.{name}.when must name dimensions and their values, as in "
@@ -313,38 +324,31 @@ def _conditions(name: str, when: Any) -> tuple[tuple[str, tuple[Value, ...]], ..
         )
     found = []
     for other, values in when.items():
-        listed = list(values) if isinstance(values, (list, tuple)) else [values]
-        found.append((str(other), tuple(listed)))
-    return tuple(found)
-
-
-def _check_conditions(dimension: Dimension, every: dict[str, Dimension]) -> None:
-    checked = []
-    for other, values in dimension.when:
-        if other not in every or other == dimension.name:
+        if other not in every or other == name:
             raise ConfigError(
-                f"space.{dimension.name}.when names {other}, which is no other dimension of this "
-                f"space: {', '.join(n for n in every if n != dimension.name) or 'it has none'}"
+                f"space.{name}.when names {other}, which is no other dimension of this space: "
+                f"{', '.join(n for n in every if n != name) or 'it has none'}"
             )
         if not every[other].is_finite:
             raise ConfigError(
-                f"space.{dimension.name}.when names {other}, whose values cannot be listed: give "
-                "it a step, or list its values under choice"
+                f"space.{name}.when names {other}, whose values cannot be listed: give it a step, "
+                "or list its values under choice"
             )
-        if dimension.kind == "grid" and every[other].kind != "grid":
+        if every[name].kind == "grid" and every[other].kind != "grid":
             raise ConfigError(
-                f"space.{dimension.name} is a grid that depends on {other}, which is drawn: make "
-                "both grid, or this one choice"
+                f"space.{name} is a grid that depends on {other}, which is drawn: make both grid, "
+                "or this one choice"
             )
-        read = tuple(_typed_in_space(other, value) for value in values)
+        listed = values if isinstance(values, (list, tuple)) else [values]
+        read = tuple(_typed_in_space(other, value, base) for value in listed)
         lost = [value for value in read if value not in every[other].values]
         if lost or not read:
             raise ConfigError(
-                f"space.{dimension.name}.when waits for {other}={lost[0] if lost else 'nothing'}, "
-                f"which never has that value; it has: {_words(every[other].values)}"
+                f"space.{name}.when waits for {other}={lost[0] if lost else 'nothing'}, which "
+                f"never has that value; it has: {', '.join(map(as_text, every[other].values))}"
             )
-        checked.append((other, read))
-    every[dimension.name] = Dimension(**{**vars(dimension), "when": tuple(checked)})
+        found.append((other, read))
+    return tuple(found)
 
 
 def _ordered(dimensions: dict[str, Dimension]) -> tuple[Dimension, ...]:
@@ -374,19 +378,8 @@ def _crossed(dimensions: Sequence[Dimension], chosen: Assignment) -> Iterator[As
         yield from _crossed(rest, {**chosen, first.name: value})
 
 
-def _typed_in_space(name: str, value: Any) -> Value:
+def _typed_in_space(name: str, value: Any, base: RunConfig) -> Value:
     try:
-        return typed(name, value)
+        return typed(name, value, base)
     except ConfigError as error:
         raise ConfigError(f"space.{error}") from error
-
-
-def _hint(name: str) -> Any:
-    kind: Any = RunConfig
-    for part in name.split("."):
-        kind = get_type_hints(kind)[part]
-    return kind
-
-
-def _words(values: Sequence[Value]) -> str:
-    return ", ".join(as_text(value) for value in values)
