@@ -243,7 +243,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_yaml(config: Any) -> str:
     """A configuration as the YAML that `load` reads back."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return as_yaml(to_dict(config))
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """Settings as a recipe holds them."""
+    return yaml.safe_dump(to_plain(values), sort_keys=False, allow_unicode=True)
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -257,6 +262,18 @@ def flat(config: Any) -> dict[str, Any]:
                 yield prefix + name, value
 
     return dict(walk(to_dict(config), ""))
+
+
+def nested(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The opposite of `flat`: dotted names as sections."""
+    tree: dict[str, Any] = {}
+    for name, value in leaves.items():
+        *sections, last = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[last] = value
+    return tree
 
 
 def field_names(cls: type[Any], prefix: str = "") -> list[str]:

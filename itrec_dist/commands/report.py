@@ -18,7 +18,7 @@ def parser() -> Parser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="Run directories, or folders that hold some at any depth.",
+        help="Run directories, or folders that hold some at any depth; or one sweep directory.",
     )
     parser.add_argument(
         "--out",
@@ -36,5 +36,9 @@ def run(parsed: Any) -> int:
     """Write the page and print its path."""
     from itrec_dist import report
 
+    if len(parsed.runs) == 1 and report.is_sweep(parsed.runs[0]):
+        (sweep,) = parsed.runs
+        print(report.write_sweep(sweep, parsed.out, parsed.title, overwrite=parsed.overwrite))
+        return 0
     print(report.write(parsed.runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
     return 0

@@ -45,9 +45,8 @@ def run(parsed: Any) -> int:
     """Search, judge the finalists, write the results."""
     import shutil
 
-    from itrec_dist import outputs
-    from itrec_dist.sweep import search
-    from itrec_dist.sweep.directory import RECIPE
+    from itrec_dist import outputs, report
+    from itrec_dist.sweep import RECIPE, search
     from itrec_dist.sweep.settings import SweepConfig
 
     if parsed.resume and parsed.overwrite:
@@ -62,7 +61,9 @@ def run(parsed: Any) -> int:
         if out.exists():
             shutil.rmtree(out)
     directory = search.run(checked, resume=parsed.resume, address=parsed.address, say=_say)
-    print(f"sweep: {directory.path}")
+    written = report.write_sweep(directory.path, overwrite=True)
+    print(f"results: {directory.results_md} and {directory.results_csv}")
+    print(f"report: {written}")
     return 0
 
 

@@ -61,6 +61,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     remarks: tuple[str, ...] = ()
+    head: str = "Model"
+    """Title of the rows' labels."""
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -204,15 +206,15 @@ def markdown(places: Sequence[Path]) -> str:
     found = sections([read(path) for path in find(places)])
     blocks = []
     if len(found) > 1:
-        blocks.append(_markdown_table(across(found)))
+        blocks.append(markdown_table(across(found)))
     for section, name in zip(found, names(found), strict=True):
         sentences = [*headline.sentences(section), *provenance.audit_sentences(section)]
         lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
         lines += ["", *(f"- {sentence}" for sentence in sentences)]
         blocks.append("\n".join(lines))
-        blocks.append(_markdown_table(accuracies(section)))
+        blocks.append(markdown_table(accuracies(section)))
         blocks += [
-            _markdown_table(details(section, split, masking))
+            markdown_table(details(section, split, masking))
             for split in section.splits
             for masking in section.maskings
         ]
@@ -314,8 +316,9 @@ def _median(values: list[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
 
 
-def _markdown_table(table: Table) -> str:
-    titles = ["model", "runs"]
+def markdown_table(table: Table) -> str:
+    """One table as Markdown."""
+    titles = [table.head.lower(), "runs"]
     for column in table.columns:
         parts = [column.group, column.title, f"({column.subtitle})" if column.subtitle else ""]
         titles.append("<br>".join(_plain(part) for part in parts if part))

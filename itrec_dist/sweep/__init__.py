@@ -14,3 +14,6 @@ driver. Trials are judged on validation alone (`evaluation.judge_test=false`: th
 test split); the best few are trained anew with fresh seeds, the winner among them is chosen by
 the mean of *validation* over those seeds, and its test figure is the one that is reported.
 """
+
+RECIPE = "sweep.yaml"
+"""The file whose presence says that a folder is a sweep directory."""

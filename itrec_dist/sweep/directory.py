@@ -26,7 +26,7 @@ are complete excepted.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,9 @@ from itrec_dist import config
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.sweep.settings import SweepConfig
-from itrec_dist.sweep.space import Assignment
-
-RECIPE = "sweep.yaml"
-"""Its presence says that a folder is a sweep directory."""
+from itrec_dist.sweep import RECIPE
+from itrec_dist.sweep.settings import Runs, SweepConfig
+from itrec_dist.sweep.space import Assignment, Space
 
 Status = Literal["open", "complete", "stopped", "failed", "refused"]
 
@@ -153,6 +151,18 @@ class SweepDirectory:
             raise CheckpointError(
                 f"{self.recipe} is of another version or damaged: {error}"
             ) from error
+
+    def read_space(self) -> Space:
+        """What was searched.
+
+        Raises:
+            CheckpointError: the base or the space is damaged or of another version.
+        """
+        try:
+            sweep = replace(self.read_recipe(), base=str(self.base))  # wherever it was copied to
+            return Runs(sweep).space()
+        except ConfigError as error:
+            raise CheckpointError(f"{self.path} is of another version: {error}") from error
 
     def read_base(self) -> dict[str, Any]:
         """The resolved base as plain values."""

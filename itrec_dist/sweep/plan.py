@@ -16,6 +16,7 @@ from itrec_dist import arrays, dataspec, machine, manifest, tasks
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.run import RunConfig, check, prepare
+from itrec_dist.schema import TRAIN, VALIDATION
 from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.worker import run_worker
@@ -24,6 +25,7 @@ _CONTEXT_BYTES = 1.5 * 2**30  # what CUDA and its libraries take in each process
 _BYTES_PER_PARAMETER = 16  # weight, gradient and two moments in fp32
 _MOST_ON_A_GPU = 8
 _MEASURED_SECONDS = 6.0
+_WARM_UP = 5  # steps
 _JUDGED_TO_TRAINED = 1 / 3  # a window that is judged costs a forward pass, a trained one three
 _LEAST_LOCAL_CPUS = 4  # as `launch` starts a Ray of its own
 _START_SECONDS = 15.0  # of the actors: imports
@@ -133,22 +135,23 @@ class _Enough(KeyboardInterrupt):
 def seconds_of_run(run: RunConfig) -> float:
     """How long a run takes, from the first seconds of its training, on this machine.
 
+    The first steps are left out: they are slower than all that follow.
+
     Raises:
         ItrecError: the run cannot be trained.
     """
     began = time.monotonic()
+    marks: list[tuple[int, float]] = []
     seen: dict[str, Any] = {}
 
     def watch(event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "start":
-            seen.update(start=event, first=time.monotonic(), setup=time.monotonic() - began)
-        elif kind == "progress" and time.monotonic() - began > _MEASURED_SECONDS:
-            seen["step"] = event["step"], time.monotonic() - seen["first"]
-            raise _Enough
-        elif kind == "epoch":
-            seen["epoch"] = time.monotonic() - seen["first"]
-            raise _Enough
+        now = time.monotonic() - began
+        if event["event"] == "start":
+            seen.update(setup=now, steps_per_epoch=event["steps_per_epoch"])
+        elif event["event"] == "progress":
+            marks.append((event["step"], now))
+            if now - seen["setup"] > _MEASURED_SECONDS:
+                raise _Enough
 
     with tempfile.TemporaryDirectory(prefix="itrec-measured-") as folder:
         measured = replace(
@@ -158,12 +161,14 @@ def seconds_of_run(run: RunConfig) -> float:
         prepare(measured, data, {})
         with contextlib.suppress(_Enough):
             run_worker(measured, LocalContext(threads=run.cluster.threads), watch)
-    if "epoch" in seen:
-        return float(seen["setup"] + run.training.epochs * seen["epoch"])
-    steps, seconds = seen["step"]
-    per_epoch = seconds / steps * seen["start"]["steps_per_epoch"]
-    judged = data.num_windows("validation") + run.evaluation.train_sample
-    judging = per_epoch * _JUDGED_TO_TRAINED * judged / data.num_windows("train")
+    whole = time.monotonic() - began
+    if len(marks) >= run.training.epochs * seen["steps_per_epoch"]:
+        return whole  # it was so short that it came to its end
+    first, last = marks[min(_WARM_UP, len(marks) - 1)], marks[-1]
+    steps = max(last[0] - first[0], 1)
+    per_epoch = (last[1] - first[1]) / steps * seen["steps_per_epoch"]
+    judged = data.num_windows(VALIDATION) + run.evaluation.train_sample
+    judging = per_epoch * _JUDGED_TO_TRAINED * judged / data.num_windows(TRAIN)
     return float(seen["setup"] + run.training.epochs * (per_epoch + judging))
 
 

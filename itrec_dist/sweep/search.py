@@ -10,8 +10,8 @@ from itrec_dist.manifest import Manifest
 from itrec_dist.run import check
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TEST, VALIDATION
-from itrec_dist.sweep import plan, proposals
-from itrec_dist.sweep.directory import RECIPE, Outcome, SweepDirectory, Trial
+from itrec_dist.sweep import RECIPE, plan, proposals
+from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial
 from itrec_dist.sweep.proposals import Planned, Proposer
 from itrec_dist.sweep.settings import FIRST_FRESH_SEED, Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment, Space, as_text

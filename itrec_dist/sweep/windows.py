@@ -29,6 +29,8 @@ class WindowFigures:
     """Per window of the test split, in the order of its files."""
 
     users: npt.NDArray[np.int64]
+    features: npt.NDArray[np.int64]
+    """Codes of the user's features, [windows, features], as the manifest names them."""
     targets: npt.NDArray[np.int64]
     """The first target: the item that came next."""
     unmasked: npt.NDArray[np.float64]
@@ -59,6 +61,8 @@ def write(run: Path) -> None:
         share = Share(restored.run.evaluation.batch_size)
         feed = CachedFeed(TensorTable(windows, context.device), share, context.device)
         found["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))
+        features = torch.as_tensor(windows.user_features, dtype=torch.int64)
+        found["features"].append(features)
         found["targets"].append(torch.as_tensor(windows.target_ids[:, 0], dtype=torch.int64))
         with torch.inference_mode():
             for batch in feed.epoch(None):
