@@ -72,11 +72,12 @@ def _against_next(sweep: Sweep) -> str:
     is_sure = "It is distinguishable from" if verdict.is_distinguishable else "It is not "
     if not verdict.is_distinguishable:
         is_sure += "distinguishable from"
+    chance = "users and seeds" if verdict.knows_seeds else "users alone, seeds unknown"
     more = "" if verdict.is_distinguishable else ": take whichever is cheaper"
     return (
         f"{is_sure} {beside}: on the same {verdict.num_windows:,} test windows of "
         f"{verdict.num_users:,} users the difference is {verdict.difference:+.4f} (95% interval "
-        f"{verdict.low:+.4f} to {verdict.high:+.4f} over users and seeds, p = {verdict.p:.3f}; "
+        f"{verdict.low:+.4f} to {verdict.high:+.4f} over {chance}, p = {verdict.p:.3f}; "
         f"{words}){more}."
     )
 

@@ -44,7 +44,7 @@ def render(sweep: Sweep, title: str) -> str:
         sentences=sentences(sweep),
         metric=metric_name(sweep),
         finalists=sweep_tables.finalists(sweep),
-        ablation=_marked(sweep_tables.ablation(sweep)),
+        ablation=_marked(sweep),
         trials=sweep_tables.every_trial(sweep),
         slices=sweep_tables.slices(sweep),
         failures=sweep_tables.failures(sweep),
@@ -175,5 +175,6 @@ def _figures(found: list[tuple[str, str]]) -> list[tuple[str, Markup]]:
     return [(title, Markup(svg)) for title, svg in found if svg]
 
 
-def _marked(table: Table | None) -> Table | None:
-    return None if table is None else sweep_tables.marked(table)
+def _marked(sweep: Sweep) -> Table | None:
+    table = sweep_tables.ablation(sweep)
+    return None if table is None else sweep_tables.marked(table, falls=sweep.config.falls)

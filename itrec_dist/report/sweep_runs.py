@@ -169,7 +169,7 @@ def _order(config: SweepConfig, finalist: Finalist) -> tuple[float, int]:
 
 def _curve(directory: SweepDirectory, trial: Trial, metric: str) -> tuple[tuple[float, float], ...]:
     epochs: dict[float, float] = {}
-    for event in RunDirectory(directory.run(trial.number, 0)).events("epoch"):
+    for event in directory.log_of(trial.number).events("epoch"):
         value = value_of(event.get("validation") or {}, metric)
         if value is not None:
             epochs[float(event["epoch"])] = value

@@ -139,7 +139,7 @@ def slices(sweep: Sweep) -> Table | None:
             means = [float(np.mean(np.stack(side))) for side in sides]
             cells += [Cell(measures.digits(mean), value=mean) for mean in means]
             if len(shown) > 1:
-                found = comparison.paired(sides[0], sides[1], first.users[chosen], resamples=500)
+                found = comparison.paired(sides[0], sides[1], first.users[chosen])
                 told_interval = f"{found.low:+.4f} to {found.high:+.4f}"
                 cells.append(Cell(f"{found.difference:+.4f}", told_interval, found.difference))
             rows.append(Row(f"{feature.name} {value}", "", False, tuple(cells)))
@@ -250,12 +250,13 @@ def _plain(value: Value) -> str:
     return as_text(value)
 
 
-def marked(table: Table) -> Table:
-    """The table with the highest value of each scoring column marked."""
+def marked(table: Table, *, falls: bool) -> Table:
+    """The table with the best value of each scoring column marked; the lowest one if it `falls`."""
+    best_of = min if falls else max
     best: list[float | None] = []
     for at, column in enumerate(table.columns):
         values = [value for row in table.rows if (value := row.cells[at].value) is not None]
-        best.append(max(values) if column.scores and len(values) > 1 else None)
+        best.append(best_of(values) if column.scores and len(values) > 1 else None)
     rows = tuple(
         replace(row, cells=tuple(
             replace(cell, is_best=best[at] is not None and cell.value == best[at])

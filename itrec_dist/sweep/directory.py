@@ -11,6 +11,7 @@
       finals/0007/seed-1000/   the same with the test split judged, for the finalists
       finals/0007/seed-1000/test_windows.npz   its figures window by window (`windows.py`)
       results.csv, results.md, report.html     written at the end, and by `itrec report` again
+      .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
 
 Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
 
@@ -87,6 +88,8 @@ class SweepDirectory:
         self.results_csv = path / "results.csv"
         self.results_md = path / "results.md"
         self.report = path / "report.html"
+        self.scratch = path / ".tune"
+        self.searched = self.scratch / "searched"
         self._log = RunDirectory(path)
 
     @property
@@ -101,6 +104,10 @@ class SweepDirectory:
     def run(self, number: int, seed: int, *, is_final: bool = False) -> Path:
         """The run directory of a trial or finalist with one seed."""
         return self.path / ("finals" if is_final else "trials") / f"{number:04d}" / f"seed-{seed}"
+
+    def log_of(self, number: int) -> RunDirectory:
+        """A trial's run with its first seed, whose epochs tell how far it came."""
+        return RunDirectory(self.run(number, 0))
 
     def finals(self, number: int) -> list[RunDirectory]:
         """The complete final runs of a trial, by seed."""

@@ -16,7 +16,7 @@ from itrec_dist.sweep.proposals import Planned, Proposer
 from itrec_dist.sweep.settings import FIRST_FRESH_SEED, Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment, Space, as_text
 from itrec_dist.sweep.tpe import TPE, load_optuna
-from itrec_dist.sweep.trial import Job
+from itrec_dist.sweep.trial import WAIT, Job
 
 Say = Callable[[str], None]
 
@@ -136,16 +136,20 @@ class _Course:
         return self._finals is not None and not self._finals.left
 
     def next(self) -> Job | None:
-        """The next job, None when there is none now."""
+        """The next job, None when there is none."""
         job = self._search.next() if self._finals is None else self._finals.next()
         if job is None and self._finals is None:
             self._begin_finals()  # the last trials were refused
             job = self._finals.next() if self._finals else None
-        self._num_open += job is not None
-        return job
+        if job is not None:
+            self._num_open += 1
+            return job
+        return WAIT if self._finals is None else None
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Pass an outcome on."""
+        if job.waits:
+            return
         self._num_open -= 1
         if job.is_final:
             assert self._finals is not None
@@ -159,6 +163,8 @@ class _Course:
             jobs = _final_jobs(self._checked.sweep, self._directory)
             metric = self._checked.sweep.metric
             self._finals = _Finals(self._directory, jobs, self._say, metric)
+            if self._directory.scratch.is_dir():
+                self._directory.searched.touch()
 
 
 class _Search:
@@ -296,7 +302,7 @@ def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -
     found = []
     for trial in trials:
         if trial.outcome.status in ("complete", "stopped"):
-            run = RunDirectory(directory.run(trial.number, 0))
+            run = directory.log_of(trial.number)
             judged = [e["validation"] for e in run.events("epoch") if e["validation"]]
             values = (checked.runs.base.training.value(one) for one in judged)
             found.append([checked.sweep.score(value) for value in values])

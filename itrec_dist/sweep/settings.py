@@ -49,13 +49,13 @@ class SearchConfig:
 class SchedulerConfig:
     """Which trials are stopped before their end."""
 
-    name: Literal["none", "asha", "pbt"] = "none"
-    """none; asha: successive halving after epochs grace, grace x reduction, ...; pbt: trials
-    that lag take over weights and changed settings of leading ones."""
+    name: Literal["none", "asha"] = "none"
+    """none; asha: successive halving after epochs grace, grace x reduction, ... (Li et al., A
+    System for Massively Parallel Hyperparameter Tuning, 2020)."""
     grace: int = 1
-    """Epochs that no trial is stopped in (asha), or between two exchanges (pbt)."""
+    """Epochs that no trial is stopped in."""
     reduction: int = 3
-    """asha keeps one trial of so many at each rung."""
+    """One trial of so many is kept at each rung."""
 
     def __post_init__(self) -> None:
         if self.grace < 1 or self.reduction < 2:

@@ -5,6 +5,7 @@ wrong here leaves as an exception: it becomes an outcome, so that no trial ends 
 """
 
 import shutil
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.worker import run_worker
 
+_POLL_SECONDS = 0.2
+
 OnEpoch = Callable[[int, float], None]
 """Is told an epoch and the metric's value after it; may raise `Stopped`."""
 
@@ -41,6 +44,16 @@ class Job:
     assignment: Assignment
     seeds: tuple[int, ...]
     is_final: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to do but to keep a process until the search is over."""
+        return not self.seeds
+
+
+WAIT = Job(-1, {}, ())
+"""For a process that is free while others run the last trials: the finals will need it, and its
+start costs more than its waiting."""
 
 
 class _TrialContext(LocalContext):
@@ -70,6 +83,10 @@ class Trials:
         Raises:
             Stopped: `on_epoch` did.
         """
+        if job.waits:
+            while not self._directory.searched.exists():
+                time.sleep(_POLL_SECONDS)
+            return Outcome("complete")
         for attempt in range(1, self._sweep.retries + 2):
             try:
                 done = [self._run(job, seed, on_epoch) for seed in job.seeds]

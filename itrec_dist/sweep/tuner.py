@@ -26,12 +26,11 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from itrec_dist import outputs
-from itrec_dist.sweep.directory import Outcome
+from itrec_dist.sweep.directory import Outcome, SweepDirectory
 from itrec_dist.sweep.plan import Share
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.trial import Job, OnEpoch, Stopped, Trials
 
-_SCRATCH = ".tune"
 _SCORE, _EPOCH, _OUTCOME = "score", "epoch", "outcome"
 
 
@@ -55,7 +54,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: list[list[flo
     `history` holds, for each trial of earlier lives, its score after each epoch: what a scheduler
     has to know of them.
     """
-    scratch = sweep.out / _SCRATCH
+    scratch = SweepDirectory(sweep.out).scratch
     shutil.rmtree(scratch, ignore_errors=True)
     waits = sweep.scheduler.name != "none"
     trainable = tune.with_resources(
@@ -72,7 +71,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: list[list[flo
                 scheduler=_scheduler(sweep, history),
             ),
             run_config=tune.RunConfig(
-                name=_SCRATCH, storage_path=str(sweep.out.absolute()), verbose=0,
+                name=scratch.name, storage_path=str(sweep.out.absolute()), verbose=0,
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
