@@ -67,7 +67,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: list[list[flo
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=feeder, num_samples=-1, reuse_actors=True,
-                max_concurrent_trials=share.concurrent, metric=_SCORE, mode="max",
+                max_concurrent_trials=share.concurrent,
                 scheduler=_scheduler(sweep, history),
             ),
             run_config=tune.RunConfig(
