@@ -126,7 +126,9 @@ ENV
         --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port")
     wait_until_head_answers "$ip" "$port" || give_up "the head node did not start"
     for ((node = 1; node < nodes; node++)); do
-        (unset RAY_ADDRESS && start_node "worker-$node" --address "$ip:$port")
+        # A folder of its own: in a shared one, a node that unpacks a job's files deletes those that
+        # the job is being run from on another (overwrite=True in ray/_private/runtime_env/working_dir.py).
+        (unset RAY_ADDRESS && start_node "worker-$node" --address "$ip:$port" --temp-dir "$state/$node")
     done
     "$bin/python" "$root/cluster/wait_for_nodes.py" "$ip:$port" "$nodes" 120 ||
         give_up "not every node started"
@@ -146,6 +148,7 @@ load_environment() {
     # shellcheck source=/dev/null
     . "$state/env"
     export RAY_TMPDIR=$state/ray
+    export RAY_JOB_STOP_WAIT_TIME_S=30 # Ray's 3 seconds are short for a run that ends in order
     mkdir -p "$RAY_TMPDIR"
 }
 

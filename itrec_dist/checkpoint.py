@@ -5,16 +5,17 @@
       config.yaml         the resolved configuration of the run
       manifest.json       the manifest of the data it was trained on
       items.parquet       the item table that its output columns stand for
-      checkpoint.json     format version, epoch, step, fingerprint, checksum of the weights
+      checkpoint.json     format version, epoch, step, fingerprint, checksum of every other file
       state/              in `last` alone: what training goes on from, see training_state.py
 
-A folder appears whole or not at all; a damaged, foreign or newer one is refused in a sentence.
+A folder appears whole or not at all (retention.py); a damaged, foreign or newer one is refused in a
+sentence.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,11 +25,12 @@ from itrec_dist import outputs, tensor_files
 from itrec_dist.errors import CheckpointError
 from itrec_dist.schema import ITEMS_FILE, MANIFEST_FILE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "checkpoint.json"
 STATE_FOLDER = "state"
+STATE_RECORD = f"{STATE_FOLDER}/state.json"
 
 
 @dataclass(frozen=True)
@@ -40,37 +42,38 @@ class Record:
     step: int
     fingerprint: str
     monitor: dict[str, float]
-    weights_sha256: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each other file, by its path; the state's own record stands for the state."""
     format_version: int = FORMAT_VERSION
 
 
-def save(
+def write(
     folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: Path,
     state: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write a checkpoint, replacing the one in its place as a whole.
+    """Write a checkpoint into an empty folder, its record last.
 
     Args:
-        folder: where the checkpoint shall stand.
+        folder: where it is put together.
         weights: of the task's model, by name.
-        record: epoch, step and figures; checksum and version are filled in.
+        record: epoch, step and figures; checksums are filled in.
         beside: the run directory, whose config.yaml and manifest.json are copied.
         items: the item table to copy.
         state: a complete training state on the same disk, which is moved into the checkpoint.
 
     Raises:
-        OutputError: it cannot be written, as on a full disk; what stood in its place still does.
+        OSError: a file cannot be written.
     """
-    with outputs.new_directory(folder, marker=RECORD_FILE, overwrite=True) as building:
-        path = building / WEIGHTS_FILE
-        tensor_files.write(path, weights)
-        shutil.copyfile(beside / CONFIG_FILE, building / CONFIG_FILE)
-        shutil.copyfile(beside / MANIFEST_FILE, building / MANIFEST_FILE)
-        shutil.copyfile(items, building / ITEMS_FILE)
-        if state is not None:
-            state.rename(building / STATE_FOLDER)
-        content = asdict(record) | {"weights_sha256": tensor_files.sha256(path)}
-        outputs.write_json(building / RECORD_FILE, content)
+    tensor_files.write(folder / WEIGHTS_FILE, weights)
+    shutil.copyfile(beside / CONFIG_FILE, folder / CONFIG_FILE)
+    shutil.copyfile(beside / MANIFEST_FILE, folder / MANIFEST_FILE)
+    shutil.copyfile(items, folder / ITEMS_FILE)
+    names = [WEIGHTS_FILE, CONFIG_FILE, MANIFEST_FILE, ITEMS_FILE]
+    if state is not None:
+        state.rename(folder / STATE_FOLDER)
+        names.append(STATE_RECORD)
+    files = {name: tensor_files.sha256(folder / name) for name in names}
+    outputs.write_json(folder / RECORD_FILE, asdict(record) | {"files": files})
 
 
 def read_record(folder: Path) -> Record:
@@ -92,24 +95,40 @@ def read_record(folder: Path) -> Record:
             f"{folder} has checkpoint format {version!r}, this version reads {FORMAT_VERSION}"
         )
     try:
-        return Record(**content)
+        record = Record(**content)
+        missing = {WEIGHTS_FILE, CONFIG_FILE, MANIFEST_FILE, ITEMS_FILE}.difference(record.files)
     except TypeError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    if missing:
+        raise CheckpointError(f"{path} is damaged: it has no checksum of {min(missing)}")
+    return record
+
+
+def verify(folder: Path, *, state: bool = True) -> Record:
+    """What a checkpoint says of itself, after looking at every byte of every file.
+
+    Args:
+        folder: the checkpoint.
+        state: whether the record of the training state is looked at too, if there is one.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or incomplete.
+    """
+    record = read_record(folder)
+    for name in record.files:
+        if state or name != STATE_RECORD:
+            _verify_file(folder, name, record)
+    return record
 
 
 def read_weights(folder: Path) -> tuple[Record, dict[str, torch.Tensor]]:
     """What a checkpoint says of itself, and its weights by name.
 
     Raises:
-        CheckpointError: the checkpoint is damaged or incomplete.
+        CheckpointError: the record or the weights are damaged or missing.
     """
     record = read_record(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}: the checkpoint is incomplete")
-    if tensor_files.sha256(path) != record.weights_sha256:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
-    return record, tensor_files.read(path)
+    return record, tensor_files.read(_verify_file(folder, WEIGHTS_FILE, record))
 
 
 def load_weights(folder: Path, module: nn.Module) -> Record:
@@ -126,3 +145,12 @@ def load_weights(folder: Path, module: nn.Module) -> Record:
         path = folder / WEIGHTS_FILE
         raise CheckpointError(f"{path} does not fit its configuration: {reason}") from error
     return record
+
+
+def _verify_file(folder: Path, name: str, record: Record) -> Path:
+    path = folder / name
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {name}: the checkpoint is incomplete")
+    if tensor_files.sha256(path) != record.files[name]:
+        raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
+    return path

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from itrec_dist import __version__
+from itrec_dist import __version__, torchrun
 from itrec_dist.errors import ConfigError, ItrecError
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -33,6 +33,8 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 """Verb -> (module in `commands/`, one line for the overview)."""
 
+TOGETHER = ("train",)
+"""Verbs that several processes, started by torchrun, do as one."""
 
 _TROUBLE_WITH_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -46,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 a user's mistake."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _orderly_termination():
+        with _orderly_termination(), torchrun.together():
             return _dispatch(arguments)
+    except torchrun.PeerError as error:
+        return error.exit_code
     except ItrecError as error:
         print(f"itrec: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -81,7 +85,10 @@ def _orderly_termination() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if (
+            signal.getsignal(signal.SIGTERM) is _terminate
+        ):  # a worker that ends with others ignores it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
@@ -98,6 +105,7 @@ def _dispatch(arguments: list[str]) -> int:
     for words in (2, 1):
         verb = " ".join(arguments[:words])
         if verb in VERBS:
+            _refuse_together(verb)
             command = importlib.import_module(f"itrec_dist.commands.{VERBS[verb][0]}")
             code: int = command.run(command.parser().parse(arguments[words:]))
             return code
@@ -107,6 +115,15 @@ def _dispatch(arguments: list[str]) -> int:
         return 0 if arguments[1:] else 2
     given = arguments[:2] if inner else arguments[:1]
     raise ConfigError(f"there is no command {' '.join(given)!r}; there are: {', '.join(VERBS)}")
+
+
+def _refuse_together(verb: str) -> None:
+    peers = torchrun.peers()
+    if peers and peers.place.world_size > 1 and verb not in TOGETHER:
+        raise ConfigError(
+            f"torchrun has started `itrec {verb}` {peers.place.world_size} times, and only itrec "
+            f"{' and '.join(TOGETHER)} can share its work: start it without torchrun"
+        )
 
 
 def _overview(verbs: Sequence[str] = tuple(VERBS)) -> str:

@@ -15,8 +15,10 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import jsonargparse
 import yaml
+from jsonargparse.typing import register_type
 
 from itrec_dist.errors import ConfigError
+from itrec_dist.uri import Uri, shown, squashed
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ option gives decides which settings are valid; the field's default is taken wher
 """
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+register_type(Uri, str, Uri)
 
 
 _NOTE = re.compile(r"(.*?)(?: \(((?:required|type|default)\b.*)\))?$", re.DOTALL)
@@ -112,7 +115,9 @@ class Parser(jsonargparse.ArgumentParser):
         for recipe in _recipes(arguments):
             self._check_recipe(recipe)
         try:
-            return self.instantiate(self.parse_args(arguments))
+            parsed = self.instantiate(self.parse_args(arguments))
+            _refuse_squashed(parsed)
+            return parsed
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
 
@@ -299,7 +304,7 @@ def to_plain(value: Any) -> Any:
         return {k: to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, (Path, Uri)) else value
 
 
 def valid(key: str, options: Sequence[str]) -> str:
@@ -310,6 +315,15 @@ def valid(key: str, options: Sequence[str]) -> str:
     section = key.rpartition(".")[0]
     beside = [o for o in options if section and o.startswith(section + ".")] or options
     return f"{hint}; valid here: {', '.join(beside)}"
+
+
+def _refuse_squashed(parsed: Any) -> None:
+    """A path that was meant to be a URI would make a folder called `s3:` here."""
+    for name, value in vars(parsed).items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        for meant in (squashed(v) for v in values if isinstance(v, Path)):
+            if meant is not None:
+                raise ConfigError(f"{name} must be a path on this machine, not {shown(meant)!r}")
 
 
 def _shortened(text: str, most: int = 60) -> str:

@@ -1,7 +1,7 @@
 """What a worker may know of the world it runs in: its rank, its device, its data, its peers.
 
 The loop talks to a WorkerContext and never to Ray: the local context runs the same loop in one
-process, the Ray context inside a Ray Train worker.
+process, the torchrun context in each of several, the Ray context inside a Ray Train worker.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
-from itrec_dist.errors import ShardsError
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.torchrun import Peers
 
 T = TypeVar("T")
 
@@ -118,6 +119,22 @@ class LocalContext(_Group):
         """Nobody waits for it: the run directory holds the same figures."""
 
 
+class TorchrunContext(LocalContext):
+    """One of several processes that torchrun started; it sets up their process group."""
+
+    def __init__(self, peers: Peers, device: torch.device, threads: int | None = None) -> None:
+        at = peers.place
+        self.rank, self.world_size = at.rank, at.world_size
+        super().__init__(device, threads or _fair_threads(at.local_world_size))
+        peers.meet()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=peers.store, rank=at.rank, world_size=at.world_size,
+        )  # fmt: skip
+
+
 class RayContext(_Group):
     """Inside a Ray Train worker, which has set up the process group."""
 
@@ -168,6 +185,23 @@ class RayContext(_Group):
 def default_device() -> torch.device:
     """The first GPU if there is one, else the CPU."""
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> torch.device:
+    """The device of one of `workers` processes on this machine; null takes GPUs if there are any.
+
+    Raises:
+        ConfigError: there are not as many GPUs.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if use_gpu is False or (use_gpu is None and not gpus):
+        return torch.device("cpu")
+    if gpus < workers:
+        raise ConfigError(
+            f"{workers} worker{'s' if workers > 1 else ''} on this machine with a GPU each were "
+            f"asked for, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
+        )
+    return torch.device("cuda", worker)
 
 
 def _unreadable(path: Path, error: BaseException) -> ShardsError:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import __version__
+from itrec_dist import __version__, uri
 
 PACKAGES = ("torch", "ray", "deepspeed", "duckdb", "pyarrow", "numpy", "optuna")
 
@@ -22,7 +22,7 @@ def record(seed: int | None) -> dict[str, Any]:
     """Describe this process and its machine as plain values, the time being that of the call."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": list(sys.argv),
+        "command": [uri.shown(argument) for argument in sys.argv],
         "seed": seed,
         "itrec_dist": __version__,
         "git": _git(Path(__file__).resolve().parent.parent),

@@ -1,14 +1,15 @@
 """The one training loop and the one evaluation, the same under every engine and context.
 
 The loop owns the order of events: epochs, steps, judgements, which epoch is best and when to
-stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written.
+stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written, the
+lookout when losses are looked at.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +17,7 @@ from itrec_dist.batches import Feed, micro_batches
 from itrec_dist.context import WorkerContext
 from itrec_dist.engines.engine import Engine, Runner, Update
 from itrec_dist.errors import TrainingError
+from itrec_dist.lookout import Look, Lookout, batch_at, described_windows
 from itrec_dist.metrics import MONITORS as RANKING_MONITORS
 from itrec_dist.rating_metrics import RATING_MONITORS
 from itrec_dist.recorder import Recorder
@@ -28,6 +30,9 @@ Judgement = dict[str, Any]
 
 MONITORS = tuple(dict.fromkeys((*RANKING_MONITORS, *RATING_MONITORS)))
 """Figures of the validation split that can choose the best epoch; those of ratings fall."""
+
+MAX_SKIPPED_IN_A_ROW = 9
+"""More batches than this without an update are no accident of the data."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,18 @@ class TrainingConfig:
     ratings/rmse and ratings/mae where ratings are predicted."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
-    checkpoint_steps: int | None = None
-    """Save the checkpoint `last` also after every so many updates; null saves at each epoch's
-    end alone."""
     log_seconds: float = 2.0
     """Seconds between progress lines."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What a loss that is not finite does: stop ends the run and names the step and its windows;
+    skip leaves the batch out on all workers, at the cost of waiting for the device at every
+    micro-batch, and stops at ten in a row."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
-            raise ValueError(
-                f"training.checkpoint_steps={self.checkpoint_steps} must be at least 1, or null"
-            )
         if self.monitor not in MONITORS:
             raise ValueError(
                 f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
@@ -81,6 +83,14 @@ class Outcome:
     reason: str
     best_epoch: int
     step: int
+    skipped: int = 0
+    """Batches that were left out because their loss was not finite."""
+
+
+def summed_loss(engine: Engine, batch: Batch) -> torch.Tensor:
+    """The summed loss of this worker's real windows in a micro-batch, with its graph."""
+    output = engine(batch)
+    return (output.loss_B * batch.weight_B).sum()
 
 
 def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
@@ -88,8 +98,7 @@ def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
 
     Returns the summed loss of this worker's real windows, on the device, and the update.
     """
-    output = engine(batch)
-    total_loss = (output.loss_B * batch.weight_B).sum()
+    total_loss = summed_loss(engine, batch)
     engine.backward(total_loss / batch.denominator)
     return total_loss.detach(), engine.step()
 
@@ -124,12 +133,14 @@ class Trainer:
         self._context = context
         self._recorder = recorder
         self._accumulate = accumulate
+        self._lookout = Lookout(context, config.log_seconds)
         self._step = 0
         self._kept = 0  # the step that `checkpoints/last` holds
+        self._keep_steps: int | None = None
 
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
-        keep: Keep, at: Position | None = None,
+        keep: Keep, at: Position | None = None, keep_steps: int | None = None,
     ) -> Outcome:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
@@ -138,12 +149,14 @@ class Trainer:
             judge: returns the judgements of training sample and validation, null if there are none.
             keep: writes checkpoints.
             at: where to go on, with an engine that was brought there; None begins.
+            keep_steps: keeps within an epoch too, after every so many updates.
 
         Raises:
             TrainingError: the training loss or the monitored figure is not finite any more.
         """
         at = at or Position()
         self._step = self._kept = at.step
+        self._keep_steps = keep_steps
         while (reason := self._reason_to_end(at)) is None:
             at, loss = self._train_epoch(seed, at, keep)
             on_train, on_validation = judge()
@@ -155,15 +168,17 @@ class Trainer:
             if is_best:
                 at = replace(at, best=value, best_epoch=at.epoch)
             # Logged first: what was logged but not kept is trained and logged again on resuming.
+            # The keeping ends later still: steps of the next epoch may be logged by then.
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
                 train=on_train, validation=on_validation, is_best=is_best,
+                skipped=at.skipped_in_epoch,
             )  # fmt: skip
-            at = replace(at, seconds=0.0)
+            at = replace(at, seconds=0.0, skipped_in_epoch=0, skipped_windows=0)
             self._keep(keep, ["best", "last"] if is_best else ["last"], at, value)
             self._context.report({"epoch": at.epoch, "loss": loss, "monitor": value})
-        return Outcome(reason, at.best_epoch, at.step)
+        return Outcome(reason, at.best_epoch, at.step, at.skipped)
 
     def _reason_to_end(self, at: Position) -> str | None:
         if self._config.patience and at.epoch - at.best_epoch >= self._config.patience:
@@ -173,31 +188,70 @@ class Trainer:
     def _train_epoch(self, seed: int, at: Position, keep: Keep) -> tuple[Position, float]:
         """One pass, or the rest of one; returns its end and the mean loss over all windows."""
         self._engine.train(True)
-        epoch, started = at.epoch + 1, time.monotonic() - at.seconds
-        epoch_loss = torch.tensor(at.loss, dtype=torch.float64, device=self._engine.device)
-        pace = _Pace(self._config.log_seconds, at.loss)
-        feed = self._feed.epoch((seed, epoch), skip=at.batches)
+        began, started = at, time.monotonic() - at.seconds
+        lookout = self._lookout
+        lookout.begin(at.loss)
+        feed = self._feed.epoch((seed, at.epoch + 1), skip=at.batches)
         for batches, batch in enumerate(feed, at.batches + 1):
-            for micro in micro_batches(batch, self._accumulate):
-                total_loss, update = train_step(self._engine, micro)
-                epoch_loss += total_loss
+            done = self._train_batch(batch)
+            if done is None:
+                at = self._leave_out(batch, at)
+                continue
+            at, (total_loss, update) = replace(at, in_a_row=0), done
             self._step += 1
-            if pace.is_due(batch.denominator):
-                self._progress(epoch, update, epoch_loss, pace)
-            if self._is_checkpoint_due(batches):
+            lookout.add(total_loss, batch.denominator * self._context.world_size)
+            is_checkpoint_due = self._is_checkpoint_due(batches)
+            if lookout.is_due or is_checkpoint_due:
+                look = self._look(seed, began)
+                self._progress(at.epoch + 1, update, look)
+            if is_checkpoint_due:
                 seconds = time.monotonic() - started
                 at = replace(at, batches=batches, step=self._step, seconds=seconds)
-                self._refuse_non_finite(float(self._context.sum(epoch_loss.clone())), epoch)
-                self._keep(keep, ["last"], replace(at, loss=float(epoch_loss)), None)
-        total = float(self._context.sum(epoch_loss))
-        self._refuse_non_finite(total, epoch)
+                self._keep(keep, ["last"], replace(at, loss=lookout.own_loss), None)
+        look = self._look(seed, began)
         seconds = time.monotonic() - started
-        end = replace(at, epoch=epoch, batches=0, step=self._step, seconds=seconds, loss=0.0)
-        return end, total / self._feed.num_windows
+        end = replace(at, epoch=at.epoch + 1, batches=0, step=self._step, seconds=seconds, loss=0.0)
+        trained = self._feed.num_windows - at.skipped_windows
+        return end, look.loss / trained if trained else math.nan
+
+    def _train_batch(self, batch: Batch) -> tuple[torch.Tensor, Update] | None:
+        """All micro-batches of a batch: its loss on this worker; None if it was left out."""
+        own_loss: torch.Tensor | None = None
+        for micro in micro_batches(batch, self._accumulate):
+            if self._config.non_finite == "stop":
+                total_loss, update = train_step(self._engine, micro)
+            else:
+                total_loss = summed_loss(self._engine, micro)
+                is_lost = (~total_loss.detach().isfinite()).float()
+                if self._context.sum(is_lost) > 0:
+                    self._engine.discard()
+                    return None
+                self._engine.backward(total_loss / micro.denominator)
+                total_loss, update = total_loss.detach(), self._engine.step()
+            own_loss = total_loss if own_loss is None else own_loss + total_loss
+        assert own_loss is not None
+        return own_loss, update
+
+    def _leave_out(self, batch: Batch, at: Position) -> Position:
+        """Count a batch that was left out; the first one of an epoch is named in the log."""
+        windows = described_windows(batch, self._context)
+        count = round(batch.denominator * self._context.world_size)
+        where = f"after step {self._step} of epoch {at.epoch + 1}"
+        if at.in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"the loss was not finite for {at.in_a_row + 1} batches in a row {where}, in the "
+                f"last of them {windows}: {self._remedy()}"
+            )
+        if not at.skipped_in_epoch:
+            self._recorder.note(f"a batch {where} is left out, its loss is not finite: {windows}")
+        return replace(
+            at, skipped=at.skipped + 1, skipped_in_epoch=at.skipped_in_epoch + 1,
+            skipped_windows=at.skipped_windows + count, in_a_row=at.in_a_row + 1,
+        )  # fmt: skip
 
     def _is_checkpoint_due(self, batches: int) -> bool:
         """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
-        every = self._config.checkpoint_steps
+        every = self._keep_steps
         if every is None or batches == self._feed.steps_per_epoch:
             return False
         return self._step % every == 0
@@ -206,46 +260,42 @@ class Trainer:
         keep(names, at, value)
         self._kept = at.step
 
-    def _progress(
-        self, epoch: int, update: Update, epoch_loss: torch.Tensor, pace: "_Pace"
-    ) -> None:
-        windows_per_second, mean_loss = pace.measure(float(epoch_loss), self._context.world_size)
-        self._refuse_non_finite(mean_loss, epoch)
+    def _look(self, seed: int, began: Position) -> Look:
+        """Look at the losses with all workers; `began` is where this pass was begun or taken up.
+
+        Raises:
+            TrainingError: one of them is not finite; it names the step and the batch's windows.
+        """
+        look = self._lookout.look()
+        if math.isfinite(look.loss):
+            return look
+        step = began.step + look.finite + 1
+        batch = batch_at(self._feed, (seed, began.epoch + 1), began.batches + look.finite)
+        windows = described_windows(batch, self._context)
+        raise TrainingError(
+            f"the loss is not finite at step {step} of epoch {began.epoch + 1}, in a batch of "
+            f"{windows}: {self._remedy(', set training.non_finite=skip')}"
+        )
+
+    def _progress(self, epoch: int, update: Update, look: Look) -> None:
+        if not look.is_line_due:
+            return
         norm = update.grad_norm
         self._recorder.progress(
-            epoch=epoch, step=self._step, loss=mean_loss,
-            windows_per_second=round(windows_per_second, 1),
+            epoch=epoch, step=self._step, loss=look.mean_loss,
+            windows_per_second=round(look.windows_per_second, 1),
             learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
         )  # fmt: skip
 
-    def _refuse_non_finite(self, value: float, epoch: int, name: str = "loss") -> None:
+    def _refuse_non_finite(self, value: float, epoch: int, name: str) -> None:
         if not math.isfinite(value):
-            kept = f"; checkpoints/last holds step {self._kept}" if self._kept else ""
             raise TrainingError(
-                f"the {name} is {value} at step {self._step} of epoch {epoch}: lower "
-                "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32"
-                f"{kept}"
+                f"the {name} is {value} at step {self._step} of epoch {epoch}: {self._remedy()}"
             )
 
-
-class _Pace:
-    """When a progress line is due, and how fast things went since the last one."""
-
-    def __init__(self, seconds: float, loss: float) -> None:
-        self._seconds = seconds
-        self._since = time.monotonic()
-        self._windows = 0.0
-        self._loss = loss
-
-    def is_due(self, windows: float) -> bool:
-        """Count a step of so many real windows per worker; True once enough time has passed."""
-        self._windows += windows
-        return time.monotonic() - self._since >= self._seconds
-
-    def measure(self, loss_so_far: float, world_size: int) -> tuple[float, float]:
-        """Windows per second over all workers, and this worker's mean loss, since last time."""
-        now = time.monotonic()
-        rate = self._windows * world_size / (now - self._since)
-        mean_loss = (loss_so_far - self._loss) / self._windows
-        self._since, self._windows, self._loss = now, 0.0, loss_so_far
-        return rate, mean_loss
+    def _remedy(self, besides: str = "") -> str:
+        kept = f"; checkpoints/last holds step {self._kept}" if self._kept else ""
+        return (
+            f"lower optimizer.learning_rate, set optimizer.clip_norm{besides} or use "
+            f"engine.precision=fp32{kept}"
+        )

@@ -16,16 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from itrec_dist import job_folder
 from itrec_dist.errors import OutputError
 
 
 @contextlib.contextmanager
-def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(
+    place: Path, *, marker: str, overwrite: bool = False, aside: Path | None = None
+) -> Iterator[Path]:
     """Yield a temporary folder beside `place` that becomes `place` when the block succeeds.
 
     `marker` is the name of a file that every complete output of this kind contains. An existing
     `place` is refused, or with `overwrite` replaced as a whole, and only if it is empty or holds
-    the marker: a mistyped path never costs a folder that something else made.
+    the marker: a mistyped path never costs a folder that something else made. With `aside`, a name
+    beside `place` that is free, the folder that is replaced goes on under it.
 
     Raises:
         OutputError: `place` is taken, or cannot be written. What the block itself raises passes
@@ -42,7 +46,7 @@ def new_directory(place: Path, *, marker: str, overwrite: bool = False) -> Itera
         building.chmod(0o777 & ~_umask())
         yield building
         with uninterrupted():
-            _swap_in(building, place)
+            _swap_in(building, place, aside)
     except OSError as error:
         if _is_about(error, building):
             raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
@@ -65,6 +69,31 @@ def recover(place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def empty(folder: Path, *, but: str) -> None:
+    """Remove what a folder holds, except for a file named `but` and what is half-written of it.
+
+    Raises:
+        OutputError: something cannot be removed.
+    """
+    try:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif but not in path.name:
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot replace {folder}: {error.strerror or error}") from error
+
+
+def remove(place: Path) -> None:
+    """Remove a folder, if it is there, in one step as far as readers of its name can see."""
+    hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
+    with contextlib.suppress(OSError):  # another one is in the way: then it goes piece by piece
+        place.rename(hidden)
+    for rest in (hidden, place):
+        shutil.rmtree(rest, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the block is done; for short steps that must be whole."""
@@ -85,13 +114,17 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
-def refuse_taken(place: Path, *, marker: str, overwrite: bool) -> None:
-    """Raise OutputError if `new_directory` would refuse `place`; for checks before long work."""
+def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None = None) -> None:
+    """Raise OutputError if `new_directory` would refuse `place`; for checks before long work.
+
+    A file named `but`, and what is half-written of it, does not count.
+    """
+    job_folder.refuse(place)
     if not place.exists():
         return
     if not place.is_dir():
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
-    if not any(place.iterdir()):
+    if all(but is not None and but in path.name for path in place.iterdir()):
         return
     if not overwrite:
         raise OutputError(
@@ -112,6 +145,7 @@ def new_file(path: Path) -> Iterator[Path]:
         OutputError: the place cannot be written. What the block itself raises passes unchanged,
             unless it is about the temporary file or a full disk.
     """
+    job_folder.refuse(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -145,21 +179,26 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _swap_in(building: Path, place: Path) -> None:
+def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
     if not place.exists():
         building.rename(place)
         return
-    replaced = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
+    holder = None
+    if aside is None:
+        holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent))
+        aside = holder / place.name
     try:
-        place.rename(replaced / place.name)
+        place.rename(aside)
         building.rename(place)
     except BaseException:  # an interruption between the two steps included
-        if not place.exists() and (replaced / place.name).exists():
-            (replaced / place.name).rename(place)
-        with contextlib.suppress(OSError):  # never a folder that still holds something
-            replaced.rmdir()
+        if not place.exists() and aside.exists():
+            aside.rename(place)
+        if holder is not None:
+            with contextlib.suppress(OSError):  # never a folder that still holds something
+                holder.rmdir()
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    if holder is not None:
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _is_about(error: OSError, temporary: Path) -> bool:

@@ -3,8 +3,10 @@
 Takes the events of a run's log, whether they come from this process or from a worker elsewhere.
 """
 
+import functools
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,9 @@ class ProgressView:
     def _show_note(self, event: dict[str, Any]) -> None:
         self._console.print(event["message"])
 
+    def _show_restart(self, event: dict[str, Any]) -> None:
+        self._console.print(event["message"])
+
     def _show_end(self, event: dict[str, Any]) -> None:
         self.close()
         best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""
@@ -91,13 +96,18 @@ class LogFollower(threading.Thread):
     """Shows the lines that another process appends to a log, until `finish`."""
 
     def __init__(
-        self, log: Path, view: ProgressView, interval: float = 0.5, *, from_end: bool = False
-    ) -> None:
-        """Follow `log`, with `from_end` only what comes after the lines that it holds now."""
+        self, log: Path | Callable[[int], bytes], view: ProgressView, interval: float = 0.5, *,
+        from_end: bool = False,
+    ) -> None:  # fmt: skip
+        """Follow `log`: a file, or what gives the bytes of one after a position.
+
+        With `from_end` only what comes after the lines that it holds now is shown.
+        """
         super().__init__(name="itrec-log-follower", daemon=True)
-        self._log, self._view, self._interval = log, view, interval
+        self._read = functools.partial(_after, log) if isinstance(log, Path) else log
+        self._view, self._interval = view, interval
         self._stop_asked = threading.Event()
-        self._position = log.stat().st_size if from_end and log.is_file() else 0
+        self._position = len(self._read(0)) if from_end else 0
 
     def run(self) -> None:
         """Read what is new, again and again."""
@@ -112,16 +122,20 @@ class LogFollower(threading.Thread):
         self._view.close()
 
     def _read_on(self) -> None:
-        if not self._log.is_file():
-            return
-        with self._log.open("rb") as file:
-            file.seek(self._position)
-            for line in file:
-                if not line.endswith(b"\n"):  # still being written
-                    return
-                self._position += len(line)
-                try:
-                    event = json.loads(line)
-                except ValueError:  # torn by a crash; what follows stands on lines of its own
-                    continue
-                self._view(event)
+        for line in self._read(self._position).splitlines(keepends=True):
+            if not line.endswith(b"\n"):  # still being written
+                return
+            self._position += len(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # torn by a crash; what follows stands on lines of its own
+                continue
+            self._view(event)
+
+
+def _after(log: Path, position: int) -> bytes:
+    if not log.is_file():
+        return b""
+    with log.open("rb") as file:
+        file.seek(position)
+        return file.read()

@@ -3,11 +3,13 @@
 Only rank 0 records; on the other workers every call does nothing.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from itrec_dist.errors import OutputError
 from itrec_dist.run_directory import RunDirectory
 
 Watcher = Callable[[dict[str, Any]], None]
@@ -18,15 +20,15 @@ class Recorder:
     """Writes the events that `run_directory.py` describes."""
 
     def __init__(
-        self, run: RunDirectory | None, watcher: Watcher | None = None, step: int = 0
+        self, run: RunDirectory | None, watcher: Watcher | None = None, step: int | None = None
     ) -> None:
         """Record into `run`, or nowhere if it is None (workers other than rank 0).
 
-        `step` is where a resumed run goes on: TensorBoard forgets the steps after it.
+        `step` is where a run goes on that was begun before: TensorBoard forgets the steps after it.
         """
         self._run = run
         self._watch = watcher
-        purge = {"purge_step": step + 1} if step else {}
+        purge = {} if step is None else {"purge_step": step + 1}
         self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
@@ -46,12 +48,15 @@ class Recorder:
         for split in ("train", "validation"):
             for name, value in _flat(fields[split] or {}):
                 self._scalar(f"{split}/{name}", value, fields["epoch"])
-        if self._board is not None:
-            self._board.flush()
+        self._flush()
 
     def note(self, message: str) -> None:
         """Something that a person should know."""
         self._append("note", {"message": message})
+
+    def restart(self, **fields: Any) -> None:
+        """Workers were started again in the middle of the run."""
+        self._append("restart", fields)
 
     def end(self, **fields: Any) -> None:
         """The run is over."""
@@ -68,7 +73,25 @@ class Recorder:
 
     def _scalar(self, name: str, value: float | None, step: int) -> None:
         if self._board is not None and value is not None:
-            self._board.add_scalar(name, value, step)
+            with self._explained():
+                self._board.add_scalar(name, value, step)
+
+    def _flush(self) -> None:
+        if self._board is not None:
+            with self._explained():
+                self._board.flush()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """The board writes in a thread of its own, whose errors come out at a later call."""
+        try:
+            yield
+        except OSError as error:
+            assert self._run is not None
+            raise OutputError(
+                f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
+                "--resume goes on from the last checkpoint"
+            ) from error
 
 
 def _flat(judgement: dict[str, Any]) -> list[tuple[str, float]]:

@@ -106,7 +106,7 @@ def reproduce(source: str, path: Path, out: Path, study: StudyConfig, say: Say) 
     for name, folder in shards.items():
         _baselines(folder, out / "runs" / name, say)
     _train_all(waiting, jobs, say)
-    return _report(out, [run.out for run in runs], shards, say)
+    return _report(out, [run.folder for run in runs], shards, say)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -163,7 +163,7 @@ def _runs(out: Path, shards: dict[str, Path], study: StudyConfig) -> Iterator[Ru
 
 def _is_done(run: RunConfig) -> bool:
     """Whether this very configuration was trained and judged to its end."""
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     if not directory.is_complete:
         return False
     try:
@@ -216,7 +216,7 @@ class _Children:
 
     def train(self, run: RunConfig) -> None:
         """Run one training to its end in a process of its own."""
-        recipe = run.out.with_name(f"{run.out.name}.yaml")
+        recipe = run.folder.with_name(f"{run.folder.name}.yaml")
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(config.to_yaml(run), encoding="utf-8")
         command = [sys.executable, "-m", "itrec_dist", "train", "--local", "--overwrite"]
@@ -234,7 +234,7 @@ class _Children:
         recipe.unlink(missing_ok=True)
         if process.returncode and not self._ended:
             last = problems.strip().splitlines()[-1] if problems.strip() else "no message"
-            raise TrainingError(f"the run in {run.out} failed: {last}")
+            raise TrainingError(f"the run in {run.folder} failed: {last}")
 
     def end(self) -> None:
         """End all processes and start no more."""
@@ -245,8 +245,8 @@ class _Children:
 
 
 def _summary(run: RunConfig) -> str:
-    evaluation = RunDirectory(run.out).read_json(RunDirectory(run.out).evaluation)
-    protocol, arm, seed = run.out.parts[-3:]
+    evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
+    protocol, arm, seed = run.folder.parts[-3:]
     figures = _figures(evaluation["splits"])
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
-from itrec_dist import arrays, checkpoint, config, dataspec, tasks
+from itrec_dist import arrays, checkpoint, config, dataspec, retention, tasks
 from itrec_dist import manifest as manifests
 from itrec_dist.context import default_device
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.engines.single import InferenceEngine, autocast
+from itrec_dist.engines.precision import autocast
+from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
 from itrec_dist.manifest import Manifest
+from itrec_dist.retention import BEST
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import Batch
@@ -35,14 +37,14 @@ class Restored:
             return self.task.catalogue_scores(batch)
 
 
-def restore(run_folder: Path, name: str = "best") -> Restored:
-    """Load a run's checkpoint named `name` ("best" or "last") for scoring.
+def restore(run_folder: Path, name: str = BEST) -> Restored:
+    """Load a run's checkpoint named `name`, such as best, last or best-00000400, for scoring.
 
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
-    folder = RunDirectory.existing(run_folder).checkpoints / name
-    record = checkpoint.read_record(folder)
+    folder = retention.find(RunDirectory.existing(run_folder).checkpoints, name)
+    record = checkpoint.verify(folder, state=False)
     try:
         run = config.load(RunConfig, folder / checkpoint.CONFIG_FILE)
     except ConfigError as error:

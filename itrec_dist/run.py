@@ -3,12 +3,16 @@
 Only this file sees the whole configuration; every component is handed its own section.
 """
 
+import math
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, manifest, tasks
+from itrec_dist import config, manifest, storage, tasks
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.loop import TrainingConfig
@@ -20,6 +24,7 @@ from itrec_dist.models.model import ModelConfig
 from itrec_dist.optim import OptimizerConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TRAIN, VALIDATION
+from itrec_dist.uri import Uri, refuse_credentials
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,22 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Workers and what each of them takes; with --local there is one worker and no Ray."""
+    """Workers and what each of them takes."""
 
     num_workers: int = 1
-    """Ray Train workers."""
+    """Ray Train workers; with `min_workers`, at most. --local has one worker, or those that
+    torchrun started."""
+    min_workers: int | None = None
+    """Fewest workers to go on with when the cluster has no room for `num_workers`; null keeps to
+    `num_workers`. Whenever their number changes, all start again from the last checkpoint."""
+    max_failures: int = 3
+    """Times that a run goes on from its last checkpoint after workers were lost or failed: machines
+    do get lost, but a fault that comes back each time should cost minutes. A node that announces
+    its end (a preemption) does not count."""
+    wait_seconds: float = 600.0
+    """How long to wait for nodes on a cluster that was joined, at the start and after a loss."""
     use_gpu: bool | None = None
-    """Whether each worker takes a GPU; null takes GPUs if the cluster has any."""
+    """Whether each worker takes a GPU; null takes GPUs if there are any."""
     cpus_per_worker: float = 1.0
     """Logical CPUs that each worker reserves in Ray."""
     threads: int | None = None
@@ -58,6 +73,13 @@ class ClusterConfig:
             raise ValueError(
                 "cluster.num_workers must be at least 1 and cluster.cpus_per_worker above 0"
             )
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.num_workers:
+            raise ValueError(
+                f"cluster.min_workers={self.min_workers} must be from 1 to cluster.num_workers="
+                f"{self.num_workers}, or null"
+            )
+        if self.max_failures < 0 or self.wait_seconds < 0:
+            raise ValueError("cluster.max_failures and cluster.wait_seconds must be at least 0")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"cluster.threads={self.threads} must be at least 1, or null")
 
@@ -66,10 +88,10 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Path
-    """Folder that `itrec window` wrote."""
-    out: Path
-    """Run directory to write."""
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Uri | Path
+    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
     name: str = ""
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
@@ -83,6 +105,8 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The course of training."""
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """What is kept of it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The arithmetic."""
     feed: FeedConfig = field(default_factory=FeedConfig)
@@ -95,6 +119,14 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} must be at least 0")
+        for name, place in (("shards", self.shards), ("out", self.out)):
+            if isinstance(place, Uri):
+                refuse_credentials(place, name)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        return storage.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
 
     @property
     def label(self) -> str:
@@ -105,23 +137,16 @@ class RunConfig:
 def check(run: RunConfig, num_workers: int) -> Manifest:
     """Refuse what cannot work before anything is started; returns the data's manifest.
 
+    `num_workers` is the largest number of workers; `cluster.min_workers` may allow smaller ones.
+
     Raises:
         ConfigError: sections that do not fit each other, or the data.
         ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
     """
-    data = manifest.read(run.shards)
-    parts = num_workers * run.engine.accumulate
-    if run.training.batch_size % parts:
-        raise ConfigError(
-            f"training.batch_size={run.training.batch_size} cannot be shared equally by "
-            f"{num_workers} workers with engine.accumulate={run.engine.accumulate}: choose a "
-            f"multiple of {parts}"
-        )
-    if run.evaluation.batch_size % num_workers:
-        raise ConfigError(
-            f"evaluation.batch_size={run.evaluation.batch_size} cannot be shared equally by "
-            f"{num_workers} workers: choose a multiple of {num_workers}"
-        )
+    data = manifest.read(storage.local(run.shards))
+    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
+    _check_shares(run, num_workers)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
     num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
@@ -153,18 +178,52 @@ def _check_task(run: RunConfig) -> None:
             )
 
 
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
+
+
+def _check_shares(run: RunConfig, num_workers: int) -> None:
+    """Refuse batches that some number of workers in the range could not share equally."""
+    least = run.cluster.min_workers
+    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
+    accumulate = run.engine.accumulate
+    for name, size, factor, besides in (
+        ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
+        ("evaluation", run.evaluation.batch_size, 1, ""),
+    ):
+        wrong = [workers for workers in sizes if size % (workers * factor)]
+        if wrong:
+            listed = ", ".join(map(str, wrong[:-1]))
+            told = f"{listed} or {wrong[-1]}" if listed else f"{wrong[-1]}"
+            parts = math.lcm(*(workers * factor for workers in sizes))
+            raise ConfigError(
+                f"{name}.batch_size={size} cannot be shared equally by {told} workers{besides}: "
+                f"choose a multiple of {parts}"
+                + (" or another range of workers" if len(sizes) > 1 else "")
+            )
+
+
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
     """Write what stands in a run directory before the first step.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {run.out}: {error.strerror}") from error
+        raise OutputError(f"cannot write {run.folder}: {error.strerror}") from error
     directory.config.write_text(config.to_yaml(run), encoding="utf-8")
     directory.write_json(directory.manifest, data.to_json())
-    directory.write_json(directory.environment, environment)
+    directory.write_json(directory.environment, environment | {"run": uuid.uuid4().hex})
     return directory

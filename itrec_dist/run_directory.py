@@ -1,6 +1,7 @@
 """What a run leaves behind, and nothing else knows the file names.
 
     RUN/
+      lease.json         who is writing, while somebody is (lease.py)
       config.yaml        the resolved configuration, as `itrec train --config` reads it
       manifest.json      the data manifest the run was trained on
       environment.json   versions, hardware, commit, command, seed
@@ -8,7 +9,8 @@
       tensorboard/       the same scalars for TensorBoard
       checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
       checkpoints/last/  the newest state, within an epoch too if so set; beside the same files
-                         state/, from which `itrec train --resume` goes on (training_state.py)
+                         state/, from which `itrec train --resume` goes on (training_state.py);
+                         older ones of both stand beside them as best-STEP and last-STEP
       evaluation.json    the final judgement, see below; its presence says that the run is complete
       samples.json       a few users' windows with titles: watched, actual next, predicted
 
@@ -19,13 +21,21 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
-              train and validation (each null or a Judgement), is_best
+              train and validation (each null or a Judgement), is_best, skipped (batches that
+              were left out because their loss was not finite)
     note      message
+    restart   message (which workers were lost, and where the run goes on), noticed (time at which
+              the loss was noticed, null if the cluster only changed), step (it goes on after),
+              again (steps written down before that are trained again), workers
     end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
-              was finished, null for a baseline), seconds
+              was finished, null for a baseline), skipped (in all epochs), seconds
+
+The line of an epoch comes before its checkpoint, which is written while training goes on: lines of
+the next epoch may stand there before it is whole. What was logged but not kept is trained again.
 
 A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
-what it trains again; the last line of an epoch holds. An `end` before the last `start` is that of
+what it trains again; the last line of an epoch holds. A run whose workers were lost does the same
+with a `restart` in place of the note. An `end` before the last `start` is that of
 an interruption.
 
 A Judgement is what `evaluation.json` holds for each split:
@@ -42,6 +52,8 @@ or, where ratings are predicted, {"loss": 0.71, "num_windows": 100021, "ratings"
                       "splits": {"validation": Judgement, "test": Judgement}}
 """
 
+import contextlib
+import io
 import json
 import math
 import os
@@ -50,7 +62,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import outputs
-from itrec_dist.errors import CheckpointError
+from itrec_dist.errors import CheckpointError, OutputError
 
 
 class RunDirectory:
@@ -88,15 +100,25 @@ class RunDirectory:
         return self.evaluation.is_file()
 
     def append(self, event: str, **fields: Any) -> None:
-        """Add one line to the log; a number that is not finite is written as null."""
+        """Add one line to the log; a number that is not finite is written as null.
+
+        Raises:
+            OutputError: there is no room or no permission; the log is then as it was.
+        """
         entry = {"event": event, "time": round(time.time(), 3), **fields}
         line = json.dumps(_finite(entry), allow_nan=False).encode()
-        with self.log.open("ab+") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            if file.read() not in (b"", b"\n"):
-                line = b"\n" + line  # a crash tore the last line: it must not cost this one
-            file.write(line + b"\n")
+        try:
+            with self.log.open("ab+", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - 1, 0))
+                if file.read() not in (b"", b"\n"):
+                    line = b"\n" + line  # a crash tore the last line: it must not cost this one
+                _write_whole(file, line + b"\n", size)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.log}: {error.strerror or error}; what it holds is whole: make "
+                "room, then --resume goes on from the last checkpoint"
+            ) from error
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's lines, all or those of one event; a torn last line is left out."""
@@ -128,6 +150,18 @@ class RunDirectory:
     def write_json(self, path: Path, content: Any) -> None:
         """Write one of this run's JSON files in one step."""
         outputs.write_json(path, content)
+
+
+def _write_whole(file: io.FileIO, content: bytes, size: int) -> None:
+    """Append all of `content` to a file of `size` bytes, or nothing: a disk fills within a line."""
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise
 
 
 def _finite(value: Any) -> Any:

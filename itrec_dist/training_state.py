@@ -47,6 +47,14 @@ class Position:
     """Best monitored figure so far."""
     best_epoch: int = 0
     """The epoch it belongs to; 0 if none is finished."""
+    skipped: int = 0
+    """Batches in all that were left out because their loss was not finite."""
+    skipped_in_epoch: int = 0
+    """Of these, batches of the epoch that `batches` belong to."""
+    skipped_windows: int = 0
+    """Their windows, over all workers."""
+    in_a_row: int = 0
+    """Batches that were left out since the last update."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 Every worker runs the same; worker 0 writes what is written once.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,57 +19,83 @@ from itrec_dist import (
     manifest,
     outputs,
     ratings,
+    resume,
     samples,
+    storage,
     tasks,
-    training_state,
 )
 from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable, whole_batch
+from itrec_dist.checkpoint_writer import CheckpointWriter
 from itrec_dist.context import WorkerContext
-from itrec_dist.engines.ddp import DDPEngine
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
-from itrec_dist.engines.single import SingleEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.keeper import Keeper
 from itrec_dist.loop import Judgement, Trainer, evaluate
 from itrec_dist.metrics import top_items
+from itrec_dist.mirror import Mirror, Sender
 from itrec_dist.recorder import Recorder, Watcher
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.training_state import Made, Position, State
+from itrec_dist.uri import Uri
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
 
+@dataclass(frozen=True)
+class Restart:
+    """Why workers are started again within one launch."""
+
+    cause: str
+    """What happened to the workers before, as the beginning of a sentence."""
+    noticed: float | None
+    """When it was noticed, in seconds since the epoch; null if nothing was lost."""
+
+
 def run_worker(
-    run: RunConfig, context: WorkerContext, watcher: Watcher | None = None, *, resume: bool = False
-) -> None:
+    run: RunConfig, context: WorkerContext, watcher: Watcher | None = None,
+    restart: Restart | None = None,
+) -> None:  # fmt: skip
     """One worker's part of a run: build, train, judge. Rank 0 writes the run directory.
 
-    With `resume` it goes on from the checkpoint `last` of the run directory.
+    It goes on from the checkpoint `last` of the run directory if there is one, and begins else.
+
+    Args:
+        run: the whole configuration.
+        context: this worker's view of the world.
+        watcher: is shown every event of the log.
+        restart: on worker 0, why the workers are started again; None if they are the first.
     """
-    _Worker(run, context, watcher, resume).work()
+    _Worker(run, context, watcher, restart).work()
 
 
 class _Worker:
     """Holds what the steps of a worker's part share."""
 
     def __init__(
-        self, run: RunConfig, context: WorkerContext, watcher: Watcher | None, resume: bool
-    ) -> None:
-        self._run, self._context = run, context
+        self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
+        restart: Restart | None,
+    ) -> None:  # fmt: skip
+        self._run, self._context, self._restart = run, context, restart
         self._started = time.monotonic()
-        self._directory = RunDirectory(run.out)
+        self._directory = RunDirectory(run.folder)
         self._is_first = context.rank == 0
-        self._state = self._read_state() if resume else None
-        step = self._state.position.step if self._state else 0
+        self._sender = self._join_mirror() if self._is_first else None
+        self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
+        begun = 0 if restart else None
+        step = self._state.position.step if self._state else begun
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
-        self._manifest = manifest.read(run.shards)
-        self._items = arrays.read_items(run.shards, self._manifest)
+        self._shards = storage.local(run.shards)
+        self._manifest = manifest.read(self._shards)
+        self._items = arrays.read_items(self._shards, self._manifest)
         spec = dataspec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
-        self._task.learn(lambda: ratings.read(run.shards, self._manifest, context.blocks))
+        self._task.learn(lambda: ratings.read(self._shards, self._manifest, context.blocks))
+        # Counted here: an engine may leave a worker with parts of them.
+        self._num_parameters = sum(p.numel() for p in self._task.parameters())
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
@@ -75,42 +103,94 @@ class _Worker:
             engine=self._engine.name, world_size=context.world_size,
             fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
         )  # fmt: skip
-        items = run.shards / ITEMS_FILE
-        self._keeper = Keeper(self._directory, items, made, self._engine, context)
+        items = self._shards / ITEMS_FILE
+        writer = None
+        if self._is_first:
+            after = self._sender.send if self._sender else None
+            writer = CheckpointWriter(self._directory, items, run.checkpoints, after)
+        self._keeper = Keeper(self._directory, writer, made, self._engine, context)
         self._position = self._keeper.resume(self._state) if self._state else Position()
 
     def work(self) -> None:
         """Train to the end, then judge the best epoch."""
+        trained_to = self._trained_to() if self._restart else 0
         feed = self._feeds[TRAIN]
         self._recorder.start(
-            kind="train", name=self._run.label, workers=self._context.world_size,
+            kind="train", name=self._run.label, engine=self._engine.name,
+            workers=self._context.world_size,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
-            num_parameters=sum(p.numel() for p in self._task.parameters()),
+            num_parameters=self._num_parameters,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
-        if self._state:
+        if self._restart:
+            self._record_restart(self._restart, trained_to)
+        elif self._state:
             self._recorder.note(self._told_resumption(self._state))
         trainer = Trainer(
             self._run.training, self._engine, feed, self._context, self._recorder,
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(self._run.seed, self._judge_epoch, self._keep, self._position)
+            outcome = trainer.train(
+                self._run.seed, self._judge_epoch, self._keep, self._position,
+                self._run.checkpoints.steps,
+            )  # fmt: skip
             self._judge_best()
-        except KeyboardInterrupt:
-            self._end("interrupted", self._position.best_epoch)
+        except BaseException as error:
+            self._wind_up(error)
             raise
-        self._end(outcome.reason, outcome.best_epoch)
+        self._keeper.close()
+        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
+        if self._sender is not None:
+            self._sender.finish()
 
-    def _end(self, reason: str, best_epoch: int) -> None:
+    def _wind_up(self, error: BaseException) -> None:
+        """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
+        lost = self._keeper.close()
+        with contextlib.suppress(OutputError):  # what comes up already says more
+            if lost:
+                self._recorder.note(lost)
+            if isinstance(error, KeyboardInterrupt):
+                self._end("interrupted", self._position.best_epoch, self._position.skipped)
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender.send()
+
+    def _join_mirror(self) -> Sender | None:
+        """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
+        run = self._run
+        if not isinstance(run.out, Uri):
+            return None
+        mirror = Mirror(run.out, run.folder)
+        mirror.fetch()
+        return Sender(mirror, run.checkpoints.keeps)
+
+    def _end(self, reason: str, best_epoch: int, skipped: int) -> None:
         seconds = round(time.monotonic() - self._started, 1)
-        self._recorder.end(reason=reason, best_epoch=best_epoch, seconds=seconds)
+        self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
 
-    def _read_state(self) -> State:
-        last = self._directory.checkpoints / "last"
-        read = training_state.read(last, verify=True) if self._is_first else None
-        return self._context.share(read)
+    def _trained_to(self) -> int:
+        """The last step that the workers before these wrote down."""
+        steps = [e["step"] for e in self._directory.events() if e["event"] in ("progress", "epoch")]
+        return steps[-1] if steps else 0
+
+    def _record_restart(self, restart: Restart, trained_to: int) -> None:
+        at, workers = self._position, self._context.world_size
+        where = (
+            f"epoch {at.epoch + 1}, step {at.step}"
+            if at.batches
+            else (f"the end of epoch {at.epoch}, step {at.step}" if at.epoch else "the beginning")
+        )
+        again = max(trained_to - at.step, 0)
+        told = f"{restart.cause}: going on from {where} with {workers} worker"
+        told += "s" if workers > 1 else ""
+        if again:
+            told += f", {again} step{'s are' if again > 1 else ' is'} trained again"
+        told += self._told_loss_of_order()
+        self._recorder.restart(
+            message=told, noticed=restart.noticed, step=at.step, again=again, workers=workers
+        )
 
     def _told_resumption(self, state: State) -> str:
         at, before, workers = state.position, state.made.world_size, self._context.world_size
@@ -120,12 +200,17 @@ class _Worker:
         if workers == before:
             return told
         told += f"; {workers} worker{'s' if workers > 1 else ''} in place of {before}"
-        if self._is_streamed and at.batches:
-            told += (
-                ": without a cache the rest of this epoch is dealt anew, so that some of its "
-                "windows are seen twice and some not at all"
-            )
-        return told
+        return told + self._told_loss_of_order()
+
+    def _told_loss_of_order(self) -> str:
+        if self._state is None or self._state.made.world_size == self._context.world_size:
+            return ""
+        if not self._is_streamed or not self._state.position.batches:
+            return ""
+        return (
+            ": without a cache the rest of this epoch is dealt anew, so that some of its windows "
+            "are seen twice and some not at all"
+        )
 
     def _resolve_cache(self) -> batches.CacheName:
         """Where windows are kept; a resumed run keeps to the order of windows it began with."""
@@ -167,7 +252,7 @@ class _Worker:
             if split == TEST and not run.evaluation.judge_test:
                 continue
             if cache == "none" and split == TRAIN:
-                files = batches.split_files(run.shards, self._manifest, split)
+                files = batches.split_files(self._shards, self._manifest, split)
                 feeds[split] = StreamedFeed(
                     files, self._context.blocks, self._manifest, share, device,
                     run.feed.shuffle_buffer,
@@ -175,7 +260,7 @@ class _Worker:
                 sample = self._first_windows(files)
             else:
                 windows = batches.read_windows(
-                    run.shards, self._manifest, split, self._context.blocks
+                    self._shards, self._manifest, split, self._context.blocks
                 )
                 feeds[split] = CachedFeed(TensorTable(windows, held), share, device)
                 sample = windows
@@ -196,7 +281,7 @@ class _Worker:
         return CachedFeed(TensorTable(sampled, held), share, self._context.device)
 
     def _build_engine(self) -> Engine:
-        kind = DDPEngine if self._context.world_size > 1 else SingleEngine
+        kind = kind_of(self._run.engine, self._context.world_size)
         total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
         return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
 
@@ -214,6 +299,8 @@ class _Worker:
         with outputs.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at
+        if self._sender is not None and (told := self._sender.news()):
+            self._recorder.note(told)
 
     def _judge_best(self) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""
@@ -223,14 +310,16 @@ class _Worker:
             for split in (VALIDATION, TEST)
             if (judgement := self._judge(split)) is not None
         }
-        if not self._is_first:
-            return
-        if self._sampled is not None and self._task.ranks:
+        top_BN = None
+        if self._sampled is not None and self._task.ranks:  # by all: weights may be in parts
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
                 top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
-            users = arrays.read_users(self._run.shards, self._manifest)
+        if not self._is_first:
+            return
+        if self._sampled is not None and top_BN is not None:
+            users = arrays.read_users(self._shards, self._manifest)
             content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
             split = TEST if TEST in judgements else VALIDATION
             self._directory.write_json(self._directory.samples, {"split": split, "users": content})

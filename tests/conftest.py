@@ -76,8 +76,8 @@ def ray_session() -> Iterator[None]:
     """One Ray on this machine for every test that is marked `ray`."""
     import ray
 
-    from itrec_dist import launch
+    from itrec_dist.launch.cluster import join
 
-    launch._join(None)
+    join(None)
     yield
     ray.shutdown()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
-from itrec_dist import environment, resume, worker
+from itrec_dist import checkpoint, environment, resume, tensor_files, worker
 from itrec_dist.batches import FeedConfig
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.keeper import Keeper
@@ -46,8 +47,9 @@ def config_of(shards: Path, out: Path, **changes) -> RunConfig:
         ),
         "optimizer": OptimizerConfig(learning_rate=0.02, clip_norm=5.0),
         "training": TrainingConfig(
-            epochs=3, batch_size=8, monitor="loss", patience=2, checkpoint_steps=3, log_seconds=0
+            epochs=3, batch_size=8, monitor="loss", patience=2, log_seconds=0
         ),
+        "checkpoints": CheckpointConfig(steps=3),
         "engine": EngineConfig(accumulate=2),
         "feed": FeedConfig(cache="host"),
         "evaluation": EvaluationConfig(batch_size=8, train_sample=8),
@@ -64,7 +66,7 @@ def start(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirect
     if context.rank == 0:
         prepare(run, check(run, context.world_size), environment.record(run.seed))
     context.sum(torch.zeros(1))
-    return _work(run, context, stop_at, resumed=False)
+    return _work(run, context, stop_at)
 
 
 def go_on(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirectory:
@@ -74,10 +76,10 @@ def go_on(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirect
         resume.check(run, check(run, context.world_size))
         resume.prepare(run, environment.record(run.seed))
     context.sum(torch.zeros(1))
-    return _work(run, context, stop_at, resumed=True)
+    return _work(run, context, stop_at)
 
 
-def _work(run, context, stop_at, *, resumed):
+def _work(run, context, stop_at):
     class Recording(Recorder):
         def progress(self, **fields):
             super().progress(**fields)
@@ -86,7 +88,7 @@ def _work(run, context, stop_at, *, resumed):
 
     kept, worker.Recorder = worker.Recorder, Recording
     try:
-        worker.run_worker(run, context, resume=resumed)
+        worker.run_worker(run, context)
     except Stopped:
         pass
     finally:
@@ -95,15 +97,28 @@ def _work(run, context, stop_at, *, resumed):
 
 
 def before_keeping(monkeypatch, step, act) -> None:
-    """Call `act(keeper)` in place of the keeping of a step."""
+    """Call `act(keep)` in place of the keeping of a step; `keep()` returns once it is written."""
     plain = Keeper.keep
 
     def keep(self, names, at, figures):
-        if at.step == step:
-            return act(lambda: plain(self, names, at, figures))
-        return plain(self, names, at, figures)
+        def whole():
+            plain(self, names, at, figures)
+            self.wait()
+
+        if at.step != step:
+            return plain(self, names, at, figures)
+        self.wait()
+        return act(whole)
 
     monkeypatch.setattr(Keeper, "keep", keep)
+
+
+def reseal(folder: Path) -> None:
+    """Make the checksums those of the files, as if the checkpoint had been written so."""
+    path = folder / checkpoint.RECORD_FILE
+    record = json.loads(path.read_text())
+    record["files"] = {n: tensor_files.sha256(folder / n) for n in record["files"]}
+    path.write_text(json.dumps(record))
 
 
 def outcome(run: RunDirectory) -> dict:

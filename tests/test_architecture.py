@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors config outputs machine environment resources schema manifest run_directory
-    tensor_files checkpoint
+    errors torchrun job_folder uri config outputs machine environment resources schema storage
+    manifest lease run_directory tensor_files checkpoint retention mirror fetched_runs
     database sources synthetic shard_files staging table_source audit windowing
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
-    context training_state keeper recorder progress loop run resume worker
+    context training_state checkpoint_writer keeper recorder progress lookout loop run resume claim
+    worker
     restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
     commands cli __main__
 """.split()
@@ -35,7 +36,7 @@ RESTRICTED = {
 
 LAZY = {
     "ray": {"batches", "context", "recommend", "doctor"},
-    "torch": {"commands", "cli", "doctor"},
+    "torch": {"commands", "cli", "doctor", "torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""
 

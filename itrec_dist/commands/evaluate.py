@@ -1,9 +1,10 @@
 """`itrec evaluate`: judge a trained model again."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from itrec_dist.config import Parser
+from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -13,12 +14,20 @@ def parser() -> Parser:
         "Judge a checkpoint on the windows of its run, or with --shards on other windows of the "
         "same items. Prints a table; --out writes the figures as JSON.",
     )
-    options.add_argument("run", type=Path, help="Run directory that `itrec train` wrote.")
     options.add_argument(
-        "--shards", type=Path | None, default=None, help="Other shards; null takes the run's own."
+        "run", type=Uri | Path, help="Run directory that `itrec train` wrote, or its URI."
     )
     options.add_argument(
-        "--checkpoint", type=Literal["best", "last"], default="best", help="Which checkpoint."
+        "--shards",
+        type=Uri | Path | None,
+        default=None,
+        help="Other shards; null takes the run's own.",
+    )
+    options.add_argument(
+        "--checkpoint",
+        type=str,
+        default="best",
+        help="Which one: best, last, or an older one such as last-00001200.",
     )
     options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
     options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
@@ -27,9 +36,10 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Judge and print."""
-    from itrec_dist import manifest, outputs
+    from itrec_dist import manifest, outputs, storage
     from itrec_dist.errors import OutputError
     from itrec_dist.evaluate import judge_checkpoint
+    from itrec_dist.fetched_runs import run_here
     from itrec_dist.restore import restore
     from itrec_dist.scorecard import print_judgements
 
@@ -37,10 +47,11 @@ def run(parsed: Any) -> int:
         raise OutputError(
             f"{parsed.out} already exists: choose another place, or pass --overwrite to replace it"
         )
-    restored = restore(parsed.run, parsed.checkpoint)
-    shards = parsed.shards or restored.run.shards
+    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
+    place = parsed.shards or restored.run.shards
+    shards = storage.local(place)
     judgements = judge_checkpoint(restored, shards)
-    print(f"{restored.run.label}, epoch {restored.record.epoch}, on {shards}")
+    print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
     if parsed.out is not None:
         outputs.write_json(

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist.config import Parser
+from itrec_dist.errors import ConfigError
+from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -16,9 +18,10 @@ def parser() -> Parser:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
+        type=Uri | Path,
         metavar="RUN",
-        help="Run directories, or folders that hold some at any depth; or one sweep directory.",
+        help="Run directories, or folders or URIs that hold some at any depth; or one sweep "
+        "directory.",
     )
     parser.add_argument(
         "--out",
@@ -35,10 +38,14 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Write the page and print its path."""
     from itrec_dist import report
+    from itrec_dist.fetched_runs import runs_here
 
-    if len(parsed.runs) == 1 and report.is_sweep(parsed.runs[0]):
-        (sweep,) = parsed.runs
-        print(report.write_sweep(sweep, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    first = parsed.runs[0]
+    if len(parsed.runs) == 1 and isinstance(first, Path) and report.is_sweep(first):
+        print(report.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
         return 0
-    print(report.write(parsed.runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
+        raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
+    runs = [run for place in parsed.runs for run in runs_here(place)]
+    print(report.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
     return 0

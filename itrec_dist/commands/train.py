@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from itrec_dist import job_folder, torchrun
 from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
+    from itrec_dist.claim import Existing
+    from itrec_dist.context import WorkerContext
     from itrec_dist.run import RunConfig
-
-Existing = Literal["refuse", "overwrite", "resume"]
+    from itrec_dist.torchrun import Peers
+    from itrec_dist.uri import Uri
 
 
 def parser() -> Parser:
@@ -25,7 +29,12 @@ def parser() -> Parser:
         "below; the run directory then holds log, checkpoints and judgement.",
     )
     options.add_config_file()
-    options.add_argument("--local", action="store_true", help="Train in this process, without Ray.")
+    options.add_argument(
+        "--local",
+        action="store_true",
+        help="Train in this process, without Ray and on one GPU; for several GPUs without Ray, "
+        "torchrun --nproc-per-node GPUS -m itrec_dist train ... does not need --local.",
+    )
     options.add_argument(
         "--address",
         type=str | None,
@@ -67,41 +76,112 @@ def train(
 
     `existing` says what becomes of a run that stands in the place of this one.
     """
-    from itrec_dist import environment, outputs
-    from itrec_dist import resume as resumption
-    from itrec_dist.run import check, prepare
-
+    for name, place in (("--out", config.out), ("--shards", config.shards)):
+        if isinstance(place, Path):
+            job_folder.refuse(place, name)
     # Workers, and whoever reads the run later, may stand in another folder than this process.
-    config = dataclasses.replace(config, shards=config.shards.absolute(), out=config.out.absolute())
-    data = check(config, 1 if local else config.cluster.num_workers)
-    if existing == "resume":
-        resumption.check(config, data)
+    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
+    peers = torchrun.peers()
+    if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
+        if address:
+            raise ConfigError(
+                f"--address={address} names a Ray cluster, and torchrun has started the workers: "
+                "leave one of the two out"
+            )
+        _train_together(config, peers, existing)
+    elif local:
+        _train_here(config, existing)
     else:
-        outputs.refuse_taken(config.out, marker="config.yaml", overwrite=existing == "overwrite")
-    use_gpu = False
-    if not local:
-        from itrec_dist import launch
+        _train_on_ray(config, address, existing)
 
+
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
+
+
+def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
+    from itrec_dist import launch
+    from itrec_dist.claim import Claim
+    from itrec_dist.run import check_device
+
+    with Claim(config, existing) as claim:
+        data = claim.check(config.cluster.num_workers)
         use_gpu = launch.connect(config, address)
-    if existing == "resume":
-        resumption.prepare(config, environment.record(config.seed))
-    else:
-        if config.out.exists():
-            shutil.rmtree(config.out)
-        prepare(config, data, environment.record(config.seed))
-    if local:
-        _train_here(config, resume=existing == "resume")
-    else:
+        check_device(config, has_gpu=use_gpu)
+        claim.prepare(data)
         launch.launch(config, use_gpu, resume=existing == "resume")
 
 
-def _train_here(config: RunConfig, *, resume: bool) -> None:
-    from itrec_dist.context import LocalContext
+def _train_here(config: RunConfig, existing: Existing) -> None:
+    from itrec_dist.claim import Claim
+    from itrec_dist.context import LocalContext, choose_device
+    from itrec_dist.run import check_device
+
+    device = choose_device(config.cluster.use_gpu)
+    check_device(config, has_gpu=device.type == "cuda")
+    with Claim(config, existing) as claim:
+        claim.prepare(claim.check(1))
+        if device.type == "cuda":
+            _tell_of_idle_gpus()
+        _work(config, LocalContext(device, config.cluster.threads))
+
+
+def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
+    from itrec_dist.claim import Claim
+    from itrec_dist.context import TorchrunContext, choose_device
+    from itrec_dist.run import check_device
+
+    at = peers.place
+    device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
+    check_device(config, has_gpu=device.type == "cuda")
+    with contextlib.ExitStack() as held:
+
+        def prepare() -> Existing | None:
+            begun = peers.has_begun(str(config.out))
+            found = _existing_now(config, existing) if begun else existing
+            if found is not None:
+                claim = held.enter_context(Claim(config, found))
+                claim.prepare(claim.check(at.world_size))
+                peers.note_begun(str(config.out))
+            return found
+
+        decided = peers.decided_by_first(prepare)
+        if decided is None:
+            return
+        context = TorchrunContext(peers, device, config.cluster.threads)
+        _work(config, context)
+
+
+def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
+    """What a later attempt does with the run that an earlier one began; None if it is complete."""
+    from itrec_dist import retention
+    from itrec_dist.run_directory import RunDirectory
+
+    run = RunDirectory(config.folder)
+    if run.is_complete:
+        return None
+    retention.recover(run.checkpoints)
+    if existing == "resume" or (run.checkpoints / "last").is_dir():
+        return "resume"
+    return "overwrite"
+
+
+def _work(config: RunConfig, context: WorkerContext) -> None:
     from itrec_dist.progress import ProgressView
     from itrec_dist.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, LocalContext(threads=config.cluster.threads), view, resume=resume)
+        run_worker(config, context, view)
     finally:
         view.close()
+
+
+def _tell_of_idle_gpus() -> None:
+    import torch
+
+    if (gpus := torch.cuda.device_count()) > 1:
+        print(
+            f"one of {gpus} GPUs is used: torchrun --nproc-per-node {gpus} -m itrec_dist train "
+            "... takes them all, and so does Ray without --local"
+        )

@@ -6,29 +6,39 @@ drives.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
+from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.precision import Precision
+from itrec_dist.optim import OptimizerConfig
 from itrec_dist.schema import Batch
 from itrec_dist.tasks import TaskOutput
 
-Precision = Literal["fp32", "bf16", "fp16"]
+EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
+Compilation = Literal["none", "default", "cuda_graphs"]
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """How the computation is carried out; none of it changes what is learned in principle."""
 
+    name: EngineName = "auto"
+    """Who spreads the work: single (one worker), ddp (a copy per worker), deepspeed (ZeRO) or fsdp
+    (weights in parts); auto is single with one worker and ddp with several."""
     precision: Precision = "fp32"
     """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling)."""
     accumulate: int = 1
     """Micro-batches per update; must divide each worker's share of the batch."""
-    compile: bool = False
-    """Compile the model with torch.compile: a slow first step for faster ones after it."""
+    compile: Compilation = "none"
+    """Compile the model with torch.compile, a slow first step for faster ones after it: none,
+    default, or cuda_graphs (one launch for all kernels; on a GPU, engine single)."""
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    """What engine deepspeed spreads; the other engines do not look at it."""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -68,13 +78,21 @@ class Engine(Runner, Protocol):
     """
 
     name: str
-    """How `engine` is called in settings and checkpoints."""
+    """How the engine is called in settings, logs and checkpoints."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
 
     def step(self) -> Update:
         """Update the weights if the micro-batches of a batch are complete."""
+
+    def discard(self) -> None:
+        """Leave out the batch at hand: its gradients so far are dropped, nothing is updated.
+
+        Called by every worker at the same micro-batch, after its forward and in place of its
+        `backward` and `step`. The next micro-batch is the first of a batch again; the schedule and
+        the loss scale stay as they are.
+        """
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the whole weights of the task's model by name, on the CPU.
@@ -100,4 +118,28 @@ class Engine(Runner, Protocol):
 
         Raises:
             CheckpointError: it does not fit: nothing is skipped in silence.
+        """
+
+
+class EngineKind(Protocol):
+    """The class of an engine."""
+
+    name: str
+
+    def __call__(
+        self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
+        total_steps: int, device: torch.device,
+    ) -> Engine:  # fmt: skip
+        """Take over a task; called by every worker, in the process group if there is one.
+
+        Raises:
+            EnvironmentProblem: this machine lacks something.
+        """
+
+    def refuse(self, engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse settings that this engine cannot keep, before any worker is started.
+
+        Raises:
+            ConfigError: what does not go together, and what would.
+            EnvironmentProblem: a package is missing.
         """

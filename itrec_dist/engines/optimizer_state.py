@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from itrec_dist import outputs, tensor_files
 from itrec_dist.errors import CheckpointError
@@ -93,9 +94,13 @@ def read(folder: Path) -> OptimizerState:
 
 def capture(
     module: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule,
-    scaler: torch.amp.GradScaler,
+    scaler: torch.amp.GradScaler, *, is_kept: bool = True,
 ) -> OptimizerState:  # fmt: skip
-    """A copy of the state of an optimiser over `module`'s weights, its schedule and its scaler."""
+    """A copy of the state of an optimiser over `module`'s weights, its schedule and its scaler.
+
+    Where workers hold parts of the weights all of them call it; those that keep nothing of it get
+    no tensors.
+    """
     names = {id(weight): name for name, weight in module.named_parameters()}
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
@@ -103,7 +108,9 @@ def capture(
         for key, value in values.items():
             name = f"{key}:{names[id(weight)]}"
             if isinstance(value, torch.Tensor):
-                tensors[name] = copied(value)
+                gathered = whole(value)
+                if is_kept:
+                    tensors[name] = copied(gathered)
             else:
                 plain[name] = value
     return OptimizerState(
@@ -147,6 +154,19 @@ def copied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True)
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor that workers hold in parts, gathered by all of them; any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def placed(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """This worker's part of a whole value, spread as `weight` is; all of it if that is whole."""
+    if not isinstance(weight, DTensor):
+        return value
+    on_device = value.to(weight.device)
+    return distribute_tensor(on_device, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
 def take_schedule(
     optimizer: torch.optim.Optimizer, schedule: Schedule, state: OptimizerState
 ) -> None:
@@ -174,11 +194,13 @@ def _take_values(
                 f"the optimiser state holds {name} of shape {list(value.shape)}, the weight has "
                 f"{list(weight.shape)}"
             )
-        state.setdefault(index[id(weight)], {})[key] = value
+        is_spread = isinstance(value, torch.Tensor) and value.ndim > 0
+        own = placed(value, weight) if is_spread else value
+        state.setdefault(index[id(weight)], {})[key] = own
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for name, value in values.items():
         key, _, weight_name = name.partition(":")
         taken = optimizer.state[weights[weight_name]][key]
         if isinstance(value, torch.Tensor):
-            assert torch.equal(taken.cpu(), value.to(taken.dtype)), name
+            assert torch.equal(whole(taken).cpu(), value.to(taken.dtype)), name

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from itrec_dist import arrays, dataspec, machine, manifest, tasks
+from itrec_dist import arrays, dataspec, machine, manifest, storage, tasks
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.run import RunConfig, check, prepare
@@ -51,9 +51,10 @@ class Size:
 
 def size(run: RunConfig) -> Size:
     """Parameters of a run's model, and a generous guess at the memory that training it takes."""
-    data = manifest.read(run.shards)
+    shards = storage.local(run.shards)
+    data = manifest.read(shards)
     with torch.device("cpu"):
-        spec = dataspec.build(data, arrays.read_items(run.shards, data))
+        spec = dataspec.build(data, arrays.read_items(shards, data))
         task = tasks.find(run.model.task)(run.model, run.loss, spec)
     parameters = sum(p.numel() for p in task.parameters())
     rows = sum(data.num_windows(split) for split in data.splits)

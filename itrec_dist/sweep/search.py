@@ -13,7 +13,7 @@ from itrec_dist.schema import TEST, VALIDATION
 from itrec_dist.sweep import RECIPE, plan, proposals
 from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial
 from itrec_dist.sweep.proposals import Planned, Proposer
-from itrec_dist.sweep.settings import FIRST_FRESH_SEED, Runs, SweepConfig
+from itrec_dist.sweep.settings import FIRST_FRESH_SEED, Runs, SweepConfig, placed
 from itrec_dist.sweep.space import Assignment, Space, as_text
 from itrec_dist.sweep.tpe import TPE, load_optuna
 from itrec_dist.sweep.trial import WAIT, Job
@@ -46,7 +46,7 @@ def checked(sweep: SweepConfig) -> Checked:
         EnvironmentProblem: a package that the search needs is missing.
         ShardsError: the shards cannot be read.
     """
-    sweep = replace(sweep, shards=sweep.shards.absolute(), out=sweep.out.absolute())
+    sweep = replace(sweep, shards=placed(sweep.shards), out=sweep.out.absolute())
     runs = Runs(sweep)
     space = runs.space()
     data = check(runs.base, runs.base.cluster.num_workers)

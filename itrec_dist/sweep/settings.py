@@ -13,6 +13,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.rating_metrics import RATING_MONITORS
 from itrec_dist.run import RunConfig
 from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
+from itrec_dist.uri import Uri
 
 FIRST_FRESH_SEED = 1000
 """Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
@@ -100,10 +101,10 @@ class ResourcesConfig:
 class SweepConfig:
     """A search over configurations of a run."""
 
-    shards: Path
-    """Folder that `itrec window` wrote."""
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
     out: Path
-    """Sweep directory to write."""
+    """Sweep directory to write, where every machine of the cluster sees it."""
     base: str
     """Recipe of `itrec train` that gives every setting not searched: a path, or the name of a
     shipped one."""
@@ -209,7 +210,7 @@ class Runs:
 
     def _own(self, out: Path, seed: int, *, judge_test: bool) -> dict[str, Value]:
         return {
-            "shards": str(self._sweep.shards.absolute()),
+            "shards": str(placed(self._sweep.shards)),
             "out": str(out.absolute()),
             "seed": seed,
             "evaluation.judge_test": judge_test,
@@ -220,6 +221,11 @@ class Runs:
         arguments = ["--config", str(self._recipe)]
         arguments += [f"--{name}={as_text(value)}" for name, value in settings.items()]
         return config.pick(RunConfig, self._parser.parse(arguments))
+
+
+def placed(shards: Uri | Path) -> Uri | Path:
+    """Shards under a name that holds in every process."""
+    return shards if isinstance(shards, Uri) else shards.absolute()
 
 
 def _recipe(base: str) -> Path:

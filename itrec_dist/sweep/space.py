@@ -45,7 +45,11 @@ _OWN = {
     "training.monitor": "`metric`",
     "training.log_seconds": "the base: it changes nothing that is searched",
 }
-_OWN_SECTIONS = {"cluster": "`resources` and the base", "evaluation": "the base"}
+_OWN_SECTIONS = {
+    "cluster": "`resources` and the base",
+    "evaluation": "the base",
+    "checkpoints": "the base",
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from itrec_dist import config, environment, manifest
+from itrec_dist import config, environment, manifest, storage
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.run import RunConfig, check, prepare
@@ -126,7 +126,7 @@ class _Done:
 
 
 def _read(run: RunConfig) -> _Done:
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.folder)
     judged = directory.read_json(directory.evaluation)["splits"][VALIDATION]
     epochs = directory.events("epoch")
     start, end = directory.events("start")[-1], directory.events("end")[-1]
@@ -152,7 +152,7 @@ def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
     except ConfigError:
         return False
     judged = directory.read_json(directory.evaluation)
-    fingerprint = manifest.read(run.shards).fingerprint
+    fingerprint = manifest.read(storage.local(run.shards)).fingerprint
     return replace(stored, out=run.out) == run and judged["fingerprint"] == fingerprint
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist import batches, outputs
+from itrec_dist import batches, outputs, storage
 from itrec_dist.batches import CachedFeed, Share, TensorTable
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import CheckpointError
@@ -57,7 +57,9 @@ def write(run: Path) -> None:
     found: dict[str, list[torch.Tensor]] = {name: [] for name in WindowFigures.__dataclass_fields__}
     if restored.task.ranks:
         context = LocalContext(restored.engine.device, restored.run.cluster.threads)
-        windows = batches.read_windows(restored.run.shards, restored.manifest, TEST, context.blocks)
+        windows = batches.read_windows(
+            storage.local(restored.run.shards), restored.manifest, TEST, context.blocks
+        )
         share = Share(restored.run.evaluation.batch_size)
         feed = CachedFeed(TensorTable(windows, context.device), share, context.device)
         found["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))

@@ -73,7 +73,7 @@ def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path
         RunConfig, DEBUG_RECIPE,
         [
             f"shards={shards}", f"out={out}", f"training.epochs={EPOCHS}",
-            "training.checkpoint_steps=5", "training.log_seconds=0",
+            "checkpoints.steps=5", "training.log_seconds=0",
         ],
     )  # fmt: skip
     steps = RunDirectory(trained).events("start")[0]["steps_per_epoch"]

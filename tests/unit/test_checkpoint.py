@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from itrec_dist import arrays, checkpoint, dataspec, outputs, tensor_files
+from itrec_dist import arrays, checkpoint, dataspec, outputs, retention, tensor_files
 from itrec_dist.checkpoint import Record
 from itrec_dist.errors import CheckpointError
 from itrec_dist.models.ite import ITE, ITEConfig
@@ -42,9 +42,11 @@ class Ground:
         return ITE(config, self._spec)
 
     def save(self, model, record=RECORD, items=None):
-        checkpoint.save(
-            self.folder, model.state_dict(), record, beside=self._run, items=items or self.items
-        )
+        def fill(folder):
+            weights = model.state_dict()
+            checkpoint.write(folder, weights, record, beside=self._run, items=items or self.items)
+
+        retention.put(self.folder.parent, "best", record.step, 1, fill)
 
 
 def same_weights(one, other):
@@ -159,12 +161,13 @@ def test_weights_that_are_no_safetensors_are_refused_even_if_recorded_so(ground)
     ground.save(ground.model())
     path = ground.folder / "model.safetensors"
     path.write_bytes(b"something else altogether")
-    edit(ground.folder, weights_sha256=tensor_files.sha256(path))
+    files = checkpoint.read_record(ground.folder).files
+    edit(ground.folder, files=files | {path.name: tensor_files.sha256(path)})
     assert "is damaged" in refusal(ground.folder, ground.model())
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", '"text"', '{"format_version": 1}', "\x00\x01"]
+    "content", ["", "{", "[]", "null", '"text"', '{"format_version": 2}', "\x00\x01"]
 )
 def test_a_damaged_record_is_refused(ground, content):
     ground.save(ground.model())
@@ -180,10 +183,10 @@ def test_a_record_of_other_bytes_is_refused(ground):
 
 def test_another_format_is_refused_naming_both(ground):
     ground.save(ground.model())
-    edit(ground.folder, format_version=2, a_new_field=1)
-    assert "format 2, this version reads 1" in refusal(ground.folder, ground.model())
+    edit(ground.folder, format_version=3, a_new_field=1)
+    assert "format 3, this version reads 2" in refusal(ground.folder, ground.model())
     edit(ground.folder, format_version=...)
-    assert "format None, this version reads 1" in refusal(ground.folder, ground.model())
+    assert "format None, this version reads 2" in refusal(ground.folder, ground.model())
 
 
 def test_a_record_with_a_field_unknown_is_refused(ground):
@@ -203,7 +206,6 @@ def test_weights_of_another_module_are_refused(ground):
     ground.save(ground.model())
     assert "does not fit its configuration" in refusal(ground.folder, nn.Linear(2, 2))
     more = nn.ModuleDict({"one": nn.Linear(2, 2)})
-    run = ground.folder.parents[1]
-    checkpoint.save(ground.folder, more.state_dict(), RECORD, beside=run, items=ground.items)
+    ground.save(more)
     more["two"] = nn.Linear(2, 2)
     assert "two.weight" in refusal(ground.folder, more), "every weight must be restored"

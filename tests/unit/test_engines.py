@@ -84,8 +84,20 @@ def engine_of(kind, task, case):
     return kind(task, config, case.optimizer, 8, CPU)
 
 
-def train(shards, case, context, kind):
-    """Two epochs; returns the global loss per step, the figures after it, and the weights."""
+def leave_out(engine, batch, case, after):
+    """Begin a batch and drop it after some of its micro-batches, its last loss being lost."""
+    micros = list(micro_batches(batch, case.accumulate))
+    for micro in micros[:after]:
+        assert not train_step(engine, micro)[1].is_update
+    engine(micros[after])
+    engine.discard()
+
+
+def train(shards, case, context, kind, discards=False):
+    """Two epochs; returns the global loss per step, the figures after it, and the weights.
+
+    With `discards`, each batch is begun and left out before it is trained.
+    """
     task = fresh_task(shards)
     engine = engine_of(kind, task, case)
     feed = feed_of(shards, "train", context)
@@ -93,6 +105,8 @@ def train(shards, case, context, kind):
     for epoch in (1, 2):
         for batch in feed.epoch((0, epoch)):
             mean = torch.zeros(1)
+            if discards:
+                leave_out(engine, batch, case, len(losses) % case.accumulate)
             for micro in micro_batches(batch, case.accumulate):
                 total, update = train_step(engine, micro)
                 mean += total / batch.denominator / context.world_size
@@ -143,6 +157,8 @@ def work(rank, shards, out):
         found[name] = {"losses": losses, "figures": figures}
         safetensors.torch.save_file(weights, out / f"{number}-{rank}.safetensors")
     found["loop"] = train_by_loop(shards, TwoWorkers(rank), DDPEngine)
+    case = CASES["clipped, accumulated"]
+    found["left out"] = train(shards, case, TwoWorkers(rank), DDPEngine, discards=True)[0]
     (out / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
@@ -207,7 +223,21 @@ def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
     assert alone["num_windows"] == 45
 
 
+def test_a_batch_that_is_left_out_leaves_no_trace_on_two_workers(two_workers):
+    for found in two_workers:
+        assert found["left out"] == found["clipped, accumulated"]["losses"]
+
+
 # ---------------------------------------------------------------------------- one process
+
+
+@pytest.mark.parametrize("name", ["clipped, accumulated", "adamw", "fp16, accumulated, clipped"])
+def test_a_batch_that_is_left_out_leaves_no_trace(name, shards):
+    case, context = CASES[name], LocalContext(CPU)
+    losses, _, weights = train(shards, case, context, SingleEngine)
+    again, _, same = train(shards, case, context, SingleEngine, discards=True)
+    assert again == losses
+    assert all(torch.equal(same[key], weights[key]) for key in weights)
 
 
 def steps(shards, case, count=5):
@@ -307,7 +337,7 @@ def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
     plain, _ = steps(shards, case)
     task = fresh_task(shards)
     names = list(task.state_dict())
-    engine = SingleEngine(task, EngineConfig(compile=True, accumulate=2), CLIPPED, 8, CPU)
+    engine = SingleEngine(task, EngineConfig(compile="default", accumulate=2), CLIPPED, 8, CPU)
     compiled, _ = steps_of(shards, case, task, engine)
     for name, weight in plain.items():
         torch.testing.assert_close(compiled[name], weight, atol=1e-6, rtol=1e-5)

@@ -182,9 +182,8 @@ def test_the_log_holds_what_happened(tmp_path):
 def test_a_loss_that_is_not_finite_ends_training_naming_the_step(start, log_seconds):
     script = Script([0.1])
     config = TrainingConfig(epochs=1, batch_size=8, log_seconds=log_seconds)
-    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at step \d of epoch 1") as refusal:
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 1 of epoch 1") as refusal:
         script.train(config, Constant(start))
-    assert f"step {1 if log_seconds == 0 else 3} of" in str(refusal.value)
     assert "optimizer.learning_rate" in str(refusal.value)
     assert "checkpoints/last" not in str(refusal.value), "there is none yet"
     assert script.kept == []

@@ -15,6 +15,7 @@ from itrec_dist.context import default_device
 from itrec_dist.recommend import COLUMNS
 from itrec_dist.restore import restore
 from itrec_dist.schema import Batch
+from tests.stopped_runs import reseal
 
 FOREIGN = "千と千尋の神隠し 🎬 'quoted', \"twice\""
 
@@ -99,6 +100,7 @@ def odd_run(trained, tmp_path_factory):
     titles[7], titles[-1] = FOREIGN, ""
     column = items.schema.get_field_index("title")
     pq.write_table(items.set_column(column, "title", pa.array(titles, pa.string())), path)
+    reseal(path.parent)
     return folder
 
 
@@ -220,6 +222,7 @@ def test_a_run_from_another_place_says_where_its_shards_were(trained, tmp_path, 
     lines = config.read_text().splitlines()
     lines = [f"shards: {shards}" if line.startswith("shards:") else line for line in lines]
     config.write_text("\n".join(lines))
+    reseal(config.parent)
     code, _, err = itrec("recommend", moved, "--out", tmp_path / "top.parquet")
     assert code == 2
     assert str(tmp_path / "gone") in err

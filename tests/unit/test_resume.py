@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from itrec_dist import checkpoint
+from itrec_dist import checkpoint, retention
 from itrec_dist.context import LocalContext
 from itrec_dist.keeper import Keeper
 from itrec_dist.report import runs
@@ -73,7 +73,7 @@ def test_a_run_stopped_anywhere_ends_to_the_bit_as_one_that_was_not(
 
 
 def test_a_run_stopped_after_every_single_step_ends_the_same(data, undisturbed, tmp_path):
-    run = config_of(data, tmp_path / "run", training={"checkpoint_steps": 1})
+    run = config_of(data, tmp_path / "run", checkpoints={"steps": 1})
     start(run, stop_at=2)
     for step in range(3, 13):
         go_on(run, stop_at=step)
@@ -105,15 +105,15 @@ def test_a_run_stopped_between_best_and_last_ends_the_same(
     step, data, undisturbed, tmp_path, monkeypatch
 ):
     run = config_of(data, tmp_path / "run")
-    plain = Keeper._save
+    plain = retention.put
 
-    def save(self, name, weights, record, state=None):
-        if (name, record.step) == ("last", step):
+    def put(folder, kind, at, keep, fill):
+        if (kind, at) == ("last", step):
             raise Stopped
-        plain(self, name, weights, record, state)
+        plain(folder, kind, at, keep, fill)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "_save", save)
+        patch.setattr(retention, "put", put)
         start(run)
     assert outcome(go_on(run)) == outcome(undisturbed)
 
@@ -141,7 +141,7 @@ def test_every_feed_and_optimiser_is_taken_up_to_the_bit(changes, data, tmp_path
 
 
 def test_reports_count_an_epoch_once(data, undisturbed, tmp_path):
-    run = config_of(data, tmp_path / "run", training={"checkpoint_steps": None})
+    run = config_of(data, tmp_path / "run", checkpoints={"steps": None})
     before_stop = start(run, stop_at=7)
     # As if it had been killed between the epoch's line in the log and its checkpoint.
     again = before_stop.events("epoch")[-1] | {"epoch": 2, "loss": 99.0, "is_best": True}
@@ -168,7 +168,7 @@ def test_a_killed_process_is_resumed_to_the_same_bits(shards, tmp_path, itrec):
     def arguments(out):
         return [
             "train", "--local", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
-            "--training.epochs", 3, "--model.dropout", 0.2, "--training.checkpoint_steps", 5,
+            "--training.epochs", 3, "--model.dropout", 0.2, "--checkpoints.steps", 5,
         ]  # fmt: skip
 
     assert itrec(*arguments(tmp_path / "whole"))[0] == 0

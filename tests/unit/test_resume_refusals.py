@@ -12,12 +12,21 @@ import safetensors.torch
 import yaml
 
 from itrec_dist import checkpoint, config, resume, training_state
+from itrec_dist.checkpoint_writer import CheckpointConfig
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
 from itrec_dist.keeper import Keeper
 from itrec_dist.run import RunConfig, check
 from itrec_dist.run_directory import RunDirectory
 from tests.shards_factory import make_shards, random_windows
-from tests.stopped_runs import before_keeping, config_of, go_on, make_data, outcome, start
+from tests.stopped_runs import (
+    before_keeping,
+    config_of,
+    go_on,
+    make_data,
+    outcome,
+    reseal,
+    start,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -100,7 +109,8 @@ def test_a_setting_that_changes_what_is_learned_is_refused_by_name(section, chan
 def test_settings_that_change_nothing_may_change(stopped):
     changed = replace(
         stopped, name="another", cluster=replace(stopped.cluster, threads=2),
-        training=replace(stopped.training, log_seconds=7.0, checkpoint_steps=None),
+        training=replace(stopped.training, log_seconds=7.0),
+        checkpoints=CheckpointConfig(keep_last=3),
         engine=replace(stopped.engine, accumulate=1),
     )  # fmt: skip
     resume.check(changed, check(changed, 1))
@@ -171,6 +181,8 @@ def test_a_damaged_checkpoint_is_refused_naming_the_file(name, damage, stopped):
 def test_a_checkpoint_of_a_newer_version_is_refused(name, known, stopped):
     path = stopped.out / "checkpoints" / "last" / name
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": known + 1}))
+    if name != checkpoint.RECORD_FILE:
+        reseal(stopped.out / "checkpoints" / "last")
     assert f"format {known + 1}, this version reads {known}" in refusal(stopped, CheckpointError)
 
 
@@ -178,6 +190,7 @@ def test_a_state_of_another_step_is_refused(stopped, undisturbed):
     mine = stopped.out / "checkpoints" / "last" / "state"
     shutil.rmtree(mine)
     shutil.copytree(undisturbed.checkpoints / "last" / "state", mine)
+    reseal(mine.parent)
     with pytest.raises(CheckpointError, match="do not belong together"):
         go_on(stopped)
 
@@ -197,6 +210,7 @@ def test_state_that_restores_only_a_part_is_refused(stopped, data):
         record = json.loads((state / "state.json").read_text())
         record["files"]["optimizer.safetensors"] = checkpoint.tensor_files.sha256(path)
         (state / "state.json").write_text(json.dumps(record))
+        reseal(state.parent)
         with pytest.raises(CheckpointError, match="does not hold what"):
             go_on(stopped)
 

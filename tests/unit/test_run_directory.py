@@ -1,9 +1,13 @@
+import errno
 import json
+import os
+import resource
 import time
 
 import pytest
 
-from itrec_dist.errors import CheckpointError
+from itrec_dist.errors import CheckpointError, OutputError
+from itrec_dist.recorder import Recorder
 from itrec_dist.run_directory import RunDirectory
 
 
@@ -83,3 +87,45 @@ def test_a_file_that_is_missing_or_damaged_is_one_sentence(tmp_path, content):
         run.evaluation.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match=r"evaluation\.json"):
         run.read_json(run.evaluation)
+
+
+@pytest.fixture
+def disk_of():
+    """Files may not grow beyond a limit: the system refuses to write, within a line if need be."""
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, kept[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+
+
+@pytest.mark.parametrize("room", [0, 1, 30])
+def test_a_disk_that_is_full_leaves_the_log_as_it_was(room, disk_of, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.append("progress", step=1)
+    before = run.log.read_bytes()
+    disk_of(len(before) + room)
+    with pytest.raises(OutputError, match=r"cannot write .*log\.jsonl") as refused:
+        run.append("note", message="longer than the room that there is")
+    assert os.strerror(errno.EFBIG) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert run.log.read_bytes() == before
+
+
+def test_a_log_that_cannot_be_opened_is_one_sentence(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.log.mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*log\.jsonl"):
+        run.append("start")
+
+
+# The board's own thread dies of it, in the open; what counts is that the run ends in a sentence.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_board_that_cannot_be_written_is_one_sentence(disk_of, tmp_path):
+    recorder = Recorder(RunDirectory(tmp_path))
+    epoch = {"epoch": 1, "loss": 1.0, "train": None, "validation": None}
+    recorder.epoch(**epoch)
+    (board,) = (tmp_path / "tensorboard").iterdir()
+    disk_of(max(board.stat().st_size, (tmp_path / "log.jsonl").stat().st_size + 4000))
+    with pytest.raises(OutputError, match=r"cannot write .*tensorboard"):
+        for at in range(2, 400):
+            recorder._scalar("loss", 0.5, at)
+            recorder._flush()

@@ -1,0 +1,118 @@
+"""The place of a run, from the checks before anything is touched to the end of its process.
+
+Owns what a command does with a run directory before and around training: whether it may be used,
+that no other process writes it, what becomes of a run that stands there, and for a place at a URI
+the folder of this machine. Leaves the training itself to the command.
+"""
+
+import contextlib
+from types import TracebackType
+from typing import Literal
+
+from itrec_dist import environment, lease, outputs, resume
+from itrec_dist.errors import OutputError
+from itrec_dist.manifest import Manifest
+from itrec_dist.mirror import Mirror
+from itrec_dist.run import RunConfig, check, prepare
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.uri import Uri
+
+Existing = Literal["refuse", "overwrite", "resume"]
+"""What becomes of a run that stands in the place of this one."""
+
+
+class Claim:
+    """A run's place as the one process sees it that starts the run; a context manager."""
+
+    def __init__(self, run: RunConfig, existing: Existing) -> None:
+        """Name the place; nothing is read or written yet.
+
+        Raises:
+            ConfigError: no file system goes by its URI.
+            EnvironmentProblem: its file system cannot be reached.
+        """
+        self._run, self._existing = run, existing
+        self._mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
+        self._leases: list[lease.Slot] = [lease.Here(run.folder)]
+        if self._mirror is not None:
+            self._leases.append(lease.There(self._mirror.store))
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> "Claim":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        """Let go of the place; a folder of this machine that is mirrored goes with it if all went.
+
+        After an error it stays: it may hold what could not be sent.
+        """
+        self._held.close()
+        if error is None and self._mirror is not None:
+            self._mirror.forget()
+
+    def check(self, num_workers: int) -> Manifest:
+        """Refuse what cannot work before anything is touched; returns the data's manifest.
+
+        Raises:
+            ItrecError: the settings, the data or the place do not allow it.
+        """
+        data = check(self._run, num_workers)
+        if self._existing != "resume":
+            self._refuse_taken()
+        for slot in self._leases:
+            lease.refuse_alive(slot)
+        if self._existing == "resume":
+            self._fetch()
+            resume.check(self._run, data)
+        return data
+
+    def prepare(self, data: Manifest) -> None:
+        """Take the place, and bring it to where workers can begin.
+
+        Raises:
+            OutputError: another process took it meanwhile, or it cannot be written.
+            EnvironmentProblem: its URI cannot be reached.
+        """
+        for slot in self._leases:
+            self._held.enter_context(lease.held(slot))
+        recorded = environment.record(self._run.seed)
+        if self._existing == "resume":
+            resume.prepare(self._run, recorded)
+        else:
+            self._refuse_taken()  # another one may have been and gone meanwhile
+            outputs.empty(self._run.folder, but=lease.FILE)
+            if self._mirror is not None:
+                self._mirror.clear()
+            prepare(self._run, data, recorded)
+        if self._mirror is not None:
+            self._mirror.send_files()
+
+    def _fetch(self) -> None:
+        """Bring the folder here to what the URI holds; and back what an earlier end left here."""
+        if self._mirror is None:
+            return
+        self._mirror.fetch()
+        if RunDirectory(self._run.folder).is_complete:
+            self._mirror.send(self._run.checkpoints.keeps)
+
+    def _refuse_taken(self) -> None:
+        overwrite = self._existing == "overwrite"
+        if self._mirror is None:
+            outputs.refuse_taken(
+                self._run.folder, marker="config.yaml", overwrite=overwrite, but=lease.FILE
+            )
+            return
+        files = [name for name in self._mirror.store.files() if name != lease.FILE]
+        if files and not overwrite:
+            raise OutputError(
+                f"{self._run.out} already exists: choose another place, or pass --overwrite to "
+                "replace it"
+            )
+        if files and "config.yaml" not in files:
+            raise OutputError(
+                f"{self._run.out} holds no config.yaml, so it was not made by this command and "
+                "--overwrite does not replace it: choose another place"
+            )

@@ -1,0 +1,282 @@
+"""DeepSpeed's ZeRO: state, gradients and weights spread over the workers, by stage.
+
+DeepSpeed runs the forward, sums and spreads gradients, clips them and applies torch's own
+optimiser to its part of them. What says when and how fast stays here, so that it means the same
+as under the other engines: accumulation, the schedule, the loss scale of fp16, and precision.
+Precision is autocast inside of what DeepSpeed wraps, as everywhere: weights, gradients, what
+workers send each other and the optimiser's state are fp32. DeepSpeed's own sections are not used:
+`bf16` and `fp16` turn the module and its tables into half precision, the exact last product
+included, and train copies of the weights; under `torch_autocast` with fp16 ZeRO clips gradients
+before it takes the loss scale out of them (_optimizer_step against unscale_and_clip_grads in
+runtime/zero/stage_1_and_2.py, 0.19.8).
+
+Nothing is compiled: torch's optimisers need no operator of DeepSpeed's, and shared-memory
+communication, the one it would build on a CPU, serves inference alone.
+"""
+
+import importlib.util
+import logging
+import math
+import os
+from collections.abc import Mapping
+from types import ModuleType
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from itrec_dist.engines import optimizer_state, process_group
+from itrec_dist.engines.deepspeed_settings import Sizes, derive
+from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.optimizer_state import OptimizerState, copied
+from itrec_dist.engines.precision import LossScale, Precision, autocast
+from itrec_dist.engines.weights import model_of, refuse_misfits
+from itrec_dist.engines.zero_parts import ZeroParts
+from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
+from itrec_dist.optim import OptimizerConfig, build_optimizer, build_schedule
+from itrec_dist.schema import Batch
+from itrec_dist.tasks import TaskOutput
+
+
+class DeepSpeedEngine:
+    """A task under DeepSpeed, on torch's default process group."""
+
+    name = "deepspeed"
+
+    def __init__(
+        self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
+        total_steps: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        process_group.ensure(device)
+        library = _load(device)
+        self.device = device
+        self.task = task.to(device)
+        self._stage = engine.deepspeed.stage
+        self._accumulate = engine.accumulate
+        self._micro_batches = 0
+        self._clips = optimizer.clip_norm is not None
+        self._optimizer = build_optimizer(optimizer, task)
+        self._schedule = build_schedule(optimizer, self._optimizer, total_steps)
+        self._scale = LossScale(device, engine.precision)
+        self._groups = optimizer_state.group_names(task, self._optimizer)
+        self._shapes = {name: w.shape for name, w in model_of(task).state_dict().items()}
+        self._loss_B: torch.Tensor | None = None
+        settings = derive(
+            engine.deepspeed, engine.accumulate, optimizer.clip_norm, _sizes(task),
+            pin_memory=device.type == "cuda",
+        )  # fmt: skip
+        self._engine, *_ = library.initialize(
+            model=_Precise(task, device, engine.precision), optimizer=self._optimizer,
+            config=settings, dist_init_required=False,
+        )  # fmt: skip
+        self._parts = ZeroParts(library, self._engine.optimizer, self._optimizer, self._stage)
+
+    @staticmethod
+    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse what DeepSpeed cannot keep to, and say so where the package is missing."""
+        del num_workers
+        if importlib.util.find_spec("deepspeed") is None:
+            raise EnvironmentProblem(
+                "engine.name=deepspeed needs the package deepspeed, which runs on Linux alone: "
+                "`pip install deepspeed`, or set engine.name to ddp or fsdp"
+            )
+        if engine.compile != "none":
+            raise ConfigError(
+                f"engine.compile={engine.compile} does not work with engine.name=deepspeed: set "
+                "engine.compile=none, or engine.name to single or ddp"
+            )
+        if optimizer.name == "adagrad" and engine.deepspeed.stage:
+            # ZeRO builds it anew from its defaults: one group, with decay and schedule lost.
+            raise ConfigError(
+                f"optimizer.name=adagrad loses its groups under engine.deepspeed.stage="
+                f"{engine.deepspeed.stage}: choose another optimiser, or engine.deepspeed.stage=0"
+            )
+
+    def __call__(self, batch: Batch) -> TaskOutput:
+        """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
+        loss_B, scores_BC = self._engine(batch)
+        self._loss_B = loss_B if loss_B.requires_grad else None
+        return TaskOutput(loss_B, scores_BC)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add this micro-batch's gradients."""
+        self._loss_B = None
+        self._engine.set_gradient_accumulation_boundary(self._micro_batches + 1 == self._accumulate)
+        if self._scale.is_enabled and self._stage:
+            self._engine.optimizer.override_loss_scale(self._scale.value)
+        elif self._scale.is_enabled:
+            loss = loss * self._scale.value
+        self._engine.backward(loss)
+
+    def step(self) -> Update:
+        """Update the weights if the micro-batches of a batch are complete.
+
+        Raises:
+            TrainingError: a gradient is not finite, and not because fp16's range was left: ZeRO
+                passes over such an update without a word.
+        """
+        rate = float(self._schedule.get_last_lr()[0])
+        self._micro_batches += 1
+        if self._micro_batches < self._accumulate:
+            self._engine.step()
+            return Update(is_update=False, learning_rate=rate, grad_norm=None)
+        self._micro_batches = 0
+        norm, is_left_out = self._update_whole() if self._stage == 0 else self._update_parts()
+        if self._scale.is_enabled:
+            self._scale.update(is_left_out)
+        elif is_left_out:
+            raise TrainingError(
+                "a gradient is not finite: lower optimizer.learning_rate, set optimizer.clip_norm "
+                "or use engine.precision=fp32"
+            )
+        if not is_left_out:
+            self._schedule.step()
+        return Update(is_update=True, learning_rate=rate, grad_norm=norm if self._clips else None)
+
+    def discard(self) -> None:
+        """Leave out the batch at hand."""
+        if self._stage == 0:
+            self._engine.zero_grad()
+        else:
+            # ZeRO passes over an update that is not finite, together with all gathered for it.
+            assert self._loss_B is not None, "called before a forward"
+            self._engine.set_gradient_accumulation_boundary(True)
+            self._engine.backward(self._loss_B.sum() * math.nan)
+            self._engine.step()
+            assert self._engine.optimizer.overflow
+        self._loss_B = None
+        self._micro_batches = 0
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        self._engine.train(mode)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the task's model, on the first worker; gathered one by one."""
+        return {
+            name: copied(whole)
+            for name, whole in self._parts.gathered(model_of(self.task))
+            if dist.get_rank() == 0
+        }
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of the task's model, every one of them, and look that they arrived."""
+        refuse_misfits(weights, self._shapes)
+        model = model_of(self.task)
+        for name, weight in model.state_dict(keep_vars=True).items():
+            self._parts.put_weight(weight, weights[name])
+        for name, whole in self._parts.gathered(model):
+            assert torch.equal(whole.cpu(), weights[name].to(whole.dtype)), name
+        for name, master in self._parts.masters(model):
+            assert torch.equal(master.cpu(), weights[name].to(master.dtype)), name
+
+    def state(self) -> OptimizerState | None:
+        """A copy of optimiser, schedule and scaler, on the first worker; gathered one by one."""
+        assert self._micro_batches == 0, "asked for in the middle of a batch"
+        is_first = dist.get_rank() == 0
+        if self._stage == 0:
+            own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
+            return optimizer_state.capture(*own) if is_first else None
+        weights = dict(self.task.named_parameters())
+        tensors, plain = self._parts.values(weights, is_kept=is_first)
+        if not is_first:
+            return None
+        return OptimizerState(
+            tensors=tensors,
+            plain=plain,
+            groups=self._groups,
+            rates=[float(group["lr"]) for group in self._optimizer.param_groups],
+            schedule_step=self._schedule.last_epoch,
+            scaler=self._scale.scaler.state_dict(),
+        )
+
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave, of any engine, and look that it arrived."""
+        if self._stage == 0:
+            own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
+            optimizer_state.restore(state, *own)
+            return
+        if state.groups != self._groups:
+            raise CheckpointError("the optimiser state belongs to other weights or groups")
+        weights = dict(self.task.named_parameters())
+        try:
+            self._parts.put_values(weights, {**state.tensors, **state.plain})
+            optimizer_state.take_schedule(self._optimizer, self._schedule, state)
+            self._scale.load(state.scaler)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"the optimiser state does not fit: {error}") from error
+        tensors, plain = self._parts.values(weights, is_kept=True)
+        assert plain == state.plain
+        assert tensors.keys() == state.tensors.keys()
+        for name, value in state.tensors.items():
+            assert torch.equal(tensors[name], value.to(tensors[name].dtype)), name
+
+    def _update_parts(self) -> tuple[torch.Tensor, bool]:
+        """ZeRO's own: unscaled, clipped and applied to this worker's part."""
+        self._engine.step()
+        norm = torch.as_tensor(self._engine.get_global_grad_norm())
+        return norm, bool(self._engine.optimizer.overflow)
+
+    def _update_whole(self) -> tuple[torch.Tensor | None, bool]:
+        """Stage 0, where DeepSpeed sums and clips, but neither unscales nor tells the norm."""
+        norm = None
+        if self._clips or self._scale.is_enabled:
+            gradients = [w.grad for w in self.task.parameters() if w.grad is not None]
+            if self._scale.is_enabled:
+                torch._foreach_div_(gradients, self._scale.value)
+            norm = nn.utils.get_total_norm(gradients)
+        if self._scale.is_enabled and norm is not None and not norm.isfinite():
+            self._engine.zero_grad()
+            return norm, True
+        self._engine.step()
+        return norm, False
+
+
+class _Precise(nn.Module):
+    """A task under autocast, for DeepSpeed to wrap.
+
+    Inside, because DeepSpeed ends an autocast that it meets outside; a tuple, because it hooks
+    the outputs that it finds in tuples, lists and dicts.
+    """
+
+    def __init__(self, task: nn.Module, device: torch.device, precision: Precision) -> None:
+        super().__init__()
+        self.task = task
+        self._device, self._precision = device, precision
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        with autocast(self._device, self._precision):
+            output: TaskOutput = self.task(batch)
+        return output.loss_B, output.scores_BC
+
+
+def _sizes(task: nn.Module) -> Sizes:
+    weights = list(task.parameters())
+    return Sizes(
+        parameters=sum(w.numel() for w in weights),
+        longest_vector=max((w.numel() for w in weights if w.ndim <= 1), default=0),
+    )
+
+
+def _load(device: torch.device) -> ModuleType:
+    """Import DeepSpeed for a device: quiet, and without anything to compile.
+
+    Raises:
+        EnvironmentProblem: it cannot be imported.
+    """
+    if device.type == "cpu":  # it would take a GPU of this machine by itself
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.setdefault("LOCAL_RANK", "0")
+    else:
+        os.environ["LOCAL_RANK"] = str(device.index or 0)  # which device it puts the task on
+    try:
+        import deepspeed
+    except Exception as error:  # a broken installation fails in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EnvironmentProblem(
+            f"DeepSpeed cannot be loaded: {reason}; set engine.name to ddp or fsdp, or mend it"
+        ) from error
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    deepspeed.ops.__compatible_ops__ = {}
+    module: ModuleType = deepspeed
+    return module

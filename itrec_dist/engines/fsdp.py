@@ -1,0 +1,77 @@
+"""Fully sharded data parallel: weights, gradients and optimiser state in parts over the workers.
+
+Torch's FSDP2 (`fully_shard`) splits each weight along its first dimension; the optimiser and the
+clipping work on the parts as on whole tensors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from itrec_dist.engines import process_group
+from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.optimizer_state import OptimizerState, placed, whole
+from itrec_dist.engines.torch_engine import TorchEngine
+from itrec_dist.engines.weights import model_of, whole_weights
+from itrec_dist.errors import ConfigError
+from itrec_dist.optim import OptimizerConfig
+
+
+class FSDPEngine(TorchEngine):
+    """A task whose repeated blocks, and the rest of it, are each a unit of FSDP2.
+
+    Gradients are spread after every micro-batch, also where several make a batch: that costs an
+    exchange each, and no worker ever holds the whole gradient.
+    """
+
+    name = "fsdp"
+
+    def __init__(
+        self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
+        total_steps: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        process_group.ensure(device)
+        mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        lists = [module for module in task.modules() if isinstance(module, nn.ModuleList)]
+        task.to(device)
+        for module in (*(block for blocks in lists for block in blocks), task):
+            fully_shard(module, mesh=mesh)
+        super().__init__(task, engine, optimizer, total_steps, device)
+
+    @staticmethod
+    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse compilation, which is untried here."""
+        del optimizer, num_workers
+        if engine.compile != "none":
+            raise ConfigError(
+                f"engine.compile={engine.compile} does not work with engine.name=fsdp: set "
+                "engine.compile=none, or engine.name to single or ddp"
+            )
+
+    def step(self) -> Update:
+        """Update the weights if the micro-batches of a batch are complete."""
+        update = super().step()
+        norm = update.grad_norm
+        return update if norm is None else replace(update, grad_norm=whole(norm))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the task's model, on the first worker; gathered one by one."""
+        return whole_weights(self.task, is_kept=dist.get_rank() == 0)
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take this worker's part of each weight of the task's model, every one of them."""
+        own = model_of(self.task).state_dict()
+        super().load_weights(
+            {name: placed(value, own[name]) if name in own else value
+             for name, value in weights.items()}
+        )  # fmt: skip
+
+    def state(self) -> OptimizerState | None:
+        """A copy of optimiser, schedule and scaler, on the first worker."""
+        state = self._updater.state(is_kept=dist.get_rank() == 0)
+        return state if dist.get_rank() == 0 else None

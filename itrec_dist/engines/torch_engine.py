@@ -1,0 +1,75 @@
+"""What the engines share that leave both forward and update to torch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from itrec_dist.engines.engine import Compilation, EngineConfig, Update
+from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.precision import autocast
+from itrec_dist.engines.updater import Updater
+from itrec_dist.engines.weights import load_whole_weights, whole_weights
+from itrec_dist.optim import OptimizerConfig
+from itrec_dist.schema import Batch
+from itrec_dist.tasks import TaskOutput
+
+_MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
+
+
+class TorchEngine:
+    """A task on a device and its updater: an engine of one worker, and the ground for several."""
+
+    def __init__(
+        self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
+        total_steps: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.device = device
+        self.task = task.to(device)
+        self._precision = engine.precision
+        self._forward = compiled(self.task, engine.compile)
+        self._updater = Updater(self.task, engine, optimizer, total_steps, device)
+
+    def __call__(self, batch: Batch) -> TaskOutput:
+        """Run the task under the precision asked for."""
+        with autocast(self.device, self._precision):
+            output: TaskOutput = self._forward(batch)
+        return output
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add this micro-batch's gradients."""
+        self._updater.backward(loss)
+
+    def step(self) -> Update:
+        """Update the weights if the micro-batches of a batch are complete."""
+        return self._updater.step()
+
+    def discard(self) -> None:
+        """Leave out the batch at hand."""
+        self._updater.discard()
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        self.task.train(mode)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The weights of the task's model."""
+        return whole_weights(self.task)
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take the weights of the task's model, every one of them."""
+        load_whole_weights(self.task, weights)
+
+    def state(self) -> OptimizerState | None:
+        """A copy of optimiser, schedule and scaler."""
+        return self._updater.state()
+
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave, here or on another number of workers."""
+        self._updater.load_state(state)
+
+
+def compiled(module: nn.Module, how: Compilation) -> Callable[..., Any]:
+    """A module compiled as asked for; itself if that is not at all."""
+    return module if how == "none" else torch.compile(module, mode=_MODES[how])

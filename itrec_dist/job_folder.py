@@ -1,0 +1,44 @@
+"""The folder that a Ray job runs in: a copy of the checkout, one per node, which Ray deletes.
+
+`ray job submit --working-dir .` unpacks it below the node's temporary folder. What a job writes
+there is lost, and what it names there other nodes do not see.
+"""
+
+from pathlib import Path
+
+from itrec_dist.errors import ConfigError
+
+_PARENT, _PREFIX = "working_dir_files", "_ray_pkg_"  # as ray/_private/runtime_env names them
+
+
+def refuse(path: Path, name: str = "") -> None:
+    """Refuse a path in this process's job folder, such as any relative one in a job.
+
+    Args:
+        path: the path as given or made absolute.
+        name: the setting it comes from, for the message.
+
+    Raises:
+        ConfigError: it lies there.
+    """
+    folder = _find()
+    given = path if folder is None or not path.is_absolute() else _relative(path, folder)
+    if folder is None or given.is_absolute():
+        return
+    raise ConfigError(
+        f"{name}{' ' if name else ''}{given} lies in the copy of the checkout that Ray made for "
+        "this job and deletes again: give an absolute path that every node reaches, such as "
+        f"/shared/{given}"
+    )
+
+
+def _find() -> Path | None:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if folder.name.startswith(_PREFIX) and folder.parent.name == _PARENT:
+            return folder
+    return None
+
+
+def _relative(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -1,0 +1,182 @@
+"""The way to a Ray cluster: joining or starting one, and waiting for the room that a run needs."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.errors import ConfigError, EnvironmentProblem
+from itrec_dist.progress import ProgressView
+from itrec_dist.run import RunConfig
+
+_LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
+_CPUS_TO_READ = 1
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def connect(run: RunConfig, address: str | None = None) -> bool:
+    """Join the Ray cluster at `address`, or start one here; returns whether workers take GPUs.
+
+    On a cluster that was joined, nodes are asked for and waited for up to `cluster.wait_seconds`
+    if there are too few; one that was started here is all there will be.
+
+    Raises:
+        ConfigError: the cluster lacks what the run asks for.
+        EnvironmentProblem: there is no cluster at `address`.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    join(address)
+    return _wait_for_room(run, run.cluster.wait_seconds if address else 0.0)
+
+
+def join(address: str | None) -> None:
+    """Connect this process to the cluster at `address`, or to one of its own.
+
+    Raises:
+        EnvironmentProblem: there is no cluster at `address`, or none could be started.
+    """
+    if not address and "ray" not in sys.modules:
+        # What Ray chooses by itself for a cluster of its own, but then warns about; read once.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    if address:
+        _refuse_silent(address)
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    # Workers must import the package that the driver runs, also from a checkout.
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+    try:
+        with own_signals():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
+                ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
+                    address="local", num_cpus=cpus, include_dashboard=False,
+                    runtime_env={"env_vars": environment}, **quiet,
+                )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
+        reason = " ".join(str(error).split())
+        raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
+
+
+@contextlib.contextmanager
+def own_signals() -> Iterator[None]:
+    """Keep this process's handlers: Ray replaces them and never puts them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+def _refuse_silent(address: str) -> None:
+    """Ray itself waits minutes for a cluster that is not there, and prints what it tries.
+
+    Raises:
+        EnvironmentProblem: nothing listens at `address`, which is a host and a port.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdigit():
+        return  # auto, or a Ray client's address
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EnvironmentProblem(
+            f"no Ray cluster answers at {address}: {reason}; or train with --local"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """What a run needs and the cluster has not."""
+
+    needs: str
+    has: str
+    remedy: str
+
+
+def _wait_for_room(run: RunConfig, seconds: float) -> bool:
+    import ray
+    from ray.autoscaler.sdk import request_resources
+
+    deadline = time.monotonic() + seconds
+    is_waiting = False
+    try:
+        while True:
+            resources = ray.cluster_resources()
+            gpus = resources.get("GPU", 0)
+            use_gpu = gpus > 0 if run.cluster.use_gpu is None else run.cluster.use_gpu
+            lack = _lack(run, use_gpu, gpus, resources.get("CPU", 0))
+            if lack is None:
+                return use_gpu
+            if time.monotonic() >= deadline:
+                waited = f" after {seconds:g} s (cluster.wait_seconds)" if seconds else ""
+                raise ConfigError(
+                    f"{lack.needs}, the cluster has {lack.has}{waited}: {lack.remedy}"
+                )
+            if not is_waiting:
+                is_waiting = True
+                bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
+                wanted = {name: amount for name, amount in bundle.items() if amount}
+                request_resources(bundles=[wanted] * run.cluster.num_workers)
+                told = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
+                ProgressView()({"event": "note", "message": told})
+            time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
+    finally:
+        if is_waiting:
+            request_resources(bundles=[])  # it would hold the nodes for good
+
+
+def _lack(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Lack | None:
+    """What is missing; None if the run can start."""
+    workers, name = run.cluster.num_workers, "cluster.num_workers"
+    if run.cluster.min_workers is not None:
+        workers, name = run.cluster.min_workers, "cluster.min_workers"
+    if use_gpu and gpus < workers:
+        return _Lack(
+            f"{workers} workers ({name}) with a GPU each were asked for", f"{gpus:.0f} GPUs",
+            f"lower {name} or set cluster.use_gpu=false",
+        )  # fmt: skip
+    return _lack_of_cpus(run, workers, name, cpus)
+
+
+def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack | None:
+    each = run.cluster.cpus_per_worker
+    if cpus >= workers * each + _CPUS_TO_READ:
+        return None
+    return _Lack(
+        f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need {workers * each:g} "
+        "CPUs, and one more to read their data", f"{cpus:g}", "lower one of the two",
+    )  # fmt: skip
+
+
+def refuse_full(run: RunConfig, workers: int) -> None:
+    """Refuse a group of workers that leaves no CPU free; for when Ray chose their number.
+
+    Ray Data reads in tasks of one CPU each (it samples Parquet files in such, whatever it is told:
+    `_fetch_file_infos` of its Parquet data source), and would wait for one for ever.
+
+    Raises:
+        ConfigError: they have taken all of them.
+    """
+    import ray
+
+    cpus = ray.cluster_resources().get("CPU", 0)
+    lack = _lack_of_cpus(run, workers, "cluster.num_workers", cpus)
+    if lack is not None:
+        raise ConfigError(f"{lack.needs}, the cluster has {lack.has}: {lack.remedy}")

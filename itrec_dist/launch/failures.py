@@ -1,0 +1,102 @@
+"""What a failed worker group comes to: one sentence, and whether it is worth another try."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from itrec_dist.errors import ItrecError, TrainingError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a group of workers ended."""
+
+    told: str
+    """What happened to which worker, as the beginning of a sentence."""
+    mistake: ItrecError | None = None
+    """What a user has to put right: another try would meet it again."""
+
+
+def describe(failures: Mapping[int, BaseException]) -> Failure:
+    """The failure behind the errors of workers, by their ranks.
+
+    When one worker is lost, the others fail in their next exchange with it: the loss is the cause.
+    """
+    lost = {rank: reason for rank, e in failures.items() if (reason := _reason_of_loss(e))}
+    if lost:
+        ranks = sorted(lost)
+        names = " and ".join(filter(None, [", ".join(map(str, ranks[:-1])), str(ranks[-1])]))
+        were = f"workers {names} were" if len(ranks) > 1 else f"worker {names} was"
+        return Failure(f"{were} lost ({lost[ranks[0]]})")
+    for error in failures.values():
+        mistake = own_error(error)
+        if mistake is not None:
+            return Failure(str(mistake), mistake)
+    rank, error = min(failures.items())
+    return Failure(f"worker {rank} failed ({type(_innermost(error)).__name__}: {_line(error)})")
+
+
+def own_error(error: BaseException) -> ItrecError | None:
+    """Our own error inside Ray's wrappers, if there is one."""
+    return next((e for e in _wrapped(error) if isinstance(e, ItrecError)), None)
+
+
+def readable(error: BaseException, restarts: int, kept: str) -> ItrecError:
+    """What the command line shows of an error that ended the training.
+
+    Args:
+        error: what Ray Train raised.
+        restarts: how often it was allowed to start again.
+        kept: which checkpoint there is to go on from; empty without one.
+    """
+    failures = getattr(error, "worker_failures", None)
+    if not failures:
+        mistake = own_error(error)
+        return mistake or TrainingError(f"training failed: {_line(error)}{kept}")
+    failure = describe(failures)
+    if failure.mistake is not None:
+        return failure.mistake
+    used = f" and all {restarts} restarts (cluster.max_failures) are used up" if restarts else ""
+    return TrainingError(f"{failure.told}{used}{kept}")
+
+
+def _reason_of_loss(error: BaseException) -> str | None:
+    from ray.exceptions import RayActorError
+
+    died = next((e for e in _wrapped(error) if isinstance(e, RayActorError)), None)
+    if died is None:
+        return None
+    text = str(died).lower()
+    if died.preempted:
+        return "its node was taken away"
+    if "node" in text and ("node died" in text or "node has died" in text or "dead node" in text):
+        return "its node was lost"
+    if "low on memory" in text:
+        return "its node ran out of memory"
+    return "its process was killed"
+
+
+def _wrapped(error: BaseException) -> list[BaseException]:
+    """An error and all that it wraps, outermost first."""
+    seen: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        current = queue.pop(0)
+        if not isinstance(current, BaseException) or current in seen:
+            continue
+        seen.append(current)
+        queue += [*(getattr(current, "worker_failures", None) or {}).values()]
+        queue += [
+            getattr(current, name, None)
+            for name in ("controller_failure", "health_check_failure", "cause", "_base_exc")
+        ]
+        queue.append(current.__cause__)
+    return seen
+
+
+def _innermost(error: BaseException) -> BaseException:
+    return _wrapped(error)[-1]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(_innermost(error)).split())[:400]

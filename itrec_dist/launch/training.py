@@ -1,0 +1,231 @@
+"""One run on the cluster: its workers started, followed, started again, and ended."""
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist import training_state
+from itrec_dist.context import RayContext
+from itrec_dist.errors import CheckpointError, EnvironmentProblem
+from itrec_dist.launch.cluster import own_signals, refuse_full
+from itrec_dist.launch.failures import readable
+from itrec_dist.mirror import Mirror
+from itrec_dist.progress import LogFollower, ProgressView
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.uri import Uri
+from itrec_dist.worker import Restart, run_worker
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+    from itrec_dist.launch.restarts import Tidings
+
+_SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
+_ABORT_SECONDS = 10.0
+_KILL_SECONDS = 5.0
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
+    """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
+
+    The run directory must be reachable under the same path from this machine and from worker 0.
+    With `resume` a user takes the run up again, and what its log holds was shown before. When
+    workers are lost, all are started again, up to `cluster.max_failures` times, and go on from the
+    checkpoint `last`.
+
+    Raises:
+        ItrecError: a worker met a user's mistake.
+        TrainingError: workers failed more often than they may; the message is that of the last.
+        EnvironmentProblem: the cluster had no room for the workers for too long.
+    """
+    from itrec_dist.launch.restarts import Herald, Tidings
+
+    mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
+    _clear_scratch(run, mirror)  # of a driver that was killed
+    directory, tidings, view = RunDirectory(run.folder), Tidings(), ProgressView()
+    trainer = _trainer(run, use_gpu, tidings)
+    log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
+    follower, herald = LogFollower(log, view, pace, from_end=resume), Herald(tidings, view)
+    follower.start()
+    herald.start()
+    received: list[int] = []
+    try:
+        with own_signals(), _noted(received), _start_timeout(run.cluster.wait_seconds):
+            trainer.fit()
+    except Exception as error:
+        raise readable(error, run.cluster.max_failures, _kept(directory, mirror)) from error
+    except KeyboardInterrupt:
+        _end_workers(trainer)
+        _note_interruption(directory, mirror)
+        if received[:1] == [signal.SIGTERM]:
+            signal.raise_signal(signal.SIGTERM)  # whoever handles it knows what it means
+        raise
+    finally:
+        herald.finish()
+        follower.finish()
+        tidings.forget()
+        _clear_scratch(run, mirror)
+
+
+def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
+    if mirror is None:
+        shutil.rmtree(run.folder / _SCRATCH, ignore_errors=True)
+        return
+    with contextlib.suppress(EnvironmentProblem):
+        mirror.store.remove(_SCRATCH)
+
+
+def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer":
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from itrec_dist.launch.restarts import Failures, Patience
+
+    class Trainer(TorchTrainer):
+        """Leaves the signals alone and keeps the controller, so that we end it: see the base."""
+
+        controller: Any = None
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            # The base's handler ends the process with code 0 or 1 and knows nothing of SIGTERM.
+            self.controller = controller
+
+    storage_path = str(run.out if isinstance(run.out, Uri) else run.folder.absolute())
+    train: Any = ray.train  # its annotations are those of an older interface
+    cluster = run.cluster
+    workers: int | tuple[int, int] = cluster.num_workers
+    if cluster.min_workers is not None:
+        workers = (cluster.min_workers, cluster.num_workers)
+    return Trainer(
+        _worker,
+        train_loop_config={"run": run, "tidings": tidings},
+        scaling_config=train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cluster.cpus_per_worker, "GPU": int(use_gpu)},
+        ),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        run_config=train.RunConfig(
+            name=_SCRATCH, storage_path=storage_path,
+            failure_config=train.FailureConfig(max_failures=cluster.max_failures),
+            callbacks=[Failures(tidings), Patience(tidings, cluster.wait_seconds)],
+        ),
+    )  # fmt: skip
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    run: RunConfig = settings["run"]
+    context = RayContext(run.cluster.threads)
+    refuse_full(run, context.world_size)
+    restart = _restart(settings["tidings"]) if context.rank == 0 else None
+    run_worker(run, context, restart=restart)
+
+
+def _restart(tidings: "Tidings") -> Restart | None:
+    """What ended the workers before these; None if they are the first of this launch."""
+    told = tidings.read()
+    starts = [number for number, message in enumerate(told) if message["kind"] == "start"]
+    tidings.tell("start")
+    if not starts:
+        return None
+    failures = [m for m in told[starts[-1] :] if m["kind"] == "failure"]
+    if not failures:  # Ray Train started them anew by itself, to use more of the cluster
+        return Restart("the cluster has room for another number of workers", None)
+    return Restart(failures[0]["told"], failures[0]["time"])
+
+
+def _end_workers(trainer: Any) -> None:
+    """End the workers of an interrupted run in order; nobody but the controller can."""
+    if trainer.controller is None:
+        return
+    # In a thread, because these calls block where a signal to the whole process group, as Slurm
+    # and `timeout` send it, has ended the cluster's own processes already.
+    ending = threading.Thread(target=_abort, args=(trainer.controller,), daemon=True)
+    ending.start()
+    ending.join(_ABORT_SECONDS + _KILL_SECONDS)
+    if ending.is_alive():
+        import ray
+
+        atexit.unregister(ray.shutdown)  # it would block as well, until Ray ends this process
+
+
+def _abort(controller: Any) -> None:
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    try:
+        ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
+    except GetTimeoutError:  # it waits for nodes and hears nothing; its workers die with it
+        ray.kill(controller)
+    except RayError:
+        pass  # it has ended, as it should
+
+
+def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
+    step = None
+    with contextlib.suppress(CheckpointError, EnvironmentProblem):
+        if mirror is None:
+            step = training_state.read(run.checkpoints / "last", verify=False).position.step
+        else:
+            step = next((c.step for c in mirror.checkpoints() if c.kind == "last"), None)
+    if step is None:
+        return ": no checkpoint was written yet, start again with --overwrite"
+    return f": --resume goes on from checkpoints/last, step {step}"
+
+
+@contextlib.contextmanager
+def _noted(received: list[int]) -> Iterator[None]:
+    """Note SIGTERM: Ray makes a KeyboardInterrupt of whatever a handler raises while it waits."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def _start_timeout(seconds: float) -> Iterator[None]:
+    """Have Ray Train look up at least so often while it waits for the places of workers."""
+    kept = os.environ.get(_START_TIMEOUT)
+    if kept is None:
+        os.environ[_START_TIMEOUT] = f"{max(1.0, min(60.0, seconds)):g}"
+    try:
+        yield
+    finally:
+        if kept is None:
+            del os.environ[_START_TIMEOUT]
+
+
+def _note_interruption(run: RunDirectory, mirror: Mirror | None) -> None:
+    """End the log as a worker would have: Ray ended it before it could."""
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.fetch_files()
+    marks = [event for event in run.events() if event["event"] in ("start", "end")]
+    if marks and marks[-1]["event"] == "start":  # a resumed run has several
+        epochs = run.events("epoch")
+        best = max((e["epoch"] for e in epochs if e["is_best"]), default=0)
+        skipped = sum({e["epoch"]: e.get("skipped", 0) for e in epochs}.values())
+        seconds = round(time.time() - marks[-1]["time"], 1)
+        run.append("end", reason="interrupted", best_epoch=best, skipped=skipped, seconds=seconds)
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):
+            mirror.send_files()

@@ -1,0 +1,227 @@
+"""Folders at a URI: on object stores, HDFS, or whatever else pyarrow reaches.
+
+Owns: reading, writing, listing and removing, and a sentence for each way in which that fails.
+Retrying is the file system's own (S3 tries three times, GCS for a time). An object appears whole
+or not at all, but a folder of them does not, and nothing can be renamed: mirror.py lives with it.
+"""
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import filelock
+import pyarrow as pa
+from pyarrow import fs
+
+from itrec_dist import outputs
+from itrec_dist.errors import ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.schema import MANIFEST_FILE
+from itrec_dist.uri import Uri
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CACHE_VARIABLE = "ITREC_CACHE"
+_CHUNK = 8 * 2**20
+
+
+def cache(kind: str, uri: Uri) -> Path:
+    """The folder on this machine that stands for a URI; below `ITREC_CACHE`, or ~/.cache.
+
+    It ends as the URI does, so that what is named after a folder keeps its name.
+    """
+    base = os.environ.get(CACHE_VARIABLE)
+    root = Path(base) if base else _user_cache() / "itrec-dist"
+    parent, _, name = str(uri).partition("?")[0].rpartition("/")
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return root.absolute() / kind / digest / (parent.rpartition("/")[2] or "root") / name
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) if base else Path.home() / ".cache"
+
+
+def _unreachable(uri: Uri, error: Exception) -> EnvironmentProblem:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return EnvironmentProblem(f"{uri} cannot be reached: {reason}")
+
+
+def _explained(act: Callable[P, T]) -> Callable[P, T]:
+    """Turn what the file system says into a sentence that names the URI."""
+
+    @functools.wraps(act)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return act(*args, **kwargs)
+        except (OSError, pa.ArrowException) as error:
+            store: Any = args[0]
+            raise _unreachable(store.uri, error) from error
+
+    return explained
+
+
+class Store:
+    """A folder at a URI; names in it are relative, with slashes.
+
+    Every call raises EnvironmentProblem if the place cannot be reached.
+    """
+
+    def __init__(self, uri: Uri) -> None:
+        """Name the folder; it need not be there.
+
+        Raises:
+            ConfigError: no file system goes by that URI.
+            EnvironmentProblem: its file system cannot be reached.
+        """
+        self.uri = uri
+        self._fs, base = _open(uri)
+        self._base = base.rstrip("/")
+
+    def __str__(self) -> str:
+        return str(self.uri)
+
+    @_explained
+    def files(self, under: str = "") -> dict[str, int]:
+        """Size of every file in the folder, or in one below it, by its name from the folder."""
+        selector = fs.FileSelector(self._at(under), recursive=True, allow_not_found=True)
+        return {
+            info.path[len(self._base) + 1 :]: info.size
+            for info in self._fs.get_file_info(selector)
+            if info.type == fs.FileType.File
+        }
+
+    @_explained
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if it is not there."""
+        info = self._fs.get_file_info(self._at(name))
+        return info.size if info.type == fs.FileType.File else None
+
+    @_explained
+    def age(self, name: str) -> float | None:
+        """Seconds since a file was written, by the clock of the store; None if it is not there."""
+        probe = f".probe-{os.urandom(8).hex()}"
+        self._put(b"", probe)
+        now, then = self._fs.get_file_info([self._at(probe), self._at(name)])
+        self._fs.delete_file(self._at(probe))
+        return None if then.mtime is None else (now.mtime - then.mtime).total_seconds()
+
+    @_explained
+    def read(self, name: str, start: int = 0) -> bytes | None:
+        """What a file holds from a position on; None if it is not there."""
+        try:
+            with self._fs.open_input_file(self._at(name)) as file:
+                if start >= file.size():
+                    return b""
+                file.seek(start)
+                found: bytes = file.read()
+                return found
+        except FileNotFoundError:
+            return None
+
+    @_explained
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file."""
+        self._put(content, name)
+
+    def download(self, name: str, place: Path) -> None:
+        """Copy a file to this machine; `place` appears whole or not at all.
+
+        Raises:
+            OutputError: `place` cannot be written.
+        """
+        with outputs.new_file(place) as temporary, temporary.open("wb") as target:
+            for chunk in self._chunks(name):
+                target.write(chunk)
+
+    @_explained
+    def upload(self, path: Path, name: str) -> None:
+        """Copy a file from this machine."""
+        with path.open("rb") as source, self._stream(name) as target:
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+
+    @_explained
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder, if it is there."""
+        place = self._at(name)
+        kind = self._fs.get_file_info(place).type
+        if kind == fs.FileType.File:
+            self._fs.delete_file(place)
+        elif kind == fs.FileType.Directory:
+            self._fs.delete_dir(place)
+
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        try:
+            with self._fs.open_input_stream(self._at(name)) as source:
+                while chunk := source.read(_CHUNK):
+                    yield chunk
+        except (OSError, pa.ArrowException) as error:
+            raise _unreachable(self.uri, error) from error
+
+    def _put(self, content: bytes, name: str) -> None:
+        with self._stream(name) as target:
+            target.write(content)
+
+    @contextlib.contextmanager
+    def _stream(self, name: str) -> Iterator[Any]:
+        place = self._at(name)
+        if not isinstance(self._fs, (fs.S3FileSystem, fs.GcsFileSystem)):  # those have no folders
+            self._fs.create_dir(place.rpartition("/")[0], recursive=True)
+        with self._fs.open_output_stream(place) as stream:
+            yield stream
+
+    def _at(self, name: str) -> str:
+        return f"{self._base}/{name}" if name else self._base
+
+
+def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(str(uri))
+    except pa.ArrowInvalid as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{uri} names no file system: {reason}; give a path, or a URI of s3, gs, abfs, hdfs "
+            "or file"
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        raise _unreachable(uri, error) from error
+    return found
+
+
+def local(shards: Uri | Path) -> Path:
+    """A shards folder on this machine: `shards` itself, or a copy that is fetched once.
+
+    Raises:
+        ConfigError: there is no manifest at the URI.
+        EnvironmentProblem: it cannot be reached.
+        OutputError: there is no room here.
+    """
+    return _fetched_folder(shards, MANIFEST_FILE) if isinstance(shards, Uri) else shards
+
+
+@functools.cache
+def _fetched_folder(uri: Uri, marker: str) -> Path:
+    """A copy on this machine of a folder that never changes, fetched once.
+
+    Copies of folders that differ in the file `marker` stand beside each other.
+    """
+    store = Store(uri)
+    content = store.read(marker)
+    if content is None:
+        raise ConfigError(f"{uri} holds no {marker}: give a folder that `itrec window` wrote")
+    place = cache("shards", uri) / hashlib.sha256(content).hexdigest()[:16]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(place.with_name(f"{place.name}.lock")):  # one worker of a machine
+            if not place.is_dir():
+                with outputs.new_directory(place, marker=marker) as building:
+                    for name in store.files():
+                        store.download(name, building / name)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+    return place

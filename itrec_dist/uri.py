@@ -1,0 +1,90 @@
+"""Places that are no paths: what counts as a URI, and which ones may not be written down.
+
+A URI stands in configurations, logs and error messages, so it never holds a credential: those come
+from the environment or from the provider's own chain.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+HARMLESS = frozenset({
+    "region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion",
+    "tls_ca_file_path", "retry_limit_seconds", "project_id", "enable_tls", "replication",
+    "buffer_size",
+})  # fmt: skip
+"""Options that a URI may carry; any other one could be a secret."""
+
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.DOTALL)
+_SCHEMES_WITH_A_NAME = ("abfs", "abfss", "hdfs", "viewfs")  # container@account, user@host
+_SQUASHED = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
+
+
+class Uri(str):
+    """A place such as s3://bucket/runs/x; text of another form is a ValueError."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Uri":
+        """Take `text` as it is, a slash at its end aside."""
+        if not isinstance(text, str) or not _URI.fullmatch(text):
+            raise ValueError(f"{text!r} is no URI such as s3://bucket/folder")
+        return super().__new__(cls, text.rstrip("/"))
+
+    @property
+    def name(self) -> str:
+        """The last part of its path, as a path has one."""
+        return urlsplit(self).path.rpartition("/")[2] or urlsplit(self).netloc
+
+    def below(self, path: str) -> "Uri":
+        """The place at a relative path below this one."""
+        parts = urlsplit(self)
+        return Uri(urlunsplit(parts._replace(path=f"{parts.path}/{path}")))
+
+
+def shown(text: str) -> str:
+    """`text` with every credential in a URI within it covered."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda found: _covered(found.group()), text)
+
+
+def refuse_credentials(uri: str, name: str) -> None:
+    """Refuse a URI that would carry a credential into files and logs.
+
+    Args:
+        uri: what was given.
+        name: of the setting that it was given for.
+
+    Raises:
+        ValueError: it does.
+    """
+    if (covered := _covered(uri)) != uri:
+        raise ValueError(
+            f"{name}={covered} carries a credential or an unknown option (covered here), which "
+            "would be written into configuration and logs: leave it out and give credentials in "
+            f"the environment, such as AWS_ACCESS_KEY_ID; options allowed: "
+            f"{', '.join(sorted(HARMLESS))}"
+        )
+
+
+def squashed(path: Path) -> str | None:
+    """The URI that somebody meant who gave it where a path was asked for; else None."""
+    found = _SQUASHED.match(str(path))
+    return f"{found.group(1)}://{found.group(2)}" if found else None
+
+
+def _covered(uri: str) -> str:
+    parts = urlsplit(uri)
+    host, query = parts.netloc, parts.query
+    user, at, place = host.rpartition("@")
+    is_name = parts.scheme.lower() in _SCHEMES_WITH_A_NAME and ":" not in user
+    if at and not is_name and not (parts.scheme == "gs" and user == "anonymous"):
+        host = f"***@{place}"
+    secret = [v for k, v in parse_qsl(query, keep_blank_values=True) if k not in HARMLESS]
+    if secret:
+        query = "&".join(
+            pair if pair.partition("=")[0] in HARMLESS else f"{pair.partition('=')[0]}=***"
+            for pair in query.split("&")
+        )
+    if (host, query) == (parts.netloc, parts.query):
+        return uri
+    return urlunsplit(parts._replace(netloc=host, query=query))

@@ -1,0 +1,96 @@
+"""What the feed costs without a model: windows per second from Parquet to batches of tensors.
+
+`raw` is the baseline: the row groups of the same files, one after the other, turned into tensors
+with no order, no batches and no shuffling. `ray` does the same with the blocks that Ray Data
+streams. The other ways shuffle and cut batches: `streamed` from files on every pass, `cached` from
+memory, and `in-memory` is the plain loop that `cached` is to be compared with: one tensor per
+column and a permutation.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from measuring import Target, Way
+
+from itrec_dist import arrays, batches, manifest
+from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable
+from itrec_dist.context import LocalContext, RayContext
+
+TARGETS = {
+    "ray": Target("raw", 0.5),
+    "cached": Target("in-memory", 0.95),
+}
+_BUFFER = 262_144
+
+
+def ways(shards: Path, batch_size: int) -> dict[str, Way]:
+    """Every way by name, ready to be timed; the first pass of the Ray ones starts its readers."""
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    described = manifest.read(shards)
+    files = batches.split_files(shards, described, "train")
+    paths, count = [f.path for f in files], sum(f.rows for f in files)
+    cpu, share = torch.device("cpu"), Share(batch_size)
+    local = LocalContext(cpu, threads=1)
+    windows = batches.read_windows(shards, described, "train", local.blocks)
+
+    def ray_blocks(wanted: list[Path]) -> Iterable[pa.Table]:
+        return RayContext.blocks(None, wanted)  # a context itself exists in workers only
+
+    def tensors_of(read: Callable[[list[Path]], Iterable[pa.Table]]) -> Callable[[], int]:
+        return lambda: sum(_tensors(arrays.table_to_arrays(b, described)) for b in read(paths))
+
+    streams = {
+        name: StreamedFeed(files, read, described, share, cpu, _BUFFER)
+        for name, read in (("streamed", local.blocks), ("streamed by ray", ray_blocks))
+    }
+    cached = CachedFeed(TensorTable(windows, cpu), share, cpu)
+    passes: dict[str, Callable[[], int]] = {
+        "raw": tensors_of(local.blocks),
+        "ray": tensors_of(ray_blocks),
+        "in-memory": _in_memory(windows, batch_size),
+        "cached": lambda: _drain(cached),
+        **{name: lambda feed=feed: _drain(feed) for name, feed in streams.items()},
+    }
+    for one in passes.values():
+        one()
+    return {name: _timed(one, count) for name, one in passes.items()}
+
+
+def _timed(one_pass: Callable[[], int], count: int) -> Way:
+    def way() -> list[float]:
+        started = time.perf_counter()
+        seen = one_pass()
+        assert seen == count, (seen, count)
+        return [count / (time.perf_counter() - started)]
+
+    return way
+
+
+def _tensors(windows: arrays.Windows) -> int:
+    columns = [torch.from_numpy(np.ascontiguousarray(c)) for c in vars(windows).values()]
+    return len(columns[0])
+
+
+def _in_memory(windows: arrays.Windows, batch_size: int) -> Callable[[], int]:
+    needed = {name: c for name, c in vars(windows).items() if name != "target_time"}
+    columns = {name: torch.from_numpy(c.copy()) for name, c in needed.items()}
+
+    def one_pass() -> int:
+        order, seen = torch.randperm(len(windows)), 0
+        for rows in order.split(batch_size):
+            batch = {name: column[rows] for name, column in columns.items()}
+            seen += len(batch["item_ids"])
+        return seen
+
+    return one_pass
+
+
+def _drain(feed: Feed) -> int:
+    return round(sum(batch.denominator for batch in feed.epoch((0, 1))))

@@ -1,0 +1,278 @@
+"""Runs that lose workers, nodes or their driver: they go on, say so, and leave nothing behind."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import safetensors.torch
+import torch
+
+from itrec_dist import checkpoint, config
+from itrec_dist.run import RunConfig
+from itrec_dist.run_directory import RunDirectory
+from tests.clusters import NodesOnThisMachine, is_training
+from tests.conftest import DEBUG_RECIPE, ROOT
+from tests.stopped_runs import go_on, losses, start
+
+pytestmark = pytest.mark.ray
+INTERVAL = 20  # updates between two checkpoints
+EPOCHS = 10
+SETTINGS = {
+    "training.epochs": EPOCHS,
+    "training.log_seconds": 0,
+    "checkpoints.steps": INTERVAL,
+    # Adam turns the rounding of a gradient that should be 0 into a step: two and one then differ.
+    "optimizer.name": "sgd",
+}
+THREE = {"evaluation.batch_size": 129}  # what three workers can share
+PROGRAM = (  # a suite in the background of a shell hands its children an ignored SIGINT
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.fixture(scope="module")
+def two_nodes():
+    with NodesOnThisMachine() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory):
+    """What every disturbed run has to end as: the same run in one process, never stopped."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    values = [f"{name}={value}" for name, value in SETTINGS.items()]
+    return start(config.load(RunConfig, DEBUG_RECIPE, [f"shards={shards}", f"out={out}", *values]))
+
+
+class Driver:
+    """`itrec train` in a process of its own."""
+
+    def __init__(self, shards, out, environment, flags=(), **settings):
+        self.run = RunDirectory(out)
+        given = SETTINGS | settings
+        options = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+        arguments = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "train", *map(str, arguments), *options, *flags],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+        )  # fmt: skip
+
+    def wait_for(self, reached, seconds=240):
+        """Wait until the log says so."""
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, self.run.events()[-3:]
+            time.sleep(0.05)
+
+    def wait_for_step(self, step):
+        self.wait_for(lambda: any(e["step"] >= step for e in self.run.events("progress")))
+
+    def end(self, seconds=300):
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def train_on(two_nodes, shards, tmp_path):
+    """Starts a run on the two nodes, a worker on each; whatever it is, it is ended afterwards."""
+    started = []
+
+    def begin(*, resume=False, **settings):
+        defaults = {"cluster.num_workers": 2, "cluster.cpus_per_worker": 2}
+        options = {"address": two_nodes.address, **defaults, **settings}
+        flags = ["--resume"] if resume else []
+        driver = Driver(shards, tmp_path / "run", two_nodes.environment, flags, **options)
+        started.append(driver)
+        return driver
+
+    yield begin
+    for driver in started:
+        if driver.process.poll() is None:
+            driver.process.kill()
+            driver.process.communicate()
+    two_nodes.wait_until_idle()
+
+
+def trained_again(run):
+    """Steps that were trained more than once: how often each was written down, but for once."""
+    steps = [event["step"] for event in run.events("progress")]
+    return len(steps) - len(set(steps))
+
+
+def same_as(undisturbed, run):
+    assert run.is_complete
+    assert losses(run) == pytest.approx(losses(undisturbed), rel=1e-4)
+    files = [r.checkpoints / "last" / "model.safetensors" for r in (run, undisturbed)]
+    weights, expected = (safetensors.torch.load_file(file) for file in files)
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, expected[name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def check_restart(run, cause, workers):
+    """The one line that tells of the only restart; returns how long it took."""
+    (event,) = run.events("restart")
+    pattern = (
+        rf"{cause}: going on from (?:the end of )?epoch \d+, step (\d+) with {workers} workers?"
+        r"(?:, (\d+) steps? (?:is|are) trained again)?"
+    )
+    told = re.fullmatch(pattern, event["message"])
+    assert told, event["message"]
+    assert int(told[1]) == event["step"]
+    assert event["step"] % INTERVAL == 0 or event["message"].find("the end of") > 0
+    assert trained_again(run) == int(told[2] or 0) == event["again"] <= INTERVAL
+    times = [e["time"] for e in run.events("progress") if e["time"] > event["time"]]
+    return times[0] - event["noticed"]
+
+
+def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
+    driver = train_on()
+    driver.wait_for_step(3 * INTERVAL + 5)
+    victims = two_nodes.workers_of_training()
+    assert len(victims) == 2
+    victims[1].kill()
+    killed = time.time()
+    code, out, err = driver.end()
+    assert (code, err) == (0, "")
+    run = driver.run
+    seconds = check_restart(run, r"worker [01] was lost \(its process was killed\)", 2)
+    (event,) = run.events("restart")
+    assert killed <= event["noticed"] < killed + 10
+    assert 0 < seconds < 120
+    assert event["message"] in out.splitlines()
+    same_as(undisturbed, run)
+    two_nodes.wait_until_idle()
+
+
+def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
+    """With a cluster of its own: all of its processes end with it, and the run can go on."""
+    environment = {**os.environ, "RAY_TMPDIR": f"/tmp/itrec-own-{os.getpid()}"}
+    environment.pop("RAY_ADDRESS", None)
+    Path(environment["RAY_TMPDIR"]).mkdir()
+    driver = Driver(shards, tmp_path / "run", environment, **{"cluster.num_workers": 2})
+    try:
+        driver.wait_for_step(INTERVAL + 5)
+        began = psutil.Process(driver.process.pid).children(recursive=True)
+        assert sum(is_training(p) for p in began) == 3, "two workers and their controller"
+        driver.process.send_signal(signal.SIGTERM)
+        code, _, err = driver.end(60)
+        assert (code, err) == (143, "itrec: interrupted\n")
+        _, left = psutil.wait_procs(began, timeout=10)
+        assert not left, [p.cmdline() for p in left]
+    finally:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("RAY_TMPDIR") == environment["RAY_TMPDIR"]:
+                    process.kill()
+        shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+    last = driver.run.events()[-1]
+    assert (last["event"], last["reason"]) == ("end", "interrupted")
+    assert not (driver.run.path / "ray").exists()
+    record = checkpoint.read_record(driver.run.checkpoints / "last")
+    assert record.step >= INTERVAL
+    # One process takes up what two workers were interrupted in.
+    options = [f"shards={shards}", f"out={driver.run.path}"]
+    options += [f"{name}={value}" for name, value in SETTINGS.items()]
+    resumed = go_on(config.load(RunConfig, DEBUG_RECIPE, options))
+    assert trained_again(resumed) <= INTERVAL
+    same_as(undisturbed, resumed)
+
+
+LOST = r"worker [01] was lost \(its (?:node was lost|process was killed)\)"
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_leaves_one_worker(two_nodes, train_on, undisturbed):
+    driver = train_on(**{"cluster.min_workers": 1})
+    driver.wait_for_step(2 * INTERVAL + 5)
+    assert driver.run.events("start")[0]["workers"] == 2
+    two_nodes.remove_node()
+    try:
+        code, _, err = driver.end()
+    finally:
+        two_nodes.add_node()
+    assert (code, err) == (0, "")
+    check_restart(driver.run, LOST, 1)
+    same_as(undisturbed, driver.run)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_replaced(two_nodes, train_on, undisturbed):
+    """Two workers are asked for and no fewer, so the run waits for the other node."""
+    driver = train_on()
+    driver.wait_for_step(2 * INTERVAL + 5)
+    two_nodes.remove_node()
+    time.sleep(5)
+    two_nodes.add_node()
+    code, _, err = driver.end()
+    assert (code, err) == (0, "")
+    check_restart(driver.run, LOST, 2)
+    same_as(undisturbed, driver.run)
+
+
+@pytest.mark.slow
+def test_restarts_that_are_used_up(two_nodes, train_on):
+    driver = train_on(**{"cluster.max_failures": 0})
+    driver.wait_for_step(INTERVAL + 5)
+    two_nodes.workers_of_training()[0].kill()
+    code, _, err = driver.end()
+    assert code == 1
+    told = r"itrec: error: worker [01] was lost \(its process was killed\): "
+    told += r"--resume goes on from checkpoints/last, step \d+\n"
+    assert re.fullmatch(told, err), err
+
+
+@pytest.mark.slow
+def test_a_node_that_does_not_come_back(two_nodes, train_on):
+    driver = train_on(**{"cluster.wait_seconds": 20})
+    driver.wait_for_step(INTERVAL + 5)
+    two_nodes.remove_node()
+    try:
+        code, out, err = driver.end()
+    finally:
+        two_nodes.add_node()
+    assert code == 2
+    assert "the cluster had no room for the workers" in err
+    assert err.count("\n") == 1
+    assert "waiting for room for the workers" in out
+
+
+@pytest.mark.slow
+def test_nodes_that_come_late(two_nodes, train_on):
+    driver = train_on(**{"cluster.num_workers": 3, "training.batch_size": 33, **THREE})
+    time.sleep(20)
+    assert driver.process.poll() is None
+    assert not driver.run.path.exists(), "nothing is written before there is room"
+    two_nodes.add_node()
+    try:
+        driver.wait_for_step(1)
+        driver.process.send_signal(signal.SIGTERM)
+        code, out, err = driver.end()
+    finally:
+        two_nodes.remove_node()
+    assert (code, err) == (143, "itrec: interrupted\n")
+    assert out.splitlines()[0].endswith("the cluster has 6: waiting up to 600 s")
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed(two_nodes, train_on, undisturbed):
+    """Nobody is left to end anything: the workers go with it, and the run can be resumed."""
+    driver = train_on()
+    driver.wait_for_step(INTERVAL + 5)
+    driver.process.kill()
+    driver.end()
+    two_nodes.wait_until_idle()
+    code, _, err = train_on(resume=True).end()
+    assert (code, err) == (0, "")
+    assert trained_again(driver.run) <= INTERVAL
+    same_as(undisturbed, driver.run)

@@ -1,0 +1,257 @@
+"""Training in the processes that torchrun starts: two of them act as one command."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from itrec_dist import torchrun
+from itrec_dist.errors import ConfigError
+from itrec_dist.run_directory import RunDirectory
+from tests.conftest import DEBUG_RECIPE, ROOT
+
+EPOCHS = 30  # of the longer run: some seconds, in which it can be disturbed
+
+
+def command(*options, script=("-m", "itrec_dist", "train")):
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return [*start, *(o for o in options if o.startswith("--max")), *script]
+
+
+def start(shards, out, *more, options=(), script=("-m", "itrec_dist", "train")):
+    """Start two workers; what they print is kept apart from torchrun's own log only by its form."""
+    given = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", out, *more]
+    return subprocess.Popen(
+        [*command(*options, script=script), *map(str, given)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def told(err):
+    """The lines of the command itself, among those of torchrun and torch."""
+    return [line for line in err.splitlines() if line.startswith("itrec: ")]
+
+
+def exit_codes(err):
+    """Those of the workers, from the summary of torchrun, which itself always ends with 1."""
+    return [int(code) for code in re.findall(r"^  exitcode  : (-?\d+)", err, re.MULTILINE)]
+
+
+def losses(out):
+    """The loss of each epoch, the last time it was trained."""
+    found = {e["epoch"]: e["loss"] for e in RunDirectory(out).events("epoch")}
+    return [found[epoch] for epoch in sorted(found)]
+
+
+def wait_for_epochs(process, out, count):
+    run = RunDirectory(out)
+    deadline = time.monotonic() + 120
+    while len(run.events("epoch")) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"not {count} epochs in two minutes"
+        time.sleep(0.05)
+
+
+def workers(process):
+    return sorted(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, tmp_path_factory, itrec):
+    """The longer run, in one process and without an interruption."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    given = ("--config", DEBUG_RECIPE, "--shards", shards, "--out", out)
+    code, _, err = itrec("train", "--local", *given, "--training.epochs", EPOCHS)
+    assert code == 0, err
+    return out
+
+
+def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
+    out = tmp_path / "run"
+    process = start(shards, out, "--training.epochs", 4, script=["jobs/train.py"])
+    shown, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    lines = shown.splitlines()
+    assert "2 workers" in lines[0]
+    assert [line[:9] for line in lines[1:5]] == [f"epoch   {i}" for i in (1, 2, 3, 4)]
+    assert lines[5].startswith("finished")
+    assert lines[6:] == [f"run: {out}"]
+    assert losses(out) == pytest.approx(losses(trained), rel=1e-5)
+    assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}
+    mine, other = (json.loads((run / "evaluation.json").read_text()) for run in (out, trained))
+    assert mine["epoch"] == other["epoch"]
+    for split, judged in other["splits"].items():
+        assert mine["splits"][split]["num_windows"] == judged["num_windows"]
+        assert mine["splits"][split]["loss"] == pytest.approx(judged["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--loss", "hinge"], "loss must be one of"),
+        (["--training.batch_size", 33], "shared equally by 2 workers"),
+        (["--address", "auto"], "torchrun has started the workers"),
+    ],
+    ids=["every worker meets it", "worker 0 meets it", "two ways at once"],
+)
+def test_a_mistake_is_told_once_and_every_worker_ends_with_2(given, sentence, shards, tmp_path):
+    process = start(shards, tmp_path / "run", *given)
+    shown, err = process.communicate(timeout=120)
+    (line,) = told(err)
+    assert line.startswith("itrec: error: ")
+    assert sentence in line
+    assert shown == ""
+    assert exit_codes(err) == [2, 2]
+    assert "commands/train.py" not in err, "a traceback"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_that_one_worker_meets_in_mid_run_ends_all(shards, tmp_path):
+    """A file of the right size whose content is damaged: only who is dealt it can tell."""
+    broken = tmp_path / "broken"
+    shutil.copytree(shards, broken)
+    part = broken / "train" / "part-00002.parquet"
+    part.write_bytes(b"\0" * part.stat().st_size)
+    process = start(broken, tmp_path / "run", "--feed.cache", "none", "--training.epochs", 50)
+    _, err = process.communicate(timeout=120)
+    (line,) = told(err)
+    assert str(part) in line
+    assert exit_codes(err) == [2, 2]
+    assert "loop.py" not in err, "a traceback"
+
+
+def test_verbs_that_cannot_share_their_work_are_refused(trained):
+    script = ["-m", "itrec_dist", "evaluate", str(trained)]
+    done = subprocess.run(
+        command(script=script), capture_output=True, text=True, check=False, cwd=ROOT, timeout=120
+    )
+    (line,) = told(done.stderr)
+    assert "`itrec evaluate` 2 times" in line
+    assert exit_codes(done.stderr) == [2, 2]
+
+
+def test_a_restart_leaves_alone_what_it_did_not_begin(trained, shards, tmp_path):
+    """A taken place is refused at the second attempt too: it is not a run of the first one."""
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    (out / "evaluation.json").unlink()
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    _, err = start(shards, out, options=["--max-restarts=1"]).communicate(timeout=120)
+    assert len(told(err)) == 2  # once in each attempt
+    assert all("already exists" in line for line in told(err))
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_a_killed_worker_costs_what_came_after_the_last_checkpoint(undisturbed, shards, tmp_path):
+    out = tmp_path / "run"
+    process = start(
+        shards, out, "--training.epochs", EPOCHS, "--overwrite", options=["--max-restarts=1"]
+    )
+    wait_for_epochs(process, out, 3)
+    workers(process)[1].kill()
+    shown, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    (line,) = told(err)
+    assert "a worker was lost" in line
+    assert "resumed " in shown
+    assert shown.count(f"run: {out}") == 1
+    run = RunDirectory(out)
+    assert [e["event"] for e in run.events() if e["event"] in ("start", "end")] == [
+        "start", "start", "end",
+    ]  # fmt: skip
+    assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
+    assert len(run.events("epoch")) <= EPOCHS + 1
+    assert run.is_complete
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interruption_ends_all_in_order_and_the_run_can_go_on(
+    number, undisturbed, shards, tmp_path, itrec
+):
+    out = tmp_path / "run"
+    process = start(shards, out, "--training.epochs", EPOCHS)
+    wait_for_epochs(process, out, 3)
+    children = workers(process)
+    assert len(children) == 2
+    process.send_signal(number)
+    shown, err = process.communicate(timeout=120)
+    assert told(err) == ["itrec: interrupted"]
+    assert "commands/train.py" not in err, "a traceback"
+    assert not any(child.is_running() for child in children)
+    assert shown.splitlines()[-1].startswith("interrupted")
+    run = RunDirectory(out)
+    end = run.events()[-1]
+    assert (end["event"], end["reason"]) == ("end", "interrupted")
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best", "last"]
+    resumed = ("--config", out / "config.yaml", "--resume")
+    if number == signal.SIGINT:
+        code, _, err = itrec("train", "--local", *resumed)
+    else:
+        process = start(shards, out, *resumed)
+        _, err = process.communicate(timeout=120)
+        code = process.returncode
+    assert code == 0, err
+    assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system must say when a parent has died")
+def test_workers_do_not_outlive_a_torchrun_that_was_killed(shards, tmp_path):
+    out = tmp_path / "run"
+    process = start(shards, out, "--training.epochs", 100_000)
+    wait_for_epochs(process, out, 2)
+    children = workers(process)
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    process.communicate(timeout=60)
+    assert alive == []
+    assert RunDirectory(out).events()[-1]["reason"] == "interrupted"
+
+
+# What the environment says
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The variables of torchrun, set for worker 1 of 2 on the first of two machines."""
+    for name, value in {
+        "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RESTART_COUNT": "3",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_place_is_read_from_the_environment(launched):
+    assert torchrun.place() == torchrun.Place(1, 4, 1, 2, attempt=3)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"):
+        launched.delenv(name)
+    assert torchrun.place() == torchrun.Place(1, 4, 1, 4, attempt=0)
+    launched.delenv("MASTER_PORT")
+    assert torchrun.place() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [("RANK", "4", "RANK=4 of WORLD_SIZE=4"), ("WORLD_SIZE", "two", "WORLD_SIZE=two must be")],
+)
+def test_an_impossible_place_is_refused(name, value, sentence, launched):
+    launched.setenv(name, value)
+    with pytest.raises(ConfigError, match=sentence):
+        torchrun.place()
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(launched, itrec, monkeypatch):
+    monkeypatch.setattr(torchrun, "_STORE_SECONDS", 1.0)
+    monkeypatch.setattr(torchrun, "_end_with_parent", lambda: None)
+    code, _, err = itrec("--version")
+    assert code == 2
+    assert err.startswith("itrec: error: the workers' store at 127.0.0.1:1 ")
+    assert err.count("\n") == 1
