@@ -37,6 +37,7 @@ class Claim:
         if self._mirror is not None:
             self._leases.append(lease.There(self._mirror.store))
         self._held = contextlib.ExitStack()
+        self._is_untouched = not run.folder.exists()
 
     def __enter__(self) -> "Claim":
         return self
@@ -45,12 +46,12 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """Let go of the place; a folder of this machine that is mirrored goes with it if all went.
+        """Let go of the place, and of the folder of this machine where all is at the URI.
 
         After an error it stays: it may hold what could not be sent.
         """
         self._held.close()
-        if error is None and self._mirror is not None:
+        if self._mirror is not None and (error is None or self._is_untouched):
             self._mirror.forget()
 
     def check(self, num_workers: int) -> Manifest:
@@ -76,6 +77,7 @@ class Claim:
             OutputError: another process took it meanwhile, or it cannot be written.
             EnvironmentProblem: its URI cannot be reached.
         """
+        self._is_untouched = False
         for slot in self._leases:
             self._held.enter_context(lease.held(slot))
         recorded = environment.record(self._run.seed)

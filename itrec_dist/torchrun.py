@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,7 @@ _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 3.0  # for the word of a worker that was first to fail
 _HEAD_START_SECONDS = 0.5
 _STORE_SECONDS = 60.0
+_GATHERING_SECONDS = 600.0
 _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -59,8 +61,6 @@ class Place:
     """Its number among those of this machine."""
     local_world_size: int
     """The processes of this machine."""
-    attempt: int
-    """How often torchrun has started all of them again."""
 
 
 def place() -> Place | None:
@@ -72,10 +72,8 @@ def place() -> Place | None:
     if not all(os.environ.get(name) for name in _NEEDED):
         return None
     rank, world_size = _number("RANK"), _number("WORLD_SIZE")
-    found = Place(
-        rank, world_size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world_size),
-        _number("TORCHELASTIC_RESTART_COUNT", 0),
-    )  # fmt: skip
+    local_rank, local_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world_size)
+    found = Place(rank, world_size, local_rank, local_size)
     if rank >= world_size or found.local_rank >= found.local_world_size:
         raise ConfigError(
             f"RANK={rank} of WORLD_SIZE={world_size} with LOCAL_RANK={found.local_rank} of "
@@ -96,13 +94,13 @@ def _number(name: str, default: int | None = None) -> int:
 
 
 class Peers:
-    """The processes of one attempt, as one of them sees them."""
+    """The processes that were started together, as one of them sees them."""
 
     def __init__(self, at: Place) -> None:
-        """Meet the others' store.
+        """Meet the others.
 
         Raises:
-            EnvironmentProblem: nobody keeps it.
+            EnvironmentProblem: nobody keeps the store, or not all come.
         """
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
@@ -118,13 +116,40 @@ class Peers:
                 f"the workers' store at {where} (MASTER_ADDR, MASTER_PORT) does not answer: "
                 f"{reason}"
             ) from error
-        # One server serves all attempts: a word of the last one must not be taken for one of this.
         self._lasting = PrefixStore("itrec", base)
-        self._store = PrefixStore(f"attempt-{at.attempt}", self._lasting)
+        self._store = PrefixStore(self._agree_on_round(), self._lasting)
+
+    def _agree_on_round(self) -> str:
+        """A name that these processes share, and nobody who was started before them.
+
+        One store serves all attempts, so what it holds may be of the last one; and machines do not
+        agree on TORCHELASTIC_RESTART_COUNT, which counts a machine's own failures. So worker 0
+        names the round, and the others trust the name once it stands beside what they wrote.
+        """
+        store, rank, size = self._lasting, self.place.rank, self.place.world_size
+        own, deadline = uuid.uuid4().hex, time.monotonic() + _GATHERING_SECONDS
+        store.set(f"hello-{rank}", own)
+        while time.monotonic() < deadline:
+            if rank == 0:
+                there = [k for k in range(size) if store.check([f"hello-{k}"])]
+                heard = {str(k): store.get(f"hello-{k}").decode() for k in there}
+                store.set("round", json.dumps({"name": own, "heard": heard}))
+                if store.add(f"came-{own}", 0) == size - 1:
+                    return own
+            elif store.check(["round"]):
+                named = json.loads(store.get("round"))
+                if named["heard"].get(str(rank)) == own:
+                    store.add(f"came-{named['name']}", 1)
+                    return str(named["name"])
+            time.sleep(_POLL_SECONDS)
+        raise EnvironmentProblem(
+            f"worker {rank} of {size} waited {_GATHERING_SECONDS:g} s for the others, of whom not "
+            "all came: start them all, with the same MASTER_ADDR and MASTER_PORT"
+        )
 
     @property
     def store(self) -> Store:
-        """Where the process group of this attempt may meet."""
+        """Where the process group may meet."""
         return self._store
 
     def decided_by_first(self, decide: Callable[[], T]) -> T:
@@ -147,11 +172,11 @@ class Peers:
         self._wait_for(lambda: self._store.add("met", 0) >= self.place.world_size)
 
     def note_begun(self, what: str) -> None:
-        """Let later attempts know that this one has begun `what`."""
+        """Let those that torchrun starts after these know that `what` was begun."""
         self._lasting.set("begun", what)
 
     def has_begun(self, what: str) -> bool:
-        """Whether an earlier attempt of the same torchrun has begun `what`."""
+        """Whether `what` was begun by those that the same torchrun started before these."""
         return self._lasting.check(["begun"]) and self._lasting.get("begun").decode() == what
 
     def leave(self) -> None:

@@ -136,24 +136,22 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
     check_device(config, has_gpu=device.type == "cuda")
     with contextlib.ExitStack() as held:
 
-        def prepare() -> Existing | None:
+        def prepare() -> bool:
             begun = peers.has_begun(str(config.out))
             found = _existing_now(config, existing) if begun else existing
-            if found is not None:
-                claim = held.enter_context(Claim(config, found))
-                claim.prepare(claim.check(at.world_size))
-                peers.note_begun(str(config.out))
-            return found
+            if found is None:
+                return False
+            claim = held.enter_context(Claim(config, found))
+            claim.prepare(claim.check(at.world_size))
+            peers.note_begun(str(config.out))
+            return True
 
-        decided = peers.decided_by_first(prepare)
-        if decided is None:
-            return
-        context = TorchrunContext(peers, device, config.cluster.threads)
-        _work(config, context)
+        if peers.decided_by_first(prepare):
+            _work(config, TorchrunContext(peers, device, config.cluster.threads))
 
 
 def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
-    """What a later attempt does with the run that an earlier one began; None if it is complete."""
+    """What becomes of the run that workers before these began; None if it is complete."""
     from itrec_dist import retention
     from itrec_dist.run_directory import RunDirectory
 
@@ -161,9 +159,8 @@ def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
     if run.is_complete:
         return None
     retention.recover(run.checkpoints)
-    if existing == "resume" or (run.checkpoints / "last").is_dir():
-        return "resume"
-    return "overwrite"
+    has_begun_only = run.config.is_file() and not (run.checkpoints / "last").is_dir()
+    return "overwrite" if has_begun_only and existing != "resume" else "resume"
 
 
 def _work(config: RunConfig, context: WorkerContext) -> None:

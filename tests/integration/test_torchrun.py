@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,11 +23,11 @@ EPOCHS = 30  # of the longer run: some seconds, in which it can be disturbed
 
 def command(*options, script=("-m", "itrec_dist", "train")):
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    return [*start, *(o for o in options if o.startswith("--max")), *script]
+    return [*start, *options, *script]
 
 
 def start(shards, out, *more, options=(), script=("-m", "itrec_dist", "train")):
-    """Start two workers; what they print is kept apart from torchrun's own log only by its form."""
+    """Start torchrun with its `options`, and two workers if they do not say otherwise."""
     given = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", out, *more]
     return subprocess.Popen(
         [*command(*options, script=script), *map(str, given)],
@@ -159,17 +160,36 @@ def test_a_killed_worker_costs_what_came_after_the_last_checkpoint(undisturbed, 
     workers(process)[1].kill()
     shown, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    (line,) = told(err)
-    assert "a worker was lost" in line
+    (line,) = told(err)  # on a busy machine torchrun ends the other one before it can tell
+    assert "a worker was lost" in line or line == "itrec: interrupted"
     assert "resumed " in shown
     assert shown.count(f"run: {out}") == 1
     run = RunDirectory(out)
-    assert [e["event"] for e in run.events() if e["event"] in ("start", "end")] == [
-        "start", "start", "end",
-    ]  # fmt: skip
+    assert len(run.events("start")) == 2
+    assert run.events()[-1]["reason"] == "finished"
     assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
     assert len(run.events("epoch")) <= EPOCHS + 1
     assert run.is_complete
+
+
+@pytest.mark.slow
+def test_two_torchruns_as_on_two_machines_go_on_after_a_killed_worker(
+    undisturbed, shards, tmp_path
+):
+    """Each counts its own failures, so that they do not agree on the number of the attempt."""
+    out = tmp_path / "run"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = ["--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    options = ["--max-restarts=2", *meeting, "--rdzv-id=one", "--nproc-per-node=1"]
+    both = [start(shards, out, "--training.epochs", EPOCHS, options=options) for _ in range(2)]
+    wait_for_epochs(both[0], out, 3)
+    workers(both[1])[0].kill()
+    ended = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    assert len(RunDirectory(out).events("start")) == 2
+    assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -223,17 +243,17 @@ def launched(monkeypatch):
     """The variables of torchrun, set for worker 1 of 2 on the first of two machines."""
     for name, value in {
         "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RESTART_COUNT": "3",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     return monkeypatch
 
 
 def test_the_place_is_read_from_the_environment(launched):
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 2, attempt=3)
-    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"):
+    assert torchrun.place() == torchrun.Place(1, 4, 1, 2)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         launched.delenv(name)
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 4, attempt=0)
+    assert torchrun.place() == torchrun.Place(1, 4, 1, 4)
     launched.delenv("MASTER_PORT")
     assert torchrun.place() is None
 

@@ -1,0 +1,109 @@
+"""Small checkpoints made by hand, and file operations that stop in the middle."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from itrec_dist import checkpoint, training_state
+from itrec_dist.checkpoint_writer import CheckpointConfig, CheckpointWriter, Snapshot
+from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.training_state import Made, Position
+
+MADE = Made(engine="single", world_size=1, fingerprint="f", is_streamed=False)
+
+
+class Killed(BaseException):
+    """The end of a process, after which it does nothing more."""
+
+
+def snapshot(step: int, kinds=("best", "last")) -> Snapshot:
+    """A snapshot whose every tensor holds its step."""
+    tensor = torch.full((3, 4), float(step))
+    optimizer = OptimizerState(
+        tensors={"exp_avg:weight": tensor}, plain={}, groups=[["weight"]], rates=[0.1],
+        schedule_step=step, scaler={},
+    )  # fmt: skip
+    workers = {
+        name: [value]
+        for name, value in training_state.worker_state(Position(), torch.device("cpu")).items()
+    }
+    at = Position(epoch=step, step=step, best_epoch=step)
+    return Snapshot(kinds, at, MADE, {}, {"weight": tensor}, optimizer, workers)
+
+
+def run_directory(folder: Path) -> RunDirectory:
+    """A run directory with what a checkpoint copies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(folder)
+    run.config.write_text("seed: 1\n")
+    run.manifest.write_text("{}")
+    run.environment.write_text('{"run": "one"}')
+    (folder / "items.parquet").write_bytes(b"PAR1")
+    return run
+
+
+def writer_of(run: RunDirectory, afterwards=None, **keeps) -> CheckpointWriter:
+    """Writes into `run_directory`."""
+    return CheckpointWriter(run, run.path / "items.parquet", CheckpointConfig(**keeps), afterwards)
+
+
+def write(writer: CheckpointWriter, *steps: int, kinds=("best", "last")) -> None:
+    """Write checkpoints and wait for each."""
+    for step in steps:
+        writer.start(snapshot(step, kinds))
+        writer.wait()
+
+
+def steps_of(checkpoints: Path) -> dict[str, int]:
+    """Name -> step of every checkpoint, each of them looked through; hidden ones do not count."""
+    found = {}
+    for place in sorted(p for p in checkpoints.iterdir() if not p.name.startswith(".")):
+        record = checkpoint.verify(place)
+        assert checkpoint.read_weights(place)[1]["weight"][0, 0] == record.step
+        if place.name.startswith("last"):
+            assert training_state.read(place, verify=True).position.step == record.step
+        found[place.name] = record.step
+    return found
+
+
+class Operations:
+    """Counts what is done to files, and lets one of it fail."""
+
+    PLACES = (
+        (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "chmod"),
+        (Path, "rmdir"), (shutil, "rmtree"), (shutil, "copyfile"), (tempfile, "mkdtemp"),
+        (tempfile, "mkstemp"), (safetensors.torch, "save_file"), (Path, "write_text"),
+    )  # fmt: skip
+
+    def __init__(self, patch, failing: int, error: BaseException, *, for_good: bool) -> None:
+        """Raise `error` at operation `failing`, and with `for_good` at each one after it."""
+        self.count = 0
+        self._failing, self._error, self._for_good = failing, error, for_good
+        for owner, name in self.PLACES:
+            patch.setattr(owner, name, self._counted(getattr(owner, name), name))
+
+    def _counted(self, plain, name):
+        def counted(*args, **kwargs):
+            number, self.count = self.count, self.count + 1
+            if number == self._failing or (self._for_good and number > self._failing):
+                if name in ("rmtree", "save_file") and number == self._failing:
+                    self._half(name, args)
+                if isinstance(self._error, OSError) and kwargs.get("ignore_errors"):
+                    return None
+                raise self._error
+            return plain(*args, **kwargs)
+
+        return counted
+
+    @staticmethod
+    def _half(name, args):
+        """What takes long is cut in the middle: half a tree is gone, half a file is there."""
+        if name == "save_file":
+            Path(args[1]).write_bytes(b"half")
+        elif Path(args[0]).is_dir():
+            for path in list(Path(args[0]).glob("*.json")):
+                path.open("w").close()
