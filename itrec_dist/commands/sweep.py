@@ -77,10 +77,12 @@ def _dry_run(checked: Checked) -> None:
     sweep, base = checked.sweep, checked.runs.base
     resources = plan.local_resources()
     share = plan.share(sweep, base, resources, plan.local_cores())
+    if checked.runs.is_grouped:
+        share = plan.share_of_groups(sweep, base, resources, use_gpu=resources["GPU"] > 0)
     num_runs = checked.count * sweep.seeds
     finals = sweep.final.candidates * sweep.final.seeds
     waves = -(-checked.count // share.concurrent)
-    taken = f"{share.cpus:g} CPU" + (f" and {share.gpus:.3g} of a GPU" if share.gpus else "")
+    taken = plan.told_share(base, share)
     size = plan.size(base)
     print(f"trials: {checked.count}, each of {sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}")
     print(f"each takes: {taken} (the base's model has {size.parameters:,} parameters)")

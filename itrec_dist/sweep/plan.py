@@ -24,6 +24,7 @@ from itrec_dist.worker import run_worker
 _CONTEXT_BYTES = 1.5 * 2**30  # what CUDA and its libraries take in each process
 _BYTES_PER_PARAMETER = 16  # weight, gradient and two moments in fp32
 _MOST_ON_A_GPU = 8
+_GROUP_CPUS = 0.1  # of the process that starts a group and waits for it; Tune takes no 0
 _MEASURED_SECONDS = 6.0
 _WARM_UP = 5  # steps
 _JUDGED_TO_TRAINED = 1 / 3  # a window that is judged costs a forward pass, a trained one three
@@ -39,6 +40,8 @@ class Share:
     gpus: float
     concurrent: int
     """Trials at the same time."""
+    group_on_gpus: bool | None = None
+    """Whether a trial's own group of workers takes GPUs; null where it trains in its process."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,46 @@ def share(sweep: SweepConfig, run: RunConfig, resources: dict[str, float], cores
             f"it to {math.floor(carried + 1e-9)}, or take less for each trial"
         )
     return Share(sweep.resources.cpus, wanted, concurrent)
+
+
+def share_of_groups(
+    sweep: SweepConfig, run: RunConfig, resources: dict[str, float], *, use_gpu: bool
+) -> Share:
+    """What trials take that launch groups of workers: next to nothing beside those.
+
+    Raises:
+        ConfigError: more were asked for at once than the cluster carries.
+    """
+    cluster = run.cluster
+    # A group, and the little that the trial itself takes; never a CPU that its workers wait for.
+    carried = resources.get("CPU", 0.0) / (
+        cluster.num_workers * cluster.cpus_per_worker + _GROUP_CPUS
+    )
+    if use_gpu:
+        carried = min(carried, resources.get("GPU", 0.0) / cluster.num_workers)
+    most = math.floor(carried + 1e-9)
+    if most < 1:
+        raise ConfigError(
+            f"a group of {cluster.num_workers} workers (cluster.num_workers) of "
+            f"{cluster.cpus_per_worker:g} CPUs and its driver do not fit into the cluster's "
+            f"{resources.get('CPU', 0):g} CPUs: lower one of the two"
+        )
+    concurrent = sweep.resources.concurrent or most
+    if concurrent > most:
+        raise ConfigError(
+            f"resources.concurrent={concurrent} groups of {cluster.num_workers} workers do not fit "
+            f"into the cluster: lower it to {most}"
+        )
+    return Share(_GROUP_CPUS, 0.0, concurrent, use_gpu)
+
+
+def told_share(run: RunConfig, share: Share) -> str:
+    """What a trial takes, in words."""
+    if share.group_on_gpus is None:
+        part = f" and {share.gpus:.3g} of a GPU" if share.gpus else ""
+        return f"{share.cpus:g} CPU{part}"
+    each = "a GPU" if share.group_on_gpus else f"{run.cluster.cpus_per_worker:g} CPU"
+    return f"a group of {run.cluster.num_workers} workers of {each} each"
 
 
 def _fitting(gpus: float, wanted: float) -> float:
@@ -178,7 +221,8 @@ def refused(runs: Runs, out: Path, assignments: Sequence[Assignment]) -> list[st
     found = []
     for number, assignment in enumerate(assignments):
         try:
-            check(runs.build(assignment, out, 0), 1)
+            run = runs.build(assignment, out, 0)
+            check(run, run.cluster.num_workers)
         except ItrecError as error:
             found.append(f"trial {number:04d}: {error}")
     return found

@@ -60,10 +60,11 @@ def checked(sweep: SweepConfig) -> Checked:
             f"{sweep.shards} has no test windows to judge the finalists on: window the data with "
             "test_fraction, or set final.candidates=0"
         )
-    if runs.is_grouped:
+    if runs.is_grouped and sweep.scheduler.name != "none":
         raise ConfigError(
-            f"the base has cluster.num_workers={runs.base.cluster.num_workers}, a trial trains in "
-            "one process: set fixed: {cluster.num_workers: 1}"
+            f"scheduler.name={sweep.scheduler.name} stops trials that train in their own process, "
+            f"the base has cluster.num_workers={runs.base.cluster.num_workers}: set "
+            "scheduler.name=none, or fixed: {cluster.num_workers: 1}"
         )
     if sweep.search.algorithm == "tpe":
         load_optuna()
@@ -83,10 +84,10 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     directory = SweepDirectory(sweep.out)
     if resume:
         _refuse_other(checked, directory)
-    launch.connect(checked.runs.base, address)
+    use_gpu = launch.connect(checked.runs.base, address)
     from itrec_dist.sweep import tuner  # imports Ray, whose first import `connect` prepares
 
-    share = _share(checked, address)
+    share = _share(checked, address, use_gpu=use_gpu)
     _prepare(checked, directory, resume=resume)
     began = time.monotonic()
     trials = directory.trials()
@@ -201,7 +202,8 @@ class _Search:
             job = Job(number, assignment, seeds)
             try:
                 place = self._directory.run(number, 0)
-                check(self._checked.runs.build(assignment, place, 0), 1)
+                run = self._checked.runs.build(assignment, place, 0)
+                check(run, run.cluster.num_workers)
             except ConfigError as error:
                 self.ended(job, Outcome("refused", error=str(error)))
                 continue
@@ -309,18 +311,20 @@ def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -
     return found
 
 
-def _share(checked: Checked, address: str | None) -> plan.Share:
+def _share(checked: Checked, address: str | None, *, use_gpu: bool) -> plan.Share:
     import ray
 
     cores = plan.local_cores() if address is None else float("inf")
     found = ray.cluster_resources()
+    if checked.runs.is_grouped:
+        return plan.share_of_groups(checked.sweep, checked.runs.base, found, use_gpu=use_gpu)
     return plan.share(checked.sweep, checked.runs.base, found, cores)
 
 
 def _told_plan(checked: Checked, share: plan.Share, trials: list[Trial]) -> str:
     ended = sum(1 for t in trials if t.outcome.status != "open")
     sweep = checked.sweep
-    taken = f"{share.cpus:g} CPU" + (f" and {share.gpus:.3g} of a GPU" if share.gpus else "")
+    taken = plan.told_share(checked.runs.base, share)
     seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
     told = f"{checked.count} trials{seeds}, {share.concurrent} at a time, each with {taken}"
     if sweep.final.candidates:

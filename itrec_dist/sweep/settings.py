@@ -170,7 +170,9 @@ class Runs:
         self._parser = config.Parser("itrec sweep", "")
         self._parser.add_config_file()
         self._parser.add_class_arguments(RunConfig)
+        self._is_grouped = False
         base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
+        self._is_grouped = base.cluster.num_workers > 1
         monitors = tasks.find(base.model.task).monitors
         if sweep.metric not in monitors:
             raise ConfigError(
@@ -181,8 +183,8 @@ class Runs:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether a run needs a group of workers of its own."""
-        return self.base.cluster.num_workers > 1
+        """Whether a run is trained by a group of workers of its own, as large ones have to be."""
+        return self._is_grouped
 
     def space(self) -> Space:
         """The space over the base.
@@ -209,13 +211,15 @@ class Runs:
         return self._parsed({**self._sweep.fixed, **assignment, **own})
 
     def _own(self, out: Path, seed: int, *, judge_test: bool) -> dict[str, Value]:
-        return {
+        own: dict[str, Value] = {
             "shards": str(placed(self._sweep.shards)),
             "out": str(out.absolute()),
             "seed": seed,
             "evaluation.judge_test": judge_test,
-            "cluster.threads": max(1, int(self._sweep.resources.cpus)),
         }
+        if not self._is_grouped:
+            own["cluster.threads"] = max(1, int(self._sweep.resources.cpus))
+        return own
 
     def _parsed(self, settings: dict[str, Any]) -> RunConfig:
         arguments = ["--config", str(self._recipe)]

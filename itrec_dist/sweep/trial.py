@@ -1,5 +1,7 @@
 """One trial: its runs, one seed after another, in the process that it is called in.
 
+A run whose configuration asks for several workers is launched from here as a group of its own.
+
 A run that is complete is not trained again; one that was cut off is begun anew. Nothing that goes
 wrong here leaves as an exception: it becomes an outcome, so that no trial ends a sweep.
 """
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 
-from itrec_dist import config, environment, manifest, storage
+from itrec_dist import config, environment, launch, manifest, storage
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.run import RunConfig, check, prepare
@@ -72,8 +74,19 @@ class _TrialContext(LocalContext):
 class Trials:
     """Runs the trials of a sweep, in one process."""
 
-    def __init__(self, sweep: SweepConfig, device: torch.device | None = None) -> None:
-        self._sweep, self._device = sweep, device
+    def __init__(
+        self, sweep: SweepConfig, device: torch.device | None = None,
+        group_on_gpus: bool | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare for the trials of a sweep.
+
+        Args:
+            sweep: the sweep.
+            device: where this process trains.
+            group_on_gpus: null trains in this process; else a group of workers is launched for
+                each run, with or without a GPU for each of them.
+        """
+        self._sweep, self._device, self._group_on_gpus = sweep, device, group_on_gpus
         self._runs = Runs(sweep)
         self._directory = SweepDirectory(sweep.out)
 
@@ -105,10 +118,13 @@ class Trials:
         run = self._runs.build(job.assignment, place, seed, judge_test=job.is_final)
         directory = RunDirectory(place)
         if not (directory.is_complete and _is_same(directory, run)):
-            data = check(run, 1)
+            data = check(run, run.cluster.num_workers)
             shutil.rmtree(place, ignore_errors=True)
             prepare(run, data, {**_environment(), "seed": seed})
-            run_worker(run, _TrialContext(run, self._device, on_epoch))
+            if self._group_on_gpus is None:
+                run_worker(run, _TrialContext(run, self._device, on_epoch))
+            else:
+                launch.launch(run, self._group_on_gpus)
         if job.is_final and not (place / windows.FILE).is_file():
             windows.write(place)
         return _read(run)

@@ -58,7 +58,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: list[list[flo
     shutil.rmtree(scratch, ignore_errors=True)
     waits = sweep.scheduler.name != "none"
     trainable = tune.with_resources(
-        tune.with_parameters(_Actor, sweep=sweep, waits=waits),
+        tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=share.group_on_gpus),
         {"CPU": share.cpus, "GPU": share.gpus},
     )
     feeder = _Feeder(sweep, source)
@@ -177,13 +177,14 @@ class _Actor(tune.Trainable):
     """A process that runs trials, one after another."""
 
     def setup(
-        self, config: dict[str, Any], sweep: SweepConfig | None = None, waits: bool = False
-    ) -> None:
+        self, config: dict[str, Any], sweep: SweepConfig | None = None, waits: bool = False,
+        groups: bool | None = None,
+    ) -> None:  # fmt: skip
         """Begin with the first trial."""
         assert sweep is not None
         device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self._sweep, self._waits = sweep, waits
-        self._trials = Trials(sweep, device)
+        self._trials = Trials(sweep, device, groups)
         self._begin(config)
 
     def step(self) -> dict[str, Any]:

@@ -111,3 +111,22 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
     assert any(t.outcome.status == "complete" for t in by_rate[0.02])
     (final,) = directory.path.glob("finals/*/seed-1000/evaluation.json")
     assert set(json.loads(final.read_text())["splits"]) == {"validation", "test"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
+    fixed = {"training.epochs": 1, "evaluation.train_sample": 0, "cluster.num_workers": 2}
+    sweep = sweep_of(
+        shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
+    )
+    said = []
+    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    (trial,) = directory.trials()
+    assert trial.outcome.status == "complete", trial.outcome.error
+    assert "a group of 2 workers of 1 CPU each" in said[0]
+    assert directory.log_of(0).events("start")[0]["workers"] == 2
+    (final,) = directory.finals(0)
+    assert final.events("start")[0]["workers"] == 2
+    one, _ = run_here(sweep_of(shards, tmp_path / "one", trials=1, final={"candidates": 0}))
+    assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)

@@ -241,6 +241,22 @@ def test_what_the_cluster_lacks_is_refused(change, told, shards, tmp_path):
         plan.share(sweep, Runs(sweep).base, {"CPU": 4.0}, cores=2.0)
 
 
+def test_groups_are_packed_by_their_workers(shards, tmp_path):
+    fixed = {**FIXED, "cluster.num_workers": 2, "training.batch_size": 32}
+    sweep = sweep_of(shards, tmp_path / "s", fixed=fixed)
+    runs = Runs(sweep)
+    assert runs.is_grouped
+    assert runs.base.cluster.threads == 1  # the base's own, not the sweep's
+    share = plan.share_of_groups(sweep, runs.base, {"CPU": 8.0}, use_gpu=False)
+    assert (share.concurrent, share.group_on_gpus) == (3, False)
+    on_gpus = plan.share_of_groups(sweep, runs.base, {"CPU": 64.0, "GPU": 5.0}, use_gpu=True)
+    assert on_gpus.concurrent == 2
+    with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
+        plan.share_of_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
+    with pytest.raises(ConfigError, match="stops trials that train in their own process"):
+        search.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
+
+
 def test_a_large_model_gets_a_larger_part_of_a_gpu(shards, tmp_path):
     small = Runs(sweep_of(shards, tmp_path / "a")).base
     large = Runs(
