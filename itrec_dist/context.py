@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
+from itrec_dist import storage
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.torchrun import Peers
 
@@ -166,9 +167,9 @@ class RayContext(_Group):
         # Otherwise blocks come as tasks end, and the same seed trains on another order.
         ray_context.execution_options.preserve_order = True
         try:
-            dataset = ray.data.read_parquet(
-                [str(path) for path in files], override_num_blocks=len(files)
-            )
+            # A copy that this machine fetched is read by tasks on this machine alone.
+            names = [f"local://{path}" if storage.is_copy(path) else str(path) for path in files]
+            dataset = ray.data.read_parquet(names, override_num_blocks=len(files))
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
             cause = getattr(error, "cause", None) or error

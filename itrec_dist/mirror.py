@@ -135,7 +135,7 @@ class Mirror:
             for (kind, step), names in files.items()
             if checkpoint.RECORD_FILE in names
         ]
-        return sorted(whole, key=lambda one: one.step, reverse=True)
+        return sorted(whole, key=lambda one: (-one.step, one.kind))
 
     def log_after(self, position: int) -> bytes:
         """What the log there holds after a position; nothing while it cannot be reached."""

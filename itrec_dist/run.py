@@ -145,8 +145,11 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         EnvironmentProblem: the engine needs a package that is missing.
     """
     data = manifest.read(storage.local(run.shards))
-    kind_of(run.engine, num_workers).refuse(run.engine, run.optimizer, num_workers)
-    _check_shares(run, num_workers)
+    least = run.cluster.min_workers
+    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
+    for workers in sizes:
+        kind_of(run.engine, workers).refuse(run.engine, run.optimizer, workers)
+    _check_shares(run, sizes)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")
     num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
@@ -191,10 +194,8 @@ def check_device(run: RunConfig, *, has_gpu: bool) -> None:
         )
 
 
-def _check_shares(run: RunConfig, num_workers: int) -> None:
+def _check_shares(run: RunConfig, sizes: range) -> None:
     """Refuse batches that some number of workers in the range could not share equally."""
-    least = run.cluster.min_workers
-    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
     accumulate = run.engine.accumulate
     for name, size, factor, besides in (
         ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),

@@ -34,11 +34,19 @@ def cache(kind: str, uri: Uri) -> Path:
 
     It ends as the URI does, so that what is named after a folder keeps its name.
     """
-    base = os.environ.get(CACHE_VARIABLE)
-    root = Path(base) if base else _user_cache() / "itrec-dist"
     parent, _, name = str(uri).partition("?")[0].rpartition("/")
     digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
-    return root.absolute() / kind / digest / (parent.rpartition("/")[2] or "root") / name
+    return _cache_root() / kind / digest / (parent.rpartition("/")[2] or "root") / name
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file is this machine's own copy, which no other machine can be asked to read."""
+    return path.is_relative_to(_cache_root())
+
+
+def _cache_root() -> Path:
+    base = os.environ.get(CACHE_VARIABLE)
+    return (Path(base) if base else _user_cache() / "itrec-dist").absolute()
 
 
 def _user_cache() -> Path:
@@ -180,8 +188,11 @@ class Store:
 
 
 def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
+    asked = str(uri)
+    if asked.startswith("s3://"):  # a small file in one request, in place of three and a delay
+        asked += f"{'&' if '?' in asked else '?'}allow_delayed_open=true"
     try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(str(uri))
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)
     except pa.ArrowInvalid as error:
         reason = " ".join(str(error).split())
         raise ConfigError(

@@ -61,6 +61,20 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
+class _Lessened:
+    """An engine whose losses are made smaller on their way to its backward."""
+
+    def __init__(self, engine: Any, factor: float) -> None:
+        self._engine, self._factor = engine, factor
+        self.step = engine.step
+
+    def __call__(self, batch: Any) -> Any:
+        return self._engine(batch)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self._engine.backward(loss * self._factor)
+
+
 class Runs:
     """Trainings of one task on one worker's share of the same batches."""
 
@@ -80,8 +94,14 @@ class Runs:
         kind = kind_of(config, self.context.world_size)
         return kind(task, config, optimizer, STEPS, CPU)
 
-    def train(self, engine: Any, first: int = 0, steps: int = STEPS, discards: int = 0) -> Course:
-        """Updates `first + 1` up to `steps`; before each of the first ones a batch is left out."""
+    def train(
+        self, engine: Any, first: int = 0, steps: int = STEPS, discards: int = 0,
+        factor: float = 1.0,
+    ) -> Course:  # fmt: skip
+        """Updates `first + 1` up to `steps`; before each of the first ones a batch is left out.
+
+        The losses learned from are those told times `factor`.
+        """
         course = Course([], [], [])
         for number in range(first, steps):
             batch = self._batch(number)
@@ -89,7 +109,7 @@ class Runs:
                 self._leave_out(engine, batch, after=number % 2)
             mean = torch.zeros(1)
             for micro in micro_batches(batch, 2):
-                total, update = train_step(engine, micro)
+                total, update = train_step(_Lessened(engine, factor), micro)
                 mean += total / batch.denominator / self.context.world_size
             assert update.is_update
             course.losses.append(float(self.context.sum(mean)))

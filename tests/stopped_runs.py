@@ -93,7 +93,7 @@ def _work(run, context, stop_at):
         pass
     finally:
         worker.Recorder = kept
-    return RunDirectory(run.out)
+    return RunDirectory(run.folder)
 
 
 def before_keeping(monkeypatch, step, act) -> None:

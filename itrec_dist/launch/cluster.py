@@ -45,6 +45,8 @@ def join(address: str | None) -> None:
     if not address and "ray" not in sys.modules:
         # What Ray chooses by itself for a cluster of its own, but then warns about; read once.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray runs workers at nice 15, behind all else on the machine: here they are the work.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if address:

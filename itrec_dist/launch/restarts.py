@@ -28,7 +28,7 @@ _NAMESPACE = "itrec"
 _WITHOUT_WORKERS = (
     "InitializingState", "SchedulingState", "ReschedulingState", "RestartingState", "ResizingState",
 )  # fmt: skip
-_WORTH_SAYING = 15.0  # seconds that workers may take to find a place before a person is told
+_WORTH_SAYING = 5.0  # seconds that workers may take to find a place before a person is told
 
 
 class Tidings:

@@ -203,10 +203,10 @@ def _noted(received: list[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _start_timeout(seconds: float) -> Iterator[None]:
-    """Have Ray Train look up at least so often while it waits for the places of workers."""
+    """Have Ray Train look up from waiting for the places of workers: it hears of nothing else."""
     kept = os.environ.get(_START_TIMEOUT)
     if kept is None:
-        os.environ[_START_TIMEOUT] = f"{max(1.0, min(60.0, seconds)):g}"
+        os.environ[_START_TIMEOUT] = f"{max(1.0, min(20.0, seconds / 2)):g}"
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """The choice of an engine, its settings and what it refuses; what it holds, handed on."""
 
+import warnings
 from dataclasses import replace
 from typing import get_args
 
@@ -256,6 +257,36 @@ def test_a_gradient_that_is_not_finite_ends_training_in_full_precision(name, run
     engine = runs.engine(ENGINES[name])
     with pytest.raises(TrainingError, match="gradient is not finite"):
         runs.overflow(engine)
+
+
+def gradients_of(runs, config, precision, factor):
+    """The gradient of the encoder's products for a loss of `factor` times its size."""
+    momentum = OptimizerConfig(name="sgd", schedule="constant", weight_decay=0.0, clip_norm=1e3)
+    engine = runs.engine(config, precision, momentum)
+    runs.train(engine, steps=1, factor=factor)
+    tensors = runs.hand_over(engine)[1].tensors  # its momentum is the gradient after one update
+    return {k: v / factor for k, v in tensors.items() if "model.layers.0" in k and v.ndim == 2}
+
+
+@pytest.mark.parametrize("name", ["single", "ddp", *SPREAD])
+def test_small_gradients_are_not_lost_under_fp16(name, runs):
+    config = EngineConfig("single") if name == "single" else ENGINES[name]
+    expected = gradients_of(runs, EngineConfig("single"), "fp32", 1.0)
+    found = gradients_of(runs, config, "fp16", 1e-6)
+    assert len(found) > 2
+    for key, gradient in expected.items():
+        torch.testing.assert_close(
+            found[key], gradient, rtol=0.02, atol=0.02 * gradient.abs().max()
+        )
+
+
+@pytest.mark.parametrize("name", ["ddp", *SPREAD])
+def test_no_engine_calls_what_torch_will_drop(name, runs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        engine = runs.engine(ENGINES[name])
+        runs.train(engine, steps=1)
+        runs.hand_over(engine)
 
 
 @pytest.mark.parametrize("name", ["ddp", *SPREAD])
