@@ -96,6 +96,9 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     try:
         if not course.is_over:
             tuner.run(sweep, course, share, _history(checked, directory, trials))
+    except KeyboardInterrupt:
+        say("stopped: the same command with --resume goes on from here")
+        raise
     finally:
         seconds = round(time.monotonic() - began, 1)
         directory.append("session", workers=share.concurrent, seconds=seconds)

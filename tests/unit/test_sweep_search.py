@@ -274,3 +274,26 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(shards, tmp_path, 
     for words in ("trials: 4", "finals: 4 runs", "would be refused: 0 of 4", "a run of the base"):
         assert words in shown
     assert not sweep.out.exists()
+
+
+def test_a_place_that_is_taken_is_refused_before_ray_is_started(swept, shards, tmp_path, itrec):
+    recipe = tmp_path / "taken.yaml"
+    sweep_of(shards, tmp_path / "taken")
+    at = ("sweep", "--config", recipe, "--out")
+    before = sorted(p for p in swept[0].path.rglob("*"))
+    code, _, err = itrec(*at, swept[0].path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "already exists" in err
+    code, _, err = itrec(*at, swept[0].path, "--resume", "--overwrite")
+    assert code == 2
+    assert "give one of them" in err
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("one")
+    code, _, err = itrec(*at, tmp_path / "thesis", "--overwrite")
+    assert code == 2
+    assert "holds no sweep.yaml" in err
+    code, _, err = itrec(*at, tmp_path / "nothing", "--resume")
+    assert code == 2
+    assert "no sweep to resume" in err
+    assert sorted(p for p in swept[0].path.rglob("*")) == before
+    assert not (tmp_path / "nothing").exists()
