@@ -130,3 +130,18 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
     assert final.events("start")[0]["workers"] == 2
     one, _ = run_here(sweep_of(shards, tmp_path / "one", trials=1, final={"candidates": 0}))
     assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)
+
+
+def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
+    from types import SimpleNamespace
+
+    from itrec_dist.sweep import tuner
+
+    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2})
+    new = SimpleNamespace(trial_id="new")
+    verdicts = []
+    for history in ([], [[0.2, 0.3], [0.4], [0.5, 0.6]]):
+        scheduler = tuner._scheduler(sweep, history)
+        scheduler.on_trial_add(None, new)
+        verdicts.append(scheduler.on_trial_result(None, new, {"epoch": 1, "score": 0.3}))
+    assert verdicts == ["CONTINUE", "STOP"]
