@@ -15,6 +15,7 @@ import yaml
 from itrec_dist import arrays, baselines, config, environment, manifest, outputs, schema
 from itrec_dist.arrays import Windows
 from itrec_dist.errors import ShardsError
+from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -73,7 +74,24 @@ def _judge_one(
     begun = time.monotonic()
     described = training.manifest
     batch_size = max(1, min(4096, SCORES_PER_BATCH // max(1, described.num_items)))
-    values = {"kind": "baseline", "name": name, "shards": str(training.shards.absolute())}
+    begin(directory, name, settings, (training.shards, described), batch_size)
+    score = settings.fit(training)
+    directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
+    judgements = {
+        split: judge(score, windows, training, batch_size).judgement()
+        for split, windows in splits.items()
+    }
+    finish(directory, name, described, judgements, begun)
+    return judgements
+
+
+def begin(
+    directory: RunDirectory, name: str, settings: Any, data: tuple[Path, Manifest],
+    batch_size: int | None = None,
+) -> None:  # fmt: skip
+    """Write what stands in a baseline's run directory before it is fitted; `data` is the shards."""
+    shards, described = data
+    values = {"kind": "baseline", "name": name, "shards": str(shards.absolute())}
     outputs.write_text(
         directory.config,
         yaml.safe_dump({**values, "settings": config.to_dict(settings)}, sort_keys=False),
@@ -90,12 +108,13 @@ def _judge_one(
         num_parameters=None,
         steps_per_epoch=0,
     )
-    score = settings.fit(training)
-    directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
-    judgements = {
-        split: judge(score, windows, training, batch_size).judgement()
-        for split, windows in splits.items()
-    }
+
+
+def finish(
+    directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Any],
+    begun: float,
+) -> None:  # fmt: skip
+    """Write the judgements, which say that the run is complete; `begun` is a monotonic time."""
     directory.append(
         "end", reason="finished", best_epoch=None, seconds=round(time.monotonic() - begun, 3)
     )
@@ -111,7 +130,6 @@ def _judge_one(
             "splits": judgements,
         },
     )
-    return judgements
 
 
 def judge(

@@ -9,7 +9,7 @@ import contextlib
 from types import TracebackType
 from typing import Literal
 
-from itrec_dist import environment, lease, outputs, resume
+from itrec_dist import environment, item_vectors, lease, outputs, resume
 from itrec_dist.errors import OutputError
 from itrec_dist.manifest import Manifest
 from itrec_dist.mirror import Mirror
@@ -61,6 +61,7 @@ class Claim:
             ItrecError: the settings, the data or the place do not allow it.
         """
         data = check(self._run, num_workers)
+        item_vectors.check_start(self._run)
         if self._existing != "resume":
             self._refuse_taken()
         for slot in self._leases:

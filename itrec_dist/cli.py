@@ -23,11 +23,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "data get": ("data_get", "download a public data set from its publisher"),
     "data make": ("data_make", "generate a data set with planted structure"),
     "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
+    "window ratings": ("window_ratings", "hold out ratings to predict, with what came before"),
     "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
     "sweep": ("sweep", "search over settings, judge the best on the test split"),
     "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
     "evaluate": ("evaluate", "judge a trained model again, on the same or on other windows"),
     "recommend": ("recommend", "write the next items of every user to Parquet"),
+    "similar": ("similar", "list the items whose vectors are next to one item's"),
     "report": ("report", "write one HTML report over runs"),
     "reproduce": ("reproduce", "run every arm of a published study and compare"),
 }
@@ -127,7 +129,7 @@ def _refuse_together(verb: str) -> None:
 
 
 def _overview(verbs: Sequence[str] = tuple(VERBS)) -> str:
-    lines = [f"  {verb:<12} {VERBS[verb][1]}" for verb in verbs]
+    lines = [f"  {verb:<14} {VERBS[verb][1]}" for verb in verbs]
     return "\n".join(
         [
             "usage: itrec COMMAND [options]",

@@ -127,10 +127,17 @@ class Parser(jsonargparse.ArgumentParser):
             name, field = self._sections.popitem()
             assert callable(field.default_factory)
             default = field.default_factory().kind
-            kind = _last_given(arguments, name, "kind") or default
+            recipes, given = _given_kinds(arguments, name)
+            kind = [default, *recipes, *given][-1]
             if kind not in field.metadata[KINDS]:
                 known = ", ".join(field.metadata[KINDS])
                 raise ConfigError(f"there is no {name}.kind {kind!r}; there are: {known}")
+            for other in (*recipes, *given):
+                if other != kind:
+                    raise ConfigError(
+                        f"{name}.kind={other} and {name}.kind={kind} are both given, and have "
+                        f"settings of their own: give one of them, with a recipe of its kind"
+                    )
             super().add_class_arguments(field.metadata[KINDS][kind], name)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -348,26 +355,28 @@ def _recipes(arguments: Sequence[str]) -> list[str]:
     return after + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
 
 
-def _last_given(arguments: Sequence[str], section: str, name: str) -> str | None:
-    """The value that recipes and options, in their order, give a setting of a section.
+def _given_kinds(arguments: Sequence[str], section: str) -> tuple[list[str], list[str]]:
+    """The kinds of a section that recipes give, and those that options give.
 
     A recipe that cannot be read gives none here: it is refused when it is checked.
     """
-    given: object = None
-    option = f"--{section}.{name}"
+    recipes: list[str] = []
+    given: list[str] = []
+    option = f"--{section}.kind"
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
         if flag == option:
-            given = value
+            given.append(value)
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
             inner = content.get(section) if isinstance(content, dict) else None
-            given = inner.get(name, given) if isinstance(inner, dict) else given
-    return None if given is None else str(given)
+            if isinstance(inner, dict) and "kind" in inner:
+                recipes.append(str(inner["kind"]))
+    return recipes, given
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:

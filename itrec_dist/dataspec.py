@@ -23,10 +23,13 @@ class DataSpec:
     input_length: int
     target_length: int
     num_items: int
+    num_users: int
     num_train_windows: int
     user_cardinalities: tuple[int, ...]
     rating_mean: float
     rating_std: float
+    rating_min: float
+    rating_max: float
     item_features_VF: torch.Tensor
     target_counts_C: torch.Tensor
 
@@ -37,10 +40,13 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         input_length=manifest.input_length,
         target_length=manifest.target_length,
         num_items=manifest.num_items,
+        num_users=manifest.num_users,
         num_train_windows=manifest.num_windows("train"),
         user_cardinalities=manifest.user_cardinalities,
         rating_mean=manifest.rating_mean,
         rating_std=manifest.rating_std,
+        rating_min=manifest.rating_min,
+        rating_max=manifest.rating_max,
         item_features_VF=torch.from_numpy(items.feature_matrix()),
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
     )

@@ -70,7 +70,7 @@ class Here:
         """See Slot."""
         try:
             return self._path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:
             return b""
@@ -160,7 +160,11 @@ def refuse_alive(slot: Slot) -> None:
         OutputError: it is; the message names host and process.
     """
     holder = _holder(slot)
-    if holder is not None and _is_alive(slot, holder):
+    try:
+        is_alive = holder is not None and _is_alive(slot, holder)
+    except OSError as error:  # as in a folder that may be read alone
+        raise OutputError(f"cannot write {slot}: {error.strerror or error}") from error
+    if holder is not None and is_alive:
         raise OutputError(
             f"{slot} is being written by process {holder['pid']} on {holder['host']} (since "
             f"{holder['started']}): wait for its end, stop it, or choose another place"

@@ -85,6 +85,9 @@ class Manifest:
     """In order, per filter: name, ratings, users, items left after it."""
     audit: dict[str, Any] = field(default_factory=dict)
     """The leakage audit: see sql/checks."""
+    rating_min: float = 0.0
+    """Lower end of the rating scale; equal to the upper end where that is not known."""
+    rating_max: float = 0.0
     format_version: int = FORMAT_VERSION
     version: str = ""
     """The itrec_dist version that wrote it."""

@@ -85,6 +85,8 @@ def _told(judgement: dict[str, Any]) -> list[str]:
     if "ratings" in judgement:
         figures = judgement["ratings"]
         return [f"RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"]
+    if "unmasked" not in judgement:
+        return [f"validation loss {judgement['loss']:.4f}"]
     return [
         f"{ranking} P@5 {judgement[ranking]['precision@5']:.4f} "
         f"HR@5 {judgement[ranking]['hit_rate@5']:.4f}"

@@ -1,11 +1,6 @@
 """A published study run whole: every arm, protocol and seed, resumable, ending in one report.
 
-The study is the Informative Transformer Encoder (Nitayanont): cross entropy and binary cross
-entropy with both kinds of side information, and the latter with each kind left out; beside them
-the fair comparison that the paper lacks (softmax over all targets), the model with a learned
-repeat bias, the best one so far, and the baselines. Its own protocol picks the best epoch on the
-very windows that it reports, so every arm is also trained where epoch choice and judgement use
-different windows, and on each user's last events.
+What a study consists of stands in `studies/`; here is what they share.
 
 Every run is a process of its own (`itrec train --local`), so that several small models share a
 machine's cores; a run that is complete is not run again.
@@ -19,42 +14,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from itrec_dist import baselines, config, manifest, resources, staging
-from itrec_dist.baseline_runs import judge_all
+from itrec_dist import config, manifest, resources, staging
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
+from itrec_dist.rating_windows import RatingWindowConfig, window_ratings
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.windowing import WindowConfig, window
-
-PROTOCOLS: dict[str, WindowConfig] = {
-    "paper-90-10": WindowConfig(),
-    "paper-80-10-10": WindowConfig(test_fraction=0.1),
-    "leave-last": WindowConfig(protocol="leave_last"),
-}
-"""Folder -> how the ratings are cut."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One configuration of the study: a shipped recipe and what differs from it."""
-
-    name: str
-    recipe: str
-    overrides: tuple[str, ...]
-
-
-ARMS = (
-    Arm("ce-both", "paper", ("loss=ce",)),
-    Arm("bce-both", "paper", ("loss=bce",)),
-    Arm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
-    Arm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
-    Arm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
-    Arm("softmax-both", "paper", ("loss=softmax",)),
-    Arm("bce-both-repeat", "paper", ("model.repeat_bias=true", "name=ITE bce both, repeat bias")),
-    Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
-)
+from itrec_dist.studies.study import Study
+from itrec_dist.windowing import window
 
 Say = Callable[[str], None]
 
@@ -65,10 +32,10 @@ class StudyConfig:
 
     seeds: int = 1
     """Runs per arm and protocol, with the seeds 0, 1, 2 ..."""
-    arms: tuple[str, ...] = tuple(arm.name for arm in ARMS)
-    """Which arms to run."""
-    protocols: tuple[str, ...] = tuple(PROTOCOLS)
-    """Which splits to run them on: the paper's, the paper's with a test split, each user's last."""
+    arms: tuple[str, ...] | None = None
+    """Which arms to run; null runs all."""
+    protocols: tuple[str, ...] | None = None
+    """Which splits to run them on; null takes all of the study."""
     epochs: int | None = None
     """Epochs of every arm, for a quick look; null takes each recipe's."""
     jobs: int | None = None
@@ -81,32 +48,60 @@ class StudyConfig:
             raise ValueError(f"epochs={self.epochs} must be at least 1, or null")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs={self.jobs} must be at least 1, or null")
-        choices = {"arms": [arm.name for arm in ARMS], "protocols": list(PROTOCOLS)}
-        for field, known in choices.items():
-            chosen = getattr(self, field)
+
+    def check(self, study: Study) -> None:
+        """Refuse arms and protocols that the study has not.
+
+        Raises:
+            ConfigError: names those it has.
+        """
+        choices = {
+            "arms": (self.arms, [arm.name for arm in study.arms]),
+            "protocols": (self.protocols, list(study.protocols)),
+        }
+        for field, (chosen, known) in choices.items():
+            if chosen is None:
+                continue
             unknown = [name for name in chosen if name not in known]
             if unknown or not chosen:
                 what = ", ".join(unknown) or "nothing"
-                raise ValueError(f"{field} names {what}; valid: {', '.join(known)}")
+                raise ConfigError(f"{field} names {what}; valid: {', '.join(known)}")
 
 
-def reproduce(source: str, path: Path, out: Path, study: StudyConfig, say: Say) -> Path:
-    """Run what is missing of the study in `out`; returns the report's path.
+@dataclass(frozen=True)
+class Place:
+    """A study in its folder, made from the ratings at `path`."""
+
+    study: Study
+    source: str
+    path: Path
+    out: Path
+    say: Say
+
+
+def reproduce(place: Place, chosen: StudyConfig) -> Path:
+    """Run what is missing of the study; returns the report's path.
 
     Raises:
-        OutputError: `out` holds something else, or a study of other data.
+        ConfigError: the study has no such arm or protocol.
+        OutputError: the folder holds something else, or a study of other data.
         TrainingError: a run failed; the message is its last line.
     """
+    study, out, say = place.study, place.out, place.say
+    chosen.check(study)
     _refuse_foreign(out)
-    shards = {name: _shards(source, path, out, name, say) for name in study.protocols}
-    jobs = study.jobs or _default_jobs()
-    runs = list(_runs(out, shards, study))
-    waiting = [run for run in runs if not _is_done(run)]
+    names = chosen.protocols or tuple(study.protocols)
+    shards = {name: _shards(place, name) for name in names}
+    jobs = chosen.jobs or _default_jobs()
+    runs = list(planned(study, out, shards, chosen))
+    waiting = [run for run in runs if not is_done(run)]
     say(f"{len(runs)} runs, {len(runs) - len(waiting)} complete, {jobs} at a time")
     for name, folder in shards.items():
-        _baselines(folder, out / "runs" / name, say)
-    _train_all(waiting, jobs, say)
-    return _report(out, [run.folder for run in runs], shards, say)
+        judged = study.judge_baselines(folder, out / "runs" / name / "baselines")
+        for baseline, splits in judged.items():
+            say(f"{name} {baseline}: {study.figures(splits)}")
+    _train_all(waiting, jobs, lambda run: _summary(study, run), say)
+    return _report(place, [run.folder for run in runs], shards)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -114,16 +109,20 @@ def _refuse_foreign(out: Path) -> None:
         raise OutputError(f"{out} holds something that is no reproduction: choose another place")
 
 
-def _shards(source: str, path: Path, out: Path, name: str, say: Say) -> Path:
+def _shards(place: Place, name: str) -> Path:
     """Window the ratings, unless that was done before from the same ratings and settings."""
+    out, source, path = place.out, place.source, place.path
     folder = out / "shards" / name
-    settings = PROTOCOLS[name]
+    settings = place.study.protocols[name]
     try:
         found = manifest.read(folder)
     except ShardsError:
-        made = window(source, path, folder, settings)
+        if isinstance(settings, RatingWindowConfig):
+            made = window_ratings(source, path, folder, settings)
+        else:
+            made = window(source, path, folder, settings)
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
-        say(f"windowed {name}: {counts}")
+        place.say(f"windowed {name}: {counts}")
         return folder
     if found.source.get("format") != source or not _is_made_from(found, path):
         raise OutputError(
@@ -144,24 +143,29 @@ def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
         return False
 
 
-def _runs(out: Path, shards: dict[str, Path], study: StudyConfig) -> Iterator[RunConfig]:
+def planned(
+    study: Study, out: Path, shards: dict[str, Path], chosen: StudyConfig
+) -> Iterator[RunConfig]:
     """Every run, seed by seed, so that an interrupted study has whole comparisons first."""
-    for seed in range(study.seeds):
-        for arm in (arm for arm in ARMS if arm.name in study.arms):
-            for name, folder in shards.items():
+    arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
+    for seed in range(chosen.seeds):
+        for arm in arms:
+            for name in study.protocols_of(arm):
+                if name not in shards:
+                    continue
                 overrides = [
-                    f"shards={folder.absolute()}",
+                    f"shards={shards[name].absolute()}",
                     f"out={(out / 'runs' / name / arm.name / f'seed-{seed}').absolute()}",
                     f"seed={seed}",
                     "cluster.threads=1" if _default_jobs() > 1 else "cluster.threads=null",
                     *arm.overrides,
                 ]
-                if study.epochs is not None:
-                    overrides.append(f"training.epochs={study.epochs}")
+                if chosen.epochs is not None:
+                    overrides.append(f"training.epochs={chosen.epochs}")
                 yield config.load(RunConfig, resources.recipe(arm.recipe), overrides)
 
 
-def _is_done(run: RunConfig) -> bool:
+def is_done(run: RunConfig) -> bool:
     """Whether this very configuration was trained and judged to its end."""
     directory = RunDirectory(run.folder)
     if not directory.is_complete:
@@ -180,16 +184,9 @@ def _default_jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def _baselines(shards: Path, out: Path, say: Say) -> None:
-    place = out / "baselines"
-    if all(RunDirectory(place / name).is_complete for name in baselines.names()):
-        return
-    chosen = {name: baselines.find(name)() for name in baselines.names()}
-    for name, splits in judge_all(shards, place, chosen, overwrite=True).items():
-        say(f"{shards.name} {name}: {_figures(splits)}")
-
-
-def _train_all(waiting: Sequence[RunConfig], jobs: int, say: Say) -> None:
+def _train_all(
+    waiting: Sequence[RunConfig], jobs: int, summary: Callable[[RunConfig], str], say: Say
+) -> None:
     """Train the runs, `jobs` at a time; a failure or Ctrl-C ends the others."""
     children = _Children()
     done = 0
@@ -199,7 +196,7 @@ def _train_all(waiting: Sequence[RunConfig], jobs: int, say: Say) -> None:
             for future in concurrent.futures.as_completed(futures):
                 future.result()
                 done += 1
-                say(f"[{done}/{len(waiting)}] {_summary(futures[future])}")
+                say(f"[{done}/{len(waiting)}] {summary(futures[future])}")
         except BaseException:
             children.end()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -244,28 +241,22 @@ class _Children:
                 process.terminate()
 
 
-def _summary(run: RunConfig) -> str:
+def _summary(study: Study, run: RunConfig) -> str:
     evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
     protocol, arm, seed = run.folder.parts[-3:]
-    figures = _figures(evaluation["splits"])
+    figures = study.figures(evaluation["splits"])
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 
-def _figures(splits: dict[str, Any]) -> str:
-    split = "test" if "test" in splits else "validation"
-    figures = splits[split]["unmasked"]
-    return f"{split} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
-
-
-def _report(out: Path, runs: Sequence[Path], shards: dict[str, Path], say: Say) -> Path:
+def _report(place: Place, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
     from itrec_dist import outputs, report
-    from itrec_dist.report import tables
 
-    places = [*runs, *(out / "runs" / name / "baselines" for name in shards)]
-    outputs.write_text(out / "results.md", tables.markdown(places))
-    title = "Informative Transformer Encoder: the paper's arms beside ours"
-    written = report.write(places, out / "report.html", title, overwrite=True)
-    say(f"results as Markdown: {out / 'results.md'}")
+    out = place.out
+    of_baselines = (out / "runs" / name / "baselines" for name in shards)
+    places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
+    outputs.write_text(out / "results.md", place.study.markdown(places))
+    written = report.write(places, out / "report.html", place.study.title, overwrite=True)
+    place.say(f"results as Markdown: {out / 'results.md'}")
     return written
 
 

@@ -98,9 +98,11 @@ class RunConfig:
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossName = "bce"
     """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
-    mse: squared error of predicted ratings."""
+    mse: squared error of predicted ratings; contrast: true against drawn neighbours."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
+    item_vectors: Path | None = None
+    """Run whose item embedding, such as item2vec's, this model's one starts from; null draws it."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -164,6 +166,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
             "none: set validation_fraction when windowing, or training.patience=null"
         )
     _check_task(run)
+    _check_sparse(run, num_workers)
     run.model.check(data)
     return data
 
@@ -178,6 +181,25 @@ def _check_task(run: RunConfig) -> None:
         if given not in valid:
             raise ConfigError(
                 f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
+            )
+
+
+def _check_sparse(run: RunConfig, num_workers: int) -> None:
+    """Refuse sparse gradients where the rest of a step would need them whole."""
+    if not getattr(run.model, "sparse_gradients", False):
+        return
+    optimizer = run.optimizer
+    for name, given, allowed, is_fit in (
+        ("optimizer.name", optimizer.name, "sgd or adagrad", optimizer.name in ("sgd", "adagrad")),
+        ("optimizer.beta1", optimizer.beta1, "0 with sgd",
+         optimizer.name != "sgd" or optimizer.beta1 == 0),
+        ("optimizer.clip_norm", optimizer.clip_norm, "null", optimizer.clip_norm is None),
+        ("cluster.num_workers", num_workers, "1", num_workers == 1),
+    ):  # fmt: skip
+        if not is_fit:
+            raise ConfigError(
+                f"model.sparse_gradients=true does not go with {name}={given}: give {allowed}, or "
+                "model.sparse_gradients=false"
             )
 
 

@@ -16,6 +16,10 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
         _print_ratings(judgements, console)
         return
     for split, judgement in judgements.items():
+        if "unmasked" not in judgement:
+            loss = judgement["loss"]
+            console.print(f"{split}: {judgement['num_windows']:,} windows, loss {loss:.4f}")
+            continue
         loss = judgement["loss"]
         title = f"{split}: {judgement['num_windows']:,} windows"
         table = Table(title=title + ("" if loss is None else f", loss {loss:.4f}"))
@@ -32,6 +36,14 @@ def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | N
     console.print(
         f"masked: items of the input are left out of the ranking. In the paper's words, {papers}."
     )
+
+
+def print_rating_baselines(
+    judgements: dict[str, dict[str, dict[str, Any]]], console: Console | None = None
+) -> None:
+    """Print the figures of several rating baselines, given as name -> split -> Judgement."""
+    rows = {f"{name}, {s}": j for name, splits in judgements.items() for s, j in splits.items()}
+    _print_ratings(rows, console or Console())
 
 
 def _print_ratings(judgements: dict[str, dict[str, Any]], console: Console) -> None:

@@ -68,6 +68,8 @@ class Staged:
     user_features: tuple[tuple[str, FeatureKind], ...]
     files: tuple[dict[str, Any], ...]
     latest_time: int | None
+    more_user_features: tuple[tuple[str, FeatureKind], ...] = ()
+    """Staged as well, for those who want more than what the paper's models are told."""
 
 
 def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
@@ -102,6 +104,7 @@ def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
         else (),
         files=tuple(checksum(folder / file) for file in files),
         latest_time=YEAR_2200,
+        more_user_features=(("region", "single"),) if known.users else (),
     )
 
 

@@ -124,6 +124,28 @@ def window(
         OutputError: `out` is taken or cannot be written.
     """
     table = table or TableConfig()
+    refuse_source(source, table)
+    outputs.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
+    with (
+        Database(config.memory_limit, config.threads) as database,
+        outputs.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+    ):
+        staged, origin = stage(database, source, path, table)
+        staging.key_events(database, staged)
+        steps = cut(database, config)
+        manifest = _write(database, config, staged, building, steps)
+        origin["undescribed_items"] = database.rows("windows/num_undescribed")[0]["num_items"]
+        manifest = dataclasses.replace(manifest, source=origin)
+        outputs.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
+    return manifest
+
+
+def refuse_source(source: str, table: TableConfig) -> None:
+    """Refuse a source that there is not, and a table's settings for a source that is none.
+
+    Raises:
+        ConfigError: names the sources, or the settings.
+    """
     if source not in (*staging.FORMATS, "table"):
         known = ", ".join(staging.FORMATS)
         raise ConfigError(f"there is no source {source!r}: give one of {known}, table")
@@ -132,26 +154,25 @@ def window(
             f"--source {source} has its own files and columns: give --columns, --items, --users "
             "and features with --source table only"
         )
-    outputs.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
-    with (
-        Database(config.memory_limit, config.threads) as database,
-        outputs.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
-    ):
-        if source == "table":
-            staged = stage_table(database, path, table)
-        else:
-            staged = staging.stage_movielens(database, source, path)
-        staging.key_events(database, staged)
-        steps = cut(database, config)
-        files = list(staged.files)
-        origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
-        if source == "table":
-            origin["columns"] = configuration.to_dict(table.columns)
-        manifest = _write(database, config, staged, building, steps)
-        origin["undescribed_items"] = database.rows("windows/num_undescribed")[0]["num_items"]
-        manifest = dataclasses.replace(manifest, source=origin)
-        outputs.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
-    return manifest
+
+
+def stage(
+    database: Database, source: str, path: Path, table: TableConfig
+) -> tuple[staging.Staged, dict[str, Any]]:
+    """Read the raw input into `ratings` and the feature tables; also what the manifest tells.
+
+    Raises:
+        DataError: the input cannot be used.
+    """
+    if source == "table":
+        staged = stage_table(database, path, table)
+    else:
+        staged = staging.stage_movielens(database, source, path)
+    files = list(staged.files)
+    origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
+    if source == "table":
+        origin["columns"] = configuration.to_dict(table.columns)
+    return staged, origin
 
 
 def cut(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
@@ -252,10 +273,13 @@ def _write(
     num_items = database.table("item_table", "windows/item_table")
     found = audit.audit(database, config.protocol, config.widths)
     moments = database.rows("windows/rating_moments")[0]
+    scale = database.rows("windows/rating_scale")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
     digest = ContentDigest()
-    _write_tables(database, config, widths, building, digest)
-    splits = _write_splits(database, config, widths, building, digest)
+    write_tables(database, widths, building, digest)
+    sizes = {r["split"]: r["num_windows"] for r in database.rows("windows/split_sizes")}
+    _refuse_no_training(database, config, sizes)
+    splits = write_splits(database, sizes, config.num_shards, widths, building, digest)
     settings = {
         k: v
         for k, v in configuration.to_dict(config).items()
@@ -272,6 +296,8 @@ def _write(
         has_ratings=staged.has_ratings,
         rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
         rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+        rating_min=scale["rating_min"] if staged.has_ratings else 0.0,
+        rating_max=scale["rating_max"] if staged.has_ratings else 0.0,
         user_features=user_features,
         item_features=item_features,
         splits=splits,
@@ -284,23 +310,22 @@ def _write(
     )
 
 
-def _write_tables(
-    database: Database, config: WindowConfig, widths: Widths, building: Path, digest: ContentDigest
-) -> None:
+def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
+    """Write the tables of items, users and histories."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
     write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
     users = database.stored("users")
     write_table(building / schema.USERS_FILE, users, widths.user_schema(), digest)
-    histories = database.batches("windows/histories", input_length=config.input_length)
+    histories = database.batches("windows/histories", input_length=widths.inputs)
     write_table(building / schema.HISTORIES_FILE, histories, widths.history_schema(), digest)
 
 
-def _write_splits(
-    database: Database, config: WindowConfig, widths: Widths, building: Path, digest: ContentDigest
-) -> dict[str, tuple[ShardFile, ...]]:
-    sizes = {r["split"]: r["num_windows"] for r in database.rows("windows/split_sizes")}
-    _refuse_no_training(database, config, sizes)
-    rows_per_shard = -(-sizes[schema.TRAIN] // config.num_shards)
+def write_splits(
+    database: Database, sizes: dict[str, int], num_shards: int, widths: Widths,
+    building: Path, digest: ContentDigest,
+) -> dict[str, tuple[ShardFile, ...]]:  # fmt: skip
+    """Write `windows` by split, given how many each has; training goes to `num_shards` files."""
+    rows_per_shard = -(-sizes[schema.TRAIN] // num_shards)
     splits = {}
     for split in schema.SPLITS:
         if not sizes.get(split):

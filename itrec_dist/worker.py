@@ -16,6 +16,7 @@ from itrec_dist import (
     arrays,
     batches,
     dataspec,
+    item_vectors,
     manifest,
     outputs,
     ratings,
@@ -96,6 +97,7 @@ class _Worker:
         self._task.learn(lambda: ratings.read(self._shards, self._manifest, context.blocks))
         # Counted here: an engine may leave a worker with parts of them.
         self._num_parameters = sum(p.numel() for p in self._task.parameters())
+        item_vectors.start_model(self._task.model, run, self._items)
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers

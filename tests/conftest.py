@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from itrec_dist.cli import main
+from itrec_dist.rating_windows import RatingWindowConfig, window_ratings
 from itrec_dist.synthetic import SyntheticConfig, generate
 from itrec_dist.windowing import WindowConfig, window
 
@@ -17,6 +18,7 @@ SMALL = SyntheticConfig(users=300, movies=100, ratings_per_user=25.0, seed=3)
 CUT = WindowConfig(
     top_items=60, validation_fraction=0.2, test_fraction=0.2, stride=4, num_shards=4, threads=1
 )
+HELD_OUT = RatingWindowConfig(input_length=5, num_shards=4, threads=1)
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -42,6 +44,14 @@ def shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Their windows, with validation and test splits, in four training files. Not to be changed."""
     folder = tmp_path_factory.mktemp("windowed") / "shards"
     window("ml-1m", ratings_folder, folder, CUT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rated_shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same ratings held out at random, one by one. Not to be changed."""
+    folder = tmp_path_factory.mktemp("windowed") / "rated"
+    window_ratings("ml-1m", ratings_folder, folder, HELD_OUT)
     return folder
 
 
@@ -72,12 +82,14 @@ def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Ray on this machine for every test that is marked `ray`."""
     import ray
 
     from itrec_dist.launch.cluster import join
 
-    join(None)
+    with pytest.MonkeyPatch.context() as patch:  # what workers fetch stays out of the home folder
+        patch.setenv("ITREC_CACHE", str(tmp_path_factory.mktemp("fetched by workers")))
+        join(None)
     yield
     ray.shutdown()

@@ -18,11 +18,12 @@ ORDER = """
     errors torchrun job_folder uri config outputs machine environment resources schema storage
     manifest lease run_directory tensor_files checkpoint retention mirror fetched_runs
     database sources synthetic shard_files staging table_source audit windowing
+    rating_audit rating_windows
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
-    context training_state checkpoint_writer keeper recorder progress lookout loop run resume claim
-    worker
-    restore evaluate recommend launch sweep baselines baseline_runs report reproduce doctor
+    context training_state checkpoint_writer keeper recorder progress lookout loop run resume
+    item_vectors claim worker restore evaluate recommend launch sweep baselines rating_baselines
+    baseline_runs rating_baseline_runs report studies reproduce doctor
     commands cli __main__
 """.split()
 """What stands above what: a module or folder imports only from those before it."""

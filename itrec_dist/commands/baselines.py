@@ -1,12 +1,13 @@
 """`itrec baselines`: judge the non-neural baselines on the windows that models are judged on.
 
-Each becomes a run directory of its own, so that reports treat it as any other run.
+Those of next items, or on shards of `itrec window ratings` those of rating prediction. Each becomes
+a run directory of its own, so that reports treat it as any other run.
 """
 
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import baselines, config
+from itrec_dist import baselines, config, manifest, rating_baselines, schema
 from itrec_dist.baseline_runs import judge_all
 from itrec_dist.errors import ConfigError
 
@@ -27,36 +28,50 @@ def parser() -> config.Parser:
     made.add_argument(
         "--only",
         type=str,
-        default=",".join(baselines.names()),
-        help="The baselines to judge, separated by commas.",
+        default="",
+        help="The baselines to judge, separated by commas; without it all that fit the shards: "
+        f"{', '.join(baselines.names())}, or of ratings {', '.join(rating_baselines.names())}.",
     )
     made.add_argument(
         "--overwrite", action="store_true", help="Replace the run directories that are there."
     )
     for name in baselines.names():
         made.add_class_arguments(baselines.find(name), name)
+    for name in rating_baselines.names():
+        made.add_class_arguments(rating_baselines.find(name), name)
     return made
 
 
 def run(parsed: Any) -> int:
     """Fit, judge, write and print."""
-    chosen = {
-        name: parsed[name] if name in parsed else baselines.find(name)()
-        for name in _names(parsed.only)
-    }
+    if manifest.read(parsed.shards).protocol in schema.RATING_PROTOCOLS:
+        from itrec_dist import rating_baseline_runs
+        from itrec_dist.scorecard import print_rating_baselines
+
+        fitting = _chosen(parsed, rating_baselines)
+        judged = rating_baseline_runs.judge_all(
+            parsed.shards, parsed.out, fitting, overwrite=parsed.overwrite
+        )
+        print_rating_baselines(judged)
+        print(f"\nWritten to {parsed.out}: {', '.join(fitting)}")
+        return 0
+    chosen = _chosen(parsed, baselines)
     judgements = judge_all(parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
     print(_table(judgements))
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
     return 0
 
 
-def _names(only: str) -> list[str]:
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    if not names:
-        raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.names())}")
-    for name in names:
-        baselines.find(name)
-    return list(dict.fromkeys(names))
+def _chosen(parsed: Any, folder: Any) -> dict[str, Any]:
+    """The settings of the baselines that are asked for, of those in `folder`."""
+    names = [name.strip() for name in parsed.only.split(",") if name.strip()]
+    if not names and parsed.only:
+        raise ConfigError(f"--only names no baseline; there are: {', '.join(folder.names())}")
+    found = {}
+    for name in dict.fromkeys(names or folder.names()):
+        settings = folder.find(name)
+        found[name] = parsed[name] if name in parsed else settings()
+    return found
 
 
 def _table(judgements: dict[str, dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from itrec_dist.config import Parser, pick
 
 def parser() -> Parser:
     """The command's options."""
+    from itrec_dist import studies
     from itrec_dist.reproduce import StudyConfig
 
     options = Parser(
@@ -18,7 +19,9 @@ def parser() -> Parser:
     )
     options.add_config_file()
     options.add_argument(
-        "study", type=Literal["paper"], help="paper: the Informative Transformer Encoder."
+        "study",
+        type=Literal[tuple(studies.names())],
+        help="paper: the Informative Transformer Encoder; blog: rating prediction.",
     )
     options.add_argument("--input", type=Path, required=True, help="Folder of the raw ratings.")
     options.add_argument(
@@ -31,12 +34,14 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Run what is missing, then report."""
-    from itrec_dist.reproduce import StudyConfig, check_source, reproduce
+    from itrec_dist import studies
+    from itrec_dist.reproduce import Place, StudyConfig, check_source, reproduce
 
     check_source(parsed.source)
-    study = pick(StudyConfig, parsed)
-    written = reproduce(
-        parsed.source, parsed.input, parsed.out, study, lambda line: print(line, flush=True)
-    )
+    place = Place(
+        studies.find(parsed.study), parsed.source, parsed.input, parsed.out,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
+    written = reproduce(place, pick(StudyConfig, parsed))
     print(f"report: {written}")
     return 0

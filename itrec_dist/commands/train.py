@@ -81,6 +81,8 @@ def train(
             job_folder.refuse(place, name)
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
+    if config.item_vectors is not None:
+        config = dataclasses.replace(config, item_vectors=config.item_vectors.absolute())
     peers = torchrun.peers()
     if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
         if address:

@@ -42,13 +42,14 @@ def run(parsed: Any) -> int:
     manifest = windowing.window(
         parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
-    lines = [*_steps(manifest), "", *_splits(manifest), "", *audit.lines(manifest)]
-    print("\n".join([*lines, "", *_warnings(manifest)]))
+    lines = [*steps(manifest), "", *splits(manifest), "", *audit.lines(manifest)]
+    print("\n".join([*lines, "", *warnings(manifest)]))
     print(f"wrote {parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0
 
 
-def _steps(manifest: Manifest) -> list[str]:
+def steps(manifest: Manifest) -> list[str]:
+    """What each filter left, in lines."""
     rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
     for step in manifest.steps:
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
@@ -56,7 +57,8 @@ def _steps(manifest: Manifest) -> list[str]:
     return rows
 
 
-def _splits(manifest: Manifest) -> list[str]:
+def splits(manifest: Manifest) -> list[str]:
+    """Windows, files and size of every split, in lines."""
     rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
     for split in manifest.splits:
         files = manifest.splits[split]
@@ -67,7 +69,8 @@ def _splits(manifest: Manifest) -> list[str]:
     return rows
 
 
-def _warnings(manifest: Manifest) -> list[str]:
+def warnings(manifest: Manifest) -> list[str]:
+    """What a person should know before training on these windows, in lines."""
     texts = []
     for split in (schema.VALIDATION, schema.TEST):
         wanted = manifest.settings[f"{split}_fraction"] or manifest.protocol == "leave_last"

@@ -129,4 +129,4 @@ class Herald(threading.Thread):
     def finish(self) -> None:
         """End."""
         self._stop_asked.set()
-        self.join()
+        self.join(self._interval)  # it may hang on a cluster that is gone

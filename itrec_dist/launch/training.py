@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
 _ABORT_SECONDS = 10.0
 _KILL_SECONDS = 5.0
+_FORGET_SECONDS = 3.0
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
@@ -72,7 +73,7 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     finally:
         herald.finish()
         follower.finish()
-        tidings.forget()
+        _within(_FORGET_SECONDS, tidings.forget)
         _clear_scratch(run, mirror)
 
 
@@ -145,17 +146,23 @@ def _restart(tidings: "Tidings") -> Restart | None:
 
 def _end_workers(trainer: Any) -> None:
     """End the workers of an interrupted run in order; nobody but the controller can."""
-    if trainer.controller is None:
-        return
-    # In a thread, because these calls block where a signal to the whole process group, as Slurm
-    # and `timeout` send it, has ended the cluster's own processes already.
-    ending = threading.Thread(target=_abort, args=(trainer.controller,), daemon=True)
-    ending.start()
-    ending.join(_ABORT_SECONDS + _KILL_SECONDS)
-    if ending.is_alive():
+    if trainer.controller is not None:
+        _within(_ABORT_SECONDS + _KILL_SECONDS, lambda: _abort(trainer.controller))
+
+
+def _within(seconds: float, act: Callable[[], None]) -> None:
+    """Do what needs the cluster, and leave it when it takes longer.
+
+    A signal to the whole process group, as Slurm and `timeout` send it, has ended the processes of
+    a cluster of our own already: every call to it then blocks until Ray ends this process.
+    """
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
         import ray
 
-        atexit.unregister(ray.shutdown)  # it would block as well, until Ray ends this process
+        atexit.unregister(ray.shutdown)  # it would block as well
 
 
 def _abort(controller: Any) -> None:

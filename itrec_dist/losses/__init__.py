@@ -11,7 +11,7 @@ import torch
 
 from itrec_dist.losses import bce, ce, mse, softmax
 
-LossName = Literal["bce", "ce", "softmax", "mse"]
+LossName = Literal["bce", "ce", "softmax", "mse", "contrast"]
 
 
 class Loss(Protocol):

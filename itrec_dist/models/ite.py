@@ -80,6 +80,11 @@ class ITEConfig:
         """Whether movie features are stacked on the id embedding."""
         return self.side_information in ("movie", "both")
 
+    @property
+    def item_width(self) -> int:
+        """Width of the item embedding."""
+        return self.width - 1 - (self.movie_feature_width if self.uses_movie else 0)
+
     def label(self, loss: str) -> str:
         """What distinguishes the arms of the paper's study."""
         return f"ITE {loss} {self.side_information}"

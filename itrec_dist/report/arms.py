@@ -14,7 +14,7 @@ from typing import Any
 from itrec_dist import schema
 from itrec_dist.manifest import Manifest
 from itrec_dist.report import measures, paper
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, Figure
+from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MAE, RMSE, Figure
 from itrec_dist.report.runs import MASKINGS, Judgement, Masking, Run
 
 # Where a run reads and writes says nothing about what it is.
@@ -120,15 +120,27 @@ class Section:
 
     @cached_property
     def ranked(self) -> list[Arm]:
-        """Arms from best to worst on the final split (Accuracy 1, unmasked), incomplete last."""
-        return self.ranked_by(self.final_split, "unmasked", ACCURACY_1)
+        """Arms from best to worst on the final split, incomplete last: by RMSE or Accuracy 1."""
+        metric = RMSE if self.is_ratings else ACCURACY_1
+        return self.ranked_by(self.final_split, "unmasked", metric)
+
+    @cached_property
+    def is_ratings(self) -> bool:
+        """Whether ratings are predicted here."""
+        return any(
+            ("unmasked", RMSE) in judgement.values
+            for arm in self.arms
+            for run in arm.runs
+            for judgement in (*run.judgements.values(), *_of_epochs(run))
+        )
 
     def ranked_by(self, split: str, masking: Masking, metric: str) -> list[Arm]:
         """Arms by a figure, those without it last, by name."""
 
         def order(arm: Arm) -> tuple[bool, float, str]:
             mean = arm.figure(split, masking, metric).mean
-            return mean is None, -(mean or 0.0), arm.label
+            better = 1.0 if metric in (RMSE, MAE) else -1.0
+            return mean is None, better * (mean or 0.0), arm.label
 
         return sorted(self.arms, key=order)
 
@@ -155,7 +167,9 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
         by_data.setdefault(data, []).append(run)
-    order = {protocol: i for i, protocol in enumerate(schema.PROTOCOLS)}
+    order = {
+        protocol: i for i, protocol in enumerate((*schema.PROTOCOLS, *schema.RATING_PROTOCOLS))
+    }
     found = [
         Section(
             fingerprint=fingerprint,

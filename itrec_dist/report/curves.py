@@ -58,7 +58,11 @@ def overlay(section: Section) -> list[Figure]:
     figures = []
     for metric in (ACCURACY_1, ACCURACY_2):
         lines = tuple(
-            Line(arm.label, _mean([_points(r, _value("validation", metric)) for r in arm.runs]), c)
+            Line(
+                arm.label,
+                mean_curve([points(r, _value("validation", metric)) for r in arm.runs]),
+                c,
+            )
             for arm, c in colours(section)
             if arm in arms
         )
@@ -127,7 +131,7 @@ def _figures(section: Section, arm: Arm) -> list[Figure]:
 
 
 def _lines(arm: Arm, label: str, colour: str, value: Callable[[Epoch], float | None]) -> list[Line]:
-    curves = [_points(run, value) for run in arm.runs]
+    curves = [points(run, value) for run in arm.runs]
     marks = [_best(run, points) for run, points in zip(arm.runs, curves, strict=True)]
     if label != "validation":
         marks = [() for _ in curves]
@@ -137,15 +141,16 @@ def _lines(arm: Arm, label: str, colour: str, value: Callable[[Epoch], float | N
         Line(label, points, colour, is_thin=True, marks=mark)
         for points, mark in zip(curves, marks, strict=True)
     ]
-    return [*thin, Line(label, _mean(curves), colour)]
+    return [*thin, Line(label, mean_curve(curves), colour)]
 
 
-def _points(run: Run, value: Callable[[Epoch], float | None]) -> tuple[Point, ...]:
+def points(run: Run, value: Callable[[Epoch], float | None]) -> tuple[Point, ...]:
+    """A figure per epoch, where there is one."""
     found = ((float(epoch.number), value(epoch)) for epoch in run.epochs)
     return tuple((at, y) for at, y in found if y is not None)
 
 
-def _mean(curves: Sequence[tuple[Point, ...]]) -> tuple[Point, ...]:
+def mean_curve(curves: Sequence[tuple[Point, ...]]) -> tuple[Point, ...]:
     """The mean over seeds, as far as every seed that has begun goes: no jump where one stops."""
     by_epoch = [dict(points) for points in curves if points]
     if not by_epoch:

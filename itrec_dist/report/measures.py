@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 ACCURACY_1 = "precision@5"
 ACCURACY_2 = "hit_rate@5"
+RMSE, MAE = "rmse", "mae"
 
 MISSING = "—"
 

@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.report import curves, headline, provenance, samples, tables
+from itrec_dist.report import curves, headline, provenance, ratings, samples, tables
 from itrec_dist.report.arms import Section, sections
 from itrec_dist.report.paper import SOURCE
 from itrec_dist.report.runs import Run
@@ -39,7 +39,7 @@ def render(runs: Sequence[Run], title: str) -> str:
             _section(section, name, f"s{at}")
             for at, (section, name) in enumerate(zip(found, tables.names(found), strict=True), 1)
         ],
-        across=tables.across(found) if len(found) > 1 else None,
+        across=_across(found),
         configurations=provenance.settings(runs),
         environment=shared,
         environments=differing,
@@ -51,19 +51,55 @@ def render(runs: Sequence[Run], title: str) -> str:
     )
 
 
-def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
+def _across(found: Sequence[Section]) -> list[tables.Table]:
+    """Of what stands on several data sets, next items and ratings apart."""
+    ranked = [section for section in found if not section.is_ratings]
+    rated = [section for section in found if section.is_ratings]
+    made = [tables.across(ranked)] if len(ranked) > 1 else []
+    return made + ([ratings.across(rated)] if len(rated) > 1 else [])
+
+
+def _rating_section(section: Section, name: str, anchor: str) -> dict[str, Any]:
+    return {
+        **_shared(section, name, anchor),
+        "is_ratings": True,
+        "sentences": [*ratings.sentences(section), *provenance.audit_sentences(section)],
+        "results": ratings.results(section),
+        "dots": _drawn(ratings.dots(section)),
+        "overlay": _drawn(ratings.overlay(section)),
+        "curves": [
+            {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
+            for s in ratings.of_arms(section)
+        ],
+    }
+
+
+def _shared(section: Section, name: str, anchor: str) -> dict[str, Any]:
     manifest = section.manifest
+    costs = tables.costs(section)
+    return {
+        "id": anchor,
+        "name": name,
+        "is_ratings": False,
+        "fingerprint": section.fingerprint,
+        "manifest": manifest,
+        "costs": costs if costs.rows else None,
+        "data": provenance.data(manifest) if manifest else [],
+        "steps": provenance.steps(manifest) if manifest and manifest.steps else None,
+        "audit": provenance.audit_rows(manifest) if manifest and manifest.audit else None,
+    }
+
+
+def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
+    if section.is_ratings:
+        return _rating_section(section, name, anchor)
     details = [
         tables.details(section, split, masking)
         for split in reversed(section.splits)
         for masking in section.maskings
     ]
-    costs = tables.costs(section)
     return {
-        "id": anchor,
-        "name": name,
-        "fingerprint": section.fingerprint,
-        "manifest": manifest,
+        **_shared(section, name, anchor),
         "is_papers": section.is_papers,
         "final_split": section.final_split,
         "sentences": [*headline.sentences(section), *provenance.audit_sentences(section)],
@@ -77,10 +113,6 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
         ],
         "training_sample": curves.training_sample(section),
         "samples": samples.of(section),
-        "costs": costs if costs.rows else None,
-        "data": provenance.data(manifest) if manifest else [],
-        "steps": provenance.steps(manifest) if manifest and manifest.steps else None,
-        "audit": provenance.audit_rows(manifest) if manifest and manifest.audit else None,
     }
 
 

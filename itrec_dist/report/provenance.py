@@ -14,6 +14,14 @@ from itrec_dist.report.arms import Section, flatten
 from itrec_dist.report.runs import Run, number
 
 _LEAKS: dict[str, tuple[str, str]] = {
+    "inputs_not_before": ("inputs", "of the inputs were not rated before their target"),
+    "inputs_held_out": ("inputs", "of the inputs are held-out ratings themselves"),
+    "targets_rated_in_training": (
+        "targets",
+        "of the targets are items that their user rated in training as well",
+    ),
+    "targets_of_unknown_users": ("targets", "of the targets are of users without training ratings"),
+    "targets_of_unknown_items": ("targets", "of the targets are items without training ratings"),
     "targets_in_training_inputs": (
         "targets",
         "of the targets were shown to the model as inputs of the same user's training windows",

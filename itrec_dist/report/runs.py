@@ -239,10 +239,13 @@ def _judgement(path: Path, content: Any) -> Judgement | None:
     if content is None:
         return None
     try:
+        # Figures of ratings know no ranking, so nothing is masked in them.
+        groups = [(masking, content.get(masking) or {}) for masking in MASKINGS]
+        groups.append(("unmasked", content.get("ratings") or {}))
         values = {
             (masking, str(metric)): figure
-            for masking in MASKINGS
-            for metric, value in (content.get(masking) or {}).items()
+            for masking, group in groups
+            for metric, value in group.items()
             if (figure := number(value)) is not None
         }
         windows = number(content.get("num_windows")) or 0

@@ -39,7 +39,9 @@ class Column:
     subtitle: str = ""
     group: str = ""
     scores: bool = True
-    """Whether the highest value is marked."""
+    """Whether the best value is marked."""
+    falls: bool = False
+    """Whether less is better."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def accuracies(section: Section) -> Table:
                     Column(measures.paper_name(metric) or metric, subtitle, group, scores=False)
                 )
                 sources.append(metric)
-    rows = [_row(arm, [_cell(arm, source) for source in sources]) for arm in section.ranked]
-    return Table("Accuracy 1 and Accuracy 2", tuple(columns), _marked(columns, rows))
+    rows = [row(arm, [_cell(arm, source) for source in sources]) for arm in section.ranked]
+    return Table("Accuracy 1 and Accuracy 2", tuple(columns), marked(columns, rows))
 
 
 def split_title(section: Section, split: str) -> str:
@@ -119,11 +121,11 @@ def details(section: Section, split: str, masking: Masking) -> Table:
         scores = measures.has_best(metric)
         columns.append(Column(at + k if k else stem, subtitle, stem, scores))
     rows = [
-        _row(arm, [_cell(arm, (split, masking, m)) for m in metrics])
+        row(arm, [_cell(arm, (split, masking, m)) for m in metrics])
         for arm in section.ranked_by(split, masking, ACCURACY_1)
     ]
     words = "seen items masked" if masking == "masked" else "unmasked"
-    return Table(f"{split.capitalize()}, {words}", tuple(columns), _marked(columns, rows))
+    return Table(f"{split.capitalize()}, {words}", tuple(columns), marked(columns, rows))
 
 
 def across(found: Sequence[Section]) -> Table:
@@ -150,11 +152,11 @@ def across(found: Sequence[Section]) -> Table:
             for metric in _BOTH:
                 source: tuple[str, Masking, str] = (section.final_split, "unmasked", metric)
                 cells.append(_cell(here, source) if here else Cell(MISSING))
-        rows.append(_row(first, cells, tag="baseline" if first.is_baseline else ""))
+        rows.append(row(first, cells, tag="baseline" if first.is_baseline else ""))
     return Table(
         "The same arms on different windows",
         tuple(columns),
-        _marked(columns, rows),
+        marked(columns, rows),
         ("Columns of different data are not comparable with each other: read down, not across.",),
     )
 
@@ -193,7 +195,7 @@ def costs(section: Section) -> Table:
         Column("Windows/s", "training, median epoch"), Column("Wall time", "whole run"),
         Column("Workers"), Column("Batch", "windows"), Column("Ended"),
     )  # fmt: skip
-    rows = [_row(arm, _cost_cells(arm)) for arm in section.ranked if not arm.is_baseline]
+    rows = [row(arm, _cost_cells(arm)) for arm in section.ranked if not arm.is_baseline]
     return Table("What it took", tuple(columns), tuple(rows))
 
 
@@ -233,18 +235,20 @@ def _cell(arm: Arm, source: tuple[str, Masking, str] | str) -> Cell:
         return Cell(measures.digits(value), value=value)
     split, masking, metric = source
     if arm.complete:
-        return _of(arm.figure(split, masking, metric))
+        return cell_of(arm.figure(split, masking, metric))
     if (split, masking) == (schema.VALIDATION, "unmasked"):
-        return replace(_of(arm.so_far(metric)), is_provisional=True)
+        return replace(cell_of(arm.so_far(metric)), is_provisional=True)
     return Cell(MISSING)
 
 
-def _of(figure: Figure) -> Cell:
+def cell_of(figure: Figure) -> Cell:
+    """Mean and spread, as printed."""
     spread = "" if figure.sd is None else f"± {measures.digits(figure.sd)}"
     return Cell(measures.digits(figure.mean), spread, figure.mean)
 
 
-def _row(arm: Arm, cells: Sequence[Cell], tag: str | None = None) -> Row:
+def row(arm: Arm, cells: Sequence[Cell], tag: str | None = None) -> Row:
+    """An arm's row; without a tag, one that says its seeds and what is missing."""
     if tag is None:
         several = f"{len(arm.complete)} seeds" if len(arm.seeds) > 1 else ""
         if not several and len(arm.complete) > 1:
@@ -257,13 +261,14 @@ def _row(arm: Arm, cells: Sequence[Cell], tag: str | None = None) -> Row:
     return Row(arm.label, tag, arm.is_baseline, tuple(cells))
 
 
-def _marked(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, with the highest complete value of each scoring column marked."""
+def marked(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, with the best complete value of each scoring column marked."""
     best: list[float | None] = []
     for at, column in enumerate(columns):
         cells = [row.cells[at] for row in rows]
         values = [c.value for c in cells if c.value is not None and not c.is_provisional]
-        best.append(max(values) if column.scores and len(values) > 1 else None)
+        better = min if column.falls else max
+        best.append(better(values) if column.scores and len(values) > 1 else None)
     return tuple(
         replace(
             row,
@@ -317,7 +322,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def markdown_table(table: Table) -> str:
-    """One table as Markdown."""
+    """A table as Markdown."""
     titles = [table.head.lower(), "runs"]
     for column in table.columns:
         parts = [column.group, column.title, f"({column.subtitle})" if column.subtitle else ""]

@@ -181,7 +181,10 @@ def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_pa
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["--cluster.cpus_per_worker", 5000], "need 10000 CPUs, the cluster has "),
+        (
+            ["--cluster.cpus_per_worker", 5000],
+            "need 10000 CPUs, and one more to read their data, the cluster has ",
+        ),
         (["--cluster.use_gpu", "true", "--cluster.num_workers", 32], "GPUs: lower"),
         (["--training.batch_size", 33], "multiple of 2"),
         (["--evaluation.batch_size", 33], "multiple of 2"),

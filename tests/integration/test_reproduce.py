@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from itrec_dist import baselines, manifest
-from itrec_dist.reproduce import ARMS, PROTOCOLS, StudyConfig
+from itrec_dist.reproduce import StudyConfig, is_done, planned
 from itrec_dist.run_directory import RunDirectory
+from itrec_dist.studies.paper import STUDY
 from itrec_dist.synthetic import SyntheticConfig, generate
 
 ROOT = Path(__file__).parents[2]
 ARM = "bce-none"
+PROTOCOLS = STUDY.protocols
 
 
 def reproduce(ratings, out, *more):
@@ -109,13 +111,12 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study,
 
 def test_another_number_of_epochs_is_another_run(study, ratings, tmp_path):
     """Checked on the plan alone: nothing is trained here."""
-    from itrec_dist.reproduce import _is_done, _runs
-
     out = study[0]
     shards = {name: out / "shards" / name for name in PROTOCOLS}
-    done = [_is_done(run) for run in _runs(out, shards, StudyConfig(arms=(ARM,), epochs=1))]
+    one, two = (StudyConfig(arms=(ARM,), epochs=epochs) for epochs in (1, 2))
+    done = [is_done(run) for run in planned(STUDY, out, shards, one)]
     assert done == [True, True, True]
-    other = [_is_done(run) for run in _runs(out, shards, StudyConfig(arms=(ARM,), epochs=2))]
+    other = [is_done(run) for run in planned(STUDY, out, shards, two)]
     assert other == [False, False, False]
 
 
@@ -152,7 +153,7 @@ def test_a_folder_of_something_else_is_refused(ratings, tmp_path):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["--arms", "[bce-nobody]"], ARMS[0].name),
+        (["--arms", "[bce-nobody]"], STUDY.arms[0].name),
         (["--seeds", "0"], "seeds=0"),
         (["--jobs", "0"], "jobs=0"),
         (["--epochs", "0"], "epochs=0"),

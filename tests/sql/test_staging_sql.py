@@ -96,9 +96,11 @@ def test_codes_of_ml_1m_are_decoded(database, tmp_path):
         ("1", "gender", "F"),
         ("1", "age", "Under 18"),
         ("1", "occupation", "K-12 student"),
+        ("1", "region", "4"),
         ("2", "gender", "M"),
         ("2", "age", "99"),
         ("2", "occupation", "77"),
+        ("2", "region", "x"),
     ]
 
 

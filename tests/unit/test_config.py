@@ -1,8 +1,9 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -232,3 +233,67 @@ def test_the_field_docstrings_are_the_help():
 
 def test_field_names_are_the_dotted_leaves():
     assert config.field_names(Settings) == LEAVES
+
+
+# ---------------------------------------------------------------------------- kinds
+
+
+@dataclass(frozen=True)
+class Cat:
+    """A cat."""
+
+    kind: Literal["cat"] = "cat"
+    """Kind of pet."""
+    lives: int = 9
+    """Lives."""
+
+
+@dataclass(frozen=True)
+class Dog:
+    """A dog."""
+
+    kind: Literal["dog"] = "dog"
+    """Kind of pet."""
+    barks: float = 0.5
+    """Barks per minute."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home."""
+
+    pet: Cat | Dog = field(default_factory=Cat, metadata={config.KINDS: {"cat": Cat, "dog": Dog}})
+    """The pet."""
+    rooms: int = 3
+    """Rooms."""
+
+
+def test_the_kind_says_which_settings_hold(recipe):
+    assert config.load(Home) == Home(Cat())
+    assert config.load(Home, None, ["pet.lives=7"]) == Home(Cat(lives=7))
+    assert config.load(Home, None, ["pet.kind=dog", "pet.barks=2"]) == Home(Dog(barks=2.0))
+    path = recipe("pet:\n  kind: dog\n  barks: 3.0\n")
+    assert config.load(Home, path, ["pet.barks=4", "rooms=1"]) == Home(Dog(barks=4.0), rooms=1)
+    for home in (Home(Dog(barks=1.0)), Home(Cat(lives=2), 5)):
+        path.write_text(config.to_yaml(home))
+        assert config.load(Home, path) == home
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "told"),
+    [
+        ("", ["pet.kind=cow"], "there is no pet.kind 'cow'; there are: cat, dog"),
+        ("pet:\n  kind: cow\n", [], "there is no pet.kind 'cow'; there are: cat, dog"),
+        ("", ["pet.barks=1"], "there is no setting pet.barks"),
+        ("pet:\n  kind: dog\n  lives: 9\n", [], "there is no setting pet.lives"),
+        ("pet:\n  kind: dog\n", ["pet.kind=cat"], "pet.kind=dog and pet.kind=cat are both given"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(text, overrides, told, recipe):
+    path = recipe(text) if text else None
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        config.load(Home, path, overrides)
+
+
+def test_the_leaves_of_every_kind_are_field_names():
+    assert config.field_names(Home) == ["pet.kind", "pet.lives", "pet.barks", "rooms"]

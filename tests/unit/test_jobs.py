@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import arrays, config, dataspec, manifest
+from itrec_dist import arrays, config, dataspec, manifest, tasks
 from itrec_dist.cli import VERBS, main
 from itrec_dist.run import RunConfig, check
 from itrec_dist.sweep import plan, search
 from itrec_dist.sweep.settings import SweepConfig
-from itrec_dist.tasks.next_items import NextItems
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
@@ -67,11 +66,12 @@ def test_a_script_has_the_options_and_the_exit_code_of_the_command(way, tmp_path
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
-def test_every_recipe_builds_on_shards(recipe, shards, tmp_path):
+def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
+    shards = rated_shards if recipe.stem.startswith("rating_") else shards
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = dataspec.build(described, arrays.read_items(shards, described))
-    task = NextItems(run.model, run.loss, spec)
+    task = tasks.find(run.model.task)(run.model, run.loss, spec)
     assert sum(p.numel() for p in task.parameters()) > described.num_items
     assert manifest.read(shards) == described
 

@@ -130,3 +130,48 @@ def test_restarts_that_are_used_up_are_told_with_the_last_cause():
     )
     once = readable(WorkerGroupError("", {1: died()}), 0, "")
     assert str(once) == "worker 1 was lost (its process was killed)"
+
+
+class Heard:
+    """Takes messages as the cluster's store does."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, kind, **fields):
+        self.told.append((kind, fields))
+
+
+def test_a_mistake_ends_the_run_at_once_and_a_loss_does_not():
+    from itrec_dist.launch.restarts import Failures
+
+    heard = Heard()
+    with pytest.raises(ShardsError, match="gone"):  # Ray Train does not retry what this raises
+        Failures(heard).after_exception(None, {0: ShardsError("gone")})
+    assert heard.told == []
+    Failures(heard).after_exception(None, {0: PEER, 1: died()})
+    assert heard.told == [("failure", {"told": "worker 1 was lost (its process was killed)"})]
+
+
+def test_patience_ends_when_there_is_no_room_for_too_long(monkeypatch):
+    from itrec_dist.launch import restarts
+
+    now = [100.0]
+    monkeypatch.setattr(restarts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(restarts.time, "sleep", lambda _: None)
+    states = {n: type(n, (), {})() for n in ("RunningState", "SchedulingState", "RestartingState")}
+    heard = Heard()
+    patience = restarts.Patience(heard, 30.0)
+
+    def at(seconds, before, after):
+        now[0] = 100.0 + seconds
+        patience.after_controller_state_update(states[before], states[after])
+
+    at(0, "RunningState", "SchedulingState")
+    at(29, "SchedulingState", "RunningState")
+    at(40, "RunningState", "RestartingState")
+    at(69, "RestartingState", "RestartingState")
+    at(70, "RestartingState", "RestartingState")
+    assert heard.told == [("waiting", {"seconds": 30.0})]
+    with pytest.raises(EnvironmentProblem, match=r"no room for the workers for 31 s \(cluster"):
+        at(71, "RestartingState", "SchedulingState")

@@ -1,7 +1,8 @@
 -- Demographics of MovieLens 100K, ages cut into the ranges of MovieLens 1M.
--- Grain: one row per user and known feature (gender, age, occupation) of u.user,
+-- Grain: one row per user and known feature (gender, age, occupation, region) of u.user,
 -- `user|age|gender|occupation|zip`.
 -- Parameters: $path, the file.
+-- The region is the first sign of the zip code.
 with
 
 lines as (
@@ -9,7 +10,8 @@ lines as (
         user_source_id,
         age,
         gender,
-        occupation
+        occupation,
+        zip
     from
         read_csv(
             $path,
@@ -48,7 +50,8 @@ facts as (
                     else '56+'
                 end
             },
-            { 'feature': 'occupation', 'feature_value': occupation }
+            { 'feature': 'occupation', 'feature_value': occupation },
+            { 'feature': 'region', 'feature_value': left(zip, 1) }
         ]) as fact
     from lines
 ),

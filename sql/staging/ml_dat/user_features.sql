@@ -1,8 +1,9 @@
 -- Demographics of MovieLens 1M, decoded to the labels of its README.
--- Grain: one row per user and known feature (gender, age, occupation) of users.dat,
+-- Grain: one row per user and known feature (gender, age, occupation, region) of users.dat,
 -- `user::gender::age::occupation::zip`.
 -- Parameters: $path, the file.
--- A code that the README does not list stands as it is.
+-- A code that the README does not list stands as it is; the region is the first sign of the zip
+-- code.
 with
 
 labels as (
@@ -46,7 +47,8 @@ lines as (
         user_source_id,
         gender,
         age,
-        occupation
+        occupation,
+        zip
     from
         read_csv(
             $path,
@@ -79,7 +81,8 @@ facts as (
             {
                 'feature': 'occupation',
                 'feature_value': coalesce(labels.occupations[lines.occupation], lines.occupation)
-            }
+            },
+            { 'feature': 'region', 'feature_value': left(lines.zip, 1) }
         ]) as fact
     from lines
     cross join labels

@@ -1,0 +1,108 @@
+"""Matrix factorisation as the dot product of a user and an item embedding, and nothing else.
+
+Scaled, the product goes through a sigmoid that is stretched over the rating scale.
+
+Source: Phan et al., Predicting Movie Recommendations by Leveraging Deep Learning and MovieLens
+Data, part 2: the baseline, and with `scaled` its Model 2. Sizes and rates are not printed there.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from itrec_dist.dataspec import DataSpec
+from itrec_dist.manifest import Manifest
+from itrec_dist.models.rating_model import RatingModel, refuse_unrated
+from itrec_dist.schema import PAD, Batch
+
+
+@dataclass(frozen=True)
+class DotProductConfig:
+    """The factorisation's shape."""
+
+    task: ClassVar[str] = "rating"
+    """It predicts ratings."""
+
+    kind: Literal["dot_product"] = "dot_product"
+    """Kind of model; `--model.kind NAME --help` lists the settings of another."""
+    width: int = 50
+    """Width of the embeddings."""
+    scaled: bool = False
+    """Put the product through a sigmoid over the rating scale."""
+    initial_std: float = 0.05
+    """Standard deviation of the initial embeddings around their common start."""
+    penalty: float = 0.0
+    """Weight of the squared embeddings in the loss of each of their ratings."""
+    sparse_gradients: bool = False
+    """Update the embeddings of a batch alone; needs optimizer.name sgd or adagrad."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"model.width={self.width} must be at least 1")
+        if not (self.initial_std > 0 and self.penalty >= 0):
+            raise ValueError(
+                f"model.initial_std={self.initial_std} must be above 0 and "
+                f"model.penalty={self.penalty} at least 0"
+            )
+
+    @property
+    def item_width(self) -> int:
+        """Width of the item embedding."""
+        return self.width
+
+    def label(self, loss: str) -> str:  # noqa: ARG002
+        """What the source calls it."""
+        return "Model 2: scaled dot product" if self.scaled else "Dot product"
+
+    def check(self, data: Manifest) -> None:
+        """Refuse data without ratings."""
+        refuse_unrated(data, self.kind)
+
+
+class DotProduct(RatingModel):
+    """`user . item`, through a sigmoid where `scaled`; started at the mean rating."""
+
+    def __init__(self, config: DotProductConfig, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.config = config
+        self._low, self._width = spec.rating_min, spec.rating_max - spec.rating_min
+        sizes = (spec.num_users + 1, spec.num_items + 1)
+        self.user_embedding, self.item_embedding = (
+            nn.Embedding(size, config.width, padding_idx=PAD, sparse=config.sparse_gradients)
+            for size in sizes
+        )
+        start = self._inverse(spec.rating_mean)
+        # Equal entries whose product is the mean: what is left to learn is each one's deviation.
+        level = math.sqrt(abs(start) / config.width)
+        for embedding, mean in (
+            (self.user_embedding, level),
+            (self.item_embedding, math.copysign(level, start)),
+        ):
+            nn.init.normal_(embedding.weight, mean=mean, std=config.initial_std)
+            with torch.no_grad():
+                embedding.weight[PAD].zero_()
+
+    def forward(
+        self, batch: Batch, item_ids_BN: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Predicted ratings and penalty; the damped biases where user or item is unknown."""
+        users_B, items_BN = self.known_users(batch.user_ids_B), self.known_items(item_ids_BN)
+        user_BD, item_BND = self.user_embedding(users_B), self.item_embedding(items_BN)
+        product_BN = (item_BND * user_BD.unsqueeze(1)).sum(dim=2)
+        if self.config.scaled:
+            product_BN = self._low + self._width * torch.sigmoid(product_BN)
+        penalty_B = None
+        if self.training and self.config.penalty:
+            squares_B = user_BD.square().sum(dim=1) + item_BND.square().sum(dim=2).mean(dim=1)
+            penalty_B = self.config.penalty * squares_B
+        return self.or_biases(product_BN, users_B, items_BN), penalty_B
+
+    def _inverse(self, rating: float) -> float:
+        """The product that gives a rating."""
+        if not self.config.scaled:
+            return rating
+        share = min(max((rating - self._low) / (self._width or 1.0), 0.01), 0.99)
+        return math.log(share / (1 - share))

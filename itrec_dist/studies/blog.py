@@ -1,0 +1,65 @@
+"""Rating prediction (Phan et al., part 2): its five systems, and what they should have met.
+
+The source judges its factorisations on ratings held out at random and its transformers on windows
+held out at random, and picks each one's best epoch on what it reports. Here all systems are judged
+on the same held-out ratings, at random and each user's last; the transformers on the source's own
+kind of windows besides. The best epoch is chosen on validation and reported on test.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from itrec_dist import manifest, rating_baselines, schema
+from itrec_dist.rating_baseline_runs import judge_all
+from itrec_dist.rating_windows import RatingWindowConfig
+from itrec_dist.report import ratings
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.studies.study import Arm, Study
+from itrec_dist.windowing import WindowConfig
+
+_RATED = ("random-80-10-10", "last-80-10-10")
+_WINDOWS = ("source-windows",)
+
+
+def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """The biases of all; judged on the source's windows too, whose targets are ratings as well."""
+    if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
+        return {}
+    if all(RunDirectory(out / name).is_complete for name in rating_baselines.names()):
+        return {}
+    chosen = {name: rating_baselines.find(name)() for name in rating_baselines.names()}
+    return judge_all(shards, out, chosen, overwrite=True)
+
+
+def _figures(splits: dict[str, Any]) -> str:
+    split = "test" if "test" in splits else "validation"
+    figures = splits[split]["ratings"]
+    return f"{split} RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"
+
+
+STUDY = Study(
+    title="Rating prediction: the source's systems beside what they should have met",
+    protocols={
+        "random-80-10-10": RatingWindowConfig(),
+        "last-80-10-10": RatingWindowConfig(protocol="last_ratings"),
+        "source-windows": WindowConfig(
+            top_items=None, min_user_events=1, input_length=7, target_length=1, stride=2,
+            test_fraction=0.1,
+        ),
+    },
+    arms=(
+        Arm("dot-product", "rating_dot_product", protocols=_RATED),
+        Arm("model-1", "rating_model_1", protocols=_RATED),
+        Arm("model-2", "rating_model_2", protocols=_RATED),
+        Arm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
+        Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
+        Arm("biased-mf", "rating_biased_mf", protocols=_RATED),
+        Arm("svdpp", "rating_svdpp", protocols=_RATED),
+        Arm("autorec-item", "rating_autorec", protocols=_RATED),
+        Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
+    ),
+    judge_baselines=_baselines,
+    figures=_figures,
+    markdown=ratings.markdown,
+)  # fmt: skip
+"""`itrec reproduce blog`."""

@@ -1,0 +1,39 @@
+"""Workers on Ray whose run directory and shards stand at URIs."""
+
+import json
+
+import pytest
+
+from itrec_dist.mirror import Mirror
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.storage import Store
+from itrec_dist.uri import Uri
+from tests import object_store
+from tests.conftest import DEBUG_RECIPE
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+def test_two_workers_train_from_a_uri_to_a_uri(shards, trained, tmp_path, monkeypatch, itrec):
+    here = object_store.machine(monkeypatch, tmp_path / "driver")
+    given, out = Uri(f"file://{shards}"), Uri(f"file://{tmp_path}/store/run")
+    code, shown, err = itrec(
+        "train", "--config", DEBUG_RECIPE, "--shards", given, "--out", out,
+        "--training.epochs", 2, "--cluster.num_workers", 2, "--feed.cache", "none",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "epoch   2/2" in shown, "the log at the URI is followed"
+    assert shown.endswith(f"run: {out}\n")
+    files = set(Store(out).files())
+    assert not [name for name in files if name.startswith(("ray/", "lease"))]
+    assert not [path for path in here.rglob("*") if path.is_file() and "runs" in path.parts]
+    mirror = Mirror(out, tmp_path / "fetched")
+    mirror.fetch()
+    run = RunDirectory(mirror.folder)
+    assert run.is_complete
+    assert [event["epoch"] for event in run.events("epoch")] == [1, 2]
+    assert str(given) in run.config.read_text()
+    judged = json.loads(run.evaluation.read_text())
+    assert judged["splits"].keys() == json.loads(
+        (trained / "evaluation.json").read_text()
+    )["splits"].keys()  # fmt: skip
