@@ -93,7 +93,7 @@ def _honesty(sweep: Sweep) -> list[str]:
         f"The best of the {len(sweep.ranked)} trials, {best.label}, had "
         f"{measures.digits(best.outcome.value)} on validation; with fresh seeds the same "
         f"configuration has {with_interval(fresh)} there. The first figure was picked for being "
-        "the highest, the second was not."
+        "the best of them, the second was not."
     ]
 
 
@@ -103,7 +103,7 @@ def _without_finals(sweep: Sweep) -> list[str]:
     best = sweep.ranked[0]
     return [
         f"Best so far: {name(best)} with {metric_name(sweep)} "
-        f"{measures.digits(best.outcome.value)} on validation. It was picked for being the highest "
+        f"{measures.digits(best.outcome.value)} on validation. It was picked for being the best "
         f"of {len(sweep.ranked)}, so that figure flatters it: no finalist is judged on test yet."
     ]
 

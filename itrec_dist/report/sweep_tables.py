@@ -56,7 +56,7 @@ def ablation(sweep: Sweep) -> Table | None:
     has_paper = paper.applies(sweep.manifest) and sweep.metric == f"unmasked/{ACCURACY_1}"
     columns = [
         Column(as_text(side), "mean ± sd of trials", "Side information") for side in sides
-    ] + [Column(as_text(side), "highest", "Best trial") for side in sides]
+    ] + [Column(as_text(side), "", "Best trial") for side in sides]
     if has_paper:
         columns += [Column(as_text(side), "", "Printed in the paper", scores=False)
                     for side in sides]  # fmt: skip
