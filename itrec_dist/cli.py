@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
     "window ratings": ("window_ratings", "hold out ratings to predict, with what came before"),
     "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
+    "sweep": ("sweep", "search over settings, judge the best on the test split"),
     "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
     "evaluate": ("evaluate", "judge a trained model again, on the same or on other windows"),
     "recommend": ("recommend", "write the next items of every user to Parquet"),

@@ -188,7 +188,7 @@ class Parser(jsonargparse.ArgumentParser):
                     f"not {value!r}"
                 )
             elif key not in options:
-                raise ConfigError(f"{path}: there is no setting {key}{_valid(key, options)}")
+                raise ConfigError(f"{path}: there is no setting {key}{valid(key, options)}")
 
     def _explain(self, message: str) -> str:
         sentence = re.sub(r"\s+", " ", message).strip()
@@ -200,7 +200,7 @@ class Parser(jsonargparse.ArgumentParser):
         )
         if unknown:
             key = unknown.group(1) or unknown.group(2)
-            return f"there is no setting {key}{_valid(key, self.options())}"
+            return f"there is no setting {key}{valid(key, self.options())}"
         missing = re.search(r"arguments are required: (.*)", sentence)
         if missing:
             return f"something is missing: give {self._as_written(missing.group(1))}"
@@ -250,12 +250,17 @@ def pick(cls: type[T], parsed: Any) -> T:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain values, ready for YAML and JSON."""
-    return {k: _plain(v) for k, v in dataclasses.asdict(config).items()}
+    return {k: to_plain(v) for k, v in dataclasses.asdict(config).items()}
 
 
 def to_yaml(config: Any) -> str:
     """A configuration as the YAML that `load` reads back."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    return as_yaml(to_dict(config))
+
+
+def as_yaml(values: dict[str, Any]) -> str:
+    """Settings as a recipe holds them."""
+    return yaml.safe_dump(to_plain(values), sort_keys=False, allow_unicode=True)
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -269,6 +274,18 @@ def flat(config: Any) -> dict[str, Any]:
                 yield prefix + name, value
 
     return dict(walk(to_dict(config), ""))
+
+
+def nested(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The opposite of `flat`: dotted names as sections."""
+    tree: dict[str, Any] = {}
+    for name, value in leaves.items():
+        *sections, last = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[last] = value
+    return tree
 
 
 def field_names(cls: type[Any], prefix: str = "") -> list[str]:
@@ -288,16 +305,17 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
     return names
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """A value of a configuration as YAML and JSON can hold it."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [to_plain(v) for v in value]
     return str(value) if isinstance(value, (Path, Uri)) else value
 
 
-def _valid(key: str, options: Sequence[str]) -> str:
-    """The closest option to a wrong key, and those that stand beside it."""
+def valid(key: str, options: Sequence[str]) -> str:
+    """The closest option to a wrong key, and those that stand beside it, as a refusal's end."""
     sections = {o.rpartition(".")[0] for o in options} - {""}
     close = difflib.get_close_matches(key, [*options, *sections], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""

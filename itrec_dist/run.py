@@ -35,6 +35,8 @@ class EvaluationConfig:
     """Windows per batch over all workers together."""
     train_sample: int = 5000
     """Training windows judged beside the validation split each epoch; 0 for none."""
+    judge_test: bool = True
+    """Whether the best epoch is judged on the test split too; a search keeps away from it."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.train_sample < 0:

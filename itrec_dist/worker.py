@@ -251,6 +251,8 @@ class _Worker:
         for split, share in shares.items():
             if not self._manifest.num_windows(split):
                 continue
+            if split == TEST and not run.evaluation.judge_test:
+                continue
             if cache == "none" and split == TRAIN:
                 files = batches.split_files(self._shards, self._manifest, split)
                 feeds[split] = StreamedFeed(

@@ -20,7 +20,8 @@ def parser() -> Parser:
         nargs="+",
         type=Uri | Path,
         metavar="RUN",
-        help="Run directories, or folders or URIs that hold some at any depth.",
+        help="Run directories, or folders or URIs that hold some at any depth; or one sweep "
+        "directory.",
     )
     parser.add_argument(
         "--out",
@@ -39,6 +40,10 @@ def run(parsed: Any) -> int:
     from itrec_dist import report
     from itrec_dist.fetched_runs import runs_here
 
+    first = parsed.runs[0]
+    if len(parsed.runs) == 1 and isinstance(first, Path) and report.is_sweep(first):
+        print(report.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
+        return 0
     if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
         raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
     runs = [run for place in parsed.runs for run in runs_here(place)]

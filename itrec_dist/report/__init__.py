@@ -12,6 +12,7 @@ from itrec_dist import outputs
 from itrec_dist.errors import OutputError
 from itrec_dist.report import page
 from itrec_dist.report.runs import find, read
+from itrec_dist.sweep import RECIPE
 
 MARK = '<meta name="generator" content="itrec report"'
 
@@ -39,12 +40,40 @@ def write(
     found = [read(path) for path in find(runs)]
     place = page.default_place(runs, found) if out is None else out
     _refuse_taken(place, overwrite)
-    text = page.render(found, title or _title(place, runs))
+    _write(place, page.render(found, title or _title(place, runs)))
+    return place
+
+
+def write_sweep(
+    sweep: Path, out: Path | None = None, title: str | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write the page over a sweep directory, and its tables as Markdown and CSV beside it.
+
+    Raises:
+        CheckpointError: it is no sweep directory, or a damaged one.
+        OutputError: the place is taken, or cannot be written.
+    """
+    from itrec_dist.report import sweep_page, sweep_runs, sweep_tables
+
+    found = sweep_runs.read(sweep)
+    place = found.directory.report if out is None else out
+    _refuse_taken(place, overwrite)
+    _write(place, sweep_page.render(found, title or f"Sweep: {sweep.resolve().name}"))
+    _write(found.directory.results_md, sweep_tables.as_markdown(found))
+    _write(found.directory.results_csv, sweep_tables.as_csv(found))
+    return place
+
+
+def is_sweep(place: Path) -> bool:
+    """Whether a folder is a sweep directory."""
+    return (place / RECIPE).is_file()
+
+
+def _write(place: Path, text: str) -> None:
     try:
         outputs.write_text(place, text)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
-    return place
 
 
 def _title(place: Path, runs: Sequence[Path]) -> str:

@@ -33,8 +33,8 @@ def render(runs: Sequence[Run], title: str) -> str:
     )
     return environment.get_template("page.html.j2").render(
         title=title,
-        style=_asset("page.css"),
-        script=_asset("page.js"),
+        style=asset("page.css"),
+        script=asset("page.js"),
         sections=[
             _section(section, name, f"s{at}")
             for at, (section, name) in enumerate(zip(found, tables.names(found), strict=True), 1)
@@ -47,7 +47,7 @@ def render(runs: Sequence[Run], title: str) -> str:
         num_runs=len(runs),
         paper_source=SOURCE,
         version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        written=now(),
     )
 
 
@@ -130,10 +130,16 @@ def _status(run: Run) -> str:
     return f"incomplete, {reason}" if reason else "incomplete"
 
 
-def _asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
+    """A style or script of ours, as it goes into the page."""
     return Markup(
         resources.files("itrec_dist.report").joinpath("templates", name).read_text("utf-8")
     )
+
+
+def now() -> str:
+    """The moment of writing, as pages print it."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def default_place(places: Sequence[Path], runs: Sequence[Run]) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from itrec_dist import schema
+from itrec_dist.config import nested
 from itrec_dist.manifest import Manifest
 from itrec_dist.report import measures
 from itrec_dist.report.arms import Section, flatten
@@ -210,13 +211,21 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
 def environment(runs: Sequence[Run]) -> tuple[list[Fact], Settings | None]:
     """What all recorded environments share, and where they differ."""
     flat = [(run, flatten(run.environment)) for run in runs if run.environment]
-    if not flat:
-        return [], None
-    shared, differing = _divided([leaves for _, leaves in flat])
-    facts = [Fact(name, plain(flat[0][1][name])) for name in shared]
+    facts, differing = divided_environment([run.environment for run, _ in flat])
     if not differing:
         return facts, None
     return facts, Settings("Environment", "", differing, _rows(flat, differing))
+
+
+def divided_environment(
+    environments: Sequence[dict[str, Any]],
+) -> tuple[list[Fact], tuple[str, ...]]:
+    """What recorded environments share, and the names of what differs."""
+    flat = [flatten(environment) for environment in environments]
+    if not flat:
+        return [], ()
+    shared, differing = _divided(flat)
+    return [Fact(name, plain(flat[0][name])) for name in shared], differing
 
 
 def run_label(run: Run) -> str:
@@ -298,11 +307,5 @@ def _rows(
 
 
 def _as_yaml(leaves: dict[str, Any]) -> str:
-    tree: dict[str, Any] = {}
-    for name, value in leaves.items():
-        *parents, last = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[last] = value
+    tree = nested(leaves)
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).strip() if tree else ""

@@ -63,6 +63,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     remarks: tuple[str, ...] = ()
+    head: str = "Model"
+    """Title of the rows' labels."""
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -321,7 +323,7 @@ def _median(values: list[float]) -> float | None:
 
 def markdown_table(table: Table) -> str:
     """A table as Markdown."""
-    titles = ["model", "runs"]
+    titles = [table.head.lower(), "runs"]
     for column in table.columns:
         parts = [column.group, column.title, f"({column.subtitle})" if column.subtitle else ""]
         titles.append("<br>".join(_plain(part) for part in parts if part))

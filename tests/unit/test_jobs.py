@@ -10,10 +10,14 @@ import pytest
 from itrec_dist import arrays, config, dataspec, manifest, tasks
 from itrec_dist.cli import VERBS, main
 from itrec_dist.run import RunConfig, check
+from itrec_dist.sweep import plan, search
+from itrec_dist.sweep.settings import SweepConfig
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
-RECIPES = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
+EVERY = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
+SWEEPS = [path for path in EVERY if path.stem.startswith("sweep_")]
+RECIPES = [path for path in EVERY if path not in SWEEPS]
 AT_HOME = {"doctor", "data get"}
 """Verbs about the machine at hand or the network: not for a cluster."""
 
@@ -72,7 +76,15 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
     assert manifest.read(shards) == described
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
+@pytest.mark.parametrize("recipe", SWEEPS, ids=lambda recipe: recipe.stem)
+def test_every_sweep_can_be_started_and_none_of_its_trials_is_refused(recipe, shards, tmp_path):
+    sweep = config.load(SweepConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'sweep'}"])
+    checked = search.checked(sweep)
+    assert plan.refused(checked.runs, tmp_path, checked.assignments) == []
+    assert len(checked.assignments) == sweep.trials
+
+
+@pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.stem)
 def test_every_recipe_says_what_it_is_for_and_how_it_is_run(recipe):
     lines = recipe.read_text(encoding="utf-8").splitlines()
     header = "\n".join(line for line in lines if line.startswith("#"))

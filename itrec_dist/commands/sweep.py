@@ -1,0 +1,101 @@
+"""`itrec sweep`: search over configurations, then judge the best on the test split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist.config import Parser, pick
+from itrec_dist.errors import ConfigError
+
+if TYPE_CHECKING:
+    from itrec_dist.sweep.search import Checked
+
+
+def parser() -> Parser:
+    """The command's options: a sweep's settings, and how to start it."""
+    from itrec_dist.sweep.settings import SweepConfig
+
+    options = Parser(
+        "itrec sweep",
+        "Search over the settings of training runs, train the best configurations again with fresh "
+        "seeds, judge those on the test split, and write one report.",
+    )
+    options.add_config_file()
+    options.add_argument(
+        "--dry_run", action="store_true",
+        help="Say how many trials there are, what each takes, how long all will take by a measured "
+        "step, and what would be refused; nothing is written.",
+    )  # fmt: skip
+    options.add_argument(
+        "--resume", action="store_true",
+        help="Go on with the sweep in its directory: what is complete is not run again.",
+    )  # fmt: skip
+    options.add_argument(
+        "--overwrite", action="store_true", help="Replace the sweep directory if it exists."
+    )
+    options.add_argument(
+        "--address", type=str | None, default=None,
+        help="Ray cluster to use, such as auto; without it one is started on this machine.",
+    )  # fmt: skip
+    options.add_class_arguments(SweepConfig)
+    return options
+
+
+def run(parsed: Any) -> int:
+    """Search, judge the finalists, write the results."""
+    import shutil
+
+    from itrec_dist import outputs, report
+    from itrec_dist.sweep import RECIPE, search
+    from itrec_dist.sweep.settings import SweepConfig
+
+    if parsed.resume and parsed.overwrite:
+        raise ConfigError("--resume keeps a sweep and --overwrite replaces it: give one of them")
+    checked = search.checked(pick(SweepConfig, parsed))
+    if parsed.dry_run:
+        _dry_run(checked)
+        return 0
+    out = checked.sweep.out
+    if not parsed.resume:
+        outputs.refuse_taken(out, marker=RECIPE, overwrite=parsed.overwrite)
+        if out.exists():
+            shutil.rmtree(out)
+    directory = search.run(checked, resume=parsed.resume, address=parsed.address, say=_say)
+    written = report.write_sweep(directory.path, overwrite=True)
+    print(f"results: {directory.results_md} and {directory.results_csv}")
+    print(f"report: {written}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _dry_run(checked: Checked) -> None:
+    from itrec_dist.sweep import plan
+
+    sweep, base = checked.sweep, checked.runs.base
+    resources = plan.local_resources()
+    share = plan.share(sweep, base, resources, plan.local_cores())
+    if checked.runs.is_grouped:
+        share = plan.share_of_groups(sweep, base, resources, use_gpu=resources["GPU"] > 0)
+    num_runs = checked.count * sweep.seeds
+    finals = sweep.final.candidates * sweep.final.seeds
+    waves = -(-checked.count // share.concurrent)
+    taken = plan.told_share(base, share)
+    size = plan.size(base)
+    print(f"trials: {checked.count}, each of {sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}")
+    print(f"each takes: {taken} (the base's model has {size.parameters:,} parameters)")
+    print(f"at a time: {share.concurrent}, so {waves} waves")
+    print(f"finals: {finals} runs ({sweep.final.candidates} x {sweep.final.seeds} fresh seeds)")
+    refusals = plan.refused(checked.runs, sweep.out, checked.assignments or [])
+    print("measuring a few steps of the base ...", flush=True)
+    per_run = plan.seconds_of_run(base)
+    total = plan.total_seconds(per_run, num_runs + finals, share.concurrent)
+    print(f"a run of the base takes {plan.told_time(per_run)}, all about {plan.told_time(total)}")
+    if checked.assignments is None:
+        print("would be refused: unknown, since outcomes decide what is tried")
+    else:
+        print(f"would be refused: {len(refusals)} of {checked.count}")
+    for line in refusals[:20]:
+        print(f"  {line}")

@@ -1,0 +1,180 @@
+"""The page over a sweep: the answer first, then what it rests on, then how to train it again."""
+
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from itrec_dist import __version__
+from itrec_dist.config import nested
+from itrec_dist.report import measures, provenance, sweep_charts, sweep_tables
+from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
+from itrec_dist.report.page import asset, now
+from itrec_dist.report.sweep_answer import MIN_TRIALS, metric_name, sentences
+from itrec_dist.report.sweep_charts import Axis, Mark, Spot
+from itrec_dist.report.sweep_runs import Sweep
+from itrec_dist.report.tables import Table
+from itrec_dist.sweep.directory import Trial
+from itrec_dist.sweep.search import told
+from itrec_dist.sweep.tpe import importances
+
+_NAMED = 5  # curves with a label
+_COSTS = {
+    "seconds": "seconds of a run",
+    "windows_per_second": "windows per second in training",
+    "num_parameters": "parameters",
+}
+
+
+def render(sweep: Sweep, title: str) -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    facts, _ = provenance.divided_environment([sweep.environment])
+    return environment.get_template("sweep.html.j2").render(
+        title=title,
+        style=asset("page.css"),
+        scripts=[asset("page.js"), asset("sweep.js")],
+        sentences=sentences(sweep),
+        metric=metric_name(sweep),
+        finalists=sweep_tables.finalists(sweep),
+        ablation=_marked(sweep),
+        trials=sweep_tables.every_trial(sweep),
+        slices=sweep_tables.slices(sweep),
+        failures=sweep_tables.failures(sweep),
+        curves=_figures([("Validation, epoch by epoch", curves(sweep))]),
+        parallel=_figures([("Every trial over its settings", parallel(sweep))]),
+        pareto=_figures([_pareto(sweep), _importance(sweep)]),
+        has_stopped=bool(sweep.having("stopped")),
+        again=again(sweep),
+        data=provenance.data(sweep.manifest),
+        steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
+        audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
+        recipe=sweep.directory.recipe.read_text(encoding="utf-8").strip(),
+        environment=facts,
+        version=__version__,
+        written=now(),
+    )
+
+
+def curves(sweep: Sweep) -> str:
+    """The metric on validation after each epoch, of all trials; stopped ones are dashed."""
+    ranked = [t for t in sweep.ranked if sweep.curves[t.number]]
+    lines = []
+    for at, trial in enumerate(ranked):
+        is_named = at < _NAMED
+        colour = PALETTE[at % len(PALETTE)] if is_named else "#8b95a5"
+        lines.append(
+            Line(f"trial {trial.label}", sweep.curves[trial.number], colour, is_thin=not is_named)
+        )
+    for trial in sweep.having("stopped"):
+        points = sweep.curves[trial.number]
+        lines.append(
+            Line(f"trial {trial.label}", points, "#b8430b", is_thin=True, dash="4 3",
+                 marks=points[-1:])
+        )  # fmt: skip
+    levels: tuple[Level, ...] = ()
+    title = metric_name(sweep)
+    chart = LineChart(title, tuple(lines), levels, width=1000, height=380, label_width=110)
+    return line_chart(chart)
+
+
+def parallel(sweep: Sweep) -> str:
+    """One axis per searched setting, the metric last."""
+    shown = _with_value(sweep)
+    scores = [sweep.config.score(t.outcome.value or 0.0) for t in shown]
+    if not scores:
+        return ""
+    low, high = min(scores), max(scores)
+    marks = [
+        Mark(
+            f"trial {trial.label}: {measures.digits(trial.outcome.value)}",
+            (score - low) / (high - low) if high > low else 1.0,
+            told(trial.assignment), trial.outcome.status == "stopped",
+        )
+        for trial, score in zip(shown, scores, strict=True)
+    ]  # fmt: skip
+    axes = [
+        Axis(
+            d.name.rpartition(".")[2].replace("_", " "),
+            tuple(t.assignment.get(d.name, measures.MISSING) for t in shown),
+            d.is_log, d.is_finite and len(d.values) <= 12,
+        )
+        for d in sweep.dimensions
+    ]  # fmt: skip
+    values = tuple(t.outcome.value for t in shown)
+    axes.append(Axis(sweep.metric.rpartition("/")[2], values, is_listed=False))
+    return sweep_charts.parallel(axes, marks)
+
+
+def again(sweep: Sweep) -> dict[str, str] | None:
+    """The command and the recipe that train the recommended configuration."""
+    trial = sweep.finalists[0].trial if sweep.finalists else None
+    if trial is None and sweep.ranked:
+        trial = sweep.ranked[0]
+    if trial is None:
+        return None
+    place = sweep.directory.run(trial.number, 0)
+    if sweep.finalists:
+        place = sweep.finalists[0].runs[0].path
+    config: dict[str, Any] = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
+    shards = str(config.pop("shards"))
+    config.pop("out")
+    config["evaluation"]["judge_test"] = True
+    return {
+        "name": f"trial {trial.label}",
+        "command": f"itrec train --local --config winner.yaml --shards {shards} --out runs/winner",
+        "recipe": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
+        "searched": yaml.safe_dump(nested(trial.assignment), sort_keys=False).strip(),
+    }
+
+
+def _pareto(sweep: Sweep) -> tuple[str, str]:
+    cost = sweep.config.search.against or "seconds"
+    shown = [t for t in _with_value(sweep) if cost in t.outcome.cost]
+    sign = 1.0 if cost == "windows_per_second" else -1.0
+    points = [
+        (sign * t.outcome.cost[cost], sweep.config.score(t.outcome.value or 0.0)) for t in shown
+    ]
+    chosen = {f.trial.number for f in sweep.finalists[:1]}
+    spots = [
+        Spot(
+            f"trial {t.label}: {measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g} "
+            f"{_COSTS[cost]}; {told(t.assignment)}",
+            t.outcome.cost[cost], t.outcome.value or 0.0, is_front, t.number in chosen,
+        )
+        for t, is_front in zip(shown, sweep_charts.front(points), strict=True)
+    ]  # fmt: skip
+    svg = sweep_charts.scatter(
+        spots, _COSTS[cost], metric_name(sweep), more_is_better=cost == "windows_per_second"
+    )
+    return f"{metric_name(sweep)} against {_COSTS[cost]}", svg
+
+
+def _importance(sweep: Sweep) -> tuple[str, str]:
+    complete = sweep.ranked
+    title = "What the figure depends on"
+    if len(complete) < MIN_TRIALS:
+        return title, ""
+    rows = importances(sweep.directory.read_space(), sweep.config, complete)
+    return title, sweep_charts.bars(rows, title)
+
+
+def _with_value(sweep: Sweep) -> list[Trial]:
+    return [t for t in sweep.trials if t.outcome.value is not None]
+
+
+def _figures(found: list[tuple[str, str]]) -> list[tuple[str, Markup]]:
+    """The charts escape what they print, so their SVG goes in as it is."""
+    return [(title, Markup(svg)) for title, svg in found if svg]
+
+
+def _marked(sweep: Sweep) -> Table | None:
+    table = sweep_tables.ablation(sweep)
+    return None if table is None else sweep_tables.marked(table, falls=sweep.config.falls)

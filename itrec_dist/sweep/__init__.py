@@ -1,0 +1,19 @@
+"""Searches over configurations: from a recipe to finalists judged on test.
+
+    space.py      the searched settings: names, types, ranges, conditions; grid and random draws
+    settings.py   what a recipe of `itrec sweep` holds, and the runs that follow
+    proposals.py  which assignment comes next; tpe.py asks Optuna
+    directory.py  what a sweep leaves behind, and what a resumed one goes by
+    trial.py      the runs of one trial, in one process; windows.py their figures window by window
+    plan.py       resources, packing, and the time that a measured step foretells
+    tuner.py      Ray Tune: actors that stay, schedulers
+    search.py     the course of it all
+
+The sweep directory is the only memory: Tune and Optuna are filled from it in every life of the
+driver. Trials are judged on validation alone (`evaluation.judge_test=false`: they never load the
+test split); the best few are trained anew with fresh seeds, the winner among them is chosen by
+the mean of *validation* over those seeds, and its test figure is the one that is reported.
+"""
+
+RECIPE = "sweep.yaml"
+"""The file whose presence says that a folder is a sweep directory."""

@@ -1,0 +1,182 @@
+"""What a sweep leaves behind, whole at every moment: it can be killed anywhere and resumed.
+
+    SWEEP/
+      sweep.yaml         the resolved sweep, as `itrec sweep --config` reads it
+      base.yaml          the resolved base that its `base` names
+      manifest.json      the data manifest that all runs share
+      environment.json   versions, hardware, commit, command of the sweep; `resumed` adds later ones
+      log.jsonl          one JSON object per line, see below
+      trials/0007/seed-0/      a run directory, as `itrec train` writes it, without the test split
+      trials/0007/error.txt    the traceback of a trial that failed
+      finals/0007/seed-1000/   the same with the test split judged, for the finalists
+      finals/0007/seed-1000/test_windows.npz   its figures window by window (`windows.py`)
+      results.csv, results.md, report.html     written at the end, and by `itrec report` again
+      .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
+
+Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
+
+    proposed  trial (its number), assignment (dotted setting -> value)
+    ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
+              stopped trial its best yet; null if there is none), values (one per seed), cost
+              (seconds, windows_per_second, num_parameters; means over seeds), attempts, error
+    final     trial, seed, status (complete | failed), error
+    session   workers (trials at once), seconds: one life of the sweep's driver, at its end
+
+A trial that was proposed and has not ended was cut off: it is run again, those of its runs that
+are complete excepted.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from itrec_dist import config
+from itrec_dist.errors import CheckpointError, ConfigError
+from itrec_dist.manifest import Manifest
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.sweep import RECIPE
+from itrec_dist.sweep.settings import Runs, SweepConfig
+from itrec_dist.sweep.space import Assignment, Space
+
+Status = Literal["open", "complete", "stopped", "failed", "refused"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial, or of a final run."""
+
+    status: Status
+    value: float | None = None
+    values: tuple[float, ...] = ()
+    cost: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
+    error: str | None = None
+
+    @classmethod
+    def from_plain(cls, content: dict[str, Any]) -> "Outcome":
+        """From the fields of a log line, or of a result; unknown ones are left out."""
+        known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        return cls(**{**known, "values": tuple(known.get("values", ()))})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as the log tells of it."""
+
+    number: int
+    assignment: Assignment
+    outcome: Outcome = Outcome("open")
+
+    @property
+    def label(self) -> str:
+        """Its number as folders have it."""
+        return f"{self.number:04d}"
+
+
+class SweepDirectory:
+    """Paths and files of one sweep; see the module's docstring for what each holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / RECIPE
+        self.base = path / "base.yaml"
+        self.manifest = path / "manifest.json"
+        self.environment = path / "environment.json"
+        self.results_csv = path / "results.csv"
+        self.results_md = path / "results.md"
+        self.report = path / "report.html"
+        self.scratch = path / ".tune"
+        self.searched = self.scratch / "searched"
+        self._log = RunDirectory(path)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a sweep."""
+        return self.recipe.is_file()
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial."""
+        return self.path / "trials" / f"{number:04d}"
+
+    def run(self, number: int, seed: int, *, is_final: bool = False) -> Path:
+        """The run directory of a trial or finalist with one seed."""
+        return self.path / ("finals" if is_final else "trials") / f"{number:04d}" / f"seed-{seed}"
+
+    def log_of(self, number: int) -> RunDirectory:
+        """A trial's run with its first seed, whose epochs tell how far it came."""
+        return RunDirectory(self.run(number, 0))
+
+    def finals(self, number: int) -> list[RunDirectory]:
+        """The complete final runs of a trial, by seed."""
+        places = (self.path / "finals" / f"{number:04d}").glob("seed-*")
+        found = sorted(places, key=lambda place: int(place.name.partition("-")[2]))
+        return [run for run in map(RunDirectory, found) if run.is_complete]
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add one line to the log."""
+        self._log.append(event, **fields)
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The log's lines of one event."""
+        return self._log.events(event)
+
+    def trials(self) -> list[Trial]:
+        """All trials, by number.
+
+        Raises:
+            CheckpointError: a line of the log lacks what it must have.
+        """
+        found: dict[int, Trial] = {}
+        try:
+            for line in self.events("proposed"):
+                found[line["trial"]] = Trial(line["trial"], line["assignment"])
+            for line in self.events("ended"):
+                before = found[line["trial"]]
+                found[line["trial"]] = Trial(
+                    before.number, before.assignment, Outcome.from_plain(line)
+                )
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.path / 'log.jsonl'} is damaged (a line lacks {error}): run the sweep anew"
+            ) from error
+        return [found[number] for number in sorted(found)]
+
+    def read_recipe(self) -> SweepConfig:
+        """The sweep as it was resolved.
+
+        Raises:
+            CheckpointError: there is none, or it is of another version.
+        """
+        if not self.exists:
+            raise CheckpointError(f"{self.path} is no sweep directory (it has no {RECIPE})")
+        try:
+            return config.load(SweepConfig, self.recipe, prog="itrec sweep")
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{self.recipe} is of another version or damaged: {error}"
+            ) from error
+
+    def read_space(self) -> Space:
+        """What was searched.
+
+        Raises:
+            CheckpointError: the base or the space is damaged or of another version.
+        """
+        try:
+            sweep = replace(self.read_recipe(), base=str(self.base))  # wherever it was copied to
+            return Runs(sweep).space()
+        except ConfigError as error:
+            raise CheckpointError(f"{self.path} is of another version: {error}") from error
+
+    def read_base(self) -> dict[str, Any]:
+        """The resolved base as plain values."""
+        content: dict[str, Any] = yaml.safe_load(self.base.read_text(encoding="utf-8"))
+        return content
+
+    def read_manifest(self) -> Manifest:
+        """The data's manifest."""
+        content = json.loads(self.manifest.read_text(encoding="utf-8"))
+        return Manifest.from_json(content, str(self.manifest))

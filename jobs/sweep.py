@@ -1,0 +1,11 @@
+"""`itrec sweep` as a cluster job, with the options of the command.
+
+ray job submit --working-dir . -- python jobs/sweep.py --help
+"""
+
+import sys
+
+from itrec_dist.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["sweep", *sys.argv[1:]]))

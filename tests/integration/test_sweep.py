@@ -1,0 +1,147 @@
+"""Sweeps through Ray: a driver that is killed, a trial that kills its process, schedulers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from itrec_dist.sweep import search
+from itrec_dist.sweep.directory import SweepDirectory
+from tests.swept import run_here, sweep_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def ended(out):
+    """The numbers of the trials that have ended, once for each time."""
+    log = out / "log.jsonl"
+    lines = log.read_text().splitlines() if log.is_file() else []
+    events = [json.loads(line) for line in lines if line.endswith("}")]
+    return [e["trial"] for e in events if e["event"] == "ended"]
+
+
+def outcomes(directory):
+    return [(t.number, t.assignment, t.outcome.status, t.outcome.value) for t in directory.trials()]
+
+
+def test_a_killed_driver_goes_on_and_gives_the_table_of_an_undisturbed_sweep(shards, tmp_path):
+    sweep = sweep_of(shards, tmp_path / "sweep", trials=6)
+    undisturbed, _ = run_here(sweep_of(shards, tmp_path / "whole", trials=6))
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path.parent)}
+    command = [
+        sys.executable,
+        "-m",
+        "itrec_dist",
+        "sweep",
+        "--config",
+        str(tmp_path / "sweep.yaml"),
+    ]
+    driver = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    until = time.monotonic() + 240
+    while len(ended(sweep.out)) < 2 and time.monotonic() < until and driver.poll() is None:
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = ended(sweep.out)
+    assert 2 <= len(before) < 6
+    done = subprocess.run(
+        [*command, "--resume"], cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=False, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"; {len(before)} trials are done" in done.stdout
+    directory = SweepDirectory(sweep.out)
+    assert outcomes(directory) == outcomes(undisturbed)
+    assert sorted(ended(sweep.out)) == list(range(6))
+    assert not (sweep.out / ".tune").exists()
+    for name in ("report.html", "results.md", "results.csv"):
+        assert (sweep.out / name).is_file()
+    for trial in directory.trials():
+        pairs = zip(directory.finals(trial.number), undisturbed.finals(trial.number), strict=True)
+        for mine, theirs in pairs:
+            assert mine.read_json(mine.evaluation) == theirs.read_json(theirs.evaluation)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, monkeypatch):
+    """The actors import this checkout, so what kills one of them is planted in its settings."""
+    from itrec_dist.sweep import tuner
+
+    class Deadly(tuner._Actor):
+        def step(self):
+            if '"ce"' in self.config["job"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().step()
+
+    monkeypatch.setattr(tuner, "_Actor", Deadly)
+    sweep = sweep_of(shards, tmp_path / "sweep", trials=2, final={"candidates": 0})
+    said = []
+    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    assert [t.outcome.status for t in directory.trials()] == ["failed", "complete"]
+    assert "its process died" in directory.trials()[0].outcome.error
+    assert "1 CPU" in said[0]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path):
+    """Rates that learn nothing lose to those that do, by the loss, at the first rung."""
+    space = {"optimizer.learning_rate": {"choice": [0.02, 1e-9]},
+             "model.dropout": {"choice": [0.0, 0.05, 0.1]}}  # fmt: skip
+    fixed = {"training.epochs": 4, "evaluation.train_sample": 0, "loss": "softmax"}
+    sweep = sweep_of(
+        shards, tmp_path / "sweep", space=space, fixed=fixed, trials=None, metric="loss",
+        search={"algorithm": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 2},
+        final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
+    )  # fmt: skip
+    directory = search.run(search.checked(sweep), resume=False, address=None, say=lambda line: None)
+    by_rate = {
+        rate: [t for t in directory.trials() if t.assignment["optimizer.learning_rate"] == rate]
+        for rate in (0.02, 1e-9)
+    }
+    assert [t.outcome.status for t in by_rate[1e-9]] == ["stopped"] * 3
+    epochs = [len(directory.log_of(t.number).events("epoch")) for t in by_rate[1e-9]]
+    assert max(epochs) < 4
+    assert any(t.outcome.status == "complete" for t in by_rate[0.02])
+    (final,) = directory.path.glob("finals/*/seed-1000/evaluation.json")
+    assert set(json.loads(final.read_text())["splits"]) == {"validation", "test"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
+    fixed = {"training.epochs": 1, "evaluation.train_sample": 0, "cluster.num_workers": 2}
+    sweep = sweep_of(
+        shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
+    )
+    said = []
+    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    (trial,) = directory.trials()
+    assert trial.outcome.status == "complete", trial.outcome.error
+    assert "a group of 2 workers of 1 CPU each" in said[0]
+    assert directory.log_of(0).events("start")[0]["workers"] == 2
+    (final,) = directory.finals(0)
+    assert final.events("start")[0]["workers"] == 2
+    one, _ = run_here(sweep_of(shards, tmp_path / "one", trials=1, final={"candidates": 0}))
+    assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)
+
+
+def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
+    from types import SimpleNamespace
+
+    from itrec_dist.sweep import tuner
+
+    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2})
+    new = SimpleNamespace(trial_id="new")
+    verdicts = []
+    for history in ([], [[0.2, 0.3], [0.4], [0.5, 0.6]]):
+        scheduler = tuner._scheduler(sweep, history)
+        scheduler.on_trial_add(None, new)
+        verdicts.append(scheduler.on_trial_result(None, new, {"epoch": 1, "score": 0.3}))
+    assert verdicts == ["CONTINUE", "STOP"]

@@ -1,0 +1,53 @@
+"""Small sweeps that run in the test's own process, in the order that Ray's actors would take."""
+
+from pathlib import Path
+
+import torch
+
+from itrec_dist import config
+from itrec_dist.sweep import search
+from itrec_dist.sweep.directory import SweepDirectory
+from itrec_dist.sweep.settings import SweepConfig
+from itrec_dist.sweep.trial import Trials
+
+SPACE = {
+    "loss": {"grid": ["ce", "bce"]},
+    "optimizer.learning_rate": {"loguniform": [0.003, 0.03]},
+}
+FIXED = {"training.epochs": 1, "evaluation.train_sample": 0}
+
+
+def sweep_of(shards: Path, out: Path, **changes) -> SweepConfig:
+    """Four trials of one epoch of the debug recipe, and two finalists with two seeds."""
+    given = {
+        "shards": shards, "out": out, "base": "debug", "space": SPACE, "fixed": FIXED,
+        "trials": 4, "final": {"candidates": 2, "seeds": 2}, **changes,
+    }  # fmt: skip
+    place = out.parent / f"{out.name}.yaml"
+    place.write_text(config.as_yaml(given), encoding="utf-8")
+    return config.load(SweepConfig, place)
+
+
+class Cut(Exception):  # noqa: N818 - the end of a driver, in the place where it is asked for
+    pass
+
+
+def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = None):
+    """Run a sweep without Ray; with `most`, the driver dies after so many jobs have begun."""
+    checked = search.checked(sweep)
+    directory = SweepDirectory(checked.sweep.out)
+    if resume:
+        search._refuse_other(checked, directory)
+    search._prepare(checked, directory, resume=resume)
+    said: list[str] = []
+    course = search._Course(checked, directory, directory.trials(), said.append)
+    trials = Trials(checked.sweep, torch.device("cpu"))
+    begun = 0
+    while (job := course.next()) is not None:
+        begun += 1
+        if begun == most:
+            raise Cut
+        course.ended(job, trials.work(job, lambda epoch, value: None))
+    assert course.is_over
+    directory.append("session", workers=1, seconds=1.0)
+    return directory, said
