@@ -60,7 +60,7 @@ def train(run, existing="refuse", stop_at=None):
     with Claim(run, existing) as claim:
         claim.prepare(claim.check(1))
         context = LocalContext(torch.device("cpu"), threads=1)
-        _work(run, context, stop_at, resumed=existing == "resume")
+        _work(run, context, stop_at)
 
 
 def there(uri):
