@@ -8,6 +8,7 @@ import torch
 from itrec_dist import config
 from itrec_dist.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.launch.cluster import own_signals
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from tests import engine_runs
@@ -53,7 +54,8 @@ def fit(num_workers, windows, folder, start):
         torch_config=TorchConfig(backend="gloo"),
         run_config=ray.train.RunConfig(name=f"{num_workers}", storage_path=str(folder / "ray")),
     )
-    return trainer.fit().return_value, end
+    with own_signals():  # Ctrl-C is this process's again after it
+        return trainer.fit().return_value, end
 
 
 @pytest.fixture(scope="module")

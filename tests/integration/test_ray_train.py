@@ -67,6 +67,7 @@ def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_pa
     assert [u["actual"] for u in samples[0]["users"]] == [u["actual"] for u in samples[1]["users"]]
 
 
+@pytest.mark.slow
 def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path, itrec):
     out = tmp_path / "run"
     begun = config.load(

@@ -114,6 +114,7 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
     fixed = {"training.epochs": 1, "evaluation.train_sample": 0, "cluster.num_workers": 2}

@@ -139,6 +139,7 @@ def test_verbs_that_cannot_share_their_work_are_refused(trained):
     assert exit_codes(done.stderr) == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_restart_leaves_alone_what_it_did_not_begin(trained, shards, tmp_path):
     """A taken place is refused at the second attempt too: it is not a run of the first one."""
     out = tmp_path / "run"
@@ -192,7 +193,10 @@ def test_two_torchruns_as_on_two_machines_go_on_after_a_killed_worker(
     assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="SIGINT"), signal.SIGTERM],
+)
 def test_an_interruption_ends_all_in_order_and_the_run_can_go_on(
     number, undisturbed, shards, tmp_path, itrec
 ):
@@ -222,6 +226,7 @@ def test_an_interruption_ends_all_in_order_and_the_run_can_go_on(
     assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the system must say when a parent has died")
 def test_workers_do_not_outlive_a_torchrun_that_was_killed(shards, tmp_path):
     out = tmp_path / "run"
