@@ -32,7 +32,10 @@ _BUFFER = 262_144
 def ways(shards: Path, batch_size: int) -> dict[str, Way]:
     """Every way by name, ready to be timed; the first pass of the Ray ones starts its readers."""
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(
+        address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
+        logging_level="error",
+    )  # fmt: skip
     described = manifest.read(shards)
     files = batches.split_files(shards, described, "train")
     paths, count = [f.path for f in files], sum(f.rows for f in files)
