@@ -5,10 +5,14 @@ to two at once, with a whole batch each and with half of one; two under torch's 
 exchange of gradients. What `ray, 2 workers, ddp` of the loop's table lacks beyond that is ours.
 """
 
+import functools
 import socket
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from loop_cost import START_UP, bare
@@ -20,6 +24,7 @@ from itrec_dist import config
 from itrec_dist.run import RunConfig
 
 BATCHES = (256, 1024)
+_EXCHANGES = 300
 
 
 def ways(settings: list[str], recipe: str) -> dict[str, Way]:
@@ -36,28 +41,57 @@ def ways(settings: list[str], recipe: str) -> dict[str, Way]:
 
 def _side_by_side(run: RunConfig, work: Callable[..., None], processes: int, share: int) -> Way:
     def measure() -> list[float]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        queue: Any = mp.get_context("spawn").SimpleQueue()
-        mp.spawn(work, (run, share, processes, port, queue), nprocs=processes)
-        rates = [queue.get() for _ in range(processes)]
+        rates = _in_processes(processes, functools.partial(work, run, share))
         return [sum(epoch) for epoch in zip(*rates, strict=True)]
 
     return measure
 
 
-def _alone(rank: int, run: RunConfig, share: int, processes: int, port: int, queue: Any) -> None:
-    del rank, processes, port
-    queue.put(bare(run, share)[START_UP:])
+def exchange(floats: int) -> str:
+    """How long two processes that do nothing else take for the sum of so many floats, told."""
+    took = _in_processes(2, functools.partial(_exchange, floats))[0]
+    median, most = statistics.median(took), statistics.quantiles(took, n=10)[-1]
+    return (
+        f"The sum of {floats:,} floats over two processes that do nothing else, gloo: "
+        f"{median:.2f} ms median, {most:.2f} ms or more in one of ten."
+    )
 
 
-def _together(rank: int, run: RunConfig, share: int, processes: int, port: int, queue: Any) -> None:
-    store = dist.TCPStore("127.0.0.1", port, processes, is_master=rank == 0)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
+def _in_processes(count: int, work: Callable[[], list[float]]) -> list[list[float]]:
+    """What `work()` returns in each of `count` processes of one gloo group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue: Any = mp.get_context("spawn").SimpleQueue()
+    mp.spawn(_process, (count, port, work, queue), nprocs=count)
+    return [queue.get() for _ in range(count)]
 
-    def wrap(model: nn.Module) -> nn.Module:
-        return DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    queue.put(bare(run, share, wrap)[START_UP:])
+def _process(rank: int, count: int, port: int, work: Callable[[], list[float]], queue: Any) -> None:
+    store = dist.TCPStore("127.0.0.1", port, count, is_master=rank == 0)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
+    queue.put(work())
+    dist.barrier()
     dist.destroy_process_group()
+
+
+def _alone(run: RunConfig, share: int) -> list[float]:
+    return bare(run, share)[START_UP:]
+
+
+def _together(run: RunConfig, share: int) -> list[float]:
+    def wrap(model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+    return bare(run, share, wrap)[START_UP:]
+
+
+def _exchange(floats: int) -> list[float]:
+    torch.set_num_threads(1)
+    gradient, took = torch.zeros(floats), []
+    for _ in range(_EXCHANGES):
+        gradient.fill_(1.0)
+        started = time.perf_counter()
+        dist.all_reduce(gradient)
+        took.append(1000 * (time.perf_counter() - started))
+    return took

@@ -49,6 +49,8 @@ def scaling(settings: list[str], rounds: int, epochs: int) -> list[str]:
         f"epochs, the first {loop_cost.START_UP} of each not counted; two processes added up.",
         "",
         *table(rates, f"one process, batch {scaling_cost.BATCHES[0]}", {}, "windows/s"),
+        "",
+        scaling_cost.exchange(floats=182_245),  # the weights of the recipe
     ]
 
 
