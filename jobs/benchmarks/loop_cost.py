@@ -27,6 +27,7 @@ TARGETS = {
     "local": Target("bare", 0.95),
     "ray, 1 worker": Target("bare", 0.90),
     "ray, 2 workers, ddp": Target("ray, 1 worker", 0.80, times=2),
+    "ray, 2 workers, ddp, batch 1024": Target("ray, 1 worker, batch 1024", 0.80, times=2),
 }
 
 _ENGINES = {
@@ -48,12 +49,14 @@ def ways(settings: Sequence[str], recipe: str) -> dict[str, Way]:
     def ours(*more: str, local: bool = False) -> Way:
         return lambda: _ours(run_of(*more), local=local)
 
-    two = "cluster.num_workers=2"
+    two, larger = "cluster.num_workers=2", "training.batch_size=1024"
     return {
         "bare": lambda: bare(run_of())[START_UP:],
         "local": ours(local=True),
         "ray, 1 worker": ours(),
         **{f"ray, 2 workers, {name}": ours(two, *given) for name, given in _ENGINES.items()},
+        "ray, 1 worker, batch 1024": ours(larger),
+        "ray, 2 workers, ddp, batch 1024": ours(two, larger),
     }
 
 
