@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.dataspec import DataSpec
 from itrec_dist.manifest import Manifest
 from itrec_dist.models.encoder import Dropout
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.models.sparse_product import SparseMatrix
+from itrec_dist.models.sparse_product import SparseMatrix, dots
 from itrec_dist.ratings import TrainingRatings
 from itrec_dist.schema import PAD, Batch
 
@@ -101,10 +100,8 @@ class AutoRec(RatingModel):
         by_item = self.config.side == "item"
         examples_BN, inputs_BN = (items_BN, users_BN) if by_item else (users_BN, items_BN)
         hidden_XH = self.dropout(self._encoded())
-        # The gradient of an embedding is added up many times faster than that of an index.
-        hidden_BNH = F.embedding(examples_BN, hidden_XH)
-        left_BN = (hidden_BNH * F.embedding(inputs_BN, self.decoder)).sum(dim=2)
-        left_BN = left_BN + self.decoder_bias[inputs_BN]
+        left_P = dots(hidden_XH, self.decoder, examples_BN.flatten(), inputs_BN.flatten())
+        left_BN = left_P.view_as(items_BN) + self.decoder_bias[inputs_BN]
         is_known_BN = (users_BN != PAD) & (items_BN != PAD)
         ratings_BN = self.biases(users_B, items_BN) + left_BN * is_known_BN
         return ratings_BN, self._penalty(len(users_B))
