@@ -93,7 +93,8 @@ class _Dots(torch.autograd.Function):
         entries = _compressed(_offsets(rows_Q, shape[0]), columns_Q, nothing_Q, shape)
         sampled = torch.sparse.sampled_addmm(entries, left_XD, right_YD.t(), beta=0.0)
         ctx.save_for_backward(left_XD, right_YD, rows_Q, columns_Q, entry_P)
-        return sampled.values()[entry_P]
+        products_P: torch.Tensor = sampled.values()[entry_P]
+        return products_P
 
     @staticmethod
     def backward(

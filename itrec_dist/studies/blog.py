@@ -25,9 +25,9 @@ def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
     """The biases of all; judged on the source's windows too, whose targets are ratings as well."""
     if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
         return {}
-    if all(RunDirectory(out / name).is_complete for name in rating_baselines.names()):
+    chosen = rating_baselines.installed()
+    if all(RunDirectory(out / name).is_complete for name in chosen):
         return {}
-    chosen = {name: rating_baselines.find(name)() for name in rating_baselines.names()}
     return judge_all(shards, out, chosen, overwrite=True)
 
 
