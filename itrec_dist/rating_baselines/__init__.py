@@ -9,15 +9,15 @@ is left out where that is not installed.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from itrec_dist import registry
 from itrec_dist.arrays import Items
-from itrec_dist.errors import ConfigError, EnvironmentProblem
+from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RatingBaseline(Protocol):
 
 def names() -> list[str]:
     """Every rating baseline, by name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def find(name: str) -> type[RatingBaseline]:
@@ -59,10 +59,7 @@ def find(name: str) -> type[RatingBaseline]:
     Raises:
         ConfigError: there is none of that name; the message names those there are.
     """
-    if name not in names():
-        raise ConfigError(f"there is no rating baseline {name!r}; there are: {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[RatingBaseline] = getattr(module, name.title().replace("_", ""))
+    found: type[RatingBaseline] = registry.find(sys.modules[__name__], name, "rating baseline")
     return found
 
 
