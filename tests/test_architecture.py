@@ -17,8 +17,8 @@ PACKAGE = ROOT / "itrec_dist"
 ORDER = """
     errors torchrun registry job_folder uri config outputs machine environment resources schema
     storage manifest lease run_directory tensor_files checkpoint retention mirror fetched_runs
-    database sources synthetic shard_files staging table_source audit windowing
-    rating_audit rating_windows
+    database sources synthetic shard_files staging table_source leakage audit window_settings
+    windowing rating_audit rating_windows
     arrays dataspec samples batches ratings metrics rating_metrics scorecard
     models losses tasks optim engines
     context training_state checkpoint_writer keeper recorder progress lookout loop run resume
