@@ -10,8 +10,8 @@ from pathlib import Path
 from itrec_dist import schema
 from itrec_dist.report import blog, measures, provenance
 from itrec_dist.report.arms import Arm, Section, sections
-from itrec_dist.report.charts import INK, DotRow, Level, Line, LineChart, dot_chart, line_chart
-from itrec_dist.report.curves import Figure, FigureSet, colours, mean_curve, points
+from itrec_dist.report.charts import INK, Level, Line, LineChart, line_chart
+from itrec_dist.report.curves import Figure, FigureSet, colours, dots_of, mean_curve, points
 from itrec_dist.report.measures import MAE, MISSING, RMSE
 from itrec_dist.report.runs import Epoch, find, read
 from itrec_dist.report.tables import (
@@ -119,19 +119,8 @@ def markdown(places: Sequence[Path]) -> str:
 
 def dots(section: Section) -> list[Figure]:
     """All arms on one axis: a dot per seed, the printed figure as a dashed tick."""
-    split = section.final_split
-    rows = []
-    for arm, colour in colours(section):
-        found = (
-            run.judgements[split].values.get(("unmasked", RMSE))
-            for run in arm.complete
-            if split in run.judgements
-        )
-        values = tuple(value for value in found if value is not None)
-        rows.append(DotRow(arm.label, values, colour, _printed(section, arm)))
-    title = f"RMSE on {split}"
-    svg = dot_chart(rows, title, blog.SOURCE, width=640)
-    return [Figure(title, svg)] if svg else []
+    printed = {arm.key: _printed(section, arm) for arm in section.arms}
+    return dots_of(section, RMSE, f"RMSE on {section.final_split}", (blog.SOURCE, printed))
 
 
 def overlay(section: Section) -> list[Figure]:
