@@ -13,8 +13,7 @@ from itrec_dist import manifest, rating_baselines, schema
 from itrec_dist.rating_baseline_runs import judge_all
 from itrec_dist.rating_windows import RatingWindowConfig
 from itrec_dist.report import ratings
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.studies.study import Arm, Study
+from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
 from itrec_dist.windowing import WindowConfig
 
 _RATED = ("random-80-10-10", "last-80-10-10")
@@ -26,15 +25,11 @@ def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
     if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
         return {}
     chosen = rating_baselines.installed()
-    if all(RunDirectory(out / name).is_complete for name in chosen):
-        return {}
-    return judge_all(shards, out, chosen, overwrite=True)
+    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
 
 
 def _figures(splits: dict[str, Any]) -> str:
-    split = "test" if "test" in splits else "validation"
-    figures = splits[split]["ratings"]
-    return f"{split} RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"
+    return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
 
 
 STUDY = Study(
