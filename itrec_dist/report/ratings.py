@@ -212,7 +212,23 @@ def _against_source(section: Section) -> list[str]:
         found.append(f"At or below the source's printed RMSE: {measures.enumeration(reached)}.")
     if missed:
         found.append(f"Above the source's printed RMSE: {measures.enumeration(missed)}.")
-    return [*found, blog.REMARK] if found else []
+    return [*found, *_cost(section), blog.REMARK] if found else []
+
+
+def _cost(section: Section) -> list[str]:
+    """How long all of the source's systems take, where all were trained."""
+    seconds = {
+        printed.system: measures.figure(run.seconds for run in arm.complete).mean
+        for arm in section.arms
+        if not arm.is_baseline and (printed := blog.printed(arm.runs[0].config)) and arm.complete
+    }
+    if len(seconds) < len(blog.SYSTEMS):
+        return []
+    total = sum(value for value in seconds.values() if value is not None)
+    return [
+        f"One run of each of the source's {len(seconds)} systems, from first batch to judgement, "
+        f"takes {measures.duration(total)} in all, one after another."
+    ]
 
 
 def _printed(section: Section, arm: Arm) -> float | None:
