@@ -279,6 +279,27 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
     torch.testing.assert_close(trained.loss_B, unclipped + expected)
 
 
+def test_svdpp_penalises_own_factors_and_those_of_having_rated_each_for_itself(
+    spec, ratings, windows
+):
+    batch = whole_batch(windows, CPU)
+    config = replace(CONFIGS["svdpp"], balance=0.0, penalty=0.0, bias_penalty=0.0)
+
+    def loss(**penalties):
+        return built(replace(config, **penalties), spec, ratings).train()(batch).loss_B
+
+    plain, model = loss(rated_penalty=0.0), built(config, spec, ratings).model
+    users, items = batch.user_ids_B.long(), model.known_items(batch.target_ids_BK[:, 0])
+    own = model.user_factors.weight[users].square().sum(1)
+    of_item = model.item_factors.weight[items].square().sum(1)
+    heard = model.rated_factors.weight[items].square().sum(1)
+    assert (heard > 0).any()
+    torch.testing.assert_close(
+        loss(rated_penalty=0.0, penalty=0.5) - plain, 0.5 * (own + of_item), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(loss(rated_penalty=0.5) - plain, 0.5 * heard, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["dot", "neural", "biased"])
 def test_sparse_gradients_give_the_step_of_dense_ones(kind, spec, ratings, windows):
     batch = whole_batch(windows, CPU)
