@@ -226,8 +226,8 @@ def _cost(section: Section) -> list[str]:
         return []
     total = sum(value for value in seconds.values() if value is not None)
     return [
-        f"One run of each of the source's {len(seconds)} systems, from its shards to its judgement, "
-        f"takes {measures.duration(total)} in all, one after another."
+        f"One run of each of the source's {len(seconds)} systems, from shards to judgement, takes "
+        f"{measures.duration(total)} in all, one after another."
     ]
 
 
