@@ -32,6 +32,7 @@ CONFIGS = {
     "svdpp": SVDppConfig(width=3, initial_std=0.3),
     "item autorec": AutoRecConfig(width=4),
     "user autorec": AutoRecConfig(width=4, side="user"),
+    "both autorec": AutoRecConfig(width=4, side="both"),
     "bst": BSTConfig(width=8, hidden_widths=(6,)),
     "bst ids": BSTConfig(width=8, hidden_widths=(6,), genres=False, biases=True),
 }
@@ -121,19 +122,24 @@ def by_hand(kind, model, ratings, user, item):
 
 
 def autorec_by_hand(kind, model, weights, ratings, pair):
-    """The sum over an item's (or user's) ratings, unit by unit."""
-    mine = int(kind.startswith("item"))  # which of (user, item) is the example
+    """The sum over an item's (or user's, or both's) ratings, unit by unit."""
     users, items = ratings.user_ids_R.tolist(), ratings.item_ids_R.tolist()
-    hidden = list(weights["encoder_bias"])
-    for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
-        if of_pair[mine] == pair[mine]:
-            rest = float(rating) - bias_of(model, *of_pair)
-            for h in range(len(hidden)):
-                hidden[h] += rest * weights["encoder"][of_pair[1 - mine]][h]
-    units = [1 / (1 + math.exp(-h)) for h in hidden]
-    decoded = zip(weights["decoder"][pair[1 - mine]], units, strict=True)
-    left = weights["decoder_bias"][pair[1 - mine]] + sum(a * b for a, b in decoded)
-    return bias_of(model, *pair) + left
+    found = bias_of(model, *pair)
+    for side, mine in (("user", 0), ("item", 1)):  # which of (user, item) is the example
+        if not kind.startswith((side, "both")):
+            continue
+        of = {name: weights[f"by_{side}.{name}"] for name in ("encoder", "decoder")}
+        hidden = list(weights[f"by_{side}.encoder_bias"])
+        for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
+            if of_pair[mine] == pair[mine]:
+                rest = float(rating) - bias_of(model, *of_pair)
+                for h in range(len(hidden)):
+                    hidden[h] += rest * of["encoder"][of_pair[1 - mine]][h]
+        units = [1 / (1 + math.exp(-h)) for h in hidden]
+        decoded = zip(of["decoder"][pair[1 - mine]], units, strict=True)
+        found += weights[f"by_{side}.decoder_bias"][pair[1 - mine]]
+        found += sum(a * b for a, b in decoded)
+    return found
 
 
 def bias_of(model, user, item):
@@ -141,7 +147,8 @@ def bias_of(model, user, item):
 
 
 @pytest.mark.parametrize(
-    "kind", ["dot", "scaled", "neural", "biased", "svdpp", "item autorec", "user autorec"]
+    "kind",
+    ["dot", "scaled", "neural", "biased", "svdpp", "item autorec", "user autorec", "both autorec"],
 )
 def test_predictions_are_those_computed_by_hand(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
@@ -209,7 +216,9 @@ def test_items_beyond_the_catalogue_are_all_the_same_stranger(task, windows, str
     assert torch.equal(predicted(task, batch, ids), predicted(task, batch, torch.zeros_like(ids)))
 
 
-@pytest.mark.parametrize("kind", ["dot", "scaled", "neural", "item autorec", "user autorec"])
+@pytest.mark.parametrize(
+    "kind", ["dot", "scaled", "neural", "item autorec", "user autorec", "both autorec"]
+)
 def test_models_of_ids_alone_fall_back_on_the_biases(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
     batch = whole_batch(windows, CPU)
