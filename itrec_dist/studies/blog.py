@@ -6,6 +6,7 @@ on the same held-out ratings, at random and each user's last; the transformers o
 kind of windows besides. The best epoch is chosen on validation and reported on test.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def _figures(splits: dict[str, Any]) -> str:
     return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
 
 
+def _markdown(places: Sequence[Path]) -> str:
+    """The tables, and which reference could not be run."""
+    told = ratings.markdown(places)
+    there = rating_baselines.installed()
+    if missing := [name for name in rating_baselines.names() if name not in there]:
+        told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
+    return told
+
+
 STUDY = Study(
     title="Rating prediction: the source's systems beside what they should have met",
     protocols={
@@ -55,6 +65,6 @@ STUDY = Study(
     ),
     judge_baselines=_baselines,
     figures=_figures,
-    markdown=ratings.markdown,
+    markdown=_markdown,
 )  # fmt: skip
 """`itrec reproduce blog`."""
