@@ -3,8 +3,8 @@
     r'(u, i) = (V^T g(W r_i + m) + b)_u,  r_i the training ratings of item i, 0 where there are none
 
 and with users and items exchanged for `side: user`; `side: both` is the sum of the two. Ratings
-enter and leave as deviations from the damped biases, which also are what an unknown user or item
-is given.
+leave as deviations from the damped biases, which also are what an unknown user or item is given;
+they enter as 1 plus that deviation, for that something was rated at all says as much as how.
 
 Source: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, equations 1 and 2; the
 dropping of inputs is that of a denoising autoencoder: a rating that is asked for is then not
@@ -118,14 +118,14 @@ class AutoRec(RatingModel):
             self.by_user = Autoencoder(config, (users, items), self.num_ratings)
 
     def learn(self, ratings: TrainingRatings) -> None:
-        """Take every training rating as what the biases leave over."""
+        """Take every training rating as 1 plus what the biases leave over."""
         super().learn(ratings)
         users_R, items_R = ratings.user_ids_R, ratings.item_ids_R
-        rest_R = ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
+        given_R = 1 + ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
         if self.by_item is not None:
-            self.by_item.given.fill(items_R, users_R, rest_R)
+            self.by_item.given.fill(items_R, users_R, given_R)
         if self.by_user is not None:
-            self.by_user.given.fill(users_R, items_R, rest_R)
+            self.by_user.given.fill(users_R, items_R, given_R)
 
     def forward(
         self, batch: Batch, item_ids_BN: torch.Tensor

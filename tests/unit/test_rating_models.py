@@ -132,7 +132,7 @@ def autorec_by_hand(kind, model, weights, ratings, pair):
         hidden = list(weights[f"by_{side}.encoder_bias"])
         for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
             if of_pair[mine] == pair[mine]:
-                rest = float(rating) - bias_of(model, *of_pair)
+                rest = 1 + float(rating) - bias_of(model, *of_pair)
                 for h in range(len(hidden)):
                     hidden[h] += rest * of["encoder"][of_pair[1 - mine]][h]
         units = [1 / (1 + math.exp(-h)) for h in hidden]
