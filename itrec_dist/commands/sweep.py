@@ -91,8 +91,12 @@ def _dry_run(checked: Checked) -> None:
     refusals = plan.refused(checked.runs, sweep.out, checked.assignments or [])
     print("measuring a few steps of the base ...", flush=True)
     per_run = plan.seconds_of_run(base)
-    total = plan.total_seconds(per_run, num_runs + finals, share.concurrent)
-    print(f"a run of the base takes {plan.told_time(per_run)}, all about {plan.told_time(total)}")
+    total = plan.told_time(plan.total_seconds(per_run, num_runs + finals, share.concurrent))
+    least = plan.least_runs(sweep, num_runs, base.training.epochs, len(checked.space.turns()))
+    if least < num_runs:
+        at_least = plan.total_seconds(per_run, least + finals, share.concurrent)
+        total = f"{plan.told_time(at_least)} to {total}, as the scheduler stops more or fewer"
+    print(f"a run of the base takes {plan.told_time(per_run)}, all about {total}")
     if checked.assignments is None:
         print("would be refused: unknown, since outcomes decide what is tried")
     else:

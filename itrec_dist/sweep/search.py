@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from itrec_dist import config, environment, launch, outputs
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
@@ -17,6 +18,9 @@ from itrec_dist.sweep.settings import FIRST_FRESH_SEED, Runs, SweepConfig, place
 from itrec_dist.sweep.space import Assignment, Space, as_text
 from itrec_dist.sweep.tpe import TPE, load_optuna
 from itrec_dist.sweep.trial import WAIT, Job
+
+if TYPE_CHECKING:
+    from itrec_dist.sweep.halving import Past
 
 Say = Callable[[str], None]
 
@@ -65,6 +69,11 @@ def checked(sweep: SweepConfig) -> Checked:
             f"scheduler.name={sweep.scheduler.name} stops trials that train in their own process, "
             f"the base has cluster.num_workers={runs.base.cluster.num_workers}: set "
             "scheduler.name=none, or fixed: {cluster.num_workers: 1}"
+        )
+    if sweep.scheduler.name == "asha" and len(sweep.grids) == len(space.dimensions):
+        raise ConfigError(
+            "scheduler.name=asha compares trials that share their grid values, and the space has "
+            "nothing but grids: write choice for what is searched, or set scheduler.name=none"
         )
     if sweep.search.algorithm == "tpe":
         load_optuna()
@@ -300,8 +309,8 @@ def _refuse_nothing(sweep: SweepConfig, trials: list[Trial]) -> None:
     )
 
 
-def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -> list[list[float]]:
-    """Scores after each epoch, of the trials that have ended."""
+def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -> "list[Past]":
+    """The trials that have ended, with their scores after each epoch."""
     if checked.sweep.scheduler.name == "none":
         return []
     found = []
@@ -310,7 +319,8 @@ def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -
             run = directory.log_of(trial.number)
             judged = [e["validation"] for e in run.events("epoch") if e["validation"]]
             values = (checked.runs.base.training.value(one) for one in judged)
-            found.append([checked.sweep.score(value) for value in values])
+            scores = [checked.sweep.score(value) for value in values]
+            found.append((trial.assignment, scores))
     return found
 
 

@@ -4,6 +4,7 @@
 run configurations, by the parser that recipes and command lines go through as well.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +53,8 @@ class SchedulerConfig:
 
     name: Literal["none", "asha"] = "none"
     """none; asha: successive halving after epochs grace, grace x reduction, ... (Li et al., A
-    System for Massively Parallel Hyperparameter Tuning, 2020)."""
+    System for Massively Parallel Hyperparameter Tuning, 2020), within each combination of grid
+    values, so that every combination keeps its best to the end."""
     grace: int = 1
     """Epochs that no trial is stopped in."""
     reduction: int = 3
@@ -144,6 +146,11 @@ class SweepConfig:
                 f"scheduler.name={self.scheduler.name} compares single runs by their epochs, "
                 f"seeds={self.seeds} runs make a trial here: set seeds=1, the finals have several"
             )
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """The settings whose values are to be compared, each with equally many trials."""
+        return tuple(n for n, d in self.space.items() if isinstance(d, Mapping) and "grid" in d)
 
     @property
     def falls(self) -> bool:

@@ -37,7 +37,7 @@ class TPE:
             constant_liar=True,  # trials that are under way count as poor ones
         )  # fmt: skip
         self._study = optuna.create_study(directions=directions, sampler=sampler)
-        self._space = space
+        self._space, self._turns, self._next = space, space.turns(), known
         self._left = (sweep.trials or 0) - known
         self._open: dict[str, list[Any]] = defaultdict(list)
 
@@ -46,6 +46,10 @@ class TPE:
         if self._left <= 0:
             return None
         self._left -= 1
+        turn = self._turns[self._next % len(self._turns)]
+        self._next += 1
+        if turn:  # the grid is gone through, Optuna chooses the rest
+            self._study.enqueue_trial({name: as_text(value) for name, value in turn.items()})
         trial = self._study.ask()
         chosen: Assignment = {}
         for dimension in self._space.dimensions:

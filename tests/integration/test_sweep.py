@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,16 +134,39 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
     assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)
 
 
-def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
-    from types import SimpleNamespace
+def tune_trial(name, **assignment):
+    return SimpleNamespace(trial_id=name, config={"job": json.dumps({"assignment": assignment})})
 
+
+def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
     from itrec_dist.sweep import tuner
 
-    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2})
-    new = SimpleNamespace(trial_id="new")
+    sweep = sweep_of(
+        shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2},
+        space={"model.dropout": {"uniform": [0, 0.5]}},
+    )  # fmt: skip
+    new = tune_trial("new")
     verdicts = []
-    for history in ([], [[0.2, 0.3], [0.4], [0.5, 0.6]]):
+    for history in ([], [({}, [0.2, 0.3]), ({}, [0.4]), ({}, [0.5, 0.6])]):
         scheduler = tuner._scheduler(sweep, history)
         scheduler.on_trial_add(None, new)
         verdicts.append(scheduler.on_trial_result(None, new, {"epoch": 1, "score": 0.3}))
     assert verdicts == ["CONTINUE", "STOP"]
+
+
+def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_path):
+    """A loss that is poor in all its trials keeps its best: the table over losses needs it."""
+    from itrec_dist.sweep import tuner
+
+    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "reduction": 2})
+    scheduler = tuner._scheduler(sweep, [({"loss": "bce", "model.dropout": 0.1}, [0.8])])
+    verdicts = {}
+    for loss, score in (("ce", 0.3), ("ce", 0.2), ("ce", 0.4), ("bce", 0.7), ("bce", 0.9)):
+        trial = tune_trial(f"{loss} {score}", loss=loss)
+        scheduler.on_trial_add(None, trial)
+        told = scheduler.on_trial_result(None, trial, {"epoch": 1, "score": score})
+        verdicts[loss, score] = told
+    assert verdicts == {
+        ("ce", 0.3): "CONTINUE", ("ce", 0.2): "STOP", ("ce", 0.4): "CONTINUE",
+        ("bce", 0.7): "STOP", ("bce", 0.9): "CONTINUE",
+    }  # fmt: skip

@@ -192,6 +192,10 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         ),
         ({"search": {"algorithm": "random", "against": "seconds"}}, "needs search.algorithm=tpe"),
         ({"scheduler": {"name": "asha"}, "seeds": 2}, "set seeds=1"),
+        (
+            {"scheduler": {"name": "asha"}, "space": {"loss": {"grid": ["ce", "bce"]}}},
+            "nothing but grids: write choice",
+        ),
         ({"fixed": {"loss": "ce"}}, "stands in space and in fixed"),
         ({"fixed": {"model.wdth": 3}}, "no setting model.wdth (did you mean model.width?)"),
         ({"fixed": {"model.width": "wide"}}, "model.width must be a whole number"),
@@ -274,6 +278,24 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(shards, tmp_path, 
     for words in ("trials: 4", "finals: 4 runs", "would be refused: 0 of 4", "a run of the base"):
         assert words in shown
     assert not sweep.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "combinations", "expected"),
+    [
+        ({}, 4, 36),
+        # 36 trials of 3 epochs, 12 of 6 more, 4 of the last 3, as one of three goes on.
+        ({"scheduler": {"name": "asha", "grace": 3, "reduction": 3}}, 1, (108 + 72 + 12) / 12),
+        # Of each of 12 combinations one goes on to the end.
+        ({"scheduler": {"name": "asha", "grace": 3, "reduction": 3}}, 12, (108 + 12 * 9) / 12),
+        ({"scheduler": {"name": "asha", "grace": 12}}, 1, 36),
+    ],
+)
+def test_the_least_that_a_scheduler_leaves_to_train(
+    change, combinations, expected, shards, tmp_path
+):
+    sweep = sweep_of(shards, tmp_path / "s", **change)
+    assert plan.least_runs(sweep, 36, 12, combinations) == pytest.approx(expected)
 
 
 def test_a_place_that_is_taken_is_refused_before_ray_is_started(swept, shards, tmp_path, itrec):

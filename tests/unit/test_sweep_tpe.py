@@ -2,6 +2,7 @@
 
 import builtins
 import math
+from collections import Counter
 
 import pytest
 
@@ -116,6 +117,27 @@ def test_conditions_and_steps_hold(shards, tmp_path):
         for name, value in assignment.items():
             assert any(value == v for v in space[name].values)
         proposer.tell(assignment, (0.1,))
+
+
+@pytest.mark.parametrize("known", [0, 5])
+def test_a_grid_is_gone_through_in_turns_whatever_the_figures_say(known, shards, tmp_path):
+    raw = {**RAW, "loss": {"grid": ["ce", "bce"]}, "model.num_layers": {"grid": [1, 2]}}
+    space = parse(raw, RunConfig(shards=shards, out=tmp_path))
+    sweep = sweep_of(
+        shards, tmp_path / "s4", space=raw, fixed={}, trials=45,
+        search={"algorithm": "tpe", "startup": 8},
+    )  # fmt: skip
+    proposer = TPE(sweep, space, known)
+    asked = []
+    for _ in range(40):
+        assignment = proposer.ask()
+        value = figure(assignment) + (assignment["loss"] == "bce")
+        proposer.tell(assignment, (value,))
+        asked.append(assignment)
+    found = Counter((a["loss"], a["model.num_layers"]) for a in asked)
+    assert set(found.values()) == {10}
+    assert len(found) == 4
+    assert distance(asked[-12:]) < 0.5 * distance(asked[:8])
 
 
 def test_importance_falls_on_what_the_figure_depends_on(space, sweep):
