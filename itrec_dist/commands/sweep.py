@@ -8,7 +8,7 @@ from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from itrec_dist.sweep.search import Checked
+    from itrec_dist.sweep.checks import Checked
 
 
 def parser() -> Parser:
@@ -46,12 +46,12 @@ def run(parsed: Any) -> int:
     import shutil
 
     from itrec_dist import outputs, report
-    from itrec_dist.sweep import RECIPE, search
+    from itrec_dist.sweep import RECIPE, checks, search
     from itrec_dist.sweep.settings import SweepConfig
 
     if parsed.resume and parsed.overwrite:
         raise ConfigError("--resume keeps a sweep and --overwrite replaces it: give one of them")
-    checked = search.checked(pick(SweepConfig, parsed))
+    checked = checks.checked(pick(SweepConfig, parsed))
     if parsed.dry_run:
         _dry_run(checked)
         return 0

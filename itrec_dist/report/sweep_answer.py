@@ -4,8 +4,7 @@ from itrec_dist import schema
 from itrec_dist.report import measures
 from itrec_dist.report.sweep_runs import Finalist, Sweep
 from itrec_dist.sweep.comparison import Interval
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import told
+from itrec_dist.sweep.directory import Trial, told
 
 MIN_TRIALS = 4  # below, an importance is noise that looks like a figure
 

@@ -15,8 +15,7 @@ from itrec_dist.report.sweep_answer import MIN_TRIALS, metric_name, sentences
 from itrec_dist.report.sweep_charts import Axis, Mark, Spot
 from itrec_dist.report.sweep_runs import Sweep
 from itrec_dist.report.tables import Table
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import told
+from itrec_dist.sweep.directory import Trial, told
 from itrec_dist.sweep.tpe import importances
 
 _NAMED = 5  # curves with a label

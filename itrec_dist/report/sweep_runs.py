@@ -17,8 +17,7 @@ from itrec_dist.report.runs import number
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import comparison, windows
 from itrec_dist.sweep.comparison import Comparison, Interval
-from itrec_dist.sweep.directory import SweepDirectory, Trial
-from itrec_dist.sweep.search import ranked
+from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.space import Dimension, Value
 from itrec_dist.sweep.windows import WindowFigures

@@ -14,8 +14,7 @@ from itrec_dist.report.sweep_answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep_runs import Finalist, Sweep
 from itrec_dist.report.tables import Cell, Column, Row, Table, markdown_table
 from itrec_dist.sweep import comparison
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import as_number, told
+from itrec_dist.sweep.directory import Trial, as_number, told
 from itrec_dist.sweep.space import Value, as_text
 
 LOSS, SIDE = "loss", "model.side_information"

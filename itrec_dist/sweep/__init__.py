@@ -6,8 +6,10 @@
     directory.py  what a sweep leaves behind, and what a resumed one goes by
     trial.py      the runs of one trial, in one process; windows.py their figures window by window
     plan.py       resources, packing, and the time that a measured step foretells
-    tuner.py      Ray Tune: actors that stay, schedulers
-    search.py     the course of it all
+    checks.py     what is refused before anything starts
+    course.py     the order of jobs: trials, then finals
+    tuner.py      Ray Tune: actors that stay; halving.py its successive halving, per combination
+    search.py     a life of the driver: begins or resumes a sweep, and ends it
 
 The sweep directory is the only memory: Tune and Optuna are filled from it in every life of the
 driver. Trials are judged on validation alone (`evaluation.judge_test=false`: they never load the

@@ -39,7 +39,7 @@ from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import RECIPE
 from itrec_dist.sweep.settings import Runs, SweepConfig
-from itrec_dist.sweep.space import Assignment, Space
+from itrec_dist.sweep.space import Assignment, Space, as_text
 
 Status = Literal["open", "complete", "stopped", "failed", "refused"]
 
@@ -180,3 +180,19 @@ class SweepDirectory:
         """The data's manifest."""
         content = json.loads(self.manifest.read_text(encoding="utf-8"))
         return Manifest.from_json(content, str(self.manifest))
+
+
+def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:
+    """The complete trials from best to worst."""
+    done = [t for t in trials if t.outcome.status == "complete"]
+    return sorted(done, key=lambda t: (-sweep.score(t.outcome.value or 0.0), t.number))
+
+
+def told(assignment: Assignment) -> str:
+    """An assignment in one line."""
+    return " ".join(f"{name}={as_number(value)}" for name, value in assignment.items())
+
+
+def as_number(value: object) -> str:
+    """A value as short as it can be read."""
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from itrec_dist.sweep import search
+from itrec_dist.sweep import checks, search
 from itrec_dist.sweep.directory import SweepDirectory
 from tests.swept import run_here, sweep_of
 
@@ -83,7 +83,7 @@ def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, 
     monkeypatch.setattr(tuner, "_Actor", Deadly)
     sweep = sweep_of(shards, tmp_path / "sweep", trials=2, final={"candidates": 0})
     said = []
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     assert [t.outcome.status for t in directory.trials()] == ["failed", "complete"]
     assert "its process died" in directory.trials()[0].outcome.error
     assert "1 CPU" in said[0]
@@ -101,7 +101,7 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
         search={"algorithm": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 2},
         final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
     )  # fmt: skip
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=lambda line: None)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
     by_rate = {
         rate: [t for t in directory.trials() if t.assignment["optimizer.learning_rate"] == rate]
         for rate in (0.02, 1e-9)
@@ -123,7 +123,7 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
         shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
     )
     said = []
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     (trial,) = directory.trials()
     assert trial.outcome.status == "complete", trial.outcome.error
     assert "a group of 2 workers of 1 CPU each" in said[0]

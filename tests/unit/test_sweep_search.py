@@ -8,8 +8,9 @@ from itrec_dist import config
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.sweep import plan, search
+from itrec_dist.sweep import checks, plan, search
 from itrec_dist.sweep import trial as trials
+from itrec_dist.sweep.directory import ranked
 from itrec_dist.sweep.settings import Runs
 from tests.swept import FIXED, SPACE, Cut, run_here, sweep_of
 
@@ -115,7 +116,7 @@ def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
 def test_another_sweep_does_not_go_on_in_its_place(change, told, swept, shards):
     sweep = sweep_of(shards, swept[0].path, **change)
     with pytest.raises(ConfigError, match=told):
-        search._refuse_other(search.checked(sweep), swept[0])
+        search._refuse_other(checks.checked(sweep), swept[0])
 
 
 def test_there_must_be_something_to_resume(shards, tmp_path):
@@ -135,7 +136,7 @@ def test_what_is_impossible_in_combination_is_refused_alone(shards, tmp_path):
     refused = [line for line in said if "refused" in line]
     assert len(refused) == 2
     assert all("num_heads=3 does not divide model.width=16" in line for line in refused)
-    checked = search.checked(sweep)
+    checked = checks.checked(sweep)
     assert len(plan.refused(checked.runs, tmp_path, checked.assignments)) == 2
 
 
@@ -175,7 +176,7 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         search={"algorithm": "grid"}, final={"candidates": 1, "seeds": 1},
     )  # fmt: skip
     directory, _ = run_here(sweep)
-    best = search.ranked(sweep, directory.trials())
+    best = ranked(sweep, directory.trials())
     assert [t.assignment["optimizer.learning_rate"] for t in best] == [0.01, 0.01, 1e-9, 1e-9]
     assert directory.finals(best[0].number)
 
@@ -207,7 +208,7 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
 )
 def test_a_mistake_is_refused_before_anything_is_written(change, told, shards, tmp_path):
     with pytest.raises(ConfigError) as refusal:
-        search.checked(sweep_of(shards, tmp_path / "sweep", **change))
+        checks.checked(sweep_of(shards, tmp_path / "sweep", **change))
     assert told in str(refusal.value)
     assert not (tmp_path / "sweep").exists()
 
@@ -258,7 +259,7 @@ def test_groups_are_packed_by_their_workers(shards, tmp_path):
     with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
         plan.share_of_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
     with pytest.raises(ConfigError, match="stops trials that train in their own process"):
-        search.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
+        checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
 
 
 def test_a_large_model_gets_a_larger_part_of_a_gpu(shards, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.run import RunConfig
-from itrec_dist.sweep import search
+from itrec_dist.sweep import checks
 from itrec_dist.sweep.directory import Outcome, Trial
 from itrec_dist.sweep.settings import Runs
 from itrec_dist.sweep.space import parse
@@ -173,5 +173,5 @@ def test_without_optuna_it_is_one_sentence(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     sweep = sweep_of(shards, tmp_path / "s", search={"algorithm": "tpe"})
     with pytest.raises(EnvironmentProblem, match="pip install optuna, or search at random"):
-        search.checked(sweep)
+        checks.checked(sweep)
     assert Runs(sweep).space().names
