@@ -6,19 +6,39 @@ no Ray. Of an interrupted sweep it begins with what the log has left open.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from itrec_dist.errors import ConfigError
 from itrec_dist.run import check
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TEST
 from itrec_dist.sweep.checks import Checked
-from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, ranked, told
+from itrec_dist.sweep.directory import SEARCHED, Outcome, SweepDirectory, Trial, ranked, told
+from itrec_dist.sweep.population import Population
 from itrec_dist.sweep.proposals import Planned, Proposer
 from itrec_dist.sweep.settings import FIRST_FRESH_SEED, SweepConfig
 from itrec_dist.sweep.tpe import TPE
-from itrec_dist.sweep.trial import WAIT, Job
+from itrec_dist.sweep.trial import Job, wait_for
 
 Say = Callable[[str], None]
+
+
+class Queue(Protocol):
+    """Trials as jobs."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a trial, or a part of one, is left."""
+
+    @property
+    def marker(self) -> str:
+        """The file in the scratch folder whose coming says that there is more to do."""
+
+    def next(self) -> Job | None:
+        """The next job, None when there is none now."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Note what became of a job."""
 
 
 class Course:
@@ -28,7 +48,8 @@ class Course:
         self, checked: Checked, directory: SweepDirectory, trials: list[Trial], say: Say
     ) -> None:
         self._checked, self._directory, self._say = checked, directory, say
-        self._search = _Search(checked, directory, trials, say)
+        queue = Population if checked.sweep.scheduler.name == "pbt" else _Search
+        self._search: Queue = queue(checked, directory, trials, say)
         self._finals: _Finals | None = None
         self._num_open = 0
         self._begin_finals()
@@ -47,7 +68,7 @@ class Course:
         if job is not None:
             self._num_open += 1
             return job
-        return WAIT if self._finals is None else None
+        return wait_for(self._search.marker) if self._finals is None else None
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Pass an outcome on."""
@@ -90,6 +111,11 @@ class _Search:
     def is_open(self) -> bool:
         """Whether a trial is left."""
         return bool(self._waiting) or self._number < self._checked.count
+
+    @property
+    def marker(self) -> str:
+        """The end of the search: nothing else makes another trial."""
+        return SEARCHED
 
     def next(self) -> Job | None:
         """The next trial that can be run; those that are refused are noted on the way."""
@@ -182,7 +208,7 @@ def _final_jobs(sweep: SweepConfig, directory: SweepDirectory) -> list[Job]:
     seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + sweep.final.seeds)
     done = {(e["trial"], e["seed"]) for e in directory.events("final") if e["status"] == "complete"}
     return [
-        Job(trial.number, trial.assignment, (seed,), is_final=True)
+        Job(trial.number, trial.assignment, (seed,), is_final=True, before=trial.before)
         for seed in seeds
         for trial in best
         if (trial.number, seed) not in done

@@ -19,6 +19,9 @@ Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
     ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
               stopped trial its best yet; null if there is none), values (one per seed), cost
               (seconds, windows_per_second, num_parameters; means over seeds), attempts, error
+    reached   trial, epoch, value: a member of a population has come to an exchange
+    exchange  epoch, taken: after this epoch each trial named there goes on from the checkpoint
+              of another, its source, with its new assignment
     final     trial, seed, status (complete | failed), error
     session   workers (trials at once), seconds: one life of the sweep's driver, at its end
 
@@ -40,6 +43,8 @@ from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import RECIPE
 from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment, Space, as_text
+
+SEARCHED = "searched"
 
 Status = Literal["open", "complete", "stopped", "failed", "refused"]
 
@@ -63,12 +68,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a trial's course, before an exchange."""
+
+    until: int
+    """Its last epoch."""
+    assignment: Assignment
+    trial: int
+    """Whose it was: the weights were taken over from there."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """A trial as the log tells of it."""
 
     number: int
     assignment: Assignment
+    """Of a member of a population, what it has at last."""
     outcome: Outcome = Outcome("open")
+    stages: tuple[Stage, ...] = ()
+    """What its weights went through before, the first epochs first; empty without an exchange."""
+
+    @property
+    def before(self) -> tuple[tuple[int, Assignment], ...]:
+        """(last epoch, settings) of its stages: with these it is trained anew."""
+        return tuple((stage.until, stage.assignment) for stage in self.stages)
 
     @property
     def label(self) -> str:
@@ -89,7 +113,7 @@ class SweepDirectory:
         self.results_md = path / "results.md"
         self.report = path / "report.html"
         self.scratch = path / ".tune"
-        self.searched = self.scratch / "searched"
+        self.searched = self.scratch / SEARCHED
         self._log = RunDirectory(path)
 
     @property
@@ -133,11 +157,17 @@ class SweepDirectory:
         try:
             for line in self.events("proposed"):
                 found[line["trial"]] = Trial(line["trial"], line["assignment"])
+            for line in self.events("exchange"):
+                for taken in line["taken"]:
+                    source = found[taken["source"]]
+                    stage = Stage(line["epoch"], source.assignment, source.number)
+                    found[taken["trial"]] = replace(
+                        found[taken["trial"]], assignment=taken["assignment"],
+                        stages=(*source.stages, stage),
+                    )  # fmt: skip
             for line in self.events("ended"):
-                before = found[line["trial"]]
-                found[line["trial"]] = Trial(
-                    before.number, before.assignment, Outcome.from_plain(line)
-                )
+                ended = Outcome.from_plain(line)
+                found[line["trial"]] = replace(found[line["trial"]], outcome=ended)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.path / 'log.jsonl'} is damaged (a line lacks {error}): run the sweep anew"

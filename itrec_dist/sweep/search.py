@@ -66,7 +66,7 @@ def _refuse_nothing(sweep: SweepConfig, trials: list[Trial]) -> None:
 
 def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -> "list[Past]":
     """The trials that have ended, with their scores after each epoch."""
-    if checked.sweep.scheduler.name == "none":
+    if checked.sweep.scheduler.name != "asha":
         return []
     found = []
     for trial in trials:
@@ -140,8 +140,14 @@ def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
             f"the sweep in {directory.path} cannot go on with another {', '.join(differing)}: "
             f"resume it with --config {directory.recipe}, or start another"
         )
-    if checked.count < len(directory.trials()):
+    begun = len(directory.trials())
+    if now.scheduler.name == "pbt" and begun and checked.count != begun:
         raise ConfigError(
-            f"trials={checked.count}, the sweep in {directory.path} has {len(directory.trials())} "
+            f"trials={checked.count}, the population in {directory.path} has {begun}, and takes no "
+            f"new ones while it trains: give {begun}"
+        )
+    if checked.count < begun:
+        raise ConfigError(
+            f"trials={checked.count}, the sweep in {directory.path} has {begun} "
             "already: give at least as many"
         )

@@ -55,7 +55,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: Sequence[Past
     """
     scratch = SweepDirectory(sweep.out).scratch
     shutil.rmtree(scratch, ignore_errors=True)
-    waits = sweep.scheduler.name != "none"
+    waits = sweep.scheduler.name == "asha"
     trainable = tune.with_resources(
         tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=share.group_on_gpus),
         {"CPU": share.cpus, "GPU": share.gpus},
@@ -190,8 +190,7 @@ class _Actor(tune.Trainable):
         self._job.end()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        plain = json.loads(config[JOB])
-        job = Job(**{**plain, "seeds": tuple(plain["seeds"])})
+        job = Job.from_plain(json.loads(config[JOB]))
         waits = self._waits and not job.is_final
         self._job = _Paced(lambda tell: self._trials.work(job, tell), self._sweep, waits)
 

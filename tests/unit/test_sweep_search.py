@@ -258,7 +258,7 @@ def test_groups_are_packed_by_their_workers(shards, tmp_path):
     assert on_gpus.concurrent == 2
     with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
         plan.share_of_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
-    with pytest.raises(ConfigError, match="stops trials that train in their own process"):
+    with pytest.raises(ConfigError, match="needs trials that train in their own process"):
         checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
 
 
