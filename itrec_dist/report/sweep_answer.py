@@ -1,7 +1,7 @@
 """A sweep's answer in plain sentences: what to use, how good it is, and what that rests on."""
 
 from itrec_dist import schema
-from itrec_dist.report import measures
+from itrec_dist.report import measures, sweep_course
 from itrec_dist.report.sweep_runs import Finalist, Sweep
 from itrec_dist.sweep.comparison import Interval
 from itrec_dist.sweep.directory import Trial, told
@@ -14,6 +14,7 @@ def sentences(sweep: Sweep) -> list[str]:
     if not sweep.finalists:
         return [*_without_finals(sweep), *_course(sweep)]
     found = [_recommended(sweep, sweep.finalists[0])]
+    found += filter(None, [sweep_course.sentence(sweep.finalists[0].trial)])
     if len(sweep.finalists) > 1:
         found.append(_against_next(sweep))
     found += _honesty(sweep)
@@ -121,6 +122,12 @@ def _course(sweep: Sweep) -> list[str]:
         f"{measures.enumeration(told_counts)}; {measures.duration(sweep.seconds)} in all, "
         f"{sweep.workers} at a time."
     ]
+    exchanges = sum(len(e["taken"]) for e in sweep.directory.events("exchange"))
+    if exchanges:
+        found.append(
+            f"{exchanges} times a trial went on from a better one (population-based training), so "
+            "that trials are not independent of each other."
+        )
     if sweep.failed_finals:
         found.append(f"{len(sweep.failed_finals)} final runs failed and are left out.")
     return found

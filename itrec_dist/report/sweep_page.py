@@ -1,14 +1,10 @@
 """The page over a sweep: the answer first, then what it rests on, then how to train it again."""
 
-from typing import Any
-
 import jinja2
-import yaml
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.config import nested
-from itrec_dist.report import measures, provenance, sweep_charts, sweep_tables
+from itrec_dist.report import measures, provenance, sweep_charts, sweep_course, sweep_tables
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
 from itrec_dist.report.page import asset, now
 from itrec_dist.report.sweep_answer import MIN_TRIALS, metric_name, sentences
@@ -51,7 +47,8 @@ def render(sweep: Sweep, title: str) -> str:
         parallel=_figures([("Every trial over its settings", parallel(sweep))]),
         pareto=_figures([_pareto(sweep), _importance(sweep)]),
         has_stopped=bool(sweep.having("stopped")),
-        again=again(sweep),
+        courses=sweep_course.courses(sweep),
+        again=sweep_course.again(sweep),
         data=provenance.data(sweep.manifest),
         steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
         audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
@@ -110,28 +107,6 @@ def parallel(sweep: Sweep) -> str:
     values = tuple(t.outcome.value for t in shown)
     axes.append(Axis(sweep.metric.rpartition("/")[2], values, is_listed=False))
     return sweep_charts.parallel(axes, marks)
-
-
-def again(sweep: Sweep) -> dict[str, str] | None:
-    """The command and the recipe that train the recommended configuration."""
-    trial = sweep.finalists[0].trial if sweep.finalists else None
-    if trial is None and sweep.ranked:
-        trial = sweep.ranked[0]
-    if trial is None:
-        return None
-    place = sweep.directory.run(trial.number, 0)
-    if sweep.finalists:
-        place = sweep.finalists[0].runs[0].path
-    config: dict[str, Any] = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-    shards = str(config.pop("shards"))
-    config.pop("out")
-    config["evaluation"]["judge_test"] = True
-    return {
-        "name": f"trial {trial.label}",
-        "command": f"itrec train --local --config winner.yaml --shards {shards} --out runs/winner",
-        "recipe": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
-        "searched": yaml.safe_dump(nested(trial.assignment), sort_keys=False).strip(),
-    }
 
 
 def _pareto(sweep: Sweep) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from itrec_dist import schema
-from itrec_dist.report import measures, paper
+from itrec_dist.report import measures, paper, sweep_course
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING
 from itrec_dist.report.sweep_answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep_runs import Finalist, Sweep
@@ -152,7 +152,13 @@ def as_markdown(sweep: Sweep) -> str:
     """The answer and the tables for a wiki."""
     blocks = [f"# Sweep: {sweep.directory.path.name}"]
     blocks.append("\n".join(f"- {sentence}" for sentence in sentences(sweep)))
-    found = (finalists(sweep), ablation(sweep), every_trial(sweep), slices(sweep))
+    found = (
+        finalists(sweep),
+        sweep_course.courses(sweep),
+        ablation(sweep),
+        every_trial(sweep),
+        slices(sweep),
+    )
     blocks += [markdown_table(table) for table in found if table is not None and table.rows]
     lost = failures(sweep)
     if lost:

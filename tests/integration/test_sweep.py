@@ -115,6 +115,26 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_population_larger_than_the_machine_meets_at_its_exchanges(shards, tmp_path):
+    """Three trials on two actors: one of them waits at each exchange and goes on after it."""
+    space = {"optimizer.learning_rate": {"choice": [1e-9, 0.003, 0.02]}}
+    fixed = {"training.epochs": 3, "evaluation.train_sample": 0, "loss": "softmax"}
+    given = {
+        "space": space, "fixed": fixed, "trials": 3, "metric": "loss",
+        "scheduler": {"name": "pbt", "interval": 1, "reduction": 3},
+        "final": {"candidates": 1, "seeds": 2}, "resources": {"concurrent": 2},
+    }  # fmt: skip
+    sweep = sweep_of(shards, tmp_path / "sweep", **given)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
+    here, _ = run_here(sweep_of(shards, tmp_path / "here", **given))
+    assert outcomes(directory) == outcomes(here)
+    assert [t.stages for t in directory.trials()] == [t.stages for t in here.trials()]
+    assert [e["epoch"] for e in directory.events("exchange")] == [1, 2]
+    assert sum(len(directory.finals(n)) for n in range(3)) == 2
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):

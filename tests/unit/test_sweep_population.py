@@ -10,11 +10,13 @@ import torch
 from itrec_dist import config
 from itrec_dist.errors import ConfigError
 from itrec_dist.optim import rate_factor
+from itrec_dist.report import sweep_answer, sweep_course, sweep_runs
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import checks, population, search
 from itrec_dist.sweep import trial as trials
 from itrec_dist.sweep.directory import ranked
+from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.space import parse
 from itrec_dist.sweep.trial import Job, Trials
 from tests.swept import Cut, run_here, sweep_of
@@ -272,3 +274,36 @@ def test_a_population_does_not_grow_on_resuming(trained_population, shards):
     more = population_of(shards, directory.path, trials=7)
     with pytest.raises(ConfigError, match="takes no new ones while it trains: give 6"):
         search._refuse_other(checks.checked(more), directory)
+
+
+def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
+    trained_population, tmp_path
+):
+    directory, _ = trained_population
+    copy = tmp_path / "sweep"
+    shutil.copytree(directory.path, copy)
+    found = sweep_runs.read(copy)
+    winner = found.finalists[0].trial
+    assert winner.stages
+    sentences = sweep_answer.sentences(found)
+    assert "the whole course, trained anew" in sentences[1]
+    table = sweep_course.courses(found)
+    shown = [row.label for row in table.rows]
+    ends = [until for until, _ in winner.before] + [5]
+    begins = [1, *(end + 1 for end in ends[:-1])]
+    assert shown == [f"{winner.label} · epochs {a} to {b}"
+                     for a, b in zip(begins, ends, strict=True)]  # fmt: skip
+    at = [c.title for c in table.columns].index("dropout")
+    parts = [*winner.before, (5, winner.assignment)]
+    assert [row.cells[at].text for row in table.rows] == [
+        f"{a['model.dropout']:.4g}" for _, a in parts
+    ]
+    told = sweep_course.again(found)
+    assert "itrec train" not in told["command"]
+    words = told["command"].split()[2:]
+    options = [f"{n.removeprefix('--')}={v}" for n, v in zip(words[3::2], words[4::2], strict=True)]
+    assert words[:3] == ["--config", str(copy / "sweep.yaml"), "--resume"]
+    again = config.load(SweepConfig, copy / "sweep.yaml", [*options, f"out={copy}"])
+    resumed, _ = run_here(again, resume=True)
+    seeds = [r.read_json(r.evaluation)["seed"] for r in resumed.finals(winner.number)]
+    assert seeds == [1000, 1001]

@@ -11,7 +11,7 @@ import pytest
 
 from itrec_dist import report
 from itrec_dist.errors import CheckpointError, OutputError
-from itrec_dist.report import sweep_answer, sweep_charts, sweep_page, sweep_runs, sweep_tables
+from itrec_dist.report import sweep_answer, sweep_charts, sweep_course, sweep_runs, sweep_tables
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import windows
 from tests.swept import FIXED, run_here, sweep_of
@@ -145,7 +145,7 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
 
 
 def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path, itrec, shards):
-    told = sweep_page.again(found)
+    told = sweep_course.again(found)
     recipe = tmp_path / "winner.yaml"
     recipe.write_text(told["recipe"])
     out = tmp_path / "winner"
