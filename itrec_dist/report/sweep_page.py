@@ -7,19 +7,16 @@ from itrec_dist import __version__
 from itrec_dist.report import measures, provenance, sweep_charts, sweep_course, sweep_tables
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
 from itrec_dist.report.page import asset, now
-from itrec_dist.report.sweep_answer import MIN_TRIALS, metric_name, sentences
+from itrec_dist.report.sweep_answer import COSTS, MIN_TRIALS, metric_name, sentences
 from itrec_dist.report.sweep_charts import Axis, Mark, Spot
 from itrec_dist.report.sweep_runs import Sweep
 from itrec_dist.report.tables import Table
 from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.front import RISING, front
+from itrec_dist.sweep.settings import Cost
 from itrec_dist.sweep.tpe import importances
 
 _NAMED = 5  # curves with a label
-_COSTS = {
-    "seconds": "seconds of a run",
-    "windows_per_second": "windows per second in training",
-    "num_parameters": "parameters",
-}
 
 
 def render(sweep: Sweep, title: str) -> str:
@@ -110,25 +107,22 @@ def parallel(sweep: Sweep) -> str:
 
 
 def _pareto(sweep: Sweep) -> tuple[str, str]:
-    cost = sweep.config.search.against or "seconds"
+    cost: Cost = sweep.config.search.against or "seconds"
     shown = [t for t in _with_value(sweep) if cost in t.outcome.cost]
-    sign = 1.0 if cost == "windows_per_second" else -1.0
-    points = [
-        (sign * t.outcome.cost[cost], sweep.config.score(t.outcome.value or 0.0)) for t in shown
-    ]
+    on_front = {t.number for t in front(sweep.config, cost, shown)}
     chosen = {f.trial.number for f in sweep.finalists[:1]}
     spots = [
         Spot(
             f"trial {t.label}: {measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g} "
-            f"{_COSTS[cost]}; {told(t.assignment)}",
-            t.outcome.cost[cost], t.outcome.value or 0.0, is_front, t.number in chosen,
+            f"{COSTS[cost]}; {told(t.assignment)}",
+            t.outcome.cost[cost], t.outcome.value or 0.0, t.number in on_front, t.number in chosen,
         )
-        for t, is_front in zip(shown, sweep_charts.front(points), strict=True)
+        for t in shown
     ]  # fmt: skip
     svg = sweep_charts.scatter(
-        spots, _COSTS[cost], metric_name(sweep), more_is_better=cost == "windows_per_second"
+        spots, COSTS[cost], metric_name(sweep), more_is_better=cost in RISING
     )
-    return f"{metric_name(sweep)} against {_COSTS[cost]}", svg
+    return f"{metric_name(sweep)} against {COSTS[cost]}", svg
 
 
 def _importance(sweep: Sweep) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import TEST
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.directory import SEARCHED, Outcome, SweepDirectory, Trial, ranked, told
+from itrec_dist.sweep.front import front
 from itrec_dist.sweep.population import Population
 from itrec_dist.sweep.proposals import Planned, Proposer
 from itrec_dist.sweep.settings import FIRST_FRESH_SEED, SweepConfig
@@ -202,9 +203,20 @@ class _Finals:
         )
 
 
+def finalists(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:
+    """The trials to be trained anew: the best, or where a cost is weighed the best of the front.
+
+    On a front each next one is cheaper, so that the comparison of finalists is about what a better
+    figure costs.
+    """
+    best, cost = ranked(sweep, trials), sweep.search.against
+    found = front(sweep, cost, best) if cost else best
+    return found[: sweep.final.candidates]
+
+
 def _final_jobs(sweep: SweepConfig, directory: SweepDirectory) -> list[Job]:
     """The finalists' runs that are not complete yet, seed by seed."""
-    best = ranked(sweep, directory.trials())[: sweep.final.candidates]
+    best = finalists(sweep, directory.trials())
     seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + sweep.final.seeds)
     done = {(e["trial"], e["seed"]) for e in directory.events("final") if e["status"] == "complete"}
     return [

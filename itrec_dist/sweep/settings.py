@@ -152,6 +152,11 @@ class SweepConfig:
             raise ValueError(f"trials={self.trials} must be at least 1, or null")
         if self.seeds >= FIRST_FRESH_SEED:
             raise ValueError(f"seeds={self.seeds} must be below {FIRST_FRESH_SEED}")
+        if self.scheduler.name == "asha" and self.search.against is not None:
+            raise ValueError(
+                f"search.against={self.search.against} weighs what whole runs cost, "
+                "scheduler.name=asha leaves most of them unfinished: set scheduler.name=none"
+            )
         if self.scheduler.name == "pbt":
             self._refuse_no_population()
         if self.trials is None and self.search.algorithm != "grid":

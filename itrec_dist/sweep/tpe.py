@@ -12,10 +12,9 @@ from typing import Any
 
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.sweep.directory import Trial
+from itrec_dist.sweep.front import RISING
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value, as_text
-
-_BETTER_HIGH = ("windows_per_second",)
 
 
 class TPE:
@@ -30,8 +29,7 @@ class TPE:
         optuna = load_optuna()
         directions = ["minimize" if sweep.falls else "maximize"]
         if sweep.search.against:
-            is_high = sweep.search.against in _BETTER_HIGH
-            directions.append("maximize" if is_high else "minimize")
+            directions.append("maximize" if sweep.search.against in RISING else "minimize")
         sampler = optuna.samplers.TPESampler(
             seed=sweep.search.seed + known, n_startup_trials=sweep.search.startup,
             constant_liar=True,  # trials that are under way count as poor ones

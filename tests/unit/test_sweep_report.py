@@ -175,12 +175,6 @@ def test_damaged_window_figures_are_named(swept, tmp_path):
         _ = [f.windows for f in sweep_runs.read(copy).finalists]
 
 
-def test_the_front_is_what_no_other_beats():
-    points = [(1.0, 5.0), (2.0, 4.0), (2.0, 3.0), (0.5, 5.0), (3.0, 1.0)]
-    twin = [not any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in points) for p in points]
-    assert sweep_charts.front(points) == twin == [True, True, False, False, True]
-
-
 def test_parallel_coordinates_draw_every_trial_and_absent_settings():
     axes = [
         sweep_charts.Axis("loss", ("ce", "bce", "ce")),

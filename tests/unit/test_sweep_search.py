@@ -192,6 +192,10 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
             "the grid has 1 combinations",
         ),
         ({"search": {"algorithm": "random", "against": "seconds"}}, "needs search.algorithm=tpe"),
+        (
+            {"scheduler": {"name": "asha"}, "search": {"algorithm": "tpe", "against": "seconds"}},
+            "leaves most of them unfinished",
+        ),
         ({"scheduler": {"name": "asha"}, "seeds": 2}, "set seeds=1"),
         (
             {"scheduler": {"name": "asha"}, "space": {"loss": {"grid": ["ce", "bce"]}}},
