@@ -7,6 +7,9 @@
     trial.py      the runs of one trial, in one process; windows.py their figures window by window
     plan.py       resources, packing, and the time that a measured step foretells
     checks.py     what is refused before anything starts
+    population.py population-based training: who takes over from whom
+    front.py      the trials that no other beats in the metric and a cost at once
+    trackers/     MLflow and Weights & Biases, one file each
     course.py     the order of jobs: trials, then finals
     tuner.py      Ray Tune: actors that stay; halving.py its successive halving, per combination
     search.py     a life of the driver: begins or resumes a sweep, and ends it

@@ -6,7 +6,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run import check
 from itrec_dist.schema import TEST, VALIDATION
-from itrec_dist.sweep import proposals
+from itrec_dist.sweep import proposals, trackers
 from itrec_dist.sweep.settings import CHANGEABLE, Runs, SweepConfig, placed
 from itrec_dist.sweep.space import Assignment, Space
 from itrec_dist.sweep.tpe import load_optuna
@@ -63,6 +63,7 @@ def checked(sweep: SweepConfig) -> Checked:
         _refuse_unchanging(sweep, runs, space)
     if sweep.search.algorithm == "tpe":
         load_optuna()
+    trackers.refuse(sweep)
     assignments = proposals.planned(sweep, space)
     return Checked(sweep, runs, space, data, proposals.num_trials(sweep, space), assignments)
 

@@ -11,6 +11,7 @@
       finals/0007/seed-1000/   the same with the test split judged, for the finalists
       finals/0007/seed-1000/test_windows.npz   its figures window by window (`windows.py`)
       results.csv, results.md, report.html     written at the end, and by `itrec report` again
+      wandb/             what Weights & Biases keeps, if it is asked for
       .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
 
 Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and

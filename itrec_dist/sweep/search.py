@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from itrec_dist import config, environment, launch, outputs
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.sweep import RECIPE, plan
+from itrec_dist.sweep import RECIPE, plan, trackers
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.course import Course, Say
 from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
@@ -16,7 +16,7 @@ from itrec_dist.sweep.settings import Runs, SweepConfig
 if TYPE_CHECKING:
     from itrec_dist.sweep.halving import Past
 
-FREE = frozenset({"shards", "out", "base", "trials", "retries", "final", "resources"})
+FREE = frozenset({"shards", "out", "base", "trials", "retries", "final", "resources", "trackers"})
 """Settings that may differ on resuming; the base is compared by what it says."""
 
 
@@ -32,6 +32,7 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     directory = SweepDirectory(sweep.out)
     if resume:
         _refuse_other(checked, directory)
+    trackers.prepare(sweep)
     use_gpu = launch.connect(checked.runs.base, address)
     from itrec_dist.sweep import tuner  # imports Ray, whose first import `connect` prepares
 

@@ -113,6 +113,17 @@ class ResourcesConfig:
 
 
 @dataclass(frozen=True)
+class TrackersConfig:
+    """Services that every run is shown to while it trains; TensorBoard needs none."""
+
+    mlflow: str | None = None
+    """MLflow's tracking URI, such as http://host:5000 or sqlite:////folder/mlflow.db; the sweep
+    becomes an experiment."""
+    wandb: str | None = None
+    """Project at Weights & Biases; the sweep becomes a group."""
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """A search over configurations of a run."""
 
@@ -144,6 +155,8 @@ class SweepConfig:
     """The judgement on test."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What trials take."""
+    trackers: TrackersConfig = field(default_factory=TrackersConfig)
+    """Where else figures are sent."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.retries < 0:

@@ -28,6 +28,7 @@ from itrec_dist.sweep import windows
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
+from itrec_dist.sweep.trackers import Tracked, following
 from itrec_dist.worker import run_worker
 
 _POLL_SECONDS = 0.2
@@ -154,7 +155,9 @@ class Trials:
             is_whole = True
             for until, assignment in (*job.before, (job.until, job.assignment)):
                 run = self._runs.build(assignment, place, seed, judge_test=job.is_final)
-                is_whole = self._train(run, on_epoch, until)
+                tracked = Tracked(self._sweep.out.name, _name(job, seed, until), assignment,
+                                  directory)  # fmt: skip
+                is_whole = self._train(run, on_epoch, until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
                 return _Done(run.training.value(judged), {}, is_whole=False)
@@ -162,7 +165,9 @@ class Trials:
             windows.write(place)
         return _read(run)
 
-    def _train(self, run: RunConfig, on_epoch: OnEpoch, until: int | None) -> bool:
+    def _train(
+        self, run: RunConfig, on_epoch: OnEpoch, until: int | None, tracked: Tracked
+    ) -> bool:
         """Train a run up to an epoch, from where it stands; returns whether it is complete.
 
         What is gone on with has the settings of `run` from here on: the first update alone still
@@ -177,19 +182,28 @@ class Trials:
         else:
             shutil.rmtree(run.folder, ignore_errors=True)
             prepare(run, data, recorded)
-        if self._group_on_gpus is not None:
-            launch.launch(run, self._group_on_gpus)
+        with following(self._sweep.trackers, tracked) as watch:
+            if self._group_on_gpus is not None:
+                launch.launch(run, self._group_on_gpus)
+                for event in tracked.run.events():  # of other processes
+                    watch(event)
+                return True
+            try:
+                run_worker(run, _TrialContext(run, self._device, on_epoch, until), watch)
+            except _Reached:
+                return False
             return True
-        try:
-            run_worker(run, _TrialContext(run, self._device, on_epoch, until))
-        except _Reached:
-            return False
-        return True
 
     def _keep_traceback(self, job: Job) -> None:
         place = self._directory.trial(job.number) / "error.txt"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(traceback.format_exc(), encoding="utf-8")
+
+
+def _name(job: Job, seed: int, until: int | None) -> str:
+    """A run, or a part of one that ends with an epoch, as trackers show it."""
+    part = f" to epoch {until}" if until else ""
+    return f"{'final' if job.is_final else 'trial'} {job.number:04d} seed {seed}{part}"
 
 
 @dataclass(frozen=True)

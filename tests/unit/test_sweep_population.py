@@ -199,10 +199,10 @@ def test_a_part_that_was_trained_when_the_driver_died_is_not_trained_on(shards, 
 def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monkeypatch):
     plain = trials.run_worker
 
-    def failing(run, context):
+    def failing(run, context, watch):
         if "/0001/" in str(run.out):
             raise RuntimeError("the disk caught fire")
-        plain(run, context)
+        plain(run, context, watch)
 
     monkeypatch.setattr(trials, "run_worker", failing)
     sweep = population_of(shards, tmp_path / "sweep", retries=0, final={"candidates": 0})

@@ -146,11 +146,11 @@ def test_a_failure_is_retried_as_set_and_ends_its_trial_alone(
 ):
     plain, tried = trials.run_worker, []
 
-    def failing(run, context):
+    def failing(run, context, watch):
         if run.loss == "ce":
             tried.append(run.out)
             raise RuntimeError("the disk caught fire\nand more")
-        plain(run, context)
+        plain(run, context, watch)
 
     monkeypatch.setattr(trials, "run_worker", failing)
     sweep = sweep_of(shards, tmp_path / "sweep", retries=retries)
