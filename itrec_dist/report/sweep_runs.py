@@ -135,7 +135,7 @@ def read(path: Path) -> Sweep:
         config=config,
         base=directory.read_base(),
         manifest=directory.read_manifest(),
-        environment=RunDirectory(directory.path).read_json(directory.environment),
+        environment=directory.read_environment(),
         dimensions=directory.read_space().dimensions,
         trials=trials,
         curves={trial.number: _curve(directory, trial, config.metric) for trial in trials},

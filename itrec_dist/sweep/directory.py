@@ -30,14 +30,13 @@ A trial that was proposed and has not ended was cut off: it is run again, those 
 are complete excepted.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from itrec_dist import config
+from itrec_dist import config, manifest
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
@@ -108,14 +107,14 @@ class SweepDirectory:
         self.path = path
         self.recipe = path / RECIPE
         self.base = path / "base.yaml"
-        self.manifest = path / "manifest.json"
-        self.environment = path / "environment.json"
+        self._run = RunDirectory(path)  # whose log and files of the same names these are
+        self.manifest = self._run.manifest
+        self.environment = self._run.environment
         self.results_csv = path / "results.csv"
         self.results_md = path / "results.md"
         self.report = path / "report.html"
         self.scratch = path / ".tune"
         self.searched = self.scratch / SEARCHED
-        self._log = RunDirectory(path)
 
     @property
     def exists(self) -> bool:
@@ -142,11 +141,11 @@ class SweepDirectory:
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one line to the log."""
-        self._log.append(event, **fields)
+        self._run.append(event, **fields)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event."""
-        return self._log.events(event)
+        return self._run.events(event)
 
     def trials(self) -> list[Trial]:
         """All trials, by number.
@@ -171,7 +170,7 @@ class SweepDirectory:
                 found[line["trial"]] = replace(found[line["trial"]], outcome=ended)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self.path / 'log.jsonl'} is damaged (a line lacks {error}): run the sweep anew"
+                f"{self._run.log} is damaged (a line lacks {error}): run the sweep anew"
             ) from error
         return [found[number] for number in sorted(found)]
 
@@ -208,9 +207,21 @@ class SweepDirectory:
         return content
 
     def read_manifest(self) -> Manifest:
-        """The data's manifest."""
-        content = json.loads(self.manifest.read_text(encoding="utf-8"))
-        return Manifest.from_json(content, str(self.manifest))
+        """The data's manifest.
+
+        Raises:
+            ShardsError: there is none, it is damaged, or of another version.
+        """
+        return manifest.read(self.path)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions, hardware, commit and command of the sweep.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        content: dict[str, Any] = self._run.read_json(self.environment)
+        return content
 
 
 def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from itrec_dist import config, environment, launch, outputs
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import RECIPE, plan, trackers
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.course import Course, Say
@@ -105,7 +104,7 @@ def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> No
     sweep = replace(checked.sweep, base=str(directory.base))
     recorded = environment.record(sweep.search.seed)
     if resume:
-        began = RunDirectory(directory.path).read_json(directory.environment)
+        began = directory.read_environment()
         recorded = {**began, "resumed": [*began.get("resumed", []), recorded]}
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
