@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
-import torch
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from itrec_dist import outputs
+from itrec_dist.context import default_device
 from itrec_dist.sweep.directory import Outcome, SweepDirectory
 from itrec_dist.sweep.halving import EPOCH, JOB, SCORE, Halving, Past
 from itrec_dist.sweep.plan import Share
@@ -170,9 +170,8 @@ class _Actor(tune.Trainable):
     ) -> None:  # fmt: skip
         """Begin with the first trial."""
         assert sweep is not None
-        device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self._sweep, self._waits = sweep, waits
-        self._trials = Trials(sweep, device, groups)
+        self._trials = Trials(sweep, default_device(), groups)
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
