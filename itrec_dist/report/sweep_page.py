@@ -1,12 +1,11 @@
 """The page over a sweep: the answer first, then what it rests on, then how to train it again."""
 
-import jinja2
 from markupsafe import Markup
 
 from itrec_dist import __version__
 from itrec_dist.report import measures, provenance, sweep_charts, sweep_course, sweep_tables
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
-from itrec_dist.report.page import asset, now
+from itrec_dist.report.page import asset, now, templates
 from itrec_dist.report.sweep_answer import COSTS, MIN_TRIALS, metric_name, sentences
 from itrec_dist.report.sweep_charts import Axis, Mark, Spot
 from itrec_dist.report.sweep_runs import Sweep
@@ -21,38 +20,35 @@ _NAMED = 5  # curves with a label
 
 def render(sweep: Sweep, title: str) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     facts, _ = provenance.divided_environment([sweep.environment])
-    return environment.get_template("sweep.html.j2").render(
-        title=title,
-        style=asset("page.css"),
-        scripts=[asset("page.js"), asset("sweep.js")],
-        sentences=sentences(sweep),
-        metric=metric_name(sweep),
-        finalists=sweep_tables.finalists(sweep),
-        ablation=_marked(sweep),
-        trials=sweep_tables.every_trial(sweep),
-        slices=sweep_tables.slices(sweep),
-        failures=sweep_tables.failures(sweep),
-        curves=_figures([("Validation, epoch by epoch", curves(sweep))]),
-        parallel=_figures([("Every trial over its settings", parallel(sweep))]),
-        pareto=_figures([_pareto(sweep), _importance(sweep)]),
-        has_stopped=bool(sweep.having("stopped")),
-        courses=sweep_course.courses(sweep),
-        again=sweep_course.again(sweep),
-        data=provenance.data(sweep.manifest),
-        steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
-        audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
-        recipe=sweep.directory.recipe.read_text(encoding="utf-8").strip(),
-        environment=facts,
-        version=__version__,
-        written=now(),
+    return (
+        templates()
+        .get_template("sweep.html.j2")
+        .render(
+            title=title,
+            style=asset("page.css"),
+            scripts=[asset("page.js"), asset("sweep.js")],
+            sentences=sentences(sweep),
+            metric=metric_name(sweep),
+            finalists=sweep_tables.finalists(sweep),
+            ablation=_marked(sweep),
+            trials=sweep_tables.every_trial(sweep),
+            slices=sweep_tables.slices(sweep),
+            failures=sweep_tables.failures(sweep),
+            curves=_figures([("Validation, epoch by epoch", curves(sweep))]),
+            parallel=_figures([("Every trial over its settings", parallel(sweep))]),
+            pareto=_figures([_pareto(sweep), _importance(sweep)]),
+            has_stopped=bool(sweep.having("stopped")),
+            courses=sweep_course.courses(sweep),
+            again=sweep_course.again(sweep),
+            data=provenance.data(sweep.manifest),
+            steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
+            audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
+            recipe=sweep.directory.recipe.read_text(encoding="utf-8").strip(),
+            environment=facts,
+            version=__version__,
+            written=now(),
+        )
     )
 
 
