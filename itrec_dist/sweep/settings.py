@@ -14,7 +14,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.rating_metrics import RATING_MONITORS
 from itrec_dist.run import RunConfig
 from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
-from itrec_dist.uri import Uri
+from itrec_dist.uri import Uri, refuse_credentials
 
 FIRST_FRESH_SEED = 1000
 """Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
@@ -121,6 +121,10 @@ class TrackersConfig:
     becomes an experiment."""
     wandb: str | None = None
     """Project at Weights & Biases; the sweep becomes a group."""
+
+    def __post_init__(self) -> None:
+        if self.mlflow is not None:
+            refuse_credentials(self.mlflow, "trackers.mlflow")
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,10 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         ({"base": "nosuch"}, "there is no recipe named 'nosuch'"),
         ({"base": "no/such.yaml"}, "cannot read the recipe no/such.yaml"),
         ({"space": {}}, "space is empty"),
+        (
+            {"trackers": {"mlflow": "http://ann:secret@host:5000"}},
+            "trackers.mlflow=http://***@host:5000 carries a credential",
+        ),
         ({"resources": {"cpus": 0}}, "resources.cpus must be above 0"),
     ],
 )
