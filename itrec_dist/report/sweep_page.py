@@ -32,6 +32,7 @@ def render(sweep: Sweep, title: str) -> str:
             metric=metric_name(sweep),
             finalists=sweep_tables.finalists(sweep),
             ablation=_marked(sweep),
+            effects=sweep_tables.effects(sweep),
             trials=sweep_tables.every_trial(sweep),
             slices=sweep_tables.slices(sweep),
             failures=sweep_tables.failures(sweep),

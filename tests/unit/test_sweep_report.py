@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.report import sweep_answer, sweep_charts, sweep_course, sweep_runs, sweep_tables
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import windows
+from itrec_dist.sweep.directory import Outcome, Trial
 from tests.swept import FIXED, run_here, sweep_of
 
 SIX = {
@@ -112,6 +114,32 @@ def test_the_ablation_counts_each_trial_in_its_cell(found):
             ]  # fmt: skip
             assert row.cells[at].value == (pytest.approx(np.mean(values)) if values else None)
             assert row.cells[at + 2].value == (max(values) if values else None)
+
+
+def test_effects_set_cells_against_each_other_that_differ_in_one_thing(found):
+    """Planted: bce is better by 0.1 and 0.3, both sides alike within ce; one cell is empty."""
+    planted = {("ce", "none"): [0.2, 0.1], ("ce", "user"): [0.2], ("bce", "none"): [0.3, 0.1],
+               ("bce", "user"): [0.1, 0.5], ("bce", "both"): [0.9]}  # fmt: skip
+    trials = [
+        Trial(n, {"loss": loss, "model.side_information": side}, Outcome("complete", value))
+        for n, (loss, side, value) in enumerate(
+            (loss, side, v) for (loss, side), values in planted.items() for v in values
+        )
+    ]
+    sweep = replace(found, trials=tuple(trials))
+    rows = {row.label: row for row in sweep_tables.effects(sweep).rows}
+    assert list(rows)[:2] == ["loss ce", "loss bce"]
+    assert rows["loss ce"].tag == "2 cells"
+    assert rows["loss bce"].cells[0].value == pytest.approx(0.4)
+    assert rows["loss bce"].cells[1].value is None
+    lost = rows["loss ce"].cells[1]
+    assert lost.value == pytest.approx(-0.2)
+    # Two pairs, -0.1 and -0.3: the error of their mean is 0.1, Student's quantile 12.7062.
+    assert lost.spread == "± 1.2706"
+    sides = [row for label, row in rows.items() if label.startswith("side")]
+    assert [row.tag for row in sides] == ["1 cell"] * 3
+    assert sides[-1].cells[1].value is None
+    assert sides[0].cells[1].spread == ""
 
 
 def test_the_csv_holds_every_trial_and_every_final_run(found):
