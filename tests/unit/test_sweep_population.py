@@ -31,10 +31,10 @@ FIXED = {"training.epochs": 5, "evaluation.train_sample": 0, "loss": "softmax",
 
 
 def population_of(shards, out, **changes):
-    """Six trials of five epochs, with exchanges after the second and the fourth."""
+    """Four trials of five epochs, with exchanges after the second and the fourth."""
     given = {
-        "space": SPACE, "fixed": FIXED, "trials": 6, "metric": "loss", "search": {"seed": 3},
-        "scheduler": {"name": "pbt", "interval": 2, "reduction": 3},
+        "space": SPACE, "fixed": FIXED, "trials": 4, "metric": "loss", "search": {"seed": 3},
+        "scheduler": {"name": "pbt", "interval": 2, "reduction": 2},
         "final": {"candidates": 1, "seeds": 1}, **changes,
     }  # fmt: skip
     return sweep_of(shards, out, **given)
@@ -65,20 +65,19 @@ def test_the_worst_go_on_from_the_best_with_settings_that_differ(trained_populat
             if e["epoch"] == exchange["epoch"]
         }  # fmt: skip
         order = sorted(reached, key=lambda n: reached[n])
-        assert len(reached) == 6
-        assert {t["trial"] for t in exchange["taken"]} == set(order[4:])
+        assert len(reached) == 4
+        assert {t["trial"] for t in exchange["taken"]} == set(order[2:])
         assert {t["source"] for t in exchange["taken"]} <= set(order[:2])
     moved = [line for line in said if line.startswith("after epoch")]
     assert len(moved) == 4
-    first = exchanges[0]["taken"][0]
-    trial = directory.trials()[first["trial"]]
-    assert trial.stages[0].trial == first["source"]
-    assert trial.stages[0].until == 2
-    mine = losses(directory.log_of(first["trial"]))
-    theirs = losses(directory.log_of(first["source"]))
-    assert [mine[epoch] for epoch in (1, 2)] == [theirs[epoch] for epoch in (1, 2)]
+    last = exchanges[-1]["taken"][0]
+    trial = directory.trials()[last["trial"]]
+    assert (trial.stages[-1].trial, trial.stages[-1].until) == (last["source"], 4)
+    mine, theirs = (losses(directory.log_of(last[who])) for who in ("trial", "source"))
+    assert [mine[epoch] for epoch in range(1, 5)] == [theirs[epoch] for epoch in range(1, 5)]
+    assert mine[5] != theirs[5]
     assert all(t.outcome.status == "complete" for t in directory.trials())
-    assert all(len(losses(directory.log_of(n))) == 5 for n in range(6))
+    assert all(len(losses(directory.log_of(n))) == 5 for n in range(4))
 
 
 def test_a_trial_that_learned_nothing_is_rescued_by_one_that_did(trained_population):
@@ -142,7 +141,7 @@ def test_the_winner_is_trained_anew_along_its_whole_course(trained_population):
     assert len(final.events("start")) == 1 + len(best.stages)
 
 
-@pytest.mark.parametrize("most", [1, 7, 9, 15])
+@pytest.mark.parametrize("most", [3, 6, 12])
 def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     most, trained_population, shards, tmp_path
 ):
@@ -208,7 +207,7 @@ def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monke
     sweep = population_of(shards, tmp_path / "sweep", retries=0, final={"candidates": 0})
     directory, said = run_here(sweep)
     found = directory.trials()
-    assert [t.outcome.status for t in found] == ["complete", "failed", *["complete"] * 4]
+    assert [t.outcome.status for t in found] == ["complete", "failed", *["complete"] * 2]
     assert found[1].outcome.error == "RuntimeError: the disk caught fire"
     assert any("trial 0001: failed: RuntimeError" in line for line in said)
     assert all(1 not in (t["trial"], t["source"]) for e in directory.events("exchange")
@@ -243,7 +242,7 @@ def test_what_is_changed_stays_within_the_space_and_the_rest_comes_along(shards,
     [
         ({"search": {"algorithm": "tpe"}}, "tpe does not draw: set it to random"),
         ({"space": {**SPACE, "loss": {"grid": ["ce"]}}, "fixed": {}}, "write choice in place"),
-        ({"trials": 2}, "give at least 3"),
+        ({"trials": 1}, "give at least 2"),
         ({"space": {"model.num_layers": {"choice": [1, 2]}}}, "search one of model.bias_penalty"),
         (
             {"space": {**SPACE, "training.epochs": {"choice": [4, 5]}}, "fixed": {}},
@@ -271,8 +270,8 @@ def test_what_is_no_population_is_refused_before_anything_is_written(
 
 def test_a_population_does_not_grow_on_resuming(trained_population, shards):
     directory, _ = trained_population
-    more = population_of(shards, directory.path, trials=7)
-    with pytest.raises(ConfigError, match="takes no new ones while it trains: give 6"):
+    more = population_of(shards, directory.path, trials=5)
+    with pytest.raises(ConfigError, match="takes no new ones while it trains: give 4"):
         search._refuse_other(checks.checked(more), directory)
 
 
