@@ -38,8 +38,8 @@ def courses(sweep: Sweep) -> Table | None:
         for (until, assignment), owner in zip(_parts(sweep, trial), owners, strict=True):
             cells = [Cell(as_number(assignment[n]) if n in assignment else "—") for n in names]
             tag = "" if owner == trial.number else f"as trial {owner:04d}"
-            label = f"{trial.label} · epochs {begun} to {until}"
-            rows.append(Row(label, tag, False, tuple(cells)))
+            epochs = f"epoch {until}" if begun == until else f"epochs {begun} to {until}"
+            rows.append(Row(f"{trial.label} · {epochs}", tag, False, tuple(cells)))
             begun = until + 1
     columns = [Column(name.rpartition(".")[2].replace("_", " "), scores=False) for name in names]
     remark = (

@@ -290,8 +290,9 @@ def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
     shown = [row.label for row in table.rows]
     ends = [until for until, _ in winner.before] + [5]
     begins = [1, *(end + 1 for end in ends[:-1])]
-    assert shown == [f"{winner.label} · epochs {a} to {b}"
-                     for a, b in zip(begins, ends, strict=True)]  # fmt: skip
+    spans = [f"epoch {b}" if a == b else f"epochs {a} to {b}"
+             for a, b in zip(begins, ends, strict=True)]  # fmt: skip
+    assert shown == [f"{winner.label} · {span}" for span in spans]
     at = [c.title for c in table.columns].index("dropout")
     parts = [*winner.before, (5, winner.assignment)]
     assert [row.cells[at].text for row in table.rows] == [
