@@ -1,6 +1,7 @@
 """Weights & Biases: one group per sweep, one of its runs per run; the place is its project.
 
-With WANDB_MODE=offline nothing leaves the machine: `wandb sync SWEEP/wandb/*` sends it later.
+With WANDB_MODE=offline nothing leaves the machine, and `wandb sync SWEEP/wandb/*` sends it later.
+That variable and the login are read where runs train: on a cluster, on its nodes.
 """
 
 from __future__ import annotations
