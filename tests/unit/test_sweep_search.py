@@ -30,6 +30,9 @@ def test_a_sweep_runs_every_trial_and_judges_the_best_on_test(swept, shards):
     found = directory.trials()
     assert [t.outcome.status for t in found] == ["complete"] * 4
     assert [t.assignment["loss"] for t in found] == ["ce", "bce", "ce", "bce"]
+    places = [*directory.path.glob("trials/*/seed-*"), *directory.path.glob("finals/*/seed-*")]
+    assert all(list(RunDirectory(p).tensorboard.glob("events.*")) for p in places)
+    assert len(places) == 4 + 4
     best = sorted(found, key=lambda t: -t.outcome.value)[:2]
     assert {p.name for p in (directory.path / "finals").iterdir()} == {t.label for t in best}
     for trial in best:
