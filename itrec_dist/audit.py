@@ -1,6 +1,6 @@
 """What a split lets through, and the promises that a protocol is held to.
 
-Owns: running `sql/checks/` over the cut windows, the table of promises, and the audit as text.
+Owns: running `sql/checks/` over the cut windows, and the table of promises.
 The counts are defined in the header of `sql/checks/leakage.sql`.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from itrec_dist import schema
 from itrec_dist.database import Database
-from itrec_dist.manifest import Manifest
+from itrec_dist.leakage import Leakage
 
 EXPLANATIONS = {
     "targets_in_training_inputs": "targets that the model was shown as inputs in training",
@@ -23,7 +23,10 @@ EXPLANATIONS = {
 }
 """Count -> what it counts, in a line."""
 
-_WHOLE = {"targets": "targets", "training": "training_events", "shared": "training_events"}
+_WHOLES = {
+    "targets": "targets", "training": "training_events", "shared_events": "training_events",
+    "shared_users": "num_users",
+}  # fmt: skip
 
 _NO_LEAK = (
     "targets_in_training_inputs",
@@ -39,6 +42,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "global_time": (*_NO_LEAK, "targets_tied_with_training", "training_events_not_before"),
 }
 """Protocol -> counts that it promises to be zero in every evaluation split."""
+
+LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
+"""The audit of windows of items."""
 
 
 def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[str, Any]:
@@ -61,48 +67,9 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
             continue
         database.table("event_uses", "checks/event_uses", split=split, **widths)
         counts = database.rows("checks/leakage")[0]
-        hold_promises(protocol, split, counts)
-        found[split] = with_shares(counts) | {"promised_zero": list(PROMISES[protocol])}
+        found[split] = LEAKAGE.held(protocol, split, counts)
     database.drop("event_uses")
     return found
-
-
-def hold_promises(protocol: str, split: str, counts: Mapping[str, int]) -> None:
-    """Raise AssertionError if a count that `protocol` promises to be zero is not."""
-    broken = {name: counts[name] for name in PROMISES[protocol] if counts[name]}
-    if broken:
-        raise AssertionError(f"{protocol} breaks its promise in {split}: {broken}; please report")
-
-
-def with_shares(counts: Mapping[str, int]) -> dict[str, Any]:
-    """The counts and, as `*_share`, each one's part of what it is counted among."""
-    shares = {}
-    for name in EXPLANATIONS:
-        whole = counts[_whole(name)]
-        shares[f"{name}_share"] = counts[name] / whole if whole else 0.0
-    return {**counts, **shares}
-
-
-def lines(manifest: Manifest) -> list[str]:
-    """The audit as text: one line per count, with its share, and a column per split."""
-    if not manifest.audit:
-        return ["leakage audit: there is no evaluation split"]
-    header = "".join(f"{split:>21}" for split in manifest.audit)
-    text = [f"{'leakage audit':<32}{header}  ({manifest.protocol})"]
-    for name, explanation in EXPLANATIONS.items():
-        cells = "".join(
-            f"{counts[name]:>13,}{counts[name + '_share']:>8.1%}"
-            for counts in manifest.audit.values()
-        )
-        promise = "; zero, as promised" if name in PROMISES[manifest.protocol] else ""
-        text.append(f"  {name:<30}{cells}  {explanation}{promise}")
-    return text
-
-
-def _whole(name: str) -> str:
-    if name == "shared_users":
-        return "num_users"
-    return _WHOLE[name.split("_", 1)[0]]
 
 
 def _hold(database: Database, check: str, **parameters: int) -> None:

@@ -51,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _orderly_termination(), torchrun.together():
-            return _dispatch(arguments)
+            try:
+                code = _dispatch(arguments)
+            except SystemExit:  # help was asked for
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()  # a reader that went away is noticed here, not when Python ends
+            return code
     except torchrun.PeerError as error:
         return error.exit_code
     except ItrecError as error:

@@ -98,7 +98,11 @@ def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
 
     Returns the summed loss of this worker's real windows, on the device, and the update.
     """
-    total_loss = summed_loss(engine, batch)
+    return learn(engine, batch, summed_loss(engine, batch))
+
+
+def learn(engine: Engine, batch: Batch, total_loss: torch.Tensor) -> tuple[torch.Tensor, Update]:
+    """What follows the forward of a micro-batch; returns the loss without its graph."""
     engine.backward(total_loss / batch.denominator)
     return total_loss.detach(), engine.step()
 
@@ -218,19 +222,19 @@ class Trainer:
         """All micro-batches of a batch: its loss on this worker; None if it was left out."""
         own_loss: torch.Tensor | None = None
         for micro in micro_batches(batch, self._accumulate):
-            if self._config.non_finite == "stop":
-                total_loss, update = train_step(self._engine, micro)
-            else:
-                total_loss = summed_loss(self._engine, micro)
-                is_lost = (~total_loss.detach().isfinite()).float()
-                if self._context.sum(is_lost) > 0:
-                    self._engine.discard()
-                    return None
-                self._engine.backward(total_loss / micro.denominator)
-                total_loss, update = total_loss.detach(), self._engine.step()
+            total_loss = summed_loss(self._engine, micro)
+            if self._config.non_finite == "skip" and self._is_lost(total_loss):
+                self._engine.discard()
+                return None
+            total_loss, update = learn(self._engine, micro, total_loss)
             own_loss = total_loss if own_loss is None else own_loss + total_loss
         assert own_loss is not None
         return own_loss, update
+
+    def _is_lost(self, total_loss: torch.Tensor) -> bool:
+        """Whether the loss is not finite on any worker; each of them waits for the answer."""
+        is_lost = (~total_loss.detach().isfinite()).float()
+        return bool(self._context.sum(is_lost) > 0)
 
     def _leave_out(self, batch: Batch, at: Position) -> Position:
         """Count a batch that was left out; the first one of an epoch is named in the log."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from itrec_dist import schema
 from itrec_dist.database import Database
-from itrec_dist.manifest import Manifest
+from itrec_dist.leakage import Leakage
 
 EXPLANATIONS = {
     "inputs_not_before": "inputs that the user did not rate before the target",
@@ -23,7 +23,7 @@ EXPLANATIONS = {
 }
 """Count -> what it counts, in a line."""
 
-_WHOLE = {
+_WHOLES = {
     "inputs": "inputs", "targets": "targets", "training": "training_events", "shared": "num_users",
 }  # fmt: skip
 
@@ -38,6 +38,9 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Protocol -> counts that it promises to be zero in every evaluation split."""
+
+LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
+"""The audit of windows of ratings."""
 
 
 def audit(database: Database, protocol: str, input_length: int) -> dict[str, Any]:
@@ -56,29 +59,5 @@ def audit(database: Database, protocol: str, input_length: int) -> dict[str, Any
             continue
         counts = database.rows("checks/rating_leakage", split=split)[0]
         counts |= database.rows("checks/rating_inputs", split=split)[0]
-        broken = {name: counts[name] for name in PROMISES[protocol] if counts[name]}
-        assert not broken, f"{protocol} breaks its promise in {split}: {broken}; please report"
-        shares = {f"{name}_share": _share(name, counts) for name in EXPLANATIONS}
-        found[split] = {**counts, **shares, "promised_zero": list(PROMISES[protocol])}
+        found[split] = LEAKAGE.held(protocol, split, counts)
     return found
-
-
-def lines(manifest: Manifest) -> list[str]:
-    """The audit as text: one line per count, with its share, and a column per split."""
-    if not manifest.audit:
-        return ["leakage audit: there is no evaluation split"]
-    header = "".join(f"{split:>21}" for split in manifest.audit)
-    text = [f"{'leakage audit':<32}{header}  ({manifest.protocol})"]
-    for name, explanation in EXPLANATIONS.items():
-        cells = "".join(
-            f"{counts[name]:>13,}{counts[name + '_share']:>8.1%}"
-            for counts in manifest.audit.values()
-        )
-        promise = "; zero, as promised" if name in PROMISES[manifest.protocol] else ""
-        text.append(f"  {name:<30}{cells}  {explanation}{promise}")
-    return text
-
-
-def _share(name: str, counts: dict[str, int]) -> float:
-    whole = counts[_WHOLE[name.split("_", 1)[0]]]
-    return counts[name] / whole if whole else 0.0

@@ -30,7 +30,8 @@ def judge_all(
     from itrec_dist import ratings
     from itrec_dist.context import LocalContext
 
-    for name in chosen:
+    for name, settings in chosen.items():
+        rating_baselines.refuse_missing(name, settings)
         outputs.refuse_taken(out / name, marker=baseline_runs.MARKER, overwrite=overwrite)
     data = manifest.read(shards)
     splits = {
@@ -42,7 +43,9 @@ def judge_all(
         raise ShardsError(
             f"{shards} has no held-out ratings to judge: make shards with itrec window ratings"
         )
-    training = ratings.read(shards, data, LocalContext().blocks)
+    training = rating_baselines.Training(
+        ratings.read(shards, data, LocalContext().blocks), data, arrays.read_items(shards, data)
+    )
     judgements = {}
     for name, settings in chosen.items():
         with outputs.new_directory(
@@ -51,7 +54,7 @@ def judge_all(
             directory = RunDirectory(building)
             begun = time.monotonic()
             baseline_runs.begin(directory, name, settings, (shards, data))
-            predict = settings.fit(training, data)
+            predict = settings.fit(training)
             directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
             judgements[name] = {
                 split: judge(predict, windows, data).judgement()

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import itrec_dist
-from itrec_dist import config as configuration
-from itrec_dist import outputs, rating_audit, schema, staging, windowing
+from itrec_dist import outputs, rating_audit, schema, staging, window_settings, windowing
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.manifest import Manifest
@@ -23,6 +22,8 @@ from itrec_dist.shard_files import ContentDigest, Widths
 from itrec_dist.table_source import TableConfig
 
 RatingProtocol = Literal["random_ratings", "last_ratings", "ratings_by_time"]
+
+_STEPS = ("read", "to learn from")
 
 
 @dataclass(frozen=True)
@@ -55,36 +56,13 @@ class RatingWindowConfig:
         Raises:
             ConfigError: names the setting, what was given and what is allowed.
         """
-        for name in ("input_length", "num_shards", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}: give at least 1")
-        if self.protocol not in schema.RATING_PROTOCOLS:
-            allowed = ", ".join(schema.RATING_PROTOCOLS)
-            raise ConfigError(f"there is no protocol {self.protocol!r}: give one of {allowed}")
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}: give 0 or more and less than 1"
-                )
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ConfigError(
-                f"validation_fraction {self.validation_fraction} and test_fraction "
-                f"{self.test_fraction} leave nothing to train on: give a sum below 1"
-            )
+        counts = ("input_length", "num_shards", "threads")
+        window_settings.check(self, counts, schema.RATING_PROTOCOLS)
         if self.scale is not None and not -math.inf < self.scale[0] < self.scale[1] < math.inf:
             raise ConfigError(
                 f"scale is {list(self.scale)}: give the smallest possible rating and then the "
                 "largest, as in [1, 5]"
             )
-
-    @property
-    def fractions(self) -> dict[str, float]:
-        """Validation and test shares as SQL parameters."""
-        return {
-            "validation_fraction": self.validation_fraction,
-            "test_fraction": self.test_fraction,
-        }
 
 
 def window_ratings(
@@ -138,9 +116,9 @@ def _deal(database: Database, config: RatingWindowConfig) -> None:
     """From `events` to `sequences`: which rating goes to which split, and what comes before it."""
     parameters: dict[str, Any] = {}
     if config.protocol == "ratings_by_time":
-        database.table("cuts", "windows/cuts", **config.fractions)
+        database.table("cuts", "windows/cuts", **window_settings.fractions(config))
     else:
-        parameters |= config.fractions
+        parameters |= window_settings.fractions(config)
     if config.protocol == "random_ratings":
         parameters["seed"] = config.seed
     database.table("dealt", f"ratings/dealt/{config.protocol}", **parameters)
@@ -182,11 +160,7 @@ def _write(
     splits = windowing.write_splits(
         database, _sizes(database), config.num_shards, widths, building, digest
     )
-    settings = {
-        k: v
-        for k, v in configuration.to_dict(config).items()
-        if k not in ("memory_limit", "threads")
-    }
+    settings = window_settings.recorded(config)
     digest.add_text(json.dumps(settings, sort_keys=True))
     return Manifest(
         input_length=config.input_length,
@@ -206,20 +180,7 @@ def _write(
         fingerprint=digest.hexdigest(),
         settings=settings,
         sql=dict(sorted(database.sql.items())),
-        steps=tuple(_steps(database)),
+        steps=window_settings.steps(_STEPS, database.rows("ratings/steps")),
         audit=found,
         version=itrec_dist.__version__,
     )
-
-
-def _steps(database: Database) -> list[dict[str, Any]]:
-    names = ("read", "to learn from")
-    return [
-        {
-            "name": name,
-            "ratings": row["num_ratings"],
-            "users": row["num_users"],
-            "items": row["num_items"],
-        }
-        for name, row in zip(names, database.rows("ratings/steps"), strict=True)
-    ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import itrec_dist
-from itrec_dist import audit, outputs, schema, staging
+from itrec_dist import audit, outputs, schema, staging, window_settings
 from itrec_dist import config as configuration
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
@@ -70,39 +70,13 @@ class WindowConfig:
         Raises:
             ConfigError: names the setting, what was given and what is allowed.
         """
-        at_least = {"input_length": 1, "target_length": 1, "stride": 1, "min_user_events": 1}
-        at_least |= {"num_shards": 1, "threads": 1, "top_items": 1}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name} is {value}: give at least {least}")
-        if self.protocol not in schema.PROTOCOLS:
-            allowed = ", ".join(schema.PROTOCOLS)
-            raise ConfigError(f"there is no protocol {self.protocol!r}: give one of {allowed}")
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}: give 0 or more and less than 1"
-                )
-        held_out = self.validation_fraction + self.test_fraction
-        if held_out >= 1:
-            raise ConfigError(
-                f"validation_fraction {self.validation_fraction} and test_fraction "
-                f"{self.test_fraction} leave nothing to train on: give a sum below 1"
-            )
+        counts = ("input_length", "target_length", "stride", "min_user_events", "num_shards")
+        window_settings.check(self, (*counts, "threads", "top_items"), schema.PROTOCOLS)
 
     @property
     def widths(self) -> dict[str, int]:
         """Input and target lengths as SQL parameters."""
         return {"input_length": self.input_length, "target_length": self.target_length}
-
-    @property
-    def fractions(self) -> dict[str, float]:
-        """Validation and test shares as SQL parameters."""
-        return {
-            "validation_fraction": self.validation_fraction,
-            "test_fraction": self.test_fraction,
-        }
 
 
 def window(
@@ -197,7 +171,7 @@ def cut(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
         **config.widths,
         stride=config.stride,
         seed=config.seed,
-        **config.fractions,
+        **window_settings.fractions(config),
     )
     return steps
 
@@ -206,11 +180,14 @@ def _count(database: Database, config: WindowConfig) -> None:
     """Fill `counted` and `catalogue`."""
     protocol = config.protocol
     if protocol == "global_time":
-        database.table("cuts", "windows/cuts", **config.fractions)
+        database.table("cuts", "windows/cuts", **window_settings.fractions(config))
         database.table("counted", "windows/counted/global_time")
     elif protocol == "user_disjoint":
         database.table(
-            "counted", "windows/counted/user_disjoint", seed=config.seed, **config.fractions
+            "counted",
+            "windows/counted/user_disjoint",
+            seed=config.seed,
+            **window_settings.fractions(config),
         )
     else:
         database.table("counted", "windows/counted/random_windows")
@@ -236,16 +213,7 @@ def _hold_out_last(database: Database, config: WindowConfig) -> None:
 def _steps(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
     top = "all items" if config.top_items is None else f"the top {config.top_items:,} items"
     names = ("read", f"of {top}", f"of users with at least {config.min_user_events} of those")
-    rows = database.rows("windows/steps")
-    steps = tuple(
-        {
-            "name": name,
-            "ratings": row["num_ratings"],
-            "users": row["num_users"],
-            "items": row["num_items"],
-        }
-        for name, row in zip(names, rows, strict=True)
-    )
+    steps = window_settings.steps(names, database.rows("windows/steps"))
     for before, after in itertools.pairwise(steps):
         if after["ratings"] == 0:
             raise DataError(
@@ -280,11 +248,7 @@ def _write(
     sizes = {r["split"]: r["num_windows"] for r in database.rows("windows/split_sizes")}
     _refuse_no_training(database, config, sizes)
     splits = write_splits(database, sizes, config.num_shards, widths, building, digest)
-    settings = {
-        k: v
-        for k, v in configuration.to_dict(config).items()
-        if k not in ("memory_limit", "threads")
-    }
+    settings = window_settings.recorded(config)
     digest.add_text(json.dumps(settings, sort_keys=True))
     return Manifest(
         input_length=config.input_length,

@@ -20,6 +20,9 @@ CUT = WindowConfig(
 )
 HELD_OUT = RatingWindowConfig(input_length=5, num_shards=4, threads=1)
 
+TRAINED_EPOCHS = 4
+"""Of the fixture `trained` and what is compared with it."""
+
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -75,10 +78,18 @@ def trained(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "run"
     code, _, err = call(
         "train", "--local", "--config", DEBUG_RECIPE, "--shards", shards, "--out", run,
-        "--training.epochs", 4,
+        "--training.epochs", TRAINED_EPOCHS,
     )  # fmt: skip
     assert code == 0, err
     return run
+
+
+def train_on_two(shards: Path, out: Path, *more: object) -> tuple[int, str, str]:
+    """What `trained` is, by two workers of the Ray session."""
+    return call(
+        "train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
+        "--cluster.num_workers", 2, "--training.epochs", TRAINED_EPOCHS, *more,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

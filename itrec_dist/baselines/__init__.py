@@ -8,16 +8,15 @@ A baseline sees training windows alone, and scores a window from its inputs alon
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from itrec_dist import machine
+from itrec_dist import machine, registry
 from itrec_dist.arrays import Items, Windows
-from itrec_dist.errors import ConfigError, EnvironmentProblem
+from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Baseline(Protocol):
 
 def names() -> list[str]:
     """Every baseline, by name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def find(name: str) -> type[Baseline]:
@@ -58,10 +57,7 @@ def find(name: str) -> type[Baseline]:
     Raises:
         ConfigError: there is none of that name; the message names those there are.
     """
-    if name not in names():
-        raise ConfigError(f"there is no baseline {name!r}; there are: {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Baseline] = getattr(module, name.title().replace("_", ""))
+    found: type[Baseline] = registry.find(sys.modules[__name__], name, "baseline")
     return found
 
 

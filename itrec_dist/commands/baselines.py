@@ -4,6 +4,7 @@ Those of next items, or on shards of `itrec window ratings` those of rating pred
 a run directory of its own, so that reports treat it as any other run.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,27 +49,30 @@ def run(parsed: Any) -> int:
         from itrec_dist import rating_baseline_runs
         from itrec_dist.scorecard import print_rating_baselines
 
-        fitting = _chosen(parsed, rating_baselines)
+        there = list(rating_baselines.installed())
+        fitting = _chosen(parsed, rating_baselines, there)
         judged = rating_baseline_runs.judge_all(
             parsed.shards, parsed.out, fitting, overwrite=parsed.overwrite
         )
         print_rating_baselines(judged)
         print(f"\nWritten to {parsed.out}: {', '.join(fitting)}")
+        if missing := [name for name in rating_baselines.names() if name not in there]:
+            print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
         return 0
-    chosen = _chosen(parsed, baselines)
+    chosen = _chosen(parsed, baselines, baselines.names())
     judgements = judge_all(parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
     print(_table(judgements))
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
     return 0
 
 
-def _chosen(parsed: Any, folder: Any) -> dict[str, Any]:
-    """The settings of the baselines that are asked for, of those in `folder`."""
+def _chosen(parsed: Any, folder: Any, usual: Sequence[str]) -> dict[str, Any]:
+    """The settings of the baselines in `folder` that are asked for, or of the usual ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(folder.names())}")
     found = {}
-    for name in dict.fromkeys(names or folder.names()):
+    for name in dict.fromkeys(names or usual):
         settings = folder.find(name)
         found[name] = parsed[name] if name in parsed else settings()
     return found

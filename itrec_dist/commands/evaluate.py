@@ -1,10 +1,15 @@
 """`itrec evaluate`: judge a trained model again."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser
 from itrec_dist.uri import Uri
+
+if TYPE_CHECKING:
+    from itrec_dist.restore import Restored
 
 
 def parser() -> Parser:
@@ -14,6 +19,14 @@ def parser() -> Parser:
         "Judge a checkpoint on the windows of its run, or with --shards on other windows of the "
         "same items. Prints a table; --out writes the figures as JSON.",
     )
+    add_model(options)
+    options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
+    options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
+    return options
+
+
+def add_model(options: Parser) -> None:
+    """Add what says which trained model is asked, and of which shards."""
     options.add_argument(
         "run", type=Uri | Path, help="Run directory that `itrec train` wrote, or its URI."
     )
@@ -29,9 +42,15 @@ def parser() -> Parser:
         default="best",
         help="Which one: best, last, or an older one such as last-00001200.",
     )
-    options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
-    options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
-    return options
+
+
+def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
+    """The model that the options name, and the place of the shards that it is asked of."""
+    from itrec_dist.fetched_runs import run_here
+    from itrec_dist.restore import restore
+
+    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
+    return restored, parsed.shards or restored.run.shards
 
 
 def run(parsed: Any) -> int:
@@ -39,16 +58,13 @@ def run(parsed: Any) -> int:
     from itrec_dist import manifest, outputs, storage
     from itrec_dist.errors import OutputError
     from itrec_dist.evaluate import judge_checkpoint
-    from itrec_dist.fetched_runs import run_here
-    from itrec_dist.restore import restore
     from itrec_dist.scorecard import print_judgements
 
     if parsed.out is not None and parsed.out.exists() and not parsed.overwrite:
         raise OutputError(
             f"{parsed.out} already exists: choose another place, or pass --overwrite to replace it"
         )
-    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
-    place = parsed.shards or restored.run.shards
+    restored, place = restored_from(parsed)
     shards = storage.local(place)
     judgements = judge_checkpoint(restored, shards)
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")

@@ -161,7 +161,7 @@ def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
     if run.is_complete:
         return None
     retention.recover(run.checkpoints)
-    has_begun_only = run.config.is_file() and not (run.checkpoints / "last").is_dir()
+    has_begun_only = run.config.is_file() and not (run.checkpoints / retention.LAST).is_dir()
     return "overwrite" if has_begun_only and existing != "resume" else "resume"
 
 

@@ -1,24 +1,33 @@
 """`itrec window`: ratings to windows."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from itrec_dist import config, schema
+from itrec_dist.leakage import Leakage
 from itrec_dist.manifest import Manifest
 
 
 def parser() -> config.Parser:
     """Source, input, place of the output, and every field of WindowConfig."""
-    from itrec_dist.staging import FORMATS
-    from itrec_dist.table_source import TableConfig
     from itrec_dist.windowing import WindowConfig
 
-    parser = config.Parser(
+    return parser_of(
+        WindowConfig,
         "itrec window",
         "Cut ratings into windows of inputs and targets: Parquet shards, item and user tables, "
         "a manifest and a leakage audit. The defaults are the paper's settings.",
     )
+
+
+def parser_of(settings: type, command: str, told: str) -> config.Parser:
+    """Options of a command that makes shards: the same ones, and every field of its settings."""
+    from itrec_dist.staging import FORMATS
+    from itrec_dist.table_source import TableConfig
+
+    parser = config.Parser(command, told)
     parser.add_config_file()
     parser.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
     parser.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
@@ -26,23 +35,30 @@ def parser() -> config.Parser:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
     )
-    parser.add_class_arguments(WindowConfig)
+    parser.add_class_arguments(settings)
     parser.add_class_arguments(TableConfig)
     return parser
 
 
 def run(parsed: Any) -> int:
     """Window, then print what was kept, what was written and what the split lets through."""
-    from itrec_dist import audit, table_source, windowing
+    from itrec_dist import audit, windowing
+
+    return make(parsed, windowing.WindowConfig, windowing.window, audit.LEAKAGE)
+
+
+def make(parsed: Any, kind: type, cut: Callable[..., Manifest], leakage: Leakage) -> int:
+    """Make shards by `cut` with settings of a kind, and print what became of the ratings."""
+    from itrec_dist import table_source
 
     started = time.perf_counter()
-    settings = config.pick(windowing.WindowConfig, parsed)
+    settings: Any = config.pick(kind, parsed)
     table = config.pick(table_source.TableConfig, parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
-    manifest = windowing.window(
+    manifest = cut(
         parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
-    lines = [*steps(manifest), "", *splits(manifest), "", *audit.lines(manifest)]
+    lines = [*steps(manifest), "", *splits(manifest), "", *leakage.lines(manifest)]
     print("\n".join([*lines, "", *warnings(manifest)]))
     print(f"wrote {parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0

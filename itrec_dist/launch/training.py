@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from itrec_dist import training_state
+from itrec_dist import retention, training_state
 from itrec_dist.context import RayContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.launch.cluster import own_signals, refuse_full
@@ -181,9 +181,9 @@ def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
     step = None
     with contextlib.suppress(CheckpointError, EnvironmentProblem):
         if mirror is None:
-            step = training_state.read(run.checkpoints / "last", verify=False).position.step
+            step = training_state.read(run.checkpoints / retention.LAST, verify=False).position.step
         else:
-            step = next((c.step for c in mirror.checkpoints() if c.kind == "last"), None)
+            step = next((c.step for c in mirror.checkpoints() if c.kind == retention.LAST), None)
     if step is None:
         return ": no checkpoint was written yet, start again with --overwrite"
     return f": --resume goes on from checkpoints/last, step {step}"

@@ -2,8 +2,9 @@
 
     r'(u, i) = (V^T g(W r_i + m) + b)_u,  r_i the training ratings of item i, 0 where there are none
 
-and with users and items exchanged for `side: user`. Ratings enter and leave as deviations from
-the damped biases, which also are what an unknown user or item is given.
+and with users and items exchanged for `side: user`; `side: both` is the sum of the two. Ratings
+leave as deviations from the damped biases, which also are what an unknown user or item is given;
+they enter as 1 plus that deviation, for that something was rated at all says as much as how.
 
 Source: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, equations 1 and 2; the
 dropping of inputs is that of a denoising autoencoder: a rating that is asked for is then not
@@ -15,14 +16,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.dataspec import DataSpec
 from itrec_dist.manifest import Manifest
 from itrec_dist.models.encoder import Dropout
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.models.sparse_product import SparseMatrix
+from itrec_dist.models.sparse_product import SparseMatrix, dots
 from itrec_dist.ratings import TrainingRatings
 from itrec_dist.schema import PAD, Batch
 
@@ -36,8 +36,9 @@ class AutoRecConfig:
 
     kind: Literal["autorec"] = "autorec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
-    side: Literal["item", "user"] = "item"
-    """Whose ratings are one example: an item's or a user's."""
+    side: Literal["item", "user", "both"] = "item"
+    """Whose ratings are one example: an item's or a user's; both adds an autoencoder of each, that
+    are trained together."""
     width: int = 500
     """Hidden units."""
     penalty: float = 0.0
@@ -58,39 +59,73 @@ class AutoRecConfig:
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""
-        return f"AutoRec, {self.side}-based"
+        return (
+            "AutoRec, item- and user-based"
+            if self.side == "both"
+            else f"AutoRec, {self.side}-based"
+        )
 
     def check(self, data: Manifest) -> None:
         """Refuse data without ratings."""
         refuse_unrated(data, self.kind)
 
 
-class AutoRec(RatingModel):
-    """The autoencoder; its steps encode every example, so take large batches and few of them."""
+class Autoencoder(nn.Module):
+    """One side's autoencoder: X examples, each with a rating or none of Y inputs."""
 
-    def __init__(self, config: AutoRecConfig, spec: DataSpec) -> None:
-        super().__init__(spec)
-        self.config = config
-        sizes = (spec.num_items + 1, spec.num_users + 1)
-        self.num_examples, self.num_inputs = sizes if config.side == "item" else sizes[::-1]
-        self.num_ratings = spec.num_train_windows * spec.target_length
-        self.given = SparseMatrix(self.num_examples, self.num_inputs, self.num_ratings)
-        bound = math.sqrt(6 / (self.num_inputs + config.width))
-        self.encoder = nn.Parameter(torch.empty(self.num_inputs, config.width))
-        self.decoder = nn.Parameter(torch.empty(self.num_inputs, config.width))
+    def __init__(self, config: AutoRecConfig, shape: tuple[int, int], num_ratings: int) -> None:
+        super().__init__()
+        self._input_dropout = config.input_dropout
+        self.given = SparseMatrix(*shape, num_ratings)
+        bound = math.sqrt(6 / (shape[1] + config.width))
+        self.encoder = nn.Parameter(torch.empty(shape[1], config.width))
+        self.decoder = nn.Parameter(torch.empty(shape[1], config.width))
         for weight in (self.encoder, self.decoder):
             nn.init.uniform_(weight, -bound, bound)
         self.encoder_bias = nn.Parameter(torch.zeros(config.width))
-        self.decoder_bias = nn.Parameter(torch.zeros(self.num_inputs))
+        self.decoder_bias = nn.Parameter(torch.zeros(shape[1]))
         self.dropout = Dropout(config.dropout)
 
+    def forward(self, examples_P: torch.Tensor, inputs_P: torch.Tensor) -> torch.Tensor:
+        """What the decoder gives at pairs of an example and an input, [P], float32."""
+        hidden_XH = self.dropout(self._encoded())
+        return dots(hidden_XH, self.decoder, examples_P, inputs_P) + self.decoder_bias[inputs_P]
+
+    def squares(self) -> torch.Tensor:
+        """The sum of the squared weights."""
+        return self.encoder.square().sum() + self.decoder.square().sum()
+
+    def _encoded(self) -> torch.Tensor:
+        values = self.given.values
+        if self.training and self._input_dropout:
+            keep = 1 - self._input_dropout
+            values = values * torch.empty_like(values).bernoulli_(keep).div_(keep)
+        return torch.sigmoid(self.given.times(self.encoder, values) + self.encoder_bias)
+
+
+class AutoRec(RatingModel):
+    """The autoencoders; their steps encode every example, so take large batches and few of them."""
+
+    def __init__(self, config: AutoRecConfig, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self._penalty = config.penalty
+        self.num_ratings = spec.num_train_windows * spec.target_length
+        users, items = spec.num_users + 1, spec.num_items + 1
+        self.by_item = self.by_user = None
+        if config.side in ("item", "both"):
+            self.by_item = Autoencoder(config, (items, users), self.num_ratings)
+        if config.side in ("user", "both"):
+            self.by_user = Autoencoder(config, (users, items), self.num_ratings)
+
     def learn(self, ratings: TrainingRatings) -> None:
-        """Take every training rating as what the biases leave over."""
+        """Take every training rating as 1 plus what the biases leave over."""
         super().learn(ratings)
         users_R, items_R = ratings.user_ids_R, ratings.item_ids_R
-        rest_R = ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
-        rows, columns = (items_R, users_R) if self.config.side == "item" else (users_R, items_R)
-        self.given.fill(rows, columns, rest_R)
+        given_R = 1 + ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
+        if self.by_item is not None:
+            self.by_item.given.fill(items_R, users_R, given_R)
+        if self.by_user is not None:
+            self.by_user.given.fill(users_R, items_R, given_R)
 
     def forward(
         self, batch: Batch, item_ids_BN: torch.Tensor
@@ -98,26 +133,18 @@ class AutoRec(RatingModel):
         """Predicted ratings and penalty; the damped biases where user or item is unknown."""
         users_B, items_BN = self.known_users(batch.user_ids_B), self.known_items(item_ids_BN)
         users_BN = users_B.unsqueeze(1).expand_as(items_BN)
-        by_item = self.config.side == "item"
-        examples_BN, inputs_BN = (items_BN, users_BN) if by_item else (users_BN, items_BN)
-        hidden_XH = self.dropout(self._encoded())
-        # The gradient of an embedding is added up many times faster than that of an index.
-        hidden_BNH = F.embedding(examples_BN, hidden_XH)
-        left_BN = (hidden_BNH * F.embedding(inputs_BN, self.decoder)).sum(dim=2)
-        left_BN = left_BN + self.decoder_bias[inputs_BN]
+        users_P, items_P = users_BN.flatten(), items_BN.flatten()
+        left_P = torch.zeros_like(items_P, dtype=torch.float32)
+        if self.by_item is not None:
+            left_P = left_P + self.by_item(items_P, users_P)
+        if self.by_user is not None:
+            left_P = left_P + self.by_user(users_P, items_P)
         is_known_BN = (users_BN != PAD) & (items_BN != PAD)
-        ratings_BN = self.biases(users_B, items_BN) + left_BN * is_known_BN
-        return ratings_BN, self._penalty(len(users_B))
+        ratings_BN = self.biases(users_B, items_BN) + left_P.view_as(items_BN) * is_known_BN
+        return ratings_BN, self._penalty_of(len(users_B))
 
-    def _encoded(self) -> torch.Tensor:
-        values = self.given.values
-        if self.training and self.config.input_dropout:
-            keep = 1 - self.config.input_dropout
-            values = values * torch.empty_like(values).bernoulli_(keep).div_(keep)
-        return torch.sigmoid(self.given.times(self.encoder, values) + self.encoder_bias)
-
-    def _penalty(self, size: int) -> torch.Tensor | None:
-        if not (self.training and self.config.penalty):
+    def _penalty_of(self, size: int) -> torch.Tensor | None:
+        if not (self.training and self._penalty):
             return None
-        squares = self.encoder.square().sum() + self.decoder.square().sum()
-        return (self.config.penalty / self.num_ratings * squares).expand(size)
+        squares = [s.squares() for s in (self.by_item, self.by_user) if s is not None]
+        return (self._penalty / self.num_ratings * torch.stack(squares).sum()).expand(size)

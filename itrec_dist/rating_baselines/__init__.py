@@ -1,18 +1,23 @@
 """The non-neural baselines of rating prediction: one file each, found by its name.
 
 A file `some_name.py` here holds one frozen dataclass `SomeName`, whose fields are its settings,
-with `fit(ratings, data) -> Predictor`. Nothing else has to be told about it. A baseline sees the
-training ratings alone; its predictions are clipped to the scale as those of models are.
+with `fit(training) -> Predictor`. Nothing else has to be told about it. A baseline sees the
+training ratings and the item table alone; its predictions are clipped to the scale as those of
+models are. One that stands on a package which itrec-dist does not need names it as `package`, and
+is left out where that is not installed.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import importlib.util
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from itrec_dist.errors import ConfigError
+from itrec_dist import registry
+from itrec_dist.arrays import Items
+from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -24,16 +29,28 @@ Predictor = Callable[["Tensor", "Tensor"], "Tensor"]
 """`user_ids_B, item_ids_B -> ratings_B`, int64 to float64; ids of nobody it knows are allowed."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a rating baseline may learn from."""
+
+    ratings: TrainingRatings
+    data: Manifest
+    items: Items
+
+
 class RatingBaseline(Protocol):
     """Settings that can be fitted."""
 
-    def fit(self, ratings: TrainingRatings, data: Manifest) -> Predictor:
+    package: ClassVar[str | None]
+    """What it imports besides, and the extra of itrec-dist that brings it is `references`."""
+
+    def fit(self, training: Training) -> Predictor:
         """Learn from the training ratings."""
 
 
 def names() -> list[str]:
     """Every rating baseline, by name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def find(name: str) -> type[RatingBaseline]:
@@ -42,8 +59,28 @@ def find(name: str) -> type[RatingBaseline]:
     Raises:
         ConfigError: there is none of that name; the message names those there are.
     """
-    if name not in names():
-        raise ConfigError(f"there is no rating baseline {name!r}; there are: {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[RatingBaseline] = getattr(module, name.title().replace("_", ""))
+    found: type[RatingBaseline] = registry.find(sys.modules[__name__], name, "rating baseline")
     return found
+
+
+def is_installed(baseline: RatingBaseline | type[RatingBaseline]) -> bool:
+    """Whether the package is there that a baseline stands on."""
+    return baseline.package is None or importlib.util.find_spec(baseline.package) is not None
+
+
+def installed() -> dict[str, RatingBaseline]:
+    """Every baseline that can be fitted here, with its own settings, by name."""
+    return {name: find(name)() for name in names() if is_installed(find(name))}
+
+
+def refuse_missing(name: str, baseline: RatingBaseline) -> None:
+    """Refuse a baseline whose package is not installed.
+
+    Raises:
+        EnvironmentProblem: says how to install it.
+    """
+    if not is_installed(baseline):
+        raise EnvironmentProblem(
+            f"the rating baseline {name} needs the package {baseline.package}, which is not "
+            "installed: pip install 'itrec-dist[references]', or leave it out with --only"
+        )

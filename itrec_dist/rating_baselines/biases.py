@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.rating_baselines import Predictor
+from itrec_dist.rating_baselines import Predictor, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from itrec_dist.ratings import TrainingRatings
 
 
 @dataclass(frozen=True)
@@ -23,6 +20,8 @@ class Biases:
     `item_damping` times the squared item biases, by solving for each in turn until nothing moves.
     Source: Koren, Factor in the Neighbors, equation 2.
     """
+
+    package: ClassVar[str | None] = None
 
     user_damping: float = 5.0
     """Weight of a squared user bias, at least 0: so many ratings of the mean stand beside a
@@ -40,10 +39,11 @@ class Biases:
                 f"and rounds {self.rounds}: give at least 0, 0 and 1"
             )
 
-    def fit(self, ratings: TrainingRatings, data: Manifest) -> Predictor:
+    def fit(self, training: Training) -> Predictor:
         """Solve for both sides in turn."""
         import torch
 
+        ratings, data = training.ratings, training.data
         users_R, items_R = ratings.user_ids_R, ratings.item_ids_R
         mean = ratings.ratings_R.double().mean()
         rest_R = ratings.ratings_R.double() - mean

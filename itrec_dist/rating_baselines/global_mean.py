@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from itrec_dist.manifest import Manifest
-from itrec_dist.rating_baselines import Predictor
+from itrec_dist.rating_baselines import Predictor, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from itrec_dist.ratings import TrainingRatings
 
 
 @dataclass(frozen=True)
 class GlobalMean:
     """The baseline `global_mean`; it has no settings."""
 
-    def fit(self, ratings: TrainingRatings, data: Manifest) -> Predictor:  # noqa: ARG002
+    package: ClassVar[str | None] = None
+
+    def fit(self, training: Training) -> Predictor:
         """Take the mean."""
-        mean = ratings.ratings_R.double().mean()
+        mean = training.ratings.ratings_R.double().mean()
 
         def predict(user_ids_B: Tensor, item_ids_B: Tensor) -> Tensor:  # noqa: ARG001
             return mean.expand(len(user_ids_B))

@@ -37,6 +37,8 @@ MODEL_1 = Printed("Model 1", 0.873, 27)
 MODEL_2 = Printed("Model 2", 0.858, 20)
 BST_BASELINE = Printed("BST baseline", 0.961, 4)
 BST_TUNED = Printed("tuned BST", 0.920, 26)
+SYSTEMS = (BASELINE, MODEL_1, MODEL_2, BST_BASELINE, BST_TUNED)
+"""All that the source prints a figure of."""
 
 
 def applies(manifest: Manifest | None) -> bool:

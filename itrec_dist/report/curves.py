@@ -1,6 +1,6 @@
 """The paper's figures from logs: loss, Accuracy 1 and Accuracy 2 per epoch, and models compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from itrec_dist import schema
@@ -75,22 +75,29 @@ def overlay(section: Section) -> list[Figure]:
 
 def dots(section: Section) -> list[Figure]:
     """All arms on one axis per measure: a dot per seed, the paper's figure as a dashed tick."""
-    split = section.final_split
     figures = []
     for metric in (ACCURACY_1, ACCURACY_2):
-        rows = []
-        for arm, colour in colours(section):
-            found = (
-                run.judgements[split].values.get(("unmasked", metric))
-                for run in arm.complete
-                if split in run.judgements
-            )
-            values = tuple(value for value in found if value is not None)
-            rows.append(DotRow(arm.label, values, colour, _printed(section, arm, metric)))
-        title = f"{_title(metric)} on {split}, unmasked"
-        if svg := dot_chart(rows, title, paper.SOURCE, width=640):
-            figures.append(Figure(title, svg))
+        title = f"{_title(metric)} on {section.final_split}, unmasked"
+        printed = {arm.key: _printed(section, arm, metric) for arm in section.arms}
+        figures += dots_of(section, metric, title, (paper.SOURCE, printed))
     return figures
+
+
+def dots_of(
+    section: Section, metric: str, title: str, source: tuple[str, Mapping[str, float | None]]
+) -> list[Figure]:
+    """All arms on one axis of a measure; `source` is who printed figures, and of which arms."""
+    rows = []
+    for arm, colour in colours(section):
+        found = (
+            run.judgements[section.final_split].values.get(("unmasked", metric))
+            for run in arm.complete
+            if section.final_split in run.judgements
+        )
+        values = tuple(value for value in found if value is not None)
+        rows.append(DotRow(arm.label, values, colour, source[1][arm.key]))
+    svg = dot_chart(rows, title, source[0], width=640)
+    return [Figure(title, svg)] if svg else []
 
 
 def colours(section: Section) -> list[tuple[Arm, str]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from itrec_dist import schema
 from itrec_dist.report import blog, measures, provenance
 from itrec_dist.report.arms import Arm, Section, sections
-from itrec_dist.report.charts import INK, DotRow, Level, Line, LineChart, dot_chart, line_chart
-from itrec_dist.report.curves import Figure, FigureSet, colours, mean_curve, points
+from itrec_dist.report.charts import INK, Level, Line, LineChart, line_chart
+from itrec_dist.report.curves import Figure, FigureSet, colours, dots_of, mean_curve, points
 from itrec_dist.report.measures import MAE, MISSING, RMSE
 from itrec_dist.report.runs import Epoch, find, read
 from itrec_dist.report.tables import (
@@ -119,19 +119,8 @@ def markdown(places: Sequence[Path]) -> str:
 
 def dots(section: Section) -> list[Figure]:
     """All arms on one axis: a dot per seed, the printed figure as a dashed tick."""
-    split = section.final_split
-    rows = []
-    for arm, colour in colours(section):
-        found = (
-            run.judgements[split].values.get(("unmasked", RMSE))
-            for run in arm.complete
-            if split in run.judgements
-        )
-        values = tuple(value for value in found if value is not None)
-        rows.append(DotRow(arm.label, values, colour, _printed(section, arm)))
-    title = f"RMSE on {split}"
-    svg = dot_chart(rows, title, blog.SOURCE, width=640)
-    return [Figure(title, svg)] if svg else []
+    printed = {arm.key: _printed(section, arm) for arm in section.arms}
+    return dots_of(section, RMSE, f"RMSE on {section.final_split}", (blog.SOURCE, printed))
 
 
 def overlay(section: Section) -> list[Figure]:
@@ -223,7 +212,23 @@ def _against_source(section: Section) -> list[str]:
         found.append(f"At or below the source's printed RMSE: {measures.enumeration(reached)}.")
     if missed:
         found.append(f"Above the source's printed RMSE: {measures.enumeration(missed)}.")
-    return [*found, blog.REMARK] if found else []
+    return [*found, *_cost(section), blog.REMARK] if found else []
+
+
+def _cost(section: Section) -> list[str]:
+    """How long all of the source's systems take, where all were trained."""
+    seconds = {
+        printed.system: measures.figure(run.seconds for run in arm.complete).mean
+        for arm in section.arms
+        if not arm.is_baseline and (printed := blog.printed(arm.runs[0].config)) and arm.complete
+    }
+    if len(seconds) < len(blog.SYSTEMS):
+        return []
+    total = sum(value for value in seconds.values() if value is not None)
+    return [
+        f"One run of each of the source's {len(seconds)} systems, from shards to judgement, takes "
+        f"{measures.duration(total)} in all, one after another."
+    ]
 
 
 def _printed(section: Section, arm: Arm) -> float | None:

@@ -6,6 +6,7 @@ on the same held-out ratings, at random and each user's last; the transformers o
 kind of windows besides. The best epoch is chosen on validation and reported on test.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from itrec_dist import manifest, rating_baselines, schema
 from itrec_dist.rating_baseline_runs import judge_all
 from itrec_dist.rating_windows import RatingWindowConfig
 from itrec_dist.report import ratings
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.studies.study import Arm, Study
+from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
 from itrec_dist.windowing import WindowConfig
 
 _RATED = ("random-80-10-10", "last-80-10-10")
@@ -25,16 +25,21 @@ def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
     """The biases of all; judged on the source's windows too, whose targets are ratings as well."""
     if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
         return {}
-    if all(RunDirectory(out / name).is_complete for name in rating_baselines.names()):
-        return {}
-    chosen = {name: rating_baselines.find(name)() for name in rating_baselines.names()}
-    return judge_all(shards, out, chosen, overwrite=True)
+    chosen = rating_baselines.installed()
+    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
 
 
 def _figures(splits: dict[str, Any]) -> str:
-    split = "test" if "test" in splits else "validation"
-    figures = splits[split]["ratings"]
-    return f"{split} RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"
+    return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
+
+
+def _markdown(places: Sequence[Path]) -> str:
+    """The tables, and which reference could not be run."""
+    told = ratings.markdown(places)
+    there = rating_baselines.installed()
+    if missing := [name for name in rating_baselines.names() if name not in there]:
+        told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
+    return told
 
 
 STUDY = Study(
@@ -60,6 +65,6 @@ STUDY = Study(
     ),
     judge_baselines=_baselines,
     figures=_figures,
-    markdown=ratings.markdown,
+    markdown=_markdown,
 )  # fmt: skip
 """`itrec reproduce blog`."""

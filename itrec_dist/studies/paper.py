@@ -13,22 +13,17 @@ from typing import Any
 from itrec_dist import baselines
 from itrec_dist.baseline_runs import judge_all
 from itrec_dist.report import tables
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.studies.study import Arm, Study
+from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
 from itrec_dist.windowing import WindowConfig
 
 
 def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
-    if all(RunDirectory(out / name).is_complete for name in baselines.names()):
-        return {}
     chosen = {name: baselines.find(name)() for name in baselines.names()}
-    return judge_all(shards, out, chosen, overwrite=True)
+    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
 
 
 def _figures(splits: dict[str, Any]) -> str:
-    split = "test" if "test" in splits else "validation"
-    figures = splits[split]["unmasked"]
-    return f"{split} P@5 {figures['precision@5']:.4f} HR@5 {figures['hit_rate@5']:.4f}"
+    return on_final_split(splits, "unmasked", {"P@5": "precision@5", "HR@5": "hit_rate@5"})
 
 
 STUDY = Study(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist.rating_windows import RatingWindowConfig
+from itrec_dist.run_directory import RunDirectory
 from itrec_dist.windowing import WindowConfig
 
 
@@ -42,3 +43,18 @@ class Study:
         """The protocols that an arm is trained on."""
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
+
+
+def all_judged(out: Path, names: Sequence[str]) -> bool:
+    """Whether the runs of all those baselines stand in a folder, complete."""
+    return all(RunDirectory(out / name).is_complete for name in names)
+
+
+def on_final_split(splits: Mapping[str, Any], ranking: str, shown: Mapping[str, str]) -> str:
+    """Figures of a run's last split in a few words: `test P@5 0.1234`; `shown` maps words to them.
+
+    `ranking` is the key of a Judgement under which the figures stand.
+    """
+    split = "test" if "test" in splits else "validation"
+    figures = splits[split][ranking]
+    return " ".join([split, *(f"{word} {figures[name]:.4f}" for word, name in shown.items())])

@@ -4,8 +4,7 @@ A file `some_name.py` here holds one class `SomeName(Task)` and is found by its 
 settings of a model give as `task`. Nothing else has to be told about it.
 """
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import nn
 
+from itrec_dist import registry
 from itrec_dist.dataspec import DataSpec
 from itrec_dist.losses import LossName
 from itrec_dist.models.model import ModelConfig
@@ -81,12 +81,10 @@ class Task(nn.Module):
 
 def names() -> list[str]:
     """Every task, by name."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(sys.modules[__name__])
 
 
 def find(name: str) -> type[Task]:
     """The class of a task."""
-    assert name in names(), f"{name} is no task"
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Task] = getattr(module, name.title().replace("_", ""))
+    found: type[Task] = registry.find(sys.modules[__name__], name, "task")
     return found

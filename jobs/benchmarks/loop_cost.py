@@ -7,10 +7,11 @@ epochs of a turn do not count: Ray starts processes for a while after the first 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from measuring import Target, Way
+from torch import nn
 
 from itrec_dist import arrays, config, dataspec, manifest
 from itrec_dist.commands.train import train
@@ -26,6 +27,7 @@ TARGETS = {
     "local": Target("bare", 0.95),
     "ray, 1 worker": Target("bare", 0.90),
     "ray, 2 workers, ddp": Target("ray, 1 worker", 0.80, times=2),
+    "ray, 2 workers, ddp, batch 1024": Target("ray, 1 worker, batch 1024", 0.80, times=2),
 }
 
 _ENGINES = {
@@ -47,29 +49,37 @@ def ways(settings: Sequence[str], recipe: str) -> dict[str, Way]:
     def ours(*more: str, local: bool = False) -> Way:
         return lambda: _ours(run_of(*more), local=local)
 
-    two = "cluster.num_workers=2"
+    two, larger = "cluster.num_workers=2", "training.batch_size=1024"
     return {
         "bare": lambda: bare(run_of())[START_UP:],
         "local": ours(local=True),
         "ray, 1 worker": ours(),
         **{f"ray, 2 workers, {name}": ours(two, *given) for name, given in _ENGINES.items()},
+        "ray, 1 worker, batch 1024": ours(larger),
+        "ray, 2 workers, ddp, batch 1024": ours(two, larger),
     }
 
 
-def bare(run: RunConfig) -> list[float]:
-    """Windows per second of each epoch of the plainest loop that trains the same model."""
+def bare(
+    run: RunConfig, share: int = 1, wrap: Callable[[nn.Module], nn.Module] = lambda model: model
+) -> list[float]:
+    """Windows per second of each epoch of the plainest loop that trains the same model.
+
+    With `share` it takes that part of a batch, as one of so many workers does; `wrap` is put around
+    the model before its first step.
+    """
     torch.set_num_threads(run.cluster.threads or torch.get_num_threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = manifest.read(run.shards)
     windows = arrays.read_split(run.shards, data, "train")
     spec = dataspec.build(data, arrays.read_items(run.shards, data))
     torch.manual_seed(run.seed)
-    model = NextItems(run.model, run.loss, spec).to(device)
+    model = wrap(NextItems(run.model, run.loss, spec).to(device))
     items = torch.from_numpy(windows.item_ids.copy()).to(device)
     ratings = torch.from_numpy(windows.ratings.copy()).to(device)
     users = torch.from_numpy(windows.user_features.copy()).to(device)
     targets = torch.from_numpy(windows.target_ids.copy()).to(device)
-    size, epochs = run.training.batch_size, run.training.epochs
+    size, epochs = run.training.batch_size // share, run.training.epochs
     optimizer = build_optimizer(run.optimizer, model)
     schedule = build_schedule(run.optimizer, optimizer, -(-len(windows) // size) * epochs)
     weight = torch.ones(size, device=device)

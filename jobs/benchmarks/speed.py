@@ -15,22 +15,19 @@ import checkpoint_cost
 import feed_cost
 import gpu_cost
 import loop_cost
+import scaling_cost
 import torch
 from measuring import machine, table, take_turns
 
 from itrec_dist import config, outputs
 from itrec_dist.resources import recipe
 
-Part = Literal["loop", "feed", "checkpoints", "gpu"]
-PARTS: tuple[Part, ...] = ("loop", "feed", "checkpoints", "gpu")
+Part = Literal["loop", "scaling", "feed", "checkpoints", "gpu"]
+PARTS: tuple[Part, ...] = ("loop", "scaling", "feed", "checkpoints", "gpu")
 
 
-def loop(shards: Path, scratch: Path, rounds: int, epochs: int) -> list[str]:
+def loop(settings: list[str], rounds: int, epochs: int) -> list[str]:
     """The loop under each engine."""
-    settings = [
-        f"shards={shards}", f"out={scratch / 'run'}", f"training.epochs={epochs}",
-        "evaluation.train_sample=0", "cluster.threads=1",
-    ]  # fmt: skip
     rates = take_turns(loop_cost.ways(settings, str(recipe("paper"))), rounds)
     return [
         "## The loop",
@@ -39,6 +36,21 @@ def loop(shards: Path, scratch: Path, rounds: int, epochs: int) -> list[str]:
         f"{epochs} epochs, the first {loop_cost.START_UP} of each not counted.",
         "",
         *table(rates, "bare", loop_cost.TARGETS, "windows/s"),
+    ]
+
+
+def scaling(settings: list[str], rounds: int, epochs: int) -> list[str]:
+    """What a second process brings on this machine, without anything of ours."""
+    rates = take_turns(scaling_cost.ways(settings, str(recipe("paper"))), rounds)
+    return [
+        "## Two processes without Ray",
+        "",
+        f"The bare loop of the same recipe, one thread a process; {rounds} turns of {epochs} "
+        f"epochs, the first {loop_cost.START_UP} of each not counted; two processes added up.",
+        "",
+        *table(rates, f"one process, batch {scaling_cost.BATCHES[0]}", {}, "windows/s"),
+        "",
+        scaling_cost.exchange(floats=182_245),  # the weights of the recipe
     ]
 
 
@@ -94,8 +106,13 @@ def main() -> None:
     shards = given.shards.absolute()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
+        settings = [
+            f"shards={shards}", f"out={scratch / 'run'}", f"training.epochs={given.epochs}",
+            "evaluation.train_sample=0", "cluster.threads=1",
+        ]  # fmt: skip
         measured = {
-            "loop": lambda: loop(shards, scratch, given.rounds, given.epochs),
+            "loop": lambda: loop(settings, given.rounds, given.epochs),
+            "scaling": lambda: scaling(settings, given.rounds, given.epochs),
             "feed": lambda: feed(shards, given.rounds + 1),
             "checkpoints": lambda: checkpoint_cost.lines(shards, scratch, given.rounds),
             "gpu": lambda: gpu(shards, scratch),

@@ -12,7 +12,7 @@ from itrec_dist.launch.cluster import own_signals
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
 from tests import engine_runs
-from tests.conftest import DEBUG_RECIPE
+from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.engine_runs import CHAIN, CPU, ENGINES, OPTIMIZER, PART, SHORT, STEPS, Runs
 from tests.stopped_runs import start
 
@@ -122,16 +122,6 @@ def test_a_run_goes_on_from_engine_to_engine_and_from_one_worker_to_two_and_back
     assert chain == pytest.approx(undisturbed[0].losses[PART:], rel=1e-5)
 
 
-EPOCHS = 4  # as the fixture `trained`
-
-
-def train_on_two(itrec, shards, out, *more):
-    return itrec(
-        "train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
-        "--cluster.num_workers", 2, "--training.epochs", EPOCHS, *more,
-    )  # fmt: skip
-
-
 def same_epochs(run, other):
     epochs = {event["epoch"]: event for event in run.events("epoch")}
     assert list(epochs) == [1, 2, 3, 4]
@@ -147,7 +137,7 @@ def made_by(run):
 
 def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
     zero = ["--engine.name", "deepspeed", "--engine.deepspeed.stage", 3]
-    code, shown, err = train_on_two(itrec, shards, tmp_path / "run", *zero)
+    code, shown, err = train_on_two(shards, tmp_path / "run", *zero)
     assert (code, err) == (0, "")
     assert "epoch   4/4" in shown
     run = RunDirectory(tmp_path / "run")
@@ -160,12 +150,13 @@ def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
     assert code == itrec("evaluate", tmp_path / "run")[0]
 
 
-def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp_path, itrec):
+@pytest.mark.slow
+def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp_path):
     out = tmp_path / "run"
     begun = config.load(
         RunConfig, DEBUG_RECIPE,
         [
-            f"shards={shards}", f"out={out}", f"training.epochs={EPOCHS}",
+            f"shards={shards}", f"out={out}", f"training.epochs={TRAINED_EPOCHS}",
             "checkpoints.steps=5", "training.log_seconds=0", "engine.name=deepspeed",
             "engine.deepspeed.stage=2",
         ],
@@ -174,7 +165,7 @@ def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp
     start(begun, stop_at=steps + 7)
     run = RunDirectory(out)
     assert made_by(run) == ("deepspeed", 1)
-    code, shown, err = train_on_two(itrec, shards, out, "--engine.name", "ddp", "--resume")
+    code, shown, err = train_on_two(shards, out, "--engine.name", "ddp", "--resume")
     assert (code, err) == (0, "")
     assert "2 workers in place of 1" in shown
     assert made_by(run) == ("ddp", 2)

@@ -18,19 +18,10 @@ from itrec_dist.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
-from tests.conftest import DEBUG_RECIPE
+from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-EPOCHS = 4  # as the fixture `trained`
-
-
-def train_on_two(itrec, shards, out, *more):
-    return itrec(
-        "train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
-        "--cluster.num_workers", 2, "--training.epochs", EPOCHS, *more,
-    )  # fmt: skip
 
 
 def ray_blocks(files):
@@ -38,9 +29,9 @@ def ray_blocks(files):
     return RayContext.blocks(None, files)
 
 
-def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_path, itrec):
+def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_path):
     out = tmp_path / "run"
-    code, shown, err = train_on_two(itrec, shards, out)
+    code, shown, err = train_on_two(shards, out)
     assert (code, err) == (0, "")
     assert "2 workers" in shown.splitlines()[0]
     assert [line[:9] for line in shown.splitlines()[1:5]] == [f"epoch   {i}" for i in (1, 2, 3, 4)]
@@ -48,7 +39,7 @@ def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_pa
     assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}
     assert {p.name for p in run.checkpoints.iterdir()} == {"best", "last"}
     assert [e["event"] for e in run.events() if e["event"] != "progress"] == [
-        "start", *["epoch"] * EPOCHS, "end",
+        "start", *["epoch"] * TRAINED_EPOCHS, "end",
     ]  # fmt: skip
     for two, one in zip(run.events("epoch"), local.events("epoch"), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
@@ -68,18 +59,18 @@ def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path, itrec):
+def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path):
     out = tmp_path / "run"
     begun = config.load(
         RunConfig, DEBUG_RECIPE,
         [
-            f"shards={shards}", f"out={out}", f"training.epochs={EPOCHS}",
+            f"shards={shards}", f"out={out}", f"training.epochs={TRAINED_EPOCHS}",
             "checkpoints.steps=5", "training.log_seconds=0",
         ],
     )  # fmt: skip
     steps = RunDirectory(trained).events("start")[0]["steps_per_epoch"]
     start(begun, stop_at=steps + 7)
-    code, shown, err = train_on_two(itrec, shards, out, "--resume")
+    code, shown, err = train_on_two(shards, out, "--resume")
     assert (code, err) == (0, "")
     assert "2 workers in place of 1" in shown
     assert "epoch   1/" not in shown, "what was shown when it was trained"
@@ -103,11 +94,9 @@ def same_judgement(a, b):
             assert a[ranking][name] == pytest.approx(value, abs=2 / b["num_windows"]), name
 
 
-def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path, itrec):
+def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path):
     out = tmp_path / "run"
-    code, _, err = train_on_two(
-        itrec, shards, out, "--feed.cache", "none", "--feed.shuffle_buffer", 100
-    )
+    code, _, err = train_on_two(shards, out, "--feed.cache", "none", "--feed.shuffle_buffer", 100)
     assert (code, err) == (0, "")
     run = RunDirectory(out)
     losses = [e["loss"] for e in run.events("epoch")]
@@ -166,12 +155,12 @@ def test_blocks_name_the_file_that_cannot_be_read(damage, shards, tmp_path):
     assert "\n" not in str(told.value)
 
 
-def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_path, itrec, capfd):
+def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_path, capfd):
     broken = tmp_path / "broken"
     shutil.copytree(shards, broken)
     part = broken / "train" / "part-00002.parquet"
     part.write_bytes(part.read_bytes()[:200])
-    code, shown, err = train_on_two(itrec, broken, tmp_path / "run")
+    code, shown, err = train_on_two(broken, tmp_path / "run")
     assert (code, shown) == (2, "")
     assert err.startswith("itrec: error: ")
     assert str(part) in err
@@ -196,9 +185,9 @@ def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_pa
     ],
 )
 def test_what_the_cluster_cannot_give_is_refused_before_anything_is_written(
-    given, told, shards, tmp_path, itrec
+    given, told, shards, tmp_path
 ):
-    code, shown, err = train_on_two(itrec, shards, tmp_path / "run", *given)
+    code, shown, err = train_on_two(shards, tmp_path / "run", *given)
     assert (code, shown) == (2, "")
     assert told in err
     assert err.count("\n") == 1

@@ -51,7 +51,7 @@ def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
                 judged[arm.name] = run.read_json(run.evaluation)
             else:
                 assert not run.path.exists()
-        for name in rating_baselines.names():
+        for name in rating_baselines.installed():
             run = RunDirectory(out / "runs" / protocol / "baselines" / name)
             judged[name] = run.read_json(run.evaluation)
         assert {j["fingerprint"] for j in judged.values()} == {data.fingerprint}
@@ -67,6 +67,8 @@ def test_the_results_are_one_table_beside_the_printed_figures(study):
     first = results.split("\n\n## ")[0]
     assert "| Dot product |  | 0.877 epoch 30 |" in first
     assert "| BST baseline |  | 0.961 epoch 4 |" in first
+    missing = "Not installed and so not run: surprise_svd" in results
+    assert missing != ("surprise_svd" in rating_baselines.installed())
     assert "RMSE per epoch" in (out / "report.html").read_text(encoding="utf-8")
 
 

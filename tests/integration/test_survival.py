@@ -221,6 +221,31 @@ def test_a_node_that_is_replaced(two_nodes, train_on, undisturbed):
 
 
 @pytest.mark.slow
+def test_a_node_that_joins_takes_a_worker(two_nodes, train_on):
+    """Ray Train looks for more room once a minute; the run goes on with all that there is."""
+    two_nodes.remove_node()
+    try:
+        driver = train_on(**{"cluster.min_workers": 1, "training.epochs": 100_000})
+        driver.wait_for_step(INTERVAL + 5)
+        assert [e["workers"] for e in driver.run.events("start")] == [1]
+    finally:
+        two_nodes.add_node()
+    driver.wait_for(lambda: driver.run.events("restart"))
+    (event,) = driver.run.events("restart")
+    told = "the cluster has room for another number of workers: going on from "
+    assert event["message"].startswith(told)
+    assert "with 2 workers" in event["message"]
+    assert event["workers"] == 2
+    assert event["noticed"] is None, "nothing was lost"
+    driver.wait_for_step(event["step"] + 2 * INTERVAL)
+    driver.process.send_signal(signal.SIGTERM)
+    code, out, err = driver.end()
+    assert (code, err) == (143, "itrec: interrupted\n")
+    assert event["message"] in out.splitlines()
+    assert trained_again(driver.run) == event["again"] <= INTERVAL
+
+
+@pytest.mark.slow
 def test_restarts_that_are_used_up(two_nodes, train_on):
     driver = train_on(**{"cluster.max_failures": 0})
     driver.wait_for_step(INTERVAL + 5)

@@ -1,5 +1,6 @@
 import errno
 import importlib.metadata
+import os
 import subprocess
 import sys
 
@@ -132,8 +133,10 @@ def test_the_module_is_the_command():
 
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m itrec_dist --help | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0
-    assert done.stderr == ""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for environment in (buffered, buffered | {"PYTHONUNBUFFERED": "1"}):
+        done = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60,
+            env=environment,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")

@@ -261,7 +261,10 @@ def test_the_image_is_pinned_small_and_not_root():
     arguments = dict(v.split("=", 1) for k, v in steps if k == "ARG")
     release = {arguments["CPU_BASE"].split(":")[1], arguments["GPU_BASE"].rsplit("ubuntu", 1)[1]}
     assert release == {"24.04"}, "nodes of one cluster need the same Python"
-    assert "-devel-" in arguments["GPU_BASE"], "DeepSpeed compiles with nvcc"
+    assert "-base-" in arguments["GPU_BASE"], "torch brings CUDA's libraries, nothing needs nvcc"
+    packages = next(r for r in runs if "apt-get install" in r).split()
+    assert {"g++", "python3-dev"} <= set(packages), "torch.compile builds what it generates"
+    assert f"target={arguments['PIP_CACHE_DIR']}" in " ".join(runs)
     froms = [v for k, v in steps if k == "FROM"]
     assert froms[-1].startswith("base-${VARIANT}")
     assert {f.split()[-1] for f in froms[:-1]} == {"base-cpu", "base-gpu"}

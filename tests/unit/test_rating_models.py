@@ -9,8 +9,6 @@ import torch
 
 from itrec_dist import arrays, dataspec
 from itrec_dist.batches import whole_batch
-from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
 from itrec_dist.models import MODELS, RATING_MODELS
 from itrec_dist.models.autorec import AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMFConfig
@@ -34,6 +32,7 @@ CONFIGS = {
     "svdpp": SVDppConfig(width=3, initial_std=0.3),
     "item autorec": AutoRecConfig(width=4),
     "user autorec": AutoRecConfig(width=4, side="user"),
+    "both autorec": AutoRecConfig(width=4, side="both"),
     "bst": BSTConfig(width=8, hidden_widths=(6,)),
     "bst ids": BSTConfig(width=8, hidden_widths=(6,), genres=False, biases=True),
 }
@@ -123,19 +122,24 @@ def by_hand(kind, model, ratings, user, item):
 
 
 def autorec_by_hand(kind, model, weights, ratings, pair):
-    """The sum over an item's (or user's) ratings, unit by unit."""
-    mine = int(kind.startswith("item"))  # which of (user, item) is the example
+    """The sum over an item's (or user's, or both's) ratings, unit by unit."""
     users, items = ratings.user_ids_R.tolist(), ratings.item_ids_R.tolist()
-    hidden = list(weights["encoder_bias"])
-    for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
-        if of_pair[mine] == pair[mine]:
-            rest = float(rating) - bias_of(model, *of_pair)
-            for h in range(len(hidden)):
-                hidden[h] += rest * weights["encoder"][of_pair[1 - mine]][h]
-    units = [1 / (1 + math.exp(-h)) for h in hidden]
-    decoded = zip(weights["decoder"][pair[1 - mine]], units, strict=True)
-    left = weights["decoder_bias"][pair[1 - mine]] + sum(a * b for a, b in decoded)
-    return bias_of(model, *pair) + left
+    found = bias_of(model, *pair)
+    for side, mine in (("user", 0), ("item", 1)):  # which of (user, item) is the example
+        if not kind.startswith((side, "both")):
+            continue
+        of = {name: weights[f"by_{side}.{name}"] for name in ("encoder", "decoder")}
+        hidden = list(weights[f"by_{side}.encoder_bias"])
+        for of_pair, rating in zip(zip(users, items, strict=True), ratings.ratings_R, strict=True):
+            if of_pair[mine] == pair[mine]:
+                rest = 1 + float(rating) - bias_of(model, *of_pair)
+                for h in range(len(hidden)):
+                    hidden[h] += rest * of["encoder"][of_pair[1 - mine]][h]
+        units = [1 / (1 + math.exp(-h)) for h in hidden]
+        decoded = zip(of["decoder"][pair[1 - mine]], units, strict=True)
+        found += weights[f"by_{side}.decoder_bias"][pair[1 - mine]]
+        found += sum(a * b for a, b in decoded)
+    return found
 
 
 def bias_of(model, user, item):
@@ -143,7 +147,8 @@ def bias_of(model, user, item):
 
 
 @pytest.mark.parametrize(
-    "kind", ["dot", "scaled", "neural", "biased", "svdpp", "item autorec", "user autorec"]
+    "kind",
+    ["dot", "scaled", "neural", "biased", "svdpp", "item autorec", "user autorec", "both autorec"],
 )
 def test_predictions_are_those_computed_by_hand(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
@@ -211,7 +216,9 @@ def test_items_beyond_the_catalogue_are_all_the_same_stranger(task, windows, str
     assert torch.equal(predicted(task, batch, ids), predicted(task, batch, torch.zeros_like(ids)))
 
 
-@pytest.mark.parametrize("kind", ["dot", "scaled", "neural", "item autorec", "user autorec"])
+@pytest.mark.parametrize(
+    "kind", ["dot", "scaled", "neural", "item autorec", "user autorec", "both autorec"]
+)
 def test_models_of_ids_alone_fall_back_on_the_biases(kind, spec, ratings, windows):
     task = built(CONFIGS[kind], spec, ratings)
     batch = whole_batch(windows, CPU)
@@ -277,6 +284,27 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
         expected += 0.25 / number * bias.square().sum(1)
     unclipped = (trained.scores_BC - batch.target_ratings_BK).square().mean(dim=1)
     torch.testing.assert_close(trained.loss_B, unclipped + expected)
+
+
+def test_svdpp_penalises_own_factors_and_those_of_having_rated_each_for_itself(
+    spec, ratings, windows
+):
+    batch = whole_batch(windows, CPU)
+    config = replace(CONFIGS["svdpp"], balance=0.0, penalty=0.0, bias_penalty=0.0)
+
+    def loss(**penalties):
+        return built(replace(config, **penalties), spec, ratings).train()(batch).loss_B
+
+    plain, model = loss(rated_penalty=0.0), built(config, spec, ratings).model
+    users, items = batch.user_ids_B.long(), model.known_items(batch.target_ids_BK[:, 0])
+    own = model.user_factors.weight[users].square().sum(1)
+    of_item = model.item_factors.weight[items].square().sum(1)
+    heard = model.rated_factors.weight[items].square().sum(1)
+    assert (heard > 0).any()
+    torch.testing.assert_close(
+        loss(rated_penalty=0.0, penalty=0.5) - plain, 0.5 * (own + of_item), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(loss(rated_penalty=0.5) - plain, 0.5 * heard, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["dot", "neural", "biased"])
@@ -363,22 +391,3 @@ def test_every_kind_is_registered_under_its_name():
     }
     assert (RATING_MODELS["bst"], RATING_MODELS["neural_mf"]) == (BST, NeuralMF)
     assert RATING_MODELS["dot_product"] is DotProduct
-
-
-@pytest.mark.parametrize("kind", sorted(RATING_MODELS))
-def test_shards_without_ratings_or_scale_are_refused(kind, tmp_path):
-    made: Manifest = make_shards(tmp_path / "shards", {"train": random_windows(target_length=1)})
-    with pytest.raises(ConfigError, match="window the data again with itrec window ratings"):
-        MODELS[kind]().check(made)
-    with pytest.raises(ConfigError, match="the shards have none"):
-        MODELS[kind]().check(replace(made, has_ratings=False))
-
-
-@pytest.mark.parametrize("setting", ["genres", "user_features"])
-def test_features_that_are_not_there_are_refused(setting, tmp_path):
-    windows = random_windows(target_length=1)
-    made = make_shards(tmp_path / "shards", {"train": windows})
-    made = replace(made, rating_min=1.0, rating_max=5.0, item_features=(), user_features=())
-    with pytest.raises(ConfigError, match=f"set model.{setting}=false"):
-        BSTConfig(genres=setting == "genres", user_features=setting == "user_features").check(made)
-    BSTConfig(genres=False, user_features=False).check(made)

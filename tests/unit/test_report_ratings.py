@@ -107,6 +107,26 @@ def test_printed_figures_stand_beside_the_sources_systems_on_its_data_alone(tmp_
     assert "Printed by the source" not in {c.group for c in ratings.results(section).columns}
 
 
+def test_the_time_of_all_five_systems_is_told_where_all_were_trained(tmp_path):
+    kinds = {
+        "dot": DOT, "scaled": DOT | {"scaled": True}, "neural": {"kind": "neural_mf"},
+        "bst": {"kind": "bst", "num_blocks": 1, "num_heads": 2, "dropout": 0.1},
+    }  # fmt: skip
+    for name, model in kinds.items():
+        rated(tmp_path / name, 0.85, model=model, name=name)
+    rated(tmp_path / "dot-1", 0.85, model=DOT, name="dot", seed=1)
+
+    def told():
+        (section,) = sections([read(path) for path in find([tmp_path])])
+        return " ".join(ratings.sentences(section))
+
+    assert "one after another" not in told()
+    tuned = {"kind": "bst", "num_blocks": 2, "num_heads": 8, "dropout": 0.5}
+    rated(tmp_path / "tuned", 0.85, model=tuned, name="tuned")
+    assert "One run of each of the source's 5 systems" in told()
+    assert "takes 2 min in all, one after another" in told()  # 5 times 30 s, a second seed aside
+
+
 def test_the_page_and_the_markdown_hold_the_table(runs):
     page = report.write([runs]).read_text(encoding="utf-8")
     assert "0.8720" in page

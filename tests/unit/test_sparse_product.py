@@ -2,7 +2,7 @@
 
 import torch
 
-from itrec_dist.models.sparse_product import SparseMatrix
+from itrec_dist.models.sparse_product import SparseMatrix, dots
 
 
 def test_a_sparse_product_is_the_dense_one_with_its_gradient():
@@ -19,3 +19,19 @@ def test_a_sparse_product_is_the_dense_one_with_its_gradient():
         if is_sparse:
             kept = product.detach(), weight.grad
     torch.testing.assert_close(kept, (product.detach(), weight.grad))
+
+
+def test_dot_products_of_pairs_are_those_of_gathered_vectors_with_their_gradients():
+    torch.manual_seed(0)
+    rows, columns = torch.randint(0, 6, (30,)), torch.randint(0, 4, (30,))  # some pairs twice
+    kept = []
+    for is_gathered in (True, False):
+        left = torch.linspace(-1, 1, 18).view(6, 3).requires_grad_()
+        right = torch.linspace(2, -1, 12).view(4, 3).requires_grad_()
+        if is_gathered:
+            products = (left[rows] * right[columns]).sum(dim=1)
+        else:
+            products = dots(left, right, rows, columns)
+        (products * torch.arange(30.0)).sum().backward()
+        kept.append((products.detach(), left.grad, right.grad))
+    torch.testing.assert_close(kept[1], kept[0])

@@ -227,11 +227,12 @@ def test_shards_are_even_contiguous_runs(tmp_path):
 
 
 def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
-    counts = dict.fromkeys(audit.EXPLANATIONS, 0)
+    wholes = ("targets", "training_events", "num_users")
+    counts = dict.fromkeys((*audit.EXPLANATIONS, *wholes), 0)
     for protocol, promised in audit.PROMISES.items():
-        audit.hold_promises(protocol, "test", counts)
+        audit.LEAKAGE.held(protocol, "test", counts)
         for name in promised:
             with pytest.raises(AssertionError, match=name):
-                audit.hold_promises(protocol, "test", counts | {name: 1})
+                audit.LEAKAGE.held(protocol, "test", counts | {name: 1})
     assert audit.PROMISES["random_windows"] == ()
     assert set(audit.PROMISES) == set(schema.PROTOCOLS)

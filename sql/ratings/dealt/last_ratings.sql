@@ -5,17 +5,6 @@
 -- Reads: events.
 with
 
-counted as (
-    select
-        user_key,
-        item_key,
-        event_time,
-        rating,
-        raw_place,
-        count(*) over (partition by user_key) as num_ratings
-    from events
-),
-
 ends as (
     select
         user_key,
@@ -23,11 +12,12 @@ ends as (
         event_time,
         rating,
         raw_place,
-        num_ratings - round(num_ratings * $test_fraction) as test_from,
-        num_ratings
-        - round(num_ratings * $test_fraction)
-        - round(num_ratings * $validation_fraction) as validation_from
-    from counted
+        count(*) over of_user - round(count(*) over of_user * $test_fraction) as test_from,
+        count(*) over of_user
+        - round(count(*) over of_user * $test_fraction)
+        - round(count(*) over of_user * $validation_fraction) as validation_from
+    from events
+    window of_user as (partition by user_key)
 ),
 
 dealt as (

@@ -1,0 +1,75 @@
+"""What the settings of all kinds of windows share: their checks, their shares, what is recorded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from itrec_dist import config as configuration
+from itrec_dist.errors import ConfigError
+
+_OF_THE_MACHINE = ("memory_limit", "threads")  # settings on which no result depends
+
+
+class HoldsOut(Protocol):
+    """Settings that hold out shares for validation and test by a protocol."""
+
+    @property
+    def protocol(self) -> str:
+        """How."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """How much for validation."""
+
+    @property
+    def test_fraction(self) -> float:
+        """How much for test."""
+
+
+def check(settings: HoldsOut, at_least_1: Iterable[str], protocols: Sequence[str]) -> None:
+    """Refuse counts below 1, unknown protocols and shares that leave nothing to train on.
+
+    Raises:
+        ConfigError: names the setting, what was given and what is allowed.
+    """
+    for name in at_least_1:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}: give at least 1")
+    if settings.protocol not in protocols:
+        allowed = ", ".join(protocols)
+        raise ConfigError(f"there is no protocol {settings.protocol!r}: give one of {allowed}")
+    for name, share in fractions(settings).items():
+        if not 0 <= share < 1:
+            raise ConfigError(f"{name} is {share}: give 0 or more and less than 1")
+    if settings.validation_fraction + settings.test_fraction >= 1:
+        raise ConfigError(
+            f"validation_fraction {settings.validation_fraction} and test_fraction "
+            f"{settings.test_fraction} leave nothing to train on: give a sum below 1"
+        )
+
+
+def fractions(settings: HoldsOut) -> dict[str, float]:
+    """Validation and test shares as SQL parameters."""
+    return {
+        "validation_fraction": settings.validation_fraction,
+        "test_fraction": settings.test_fraction,
+    }
+
+
+def recorded(settings: HoldsOut) -> dict[str, Any]:
+    """The settings as the manifest tells them: those that the windows depend on."""
+    values = configuration.to_dict(settings)
+    return {name: value for name, value in values.items() if name not in _OF_THE_MACHINE}
+
+
+def steps(names: Sequence[str], counted: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The steps of the manifest, from their names and rows of SQL."""
+    return tuple(
+        {
+            "name": name,
+            "ratings": row["num_ratings"],
+            "users": row["num_users"],
+            "items": row["num_items"],
+        }
+        for name, row in zip(names, counted, strict=True)
+    )
