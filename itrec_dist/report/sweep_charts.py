@@ -32,7 +32,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """One trial: its name, its place on the scale of the metric from 0 to 1, and how it ended."""
+    """One trial: its name, its place among all from 0 to 1, the best one, and how it ended."""
 
     label: str
     score: float

@@ -81,11 +81,11 @@ def parallel(sweep: Sweep) -> str:
     scores = [sweep.config.score(t.outcome.value or 0.0) for t in shown]
     if not scores:
         return ""
-    low, high = min(scores), max(scores)
+    order = sorted(scores)  # ranks: a single poor trial would make all others look alike
     marks = [
         Mark(
             f"trial {trial.label}: {measures.digits(trial.outcome.value)}",
-            (score - low) / (high - low) if high > low else 1.0,
+            order.index(score) / max(len(scores) - 1, 1),
             told(trial.assignment), trial.outcome.status == "stopped",
         )
         for trial, score in zip(shown, scores, strict=True)

@@ -120,9 +120,9 @@ def effects(sweep: Sweep) -> Table | None:
         Column("Against the best", "95% interval"),
     )
     remark = (
-        "Each cell of the table above by its best trial, cells that differ in nothing else set "
-        "against each other; the interval is over these pairs. Of users it knows nothing: the "
-        "test of the finalists does."
+        "Each cell of the table above by its best trial, cells set against each other that have "
+        "the other setting in common; whatever else was searched had the same chances in each. The "
+        "interval is over these pairs, and knows nothing of users: the test of the finalists does."
     )
     return Table("What each is worth", columns, tuple(rows), (remark,), "Setting")
 

@@ -176,7 +176,8 @@ class Trials:
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
         if last.is_dir():
-            if until == training_state.read(last, verify=False).position.epoch:
+            epoch = training_state.read(last, verify=False).position.epoch
+            if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it knew
             resume.prepare(run, recorded)
         else:

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_its_course_trained_anew_with_its_own_seed_gives_its_own_figures(
     shutil.copytree(directory.path, place)
     trial = max(directory.trials(), key=lambda t: (len(t.stages), t.number))
     assert trial.stages
-    again = Trials(checks.replace(sweep, out=place), torch.device("cpu"))
+    again = Trials(replace(sweep, out=place), torch.device("cpu"))
     job = Job(trial.number, trial.assignment, (0,), is_final=True, before=trial.before)
     job = Job.from_plain(json.loads(json.dumps(vars(job))))
     outcome = again.work(job, lambda epoch, value: None)
@@ -193,6 +194,21 @@ def test_a_part_that_was_trained_when_the_driver_died_is_not_trained_on(shards, 
     run = RunDirectory(sweep.out / "trials" / "0000" / "seed-0")
     assert (reached["trial"], reached["epoch"]) == (0, 2)
     assert [e["epoch"] for e in run.events("epoch")] == [1, 2]
+
+
+def test_a_trial_that_was_trained_but_not_judged_when_the_driver_died_is_judged(
+    trained_population, tmp_path
+):
+    directory, _ = trained_population
+    copy = tmp_path / "sweep"
+    shutil.copytree(directory.path, copy)
+    log = copy / "log.jsonl"
+    lines = map(json.loads, log.read_text().splitlines())
+    kept = [e for e in lines if not (e["event"] == "ended" and e["trial"] == 2)]
+    log.write_text("".join(f"{json.dumps(e)}\n" for e in kept))
+    (copy / "trials" / "0002" / "seed-0" / "evaluation.json").unlink()
+    resumed, _ = run_here(replace(directory.read_recipe(), out=copy), resume=True)
+    assert told(resumed) == told(directory)
 
 
 def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monkeypatch):
