@@ -149,6 +149,7 @@ load_environment() {
     . "$state/env"
     export RAY_TMPDIR=$state/ray
     export RAY_JOB_STOP_WAIT_TIME_S=30 # Ray's 3 seconds are short for a run that ends in order
+    export RAY_worker_niceness=0       # Ray's 15 would put the workers behind all else on the machine
     mkdir -p "$RAY_TMPDIR"
 }
 

@@ -185,7 +185,7 @@ class RayContext(_Group):
 
 def default_device() -> torch.device:
     """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    return choose_device(None)
 
 
 def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> torch.device:

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from itrec_dist import config
-from itrec_dist.sweep import search
+from itrec_dist.sweep import checks, search
+from itrec_dist.sweep.course import Course
 from itrec_dist.sweep.directory import SweepDirectory
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.trial import Trials
@@ -34,13 +35,13 @@ class Cut(Exception):  # noqa: N818 - the end of a driver, in the place where it
 
 def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = None):
     """Run a sweep without Ray; with `most`, the driver dies after so many jobs have begun."""
-    checked = search.checked(sweep)
+    checked = checks.checked(sweep)
     directory = SweepDirectory(checked.sweep.out)
     if resume:
         search._refuse_other(checked, directory)
     search._prepare(checked, directory, resume=resume)
     said: list[str] = []
-    course = search._Course(checked, directory, directory.trials(), said.append)
+    course = Course(checked, directory, directory.trials(), said.append)
     trials = Trials(checked.sweep, torch.device("cpu"))
     begun = 0
     while (job := course.next()) is not None:

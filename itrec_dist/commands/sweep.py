@@ -8,7 +8,7 @@ from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from itrec_dist.sweep.search import Checked
+    from itrec_dist.sweep.checks import Checked
 
 
 def parser() -> Parser:
@@ -46,12 +46,12 @@ def run(parsed: Any) -> int:
     import shutil
 
     from itrec_dist import outputs, report
-    from itrec_dist.sweep import RECIPE, search
+    from itrec_dist.sweep import RECIPE, checks, search
     from itrec_dist.sweep.settings import SweepConfig
 
     if parsed.resume and parsed.overwrite:
         raise ConfigError("--resume keeps a sweep and --overwrite replaces it: give one of them")
-    checked = search.checked(pick(SweepConfig, parsed))
+    checked = checks.checked(pick(SweepConfig, parsed))
     if parsed.dry_run:
         _dry_run(checked)
         return 0
@@ -91,8 +91,12 @@ def _dry_run(checked: Checked) -> None:
     refusals = plan.refused(checked.runs, sweep.out, checked.assignments or [])
     print("measuring a few steps of the base ...", flush=True)
     per_run = plan.seconds_of_run(base)
-    total = plan.total_seconds(per_run, num_runs + finals, share.concurrent)
-    print(f"a run of the base takes {plan.told_time(per_run)}, all about {plan.told_time(total)}")
+    total = plan.told_time(plan.total_seconds(per_run, num_runs + finals, share.concurrent))
+    least = plan.least_runs(sweep, num_runs, base.training.epochs, len(checked.space.turns()))
+    if least < num_runs:
+        at_least = plan.total_seconds(per_run, least + finals, share.concurrent)
+        total = f"{plan.told_time(at_least)} to {total}, as the scheduler stops more or fewer"
+    print(f"a run of the base takes {plan.told_time(per_run)}, all about {total}")
     if checked.assignments is None:
         print("would be refused: unknown, since outcomes decide what is tried")
     else:

@@ -24,30 +24,29 @@ def render(runs: Sequence[Run], title: str) -> str:
     """The page over these runs."""
     found = sections(runs)
     shared, differing = provenance.environment(runs)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        style=asset("page.css"),
-        script=asset("page.js"),
-        sections=[
-            _section(section, name, f"s{at}")
-            for at, (section, name) in enumerate(zip(found, tables.names(found), strict=True), 1)
-        ],
-        across=_across(found),
-        configurations=provenance.settings(runs),
-        environment=shared,
-        environments=differing,
-        runs=[(run, provenance.run_label(run), _status(run)) for run in runs],
-        num_runs=len(runs),
-        paper_source=SOURCE,
-        version=__version__,
-        written=now(),
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            style=asset("page.css"),
+            script=asset("page.js"),
+            sections=[
+                _section(section, name, f"s{at}")
+                for at, (section, name) in enumerate(
+                    zip(found, tables.names(found), strict=True), 1
+                )
+            ],
+            across=_across(found),
+            configurations=provenance.settings(runs),
+            environment=shared,
+            environments=differing,
+            runs=[(run, provenance.run_label(run), _status(run)) for run in runs],
+            num_runs=len(runs),
+            paper_source=SOURCE,
+            version=__version__,
+            written=now(),
+        )
     )
 
 
@@ -128,6 +127,17 @@ def _status(run: Run) -> str:
     if run.has_nothing_to_judge:
         return f"not judged, nothing is held out, {reason}" if reason else "incomplete"
     return f"incomplete, {reason}" if reason else "incomplete"
+
+
+def templates() -> jinja2.Environment:
+    """The templates; they escape what they print, and a name that they do not get is an error."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def asset(name: str) -> Markup:

@@ -1,12 +1,18 @@
 """A sweep's answer in plain sentences: what to use, how good it is, and what that rests on."""
 
 from itrec_dist import schema
-from itrec_dist.report import measures
+from itrec_dist.report import measures, sweep_course
 from itrec_dist.report.sweep_runs import Finalist, Sweep
 from itrec_dist.sweep.comparison import Interval
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import told
+from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.front import front
 
+COSTS = {
+    "seconds": "seconds of a run",
+    "windows_per_second": "windows per second in training",
+    "num_parameters": "parameters",
+}
+_NAMED = 6  # trials of a front that a sentence names
 MIN_TRIALS = 4  # below, an importance is noise that looks like a figure
 
 
@@ -15,8 +21,10 @@ def sentences(sweep: Sweep) -> list[str]:
     if not sweep.finalists:
         return [*_without_finals(sweep), *_course(sweep)]
     found = [_recommended(sweep, sweep.finalists[0])]
+    found += filter(None, [sweep_course.sentence(sweep.finalists[0].trial)])
     if len(sweep.finalists) > 1:
         found.append(_against_next(sweep))
+    found += _trade_off(sweep)
     found += _honesty(sweep)
     return [*found, *_course(sweep)]
 
@@ -72,6 +80,10 @@ def _against_next(sweep: Sweep) -> str:
     is_sure = "It is distinguishable from" if verdict.is_distinguishable else "It is not "
     if not verdict.is_distinguishable:
         is_sure += "distinguishable from"
+    cost = sweep.config.search.against
+    if cost and cost in second.trial.outcome.cost and cost in sweep.finalists[0].trial.outcome.cost:
+        costs = (f.trial.outcome.cost[cost] for f in (second, sweep.finalists[0]))
+        beside += " at {:,.4g} {words} against {:,.4g}".format(*costs, words=COSTS[cost])
     chance = "users and seeds" if verdict.knows_seeds else "users alone, seeds unknown"
     more = "" if verdict.is_distinguishable else ": take whichever is cheaper"
     return (
@@ -80,6 +92,24 @@ def _against_next(sweep: Sweep) -> str:
         f"{verdict.low:+.4f} to {verdict.high:+.4f} over {chance}, p = {verdict.p:.3f}; "
         f"{words}){more}."
     )
+
+
+def _trade_off(sweep: Sweep) -> list[str]:
+    """What the front offers, where the search weighed a cost."""
+    cost = sweep.config.search.against
+    found = front(sweep.config, cost, sweep.ranked) if cost else []
+    if cost is None or not found:
+        return []
+    shown = [
+        f"trial {t.label} ({measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g})"
+        for t in (found if len(found) <= _NAMED else [*found[: _NAMED - 1], found[-1]])
+    ]
+    left = "" if len(found) <= _NAMED else f", {len(found) - _NAMED} between the last two left out"
+    return [
+        f"No other trial beats these both in {metric_name(sweep)} and in {COSTS[cost]}: "
+        f"{measures.enumeration(shown)} on validation{left}. The finalists are the first of them; "
+        "the next one is worse and cheaper."
+    ]
 
 
 def _honesty(sweep: Sweep) -> list[str]:
@@ -122,6 +152,12 @@ def _course(sweep: Sweep) -> list[str]:
         f"{measures.enumeration(told_counts)}; {measures.duration(sweep.seconds)} in all, "
         f"{sweep.workers} at a time."
     ]
+    exchanges = sum(len(e["taken"]) for e in sweep.directory.events("exchange"))
+    if exchanges:
+        found.append(
+            f"{exchanges} times a trial went on from a better one (population-based training), so "
+            "that trials are not independent of each other."
+        )
     if sweep.failed_finals:
         found.append(f"{len(sweep.failed_finals)} final runs failed and are left out.")
     return found

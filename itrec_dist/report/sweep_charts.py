@@ -32,7 +32,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """One trial: its name, its place on the scale of the metric from 0 to 1, and how it ended."""
+    """One trial: its name, its place among all from 0 to 1, the best one, and how it ended."""
 
     label: str
     score: float
@@ -236,13 +236,3 @@ def _short(value: float) -> str:
     if value == int(value) and abs(value) < 1e6:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which points no other beats: both coordinates are such that more is better."""
-    return [
-        not any(
-            other != point and other[0] >= point[0] and other[1] >= point[1] for other in points
-        )
-        for point in points
-    ]

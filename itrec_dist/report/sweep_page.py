@@ -1,65 +1,55 @@
 """The page over a sweep: the answer first, then what it rests on, then how to train it again."""
 
-from typing import Any
-
-import jinja2
-import yaml
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.config import nested
-from itrec_dist.report import measures, provenance, sweep_charts, sweep_tables
+from itrec_dist.report import measures, provenance, sweep_charts, sweep_course, sweep_tables
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
-from itrec_dist.report.page import asset, now
-from itrec_dist.report.sweep_answer import MIN_TRIALS, metric_name, sentences
+from itrec_dist.report.page import asset, now, templates
+from itrec_dist.report.sweep_answer import COSTS, MIN_TRIALS, metric_name, sentences
 from itrec_dist.report.sweep_charts import Axis, Mark, Spot
 from itrec_dist.report.sweep_runs import Sweep
 from itrec_dist.report.tables import Table
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import told
+from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.front import RISING, front
+from itrec_dist.sweep.settings import Cost
 from itrec_dist.sweep.tpe import importances
 
 _NAMED = 5  # curves with a label
-_COSTS = {
-    "seconds": "seconds of a run",
-    "windows_per_second": "windows per second in training",
-    "num_parameters": "parameters",
-}
 
 
 def render(sweep: Sweep, title: str) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     facts, _ = provenance.divided_environment([sweep.environment])
-    return environment.get_template("sweep.html.j2").render(
-        title=title,
-        style=asset("page.css"),
-        scripts=[asset("page.js"), asset("sweep.js")],
-        sentences=sentences(sweep),
-        metric=metric_name(sweep),
-        finalists=sweep_tables.finalists(sweep),
-        ablation=_marked(sweep),
-        trials=sweep_tables.every_trial(sweep),
-        slices=sweep_tables.slices(sweep),
-        failures=sweep_tables.failures(sweep),
-        curves=_figures([("Validation, epoch by epoch", curves(sweep))]),
-        parallel=_figures([("Every trial over its settings", parallel(sweep))]),
-        pareto=_figures([_pareto(sweep), _importance(sweep)]),
-        has_stopped=bool(sweep.having("stopped")),
-        again=again(sweep),
-        data=provenance.data(sweep.manifest),
-        steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
-        audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
-        recipe=sweep.directory.recipe.read_text(encoding="utf-8").strip(),
-        environment=facts,
-        version=__version__,
-        written=now(),
+    return (
+        templates()
+        .get_template("sweep.html.j2")
+        .render(
+            title=title,
+            style=asset("page.css"),
+            scripts=[asset("page.js"), asset("sweep.js")],
+            sentences=sentences(sweep),
+            metric=metric_name(sweep),
+            finalists=sweep_tables.finalists(sweep),
+            ablation=_marked(sweep),
+            effects=sweep_tables.effects(sweep),
+            trials=sweep_tables.every_trial(sweep),
+            slices=sweep_tables.slices(sweep),
+            failures=sweep_tables.failures(sweep),
+            curves=_figures([("Validation, epoch by epoch", curves(sweep))]),
+            parallel=_figures([("Every trial over its settings", parallel(sweep))]),
+            pareto=_figures([_pareto(sweep), _importance(sweep)]),
+            has_stopped=bool(sweep.having("stopped")),
+            courses=sweep_course.courses(sweep),
+            again=sweep_course.again(sweep),
+            data=provenance.data(sweep.manifest),
+            steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
+            audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
+            recipe=sweep.directory.recipe.read_text(encoding="utf-8").strip(),
+            environment=facts,
+            version=__version__,
+            written=now(),
+        )
     )
 
 
@@ -91,11 +81,11 @@ def parallel(sweep: Sweep) -> str:
     scores = [sweep.config.score(t.outcome.value or 0.0) for t in shown]
     if not scores:
         return ""
-    low, high = min(scores), max(scores)
+    order = sorted(scores)  # ranks: a single poor trial would make all others look alike
     marks = [
         Mark(
             f"trial {trial.label}: {measures.digits(trial.outcome.value)}",
-            (score - low) / (high - low) if high > low else 1.0,
+            order.index(score) / max(len(scores) - 1, 1),
             told(trial.assignment), trial.outcome.status == "stopped",
         )
         for trial, score in zip(shown, scores, strict=True)
@@ -113,48 +103,23 @@ def parallel(sweep: Sweep) -> str:
     return sweep_charts.parallel(axes, marks)
 
 
-def again(sweep: Sweep) -> dict[str, str] | None:
-    """The command and the recipe that train the recommended configuration."""
-    trial = sweep.finalists[0].trial if sweep.finalists else None
-    if trial is None and sweep.ranked:
-        trial = sweep.ranked[0]
-    if trial is None:
-        return None
-    place = sweep.directory.run(trial.number, 0)
-    if sweep.finalists:
-        place = sweep.finalists[0].runs[0].path
-    config: dict[str, Any] = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-    shards = str(config.pop("shards"))
-    config.pop("out")
-    config["evaluation"]["judge_test"] = True
-    return {
-        "name": f"trial {trial.label}",
-        "command": f"itrec train --local --config winner.yaml --shards {shards} --out runs/winner",
-        "recipe": yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip(),
-        "searched": yaml.safe_dump(nested(trial.assignment), sort_keys=False).strip(),
-    }
-
-
 def _pareto(sweep: Sweep) -> tuple[str, str]:
-    cost = sweep.config.search.against or "seconds"
+    cost: Cost = sweep.config.search.against or "seconds"
     shown = [t for t in _with_value(sweep) if cost in t.outcome.cost]
-    sign = 1.0 if cost == "windows_per_second" else -1.0
-    points = [
-        (sign * t.outcome.cost[cost], sweep.config.score(t.outcome.value or 0.0)) for t in shown
-    ]
+    on_front = {t.number for t in front(sweep.config, cost, shown)}
     chosen = {f.trial.number for f in sweep.finalists[:1]}
     spots = [
         Spot(
             f"trial {t.label}: {measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g} "
-            f"{_COSTS[cost]}; {told(t.assignment)}",
-            t.outcome.cost[cost], t.outcome.value or 0.0, is_front, t.number in chosen,
+            f"{COSTS[cost]}; {told(t.assignment)}",
+            t.outcome.cost[cost], t.outcome.value or 0.0, t.number in on_front, t.number in chosen,
         )
-        for t, is_front in zip(shown, sweep_charts.front(points), strict=True)
+        for t in shown
     ]  # fmt: skip
     svg = sweep_charts.scatter(
-        spots, _COSTS[cost], metric_name(sweep), more_is_better=cost == "windows_per_second"
+        spots, COSTS[cost], metric_name(sweep), more_is_better=cost in RISING
     )
-    return f"{metric_name(sweep)} against {_COSTS[cost]}", svg
+    return f"{metric_name(sweep)} against {COSTS[cost]}", svg
 
 
 def _importance(sweep: Sweep) -> tuple[str, str]:

@@ -17,8 +17,7 @@ from itrec_dist.report.runs import number
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import comparison, windows
 from itrec_dist.sweep.comparison import Comparison, Interval
-from itrec_dist.sweep.directory import SweepDirectory, Trial
-from itrec_dist.sweep.search import ranked
+from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.space import Dimension, Value
 from itrec_dist.sweep.windows import WindowFigures
@@ -136,7 +135,7 @@ def read(path: Path) -> Sweep:
         config=config,
         base=directory.read_base(),
         manifest=directory.read_manifest(),
-        environment=RunDirectory(directory.path).read_json(directory.environment),
+        environment=directory.read_environment(),
         dimensions=directory.read_space().dimensions,
         trials=trials,
         curves={trial.number: _curve(directory, trial, config.metric) for trial in trials},

@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from itrec_dist import schema
-from itrec_dist.report import measures, paper
+from itrec_dist.report import measures, paper, sweep_course
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING
 from itrec_dist.report.sweep_answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep_runs import Finalist, Sweep
 from itrec_dist.report.tables import Cell, Column, Row, Table, markdown_table
 from itrec_dist.sweep import comparison
-from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.search import as_number, told
+from itrec_dist.sweep.directory import Trial, as_number, told
 from itrec_dist.sweep.space import Value, as_text
 
 LOSS, SIDE = "loss", "model.side_information"
@@ -83,7 +82,49 @@ def ablation(sweep: Sweep) -> Table | None:
     remark = (
         f"{metric_name(sweep)} on validation. The spread is over trials that differ in {spread_of}."
     )
+    stopped = len(sweep.having("stopped"))
+    if stopped:
+        remark += f" {stopped} trials that were stopped before their end are left out."
     return Table("Loss x side information", tuple(columns), tuple(rows), (remark,), "Loss")
+
+
+def effects(sweep: Sweep) -> Table | None:
+    """What a loss, or a level of side information, loses against the best one in all cells."""
+    best: dict[tuple[str, str], float] = {}
+    for trial in reversed(sweep.ranked):
+        cell = as_text(sweep.setting(trial, LOSS)), as_text(sweep.setting(trial, SIDE))
+        best[cell] = trial.outcome.value or 0.0
+    rows = []
+    for at, name in enumerate((LOSS, SIDE)):
+        values = [as_text(value) for value in _seen(sweep, sweep.ranked, name)]
+        across = {cell[1 - at] for cell in best}
+        cells = {v: {o: best.get((v, o) if at == 0 else (o, v)) for o in across} for v in values}
+        whole = [o for o in across if all(cells[v][o] is not None for v in values)]
+        if len(values) < 2 or not whole:
+            continue
+        figures = {v: [cells[v][o] or 0.0 for o in whole] for v in values}
+        means = {v: float(np.mean(figures[v])) for v in values}
+        first = max(means, key=lambda v: sweep.config.score(means[v]))
+        for value in values:
+            lost = comparison.interval(np.subtract(figures[value], figures[first]).tolist())
+            half = "" if lost.half is None else f"± {lost.half:.4f}"
+            shown = Cell(f"{lost.mean:+.4f}", half, lost.mean)
+            mean = Cell(measures.digits(means[value]), value=means[value])
+            row = (mean, Cell(MISSING) if value == first else shown)
+            tag = f"{len(whole)} cell{'s' if len(whole) > 1 else ''}"
+            rows.append(Row(f"{_setting_name(name)} {value}", tag, False, row))
+    if not rows:
+        return None
+    columns = (
+        Column("Mean", "best trial of each cell"),
+        Column("Against the best", "95% interval"),
+    )
+    remark = (
+        "Each cell of the table above by its best trial, cells set against each other that have "
+        "the other setting in common; whatever else was searched had the same chances in each. The "
+        "interval is over these pairs, and knows nothing of users: the test of the finalists does."
+    )
+    return Table("What each is worth", columns, tuple(rows), (remark,), "Setting")
 
 
 def every_trial(sweep: Sweep) -> Table:
@@ -153,7 +194,13 @@ def as_markdown(sweep: Sweep) -> str:
     """The answer and the tables for a wiki."""
     blocks = [f"# Sweep: {sweep.directory.path.name}"]
     blocks.append("\n".join(f"- {sentence}" for sentence in sentences(sweep)))
-    found = (finalists(sweep), ablation(sweep), every_trial(sweep), slices(sweep))
+    found = (
+        finalists(sweep),
+        sweep_course.courses(sweep),
+        ablation(sweep),
+        every_trial(sweep),
+        slices(sweep),
+    )
     blocks += [markdown_table(table) for table in found if table is not None and table.rows]
     lost = failures(sweep)
     if lost:

@@ -11,6 +11,7 @@
       finals/0007/seed-1000/   the same with the test split judged, for the finalists
       finals/0007/seed-1000/test_windows.npz   its figures window by window (`windows.py`)
       results.csv, results.md, report.html     written at the end, and by `itrec report` again
+      wandb/             what Weights & Biases keeps, if it is asked for
       .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
 
 Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
@@ -19,6 +20,9 @@ Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
     ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
               stopped trial its best yet; null if there is none), values (one per seed), cost
               (seconds, windows_per_second, num_parameters; means over seeds), attempts, error
+    reached   trial, epoch, value: a member of a population has come to an exchange
+    exchange  epoch, taken: after this epoch each trial named there goes on from the checkpoint
+              of another, its source, with its new assignment
     final     trial, seed, status (complete | failed), error
     session   workers (trials at once), seconds: one life of the sweep's driver, at its end
 
@@ -26,20 +30,21 @@ A trial that was proposed and has not ended was cut off: it is run again, those 
 are complete excepted.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from itrec_dist import config
+from itrec_dist import config, manifest
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.manifest import Manifest
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import RECIPE
 from itrec_dist.sweep.settings import Runs, SweepConfig
-from itrec_dist.sweep.space import Assignment, Space
+from itrec_dist.sweep.space import Assignment, Space, as_text
+
+SEARCHED = "searched"
 
 Status = Literal["open", "complete", "stopped", "failed", "refused"]
 
@@ -63,12 +68,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a trial's course, before an exchange."""
+
+    until: int
+    """Its last epoch."""
+    assignment: Assignment
+    trial: int
+    """Whose it was: the weights were taken over from there."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """A trial as the log tells of it."""
 
     number: int
     assignment: Assignment
+    """Of a member of a population, what it has at last."""
     outcome: Outcome = Outcome("open")
+    stages: tuple[Stage, ...] = ()
+    """What its weights went through before, the first epochs first; empty without an exchange."""
+
+    @property
+    def before(self) -> tuple[tuple[int, Assignment], ...]:
+        """(last epoch, settings) of its stages: with these it is trained anew."""
+        return tuple((stage.until, stage.assignment) for stage in self.stages)
 
     @property
     def label(self) -> str:
@@ -83,14 +107,14 @@ class SweepDirectory:
         self.path = path
         self.recipe = path / RECIPE
         self.base = path / "base.yaml"
-        self.manifest = path / "manifest.json"
-        self.environment = path / "environment.json"
+        self._run = RunDirectory(path)  # whose log and files of the same names these are
+        self.manifest = self._run.manifest
+        self.environment = self._run.environment
         self.results_csv = path / "results.csv"
         self.results_md = path / "results.md"
         self.report = path / "report.html"
         self.scratch = path / ".tune"
-        self.searched = self.scratch / "searched"
-        self._log = RunDirectory(path)
+        self.searched = self.scratch / SEARCHED
 
     @property
     def exists(self) -> bool:
@@ -117,11 +141,11 @@ class SweepDirectory:
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one line to the log."""
-        self._log.append(event, **fields)
+        self._run.append(event, **fields)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event."""
-        return self._log.events(event)
+        return self._run.events(event)
 
     def trials(self) -> list[Trial]:
         """All trials, by number.
@@ -133,14 +157,20 @@ class SweepDirectory:
         try:
             for line in self.events("proposed"):
                 found[line["trial"]] = Trial(line["trial"], line["assignment"])
+            for line in self.events("exchange"):
+                for taken in line["taken"]:
+                    source = found[taken["source"]]
+                    stage = Stage(line["epoch"], source.assignment, source.number)
+                    found[taken["trial"]] = replace(
+                        found[taken["trial"]], assignment=taken["assignment"],
+                        stages=(*source.stages, stage),
+                    )  # fmt: skip
             for line in self.events("ended"):
-                before = found[line["trial"]]
-                found[line["trial"]] = Trial(
-                    before.number, before.assignment, Outcome.from_plain(line)
-                )
+                ended = Outcome.from_plain(line)
+                found[line["trial"]] = replace(found[line["trial"]], outcome=ended)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self.path / 'log.jsonl'} is damaged (a line lacks {error}): run the sweep anew"
+                f"{self._run.log} is damaged (a line lacks {error}): run the sweep anew"
             ) from error
         return [found[number] for number in sorted(found)]
 
@@ -177,6 +207,34 @@ class SweepDirectory:
         return content
 
     def read_manifest(self) -> Manifest:
-        """The data's manifest."""
-        content = json.loads(self.manifest.read_text(encoding="utf-8"))
-        return Manifest.from_json(content, str(self.manifest))
+        """The data's manifest.
+
+        Raises:
+            ShardsError: there is none, it is damaged, or of another version.
+        """
+        return manifest.read(self.path)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions, hardware, commit and command of the sweep.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        content: dict[str, Any] = self._run.read_json(self.environment)
+        return content
+
+
+def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:
+    """The complete trials from best to worst."""
+    done = [t for t in trials if t.outcome.status == "complete"]
+    return sorted(done, key=lambda t: (-sweep.score(t.outcome.value or 0.0), t.number))
+
+
+def told(assignment: Assignment) -> str:
+    """An assignment in one line."""
+    return " ".join(f"{name}={as_number(value)}" for name, value in assignment.items())
+
+
+def as_number(value: object) -> str:
+    """A value as short as it can be read."""
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)  # type: ignore[arg-type]

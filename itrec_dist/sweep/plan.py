@@ -235,6 +235,22 @@ def told_time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def total_seconds(per_run: float, num_runs: int, concurrent: int) -> float:
+def total_seconds(per_run: float, num_runs: float, concurrent: int) -> float:
     """Of runs that go so many at a time, the actors' start included."""
     return _START_SECONDS + math.ceil(num_runs / concurrent) * per_run
+
+
+def least_runs(sweep: SweepConfig, count: int, epochs: int, combinations: int) -> float:
+    """Whole runs that `count` trials come to where a scheduler stops as many as it ever will.
+
+    At each rung a trial of every combination goes on, and of the others one of `reduction`.
+    """
+    if sweep.scheduler.name != "asha":
+        return float(count)
+    kept, begun, trained = float(count), 0, 0.0
+    rung = sweep.scheduler.grace
+    while rung < epochs:
+        trained += kept * (rung - begun)
+        kept, begun = max(kept / sweep.scheduler.reduction, min(kept, combinations)), rung
+        rung *= sweep.scheduler.reduction
+    return (trained + kept * (epochs - begun)) / epochs

@@ -4,6 +4,7 @@
 run configurations, by the parser that recipes and command lines go through as well.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +14,18 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.rating_metrics import RATING_MONITORS
 from itrec_dist.run import RunConfig
 from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
-from itrec_dist.uri import Uri
+from itrec_dist.uri import Uri, refuse_credentials
 
 FIRST_FRESH_SEED = 1000
 """Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
+
+CHANGEABLE = frozenset({
+    "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm",
+    "optimizer.beta1", "optimizer.beta2",
+    "model.dropout", "model.input_dropout", "model.penalty", "model.bias_penalty",
+})  # fmt: skip
+"""Settings that a run can go on with another value of: what is learned keeps its form, and the
+order of windows and the number of steps stay."""
 
 Algorithm = Literal["grid", "random", "tpe"]
 Cost = Literal["seconds", "windows_per_second", "num_parameters"]
@@ -50,18 +59,24 @@ class SearchConfig:
 class SchedulerConfig:
     """Which trials are stopped before their end."""
 
-    name: Literal["none", "asha"] = "none"
+    name: Literal["none", "asha", "pbt"] = "none"
     """none; asha: successive halving after epochs grace, grace x reduction, ... (Li et al., A
-    System for Massively Parallel Hyperparameter Tuning, 2020)."""
+    System for Massively Parallel Hyperparameter Tuning, 2020), within each combination of grid
+    values, so that every combination keeps its best to the end; pbt: population-based training,
+    in which the worst trials take over weights and settings of the best and change them."""
     grace: int = 1
-    """Epochs that no trial is stopped in."""
+    """Epochs that asha stops no trial in."""
     reduction: int = 3
-    """One trial of so many is kept at each rung."""
+    """asha: one trial of so many is kept at each rung; pbt: one of so many takes over, from among
+    as many that are the best."""
+    interval: int = 1
+    """Epochs from one exchange of pbt to the next."""
 
     def __post_init__(self) -> None:
-        if self.grace < 1 or self.reduction < 2:
+        if self.grace < 1 or self.reduction < 2 or self.interval < 1:
             raise ValueError(
-                "scheduler.grace must be at least 1 and scheduler.reduction at least 2"
+                "scheduler.grace and scheduler.interval must be at least 1, and "
+                "scheduler.reduction at least 2"
             )
 
 
@@ -98,6 +113,21 @@ class ResourcesConfig:
 
 
 @dataclass(frozen=True)
+class TrackersConfig:
+    """Services that every run is shown to while it trains; TensorBoard needs none."""
+
+    mlflow: str | None = None
+    """MLflow's tracking URI, such as http://host:5000 or sqlite:////folder/mlflow.db; the sweep
+    becomes an experiment."""
+    wandb: str | None = None
+    """Project at Weights & Biases; the sweep becomes a group."""
+
+    def __post_init__(self) -> None:
+        if self.mlflow is not None:
+            refuse_credentials(self.mlflow, "trackers.mlflow")
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """A search over configurations of a run."""
 
@@ -129,6 +159,8 @@ class SweepConfig:
     """The judgement on test."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What trials take."""
+    trackers: TrackersConfig = field(default_factory=TrackersConfig)
+    """Where else figures are sent."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.retries < 0:
@@ -137,6 +169,13 @@ class SweepConfig:
             raise ValueError(f"trials={self.trials} must be at least 1, or null")
         if self.seeds >= FIRST_FRESH_SEED:
             raise ValueError(f"seeds={self.seeds} must be below {FIRST_FRESH_SEED}")
+        if self.scheduler.name == "asha" and self.search.against is not None:
+            raise ValueError(
+                f"search.against={self.search.against} weighs what whole runs cost, "
+                "scheduler.name=asha leaves most of them unfinished: set scheduler.name=none"
+            )
+        if self.scheduler.name == "pbt":
+            self._refuse_no_population()
         if self.trials is None and self.search.algorithm != "grid":
             raise ValueError(f"search.algorithm={self.search.algorithm} needs trials: say how many")
         if self.scheduler.name != "none" and self.seeds > 1:
@@ -144,6 +183,29 @@ class SweepConfig:
                 f"scheduler.name={self.scheduler.name} compares single runs by their epochs, "
                 f"seeds={self.seeds} runs make a trial here: set seeds=1, the finals have several"
             )
+
+    def _refuse_no_population(self) -> None:
+        algorithm, reduction = self.search.algorithm, self.scheduler.reduction
+        if algorithm != "random":
+            raise ValueError(
+                f"scheduler.name=pbt begins with trials drawn at random, search.algorithm="
+                f"{algorithm} does not draw: set it to random"
+            )
+        if self.grids:
+            raise ValueError(
+                f"scheduler.name=pbt lets a trial go on from another, which leaves no table over "
+                f"{self.grids[0]}: write choice in place of grid"
+            )
+        if self.trials is not None and self.trials < reduction:
+            raise ValueError(
+                f"trials={self.trials} are no population for scheduler.reduction={reduction}, one "
+                f"of {reduction} of which takes over from another: give at least {reduction}"
+            )
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """The settings whose values are to be compared, each with equally many trials."""
+        return tuple(n for n, d in self.space.items() if isinstance(d, Mapping) and "grid" in d)
 
     @property
     def falls(self) -> bool:

@@ -111,14 +111,17 @@ class Space:
         """Every combination of listed values, the last dimension changing fastest."""
         yield from _crossed(self.dimensions, {})
 
+    def turns(self) -> list[Assignment]:
+        """The combinations of grid dimensions, gone through in turns by every search."""
+        return list(_crossed([d for d in self.dimensions if d.kind == "grid"], {}))
+
     def draws(self, seed: int) -> Iterator[Assignment]:
         """Random assignments without end; the same for the same seed, however many are taken.
 
-        The combinations of grid dimensions are gone through in turns. Where the space is small, a
-        combination comes again only after a hundred draws have found no new one.
+        Where the space is small, a combination comes again only after a hundred draws have found
+        no new one.
         """
-        grids = [d for d in self.dimensions if d.kind == "grid"]
-        turns = list(_crossed(grids, {}))
+        turns = self.turns()
         seen: set[str] = set()
         for index in itertools.count():
             rng = random.Random(f"{seed}/{index}")

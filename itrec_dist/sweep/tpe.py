@@ -12,10 +12,9 @@ from typing import Any
 
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.sweep.directory import Trial
+from itrec_dist.sweep.front import RISING
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value, as_text
-
-_BETTER_HIGH = ("windows_per_second",)
 
 
 class TPE:
@@ -30,14 +29,13 @@ class TPE:
         optuna = load_optuna()
         directions = ["minimize" if sweep.falls else "maximize"]
         if sweep.search.against:
-            is_high = sweep.search.against in _BETTER_HIGH
-            directions.append("maximize" if is_high else "minimize")
+            directions.append("maximize" if sweep.search.against in RISING else "minimize")
         sampler = optuna.samplers.TPESampler(
             seed=sweep.search.seed + known, n_startup_trials=sweep.search.startup,
             constant_liar=True,  # trials that are under way count as poor ones
         )  # fmt: skip
         self._study = optuna.create_study(directions=directions, sampler=sampler)
-        self._space = space
+        self._space, self._turns, self._next = space, space.turns(), known
         self._left = (sweep.trials or 0) - known
         self._open: dict[str, list[Any]] = defaultdict(list)
 
@@ -46,6 +44,10 @@ class TPE:
         if self._left <= 0:
             return None
         self._left -= 1
+        turn = self._turns[self._next % len(self._turns)]
+        self._next += 1
+        if turn:  # the grid is gone through, Optuna chooses the rest
+            self._study.enqueue_trial({name: as_text(value) for name, value in turn.items()})
         trial = self._study.ask()
         chosen: Assignment = {}
         for dimension in self._space.dimensions:

@@ -2,7 +2,8 @@
 
 A run whose configuration asks for several workers is launched from here as a group of its own.
 
-A run that is complete is not trained again; one that was cut off is begun anew. Nothing that goes
+A run that is complete is not trained again; one that was cut off is begun anew, but for a member of
+a population, whose parts go on from the checkpoint that is there. Nothing that goes
 wrong here leaves as an exception: it becomes an outcome, so that no trial ends a sweep.
 """
 
@@ -16,9 +17,10 @@ from typing import Any
 
 import torch
 
-from itrec_dist import config, environment, launch, manifest, storage
+from itrec_dist import config, environment, launch, manifest, resume, storage, training_state
 from itrec_dist.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
+from itrec_dist.retention import LAST
 from itrec_dist.run import RunConfig, check, prepare
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.schema import VALIDATION
@@ -26,6 +28,7 @@ from itrec_dist.sweep import windows
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
+from itrec_dist.sweep.trackers import Tracked, following
 from itrec_dist.worker import run_worker
 
 _POLL_SECONDS = 0.2
@@ -38,37 +41,65 @@ class Stopped(KeyboardInterrupt):
     """The scheduler has given the trial up."""
 
 
+class _Reached(KeyboardInterrupt):
+    """The epoch is trained that the job ends with; the run goes on in another job."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What an actor is asked to do: the runs of a trial, or one of a finalist."""
+    """What an actor is asked to do: the runs of a trial, a part of one, or one of a finalist."""
 
     number: int
     assignment: Assignment
     seeds: tuple[int, ...]
     is_final: bool = False
+    until: int | None = None
+    """Last epoch of a part: the run goes on from its checkpoint, and is left there; null trains
+    it from the beginning to the end."""
+    before: tuple[tuple[int, Assignment], ...] = ()
+    """(last epoch, settings) of what a run is trained with before `assignment` holds."""
+    awaits: str = ""
+    """File in the scratch folder whose coming ends a job without seeds."""
+
+    @classmethod
+    def from_plain(cls, content: dict[str, Any]) -> "Job":
+        """From what `asdict` gave, by way of JSON."""
+        before = tuple((epoch, assignment) for epoch, assignment in content["before"])
+        return cls(**{**content, "seeds": tuple(content["seeds"]), "before": before})
 
     @property
     def waits(self) -> bool:
-        """Whether there is nothing to do but to keep a process until the search is over."""
+        """Whether there is nothing to do but to keep a process that will be needed."""
         return not self.seeds
 
 
-WAIT = Job(-1, {}, ())
-"""For a process that is free while others run the last trials: the finals will need it, and its
-start costs more than its waiting."""
+def wait_for(file: str) -> Job:
+    """For a process that is free while others do what has to be done before the next job.
+
+    Its start costs more than its waiting.
+    """
+    return Job(-1, {}, (), awaits=file)
 
 
 class _TrialContext(LocalContext):
     """The only worker of a run, which tells of its epochs."""
 
-    def __init__(self, run: RunConfig, device: torch.device | None, on_epoch: OnEpoch) -> None:
+    def __init__(
+        self, run: RunConfig, device: torch.device | None, on_epoch: OnEpoch, until: int | None
+    ) -> None:
         super().__init__(device, run.cluster.threads)
-        self._run, self._on_epoch = run, on_epoch
+        self._run, self._on_epoch, self._until = run, on_epoch, until
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Tell of the epoch, unless it is the last: the judgement that follows tells more."""
+        """Tell of the epoch, unless it is the last: the judgement that follows tells more.
+
+        Raises:
+            _Reached: it is the last of the job, and not of the run.
+        """
         if metrics["epoch"] < self._run.training.epochs:
             self._on_epoch(metrics["epoch"], metrics["monitor"])
+            if metrics["epoch"] == self._until:
+                raise _Reached
 
 
 class Trials:
@@ -97,7 +128,8 @@ class Trials:
             Stopped: `on_epoch` did.
         """
         if job.waits:
-            while not self._directory.searched.exists():
+            awaited = [self._directory.scratch / job.awaits, self._directory.searched]
+            while not any(file.exists() for file in awaited):
                 time.sleep(_POLL_SECONDS)
             return Outcome("complete")
         for attempt in range(1, self._sweep.retries + 2):
@@ -118,16 +150,50 @@ class Trials:
         run = self._runs.build(job.assignment, place, seed, judge_test=job.is_final)
         directory = RunDirectory(place)
         if not (directory.is_complete and _is_same(directory, run)):
-            data = check(run, run.cluster.num_workers)
-            shutil.rmtree(place, ignore_errors=True)
-            prepare(run, data, {**_environment(), "seed": seed})
-            if self._group_on_gpus is None:
-                run_worker(run, _TrialContext(run, self._device, on_epoch))
-            else:
-                launch.launch(run, self._group_on_gpus)
+            if job.until is None:
+                shutil.rmtree(place, ignore_errors=True)
+            is_whole = True
+            for until, assignment in (*job.before, (job.until, job.assignment)):
+                run = self._runs.build(assignment, place, seed, judge_test=job.is_final)
+                tracked = Tracked(self._sweep.out.name, _name(job, seed, until), assignment,
+                                  directory)  # fmt: skip
+                is_whole = self._train(run, on_epoch, until, tracked)
+            if not is_whole:
+                judged = directory.events("epoch")[-1]["validation"]
+                return _Done(run.training.value(judged), {}, is_whole=False)
         if job.is_final and not (place / windows.FILE).is_file():
             windows.write(place)
         return _read(run)
+
+    def _train(
+        self, run: RunConfig, on_epoch: OnEpoch, until: int | None, tracked: Tracked
+    ) -> bool:
+        """Train a run up to an epoch, from where it stands; returns whether it is complete.
+
+        What is gone on with has the settings of `run` from here on: the first update alone still
+        has the learning rate that the one before it prepared.
+        """
+        data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
+        last = RunDirectory(run.folder).checkpoints / LAST
+        if last.is_dir():
+            epoch = training_state.read(last, verify=False).position.epoch
+            if epoch == until and until < run.training.epochs:
+                return False  # the driver was killed before it knew
+            resume.prepare(run, recorded)
+        else:
+            shutil.rmtree(run.folder, ignore_errors=True)
+            prepare(run, data, recorded)
+        with following(self._sweep.trackers, tracked) as watch:
+            if self._group_on_gpus is not None:
+                launch.launch(run, self._group_on_gpus)
+                for event in tracked.run.events():  # of other processes
+                    watch(event)
+                return True
+            try:
+                run_worker(run, _TrialContext(run, self._device, on_epoch, until), watch)
+            except _Reached:
+                return False
+            return True
 
     def _keep_traceback(self, job: Job) -> None:
         place = self._directory.trial(job.number) / "error.txt"
@@ -135,20 +201,27 @@ class Trials:
         place.write_text(traceback.format_exc(), encoding="utf-8")
 
 
+def _name(job: Job, seed: int, until: int | None) -> str:
+    """A run, or a part of one that ends with an epoch, as trackers show it."""
+    part = f" to epoch {until}" if until else ""
+    return f"{'final' if job.is_final else 'trial'} {job.number:04d} seed {seed}{part}"
+
+
 @dataclass(frozen=True)
 class _Done:
     value: float
     cost: dict[str, float]
+    is_whole: bool = True
 
 
 def _read(run: RunConfig) -> _Done:
     directory = RunDirectory(run.folder)
     judged = directory.read_json(directory.evaluation)["splits"][VALIDATION]
     epochs = directory.events("epoch")
-    start, end = directory.events("start")[-1], directory.events("end")[-1]
+    start, ends = directory.events("start")[-1], directory.events("end")
     speeds = sorted(epoch["windows_per_second"] for epoch in epochs)
     cost = {
-        "seconds": float(end["seconds"]),
+        "seconds": float(sum(end["seconds"] for end in ends)),  # of all its parts
         "windows_per_second": float(speeds[len(speeds) // 2]),
         "num_parameters": float(start["num_parameters"]),
     }
@@ -158,7 +231,8 @@ def _read(run: RunConfig) -> _Done:
 def _summary(done: list[_Done], attempts: int) -> Outcome:
     values = tuple(one.value for one in done)
     cost = {name: sum(one.cost[name] for one in done) / len(done) for name in done[0].cost}
-    return Outcome("complete", sum(values) / len(values), values, cost, attempts)
+    status: Status = "complete" if all(one.is_whole for one in done) else "open"
+    return Outcome(status, sum(values) / len(values), values, cost, attempts)
 
 
 def _is_same(directory: RunDirectory, run: RunConfig) -> bool:

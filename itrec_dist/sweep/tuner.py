@@ -15,23 +15,23 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from types import SimpleNamespace
 from typing import Any, Protocol
 
-import torch
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from itrec_dist import outputs
+from itrec_dist.context import default_device
 from itrec_dist.sweep.directory import Outcome, SweepDirectory
+from itrec_dist.sweep.halving import EPOCH, JOB, SCORE, Halving, Past
 from itrec_dist.sweep.plan import Share
 from itrec_dist.sweep.settings import SweepConfig
 from itrec_dist.sweep.trial import Job, OnEpoch, Stopped, Trials
 
-_SCORE, _EPOCH, _OUTCOME = "score", "epoch", "outcome"
+_OUTCOME = "outcome"
 
 
 class Source(Protocol):
@@ -48,15 +48,14 @@ class Source(Protocol):
         """What became of a job."""
 
 
-def run(sweep: SweepConfig, source: Source, share: Share, history: list[list[float]]) -> None:
+def run(sweep: SweepConfig, source: Source, share: Share, history: Sequence[Past]) -> None:
     """Run jobs until the source has none left, on the Ray that the driver has joined.
 
-    `history` holds, for each trial of earlier lives, its score after each epoch: what a scheduler
-    has to know of them.
+    `history` is what a scheduler has to know of earlier lives.
     """
     scratch = SweepDirectory(sweep.out).scratch
     shutil.rmtree(scratch, ignore_errors=True)
-    waits = sweep.scheduler.name != "none"
+    waits = sweep.scheduler.name == "asha"
     trainable = tune.with_resources(
         tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=share.group_on_gpus),
         {"CPU": share.cpus, "GPU": share.gpus},
@@ -109,28 +108,17 @@ def _quiet_tune() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _scheduler(sweep: SweepConfig, history: list[list[float]]) -> TrialScheduler | None:
+def _scheduler(sweep: SweepConfig, history: Sequence[Past]) -> TrialScheduler | None:
     if sweep.scheduler.name != "asha":
         return None
-    scheduler = AsyncHyperBandScheduler(
-        time_attr=_EPOCH, metric=_SCORE, mode="max", max_t=10**9,
-        grace_period=sweep.scheduler.grace, reduction_factor=sweep.scheduler.reduction,
-        stop_last_trials=False,
-    )  # fmt: skip
-    nobody: Any = None
-    for number, scores in enumerate(history):  # the rungs of earlier lives
-        trial: Any = SimpleNamespace(trial_id=f"earlier-{number}")
-        scheduler.on_trial_add(nobody, trial)
-        for epoch, score in enumerate(scores, 1):
-            scheduler.on_trial_result(nobody, trial, {_EPOCH: epoch, _SCORE: score})
-    return scheduler
+    return Halving(sweep.grids, sweep.scheduler.grace, sweep.scheduler.reduction, history)
 
 
 class _Feeder(Searcher):
     """The source as Tune asks for it."""
 
     def __init__(self, sweep: SweepConfig, source: Source) -> None:
-        super().__init__(metric=_SCORE, mode="max")
+        super().__init__(metric=SCORE, mode="max")
         self._sweep, self._source = sweep, source
         self._jobs: dict[str, Job] = {}
         self._best: dict[str, float] = {}
@@ -141,13 +129,13 @@ class _Feeder(Searcher):
         if job is None:
             return Searcher.FINISHED if self._source.is_over else None
         self._jobs[trial_id] = job
-        return {"job": json.dumps(asdict(job))}
+        return {JOB: json.dumps(asdict(job))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Remember the best epoch, for a trial that is stopped."""
-        if _SCORE in result:
-            best = self._best.get(trial_id, result[_SCORE])
-            self._best[trial_id] = max(best, result[_SCORE])
+        if SCORE in result:
+            best = self._best.get(trial_id, result[SCORE])
+            self._best[trial_id] = max(best, result[SCORE])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -182,9 +170,8 @@ class _Actor(tune.Trainable):
     ) -> None:  # fmt: skip
         """Begin with the first trial."""
         assert sweep is not None
-        device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         self._sweep, self._waits = sweep, waits
-        self._trials = Trials(sweep, device, groups)
+        self._trials = Trials(sweep, default_device(), groups)
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
@@ -202,8 +189,7 @@ class _Actor(tune.Trainable):
         self._job.end()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        plain = json.loads(config["job"])
-        job = Job(**{**plain, "seeds": tuple(plain["seeds"])})
+        job = Job.from_plain(json.loads(config[JOB]))
         waits = self._waits and not job.is_final
         self._job = _Paced(lambda tell: self._trials.work(job, tell), self._sweep, waits)
 
@@ -246,12 +232,12 @@ class _Paced:
             return
         result: dict[str, Any] = {_OUTCOME: json.dumps(asdict(outcome)), tune.result.DONE: True}
         if outcome.value is not None:
-            result[_SCORE] = self._sweep.score(outcome.value)
+            result[SCORE] = self._sweep.score(outcome.value)
         self._results.put(result)
 
     def _tell(self, epoch: int, value: float) -> None:
         if self._waits and not self._ended:
-            self._results.put({_EPOCH: epoch, _SCORE: self._sweep.score(value)})
+            self._results.put({EPOCH: epoch, SCORE: self._sweep.score(value)})
             self._go.acquire()
         if self._ended:
             raise Stopped

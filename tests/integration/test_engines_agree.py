@@ -150,6 +150,7 @@ def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
     assert code == itrec("evaluate", tmp_path / "run")[0]
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp_path):
     out = tmp_path / "run"
     begun = config.load(

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from itrec_dist.sweep import search
+from itrec_dist.sweep import checks, search
 from itrec_dist.sweep.directory import SweepDirectory
 from tests.swept import run_here, sweep_of
 
@@ -82,7 +83,7 @@ def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, 
     monkeypatch.setattr(tuner, "_Actor", Deadly)
     sweep = sweep_of(shards, tmp_path / "sweep", trials=2, final={"candidates": 0})
     said = []
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     assert [t.outcome.status for t in directory.trials()] == ["failed", "complete"]
     assert "its process died" in directory.trials()[0].outcome.error
     assert "1 CPU" in said[0]
@@ -100,7 +101,7 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
         search={"algorithm": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 2},
         final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
     )  # fmt: skip
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=lambda line: None)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
     by_rate = {
         rate: [t for t in directory.trials() if t.assignment["optimizer.learning_rate"] == rate]
         for rate in (0.02, 1e-9)
@@ -114,6 +115,26 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_a_population_larger_than_the_machine_meets_at_its_exchanges(shards, tmp_path):
+    """Three trials on two actors: one of them waits at each exchange and goes on after it."""
+    space = {"optimizer.learning_rate": {"choice": [1e-9, 0.003, 0.02]}}
+    fixed = {"training.epochs": 3, "evaluation.train_sample": 0, "loss": "softmax"}
+    given = {
+        "space": space, "fixed": fixed, "trials": 3, "metric": "loss",
+        "scheduler": {"name": "pbt", "interval": 1, "reduction": 3},
+        "final": {"candidates": 1, "seeds": 2}, "resources": {"concurrent": 2},
+    }  # fmt: skip
+    sweep = sweep_of(shards, tmp_path / "sweep", **given)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
+    here, _ = run_here(sweep_of(shards, tmp_path / "here", **given))
+    assert outcomes(directory) == outcomes(here)
+    assert [t.stages for t in directory.trials()] == [t.stages for t in here.trials()]
+    assert [e["epoch"] for e in directory.events("exchange")] == [1, 2]
+    assert sum(len(directory.finals(n)) for n in range(3)) == 2
+
+
+@pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
@@ -122,7 +143,7 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
         shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
     )
     said = []
-    directory = search.run(search.checked(sweep), resume=False, address=None, say=said.append)
+    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     (trial,) = directory.trials()
     assert trial.outcome.status == "complete", trial.outcome.error
     assert "a group of 2 workers of 1 CPU each" in said[0]
@@ -133,16 +154,39 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
     assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)
 
 
-def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
-    from types import SimpleNamespace
+def tune_trial(name, **assignment):
+    return SimpleNamespace(trial_id=name, config={"job": json.dumps({"assignment": assignment})})
 
+
+def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
     from itrec_dist.sweep import tuner
 
-    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2})
-    new = SimpleNamespace(trial_id="new")
+    sweep = sweep_of(
+        shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2},
+        space={"model.dropout": {"uniform": [0, 0.5]}},
+    )  # fmt: skip
+    new = tune_trial("new")
     verdicts = []
-    for history in ([], [[0.2, 0.3], [0.4], [0.5, 0.6]]):
+    for history in ([], [({}, [0.2, 0.3]), ({}, [0.4]), ({}, [0.5, 0.6])]):
         scheduler = tuner._scheduler(sweep, history)
         scheduler.on_trial_add(None, new)
         verdicts.append(scheduler.on_trial_result(None, new, {"epoch": 1, "score": 0.3}))
     assert verdicts == ["CONTINUE", "STOP"]
+
+
+def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_path):
+    """A loss that is poor in all its trials keeps its best: the table over losses needs it."""
+    from itrec_dist.sweep import tuner
+
+    sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "reduction": 2})
+    scheduler = tuner._scheduler(sweep, [({"loss": "bce", "model.dropout": 0.1}, [0.8])])
+    verdicts = {}
+    for loss, score in (("ce", 0.3), ("ce", 0.2), ("ce", 0.4), ("bce", 0.7), ("bce", 0.9)):
+        trial = tune_trial(f"{loss} {score}", loss=loss)
+        scheduler.on_trial_add(None, trial)
+        told = scheduler.on_trial_result(None, trial, {"epoch": 1, "score": score})
+        verdicts[loss, score] = told
+    assert verdicts == {
+        ("ce", 0.3): "CONTINUE", ("ce", 0.2): "STOP", ("ce", 0.4): "CONTINUE",
+        ("bce", 0.7): "STOP", ("bce", 0.9): "CONTINUE",
+    }  # fmt: skip

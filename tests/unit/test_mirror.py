@@ -1,6 +1,7 @@
 """Run directories at a URI, on a file system and on a server of the S3 protocol."""
 
 import json
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,19 @@ def before(patch, name, act):
 def kill(now):
     if now:
         raise Killed
+
+
+def test_a_file_of_several_parts_comes_back_as_it_went(place, tmp_path):
+    """Above 10 MiB, S3 is sent a file in parts."""
+    size = 23 * 2**20 + 17
+    path, back = tmp_path / "large", tmp_path / "back"
+    path.write_bytes(random.Random(1).randbytes(size))
+    store = Store(place)
+    store.upload(path, "folder/large")
+    assert store.files() == {"folder/large": size}
+    store.download("folder/large", back)
+    assert back.read_bytes() == path.read_bytes()
+    assert store.read("folder/large", size - 9) == path.read_bytes()[-9:]
 
 
 # ---------------------------------------------------------------------------- training

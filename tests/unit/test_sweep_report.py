@@ -5,15 +5,17 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from itrec_dist import report
 from itrec_dist.errors import CheckpointError, OutputError
-from itrec_dist.report import sweep_answer, sweep_charts, sweep_page, sweep_runs, sweep_tables
+from itrec_dist.report import sweep_answer, sweep_charts, sweep_course, sweep_runs, sweep_tables
 from itrec_dist.run_directory import RunDirectory
 from itrec_dist.sweep import windows
+from itrec_dist.sweep.directory import Outcome, Trial
 from tests.swept import FIXED, run_here, sweep_of
 
 SIX = {
@@ -114,6 +116,32 @@ def test_the_ablation_counts_each_trial_in_its_cell(found):
             assert row.cells[at + 2].value == (max(values) if values else None)
 
 
+def test_effects_set_cells_against_each_other_that_differ_in_one_thing(found):
+    """Planted: bce is better by 0.1 and 0.3, both sides alike within ce; one cell is empty."""
+    planted = {("ce", "none"): [0.2, 0.1], ("ce", "user"): [0.2], ("bce", "none"): [0.3, 0.1],
+               ("bce", "user"): [0.1, 0.5], ("bce", "both"): [0.9]}  # fmt: skip
+    trials = [
+        Trial(n, {"loss": loss, "model.side_information": side}, Outcome("complete", value))
+        for n, (loss, side, value) in enumerate(
+            (loss, side, v) for (loss, side), values in planted.items() for v in values
+        )
+    ]
+    sweep = replace(found, trials=tuple(trials))
+    rows = {row.label: row for row in sweep_tables.effects(sweep).rows}
+    assert list(rows)[:2] == ["loss ce", "loss bce"]
+    assert rows["loss ce"].tag == "2 cells"
+    assert rows["loss bce"].cells[0].value == pytest.approx(0.4)
+    assert rows["loss bce"].cells[1].value is None
+    lost = rows["loss ce"].cells[1]
+    assert lost.value == pytest.approx(-0.2)
+    # Two pairs, -0.1 and -0.3: the error of their mean is 0.1, Student's quantile 12.7062.
+    assert lost.spread == "± 1.2706"
+    sides = [row for label, row in rows.items() if label.startswith("side")]
+    assert [row.tag for row in sides] == ["1 cell"] * 3
+    assert sides[-1].cells[1].value is None
+    assert sides[0].cells[1].spread == ""
+
+
 def test_the_csv_holds_every_trial_and_every_final_run(found):
     rows = list(csv.DictReader(io.StringIO(sweep_tables.as_csv(found))))
     trials = [r for r in rows if r["kind"] == "trial"]
@@ -145,7 +173,7 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
 
 
 def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path, itrec, shards):
-    told = sweep_page.again(found)
+    told = sweep_course.again(found)
     recipe = tmp_path / "winner.yaml"
     recipe.write_text(told["recipe"])
     out = tmp_path / "winner"
@@ -173,12 +201,6 @@ def test_damaged_window_figures_are_named(swept, tmp_path):
     place.write_bytes(b"PK nonsense")
     with pytest.raises(CheckpointError, match="is damaged"):
         _ = [f.windows for f in sweep_runs.read(copy).finalists]
-
-
-def test_the_front_is_what_no_other_beats():
-    points = [(1.0, 5.0), (2.0, 4.0), (2.0, 3.0), (0.5, 5.0), (3.0, 1.0)]
-    twin = [not any(o[0] >= p[0] and o[1] >= p[1] and o != p for o in points) for p in points]
-    assert sweep_charts.front(points) == twin == [True, True, False, False, True]
 
 
 def test_parallel_coordinates_draw_every_trial_and_absent_settings():

@@ -8,8 +8,9 @@ from itrec_dist import config
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.run import RunConfig
 from itrec_dist.run_directory import RunDirectory
-from itrec_dist.sweep import plan, search
+from itrec_dist.sweep import checks, plan, search
 from itrec_dist.sweep import trial as trials
+from itrec_dist.sweep.directory import ranked
 from itrec_dist.sweep.settings import Runs
 from tests.swept import FIXED, SPACE, Cut, run_here, sweep_of
 
@@ -29,6 +30,9 @@ def test_a_sweep_runs_every_trial_and_judges_the_best_on_test(swept, shards):
     found = directory.trials()
     assert [t.outcome.status for t in found] == ["complete"] * 4
     assert [t.assignment["loss"] for t in found] == ["ce", "bce", "ce", "bce"]
+    places = [*directory.path.glob("trials/*/seed-*"), *directory.path.glob("finals/*/seed-*")]
+    assert all(list(RunDirectory(p).tensorboard.glob("events.*")) for p in places)
+    assert len(places) == 4 + 4
     best = sorted(found, key=lambda t: -t.outcome.value)[:2]
     assert {p.name for p in (directory.path / "finals").iterdir()} == {t.label for t in best}
     for trial in best:
@@ -115,7 +119,7 @@ def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
 def test_another_sweep_does_not_go_on_in_its_place(change, told, swept, shards):
     sweep = sweep_of(shards, swept[0].path, **change)
     with pytest.raises(ConfigError, match=told):
-        search._refuse_other(search.checked(sweep), swept[0])
+        search._refuse_other(checks.checked(sweep), swept[0])
 
 
 def test_there_must_be_something_to_resume(shards, tmp_path):
@@ -135,7 +139,7 @@ def test_what_is_impossible_in_combination_is_refused_alone(shards, tmp_path):
     refused = [line for line in said if "refused" in line]
     assert len(refused) == 2
     assert all("num_heads=3 does not divide model.width=16" in line for line in refused)
-    checked = search.checked(sweep)
+    checked = checks.checked(sweep)
     assert len(plan.refused(checked.runs, tmp_path, checked.assignments)) == 2
 
 
@@ -145,11 +149,11 @@ def test_a_failure_is_retried_as_set_and_ends_its_trial_alone(
 ):
     plain, tried = trials.run_worker, []
 
-    def failing(run, context):
+    def failing(run, context, watch):
         if run.loss == "ce":
             tried.append(run.out)
             raise RuntimeError("the disk caught fire\nand more")
-        plain(run, context)
+        plain(run, context, watch)
 
     monkeypatch.setattr(trials, "run_worker", failing)
     sweep = sweep_of(shards, tmp_path / "sweep", retries=retries)
@@ -175,7 +179,7 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         search={"algorithm": "grid"}, final={"candidates": 1, "seeds": 1},
     )  # fmt: skip
     directory, _ = run_here(sweep)
-    best = search.ranked(sweep, directory.trials())
+    best = ranked(sweep, directory.trials())
     assert [t.assignment["optimizer.learning_rate"] for t in best] == [0.01, 0.01, 1e-9, 1e-9]
     assert directory.finals(best[0].number)
 
@@ -191,19 +195,31 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
             "the grid has 1 combinations",
         ),
         ({"search": {"algorithm": "random", "against": "seconds"}}, "needs search.algorithm=tpe"),
+        (
+            {"scheduler": {"name": "asha"}, "search": {"algorithm": "tpe", "against": "seconds"}},
+            "leaves most of them unfinished",
+        ),
         ({"scheduler": {"name": "asha"}, "seeds": 2}, "set seeds=1"),
+        (
+            {"scheduler": {"name": "asha"}, "space": {"loss": {"grid": ["ce", "bce"]}}},
+            "nothing but grids: write choice",
+        ),
         ({"fixed": {"loss": "ce"}}, "stands in space and in fixed"),
         ({"fixed": {"model.wdth": 3}}, "no setting model.wdth (did you mean model.width?)"),
         ({"fixed": {"model.width": "wide"}}, "model.width must be a whole number"),
         ({"base": "nosuch"}, "there is no recipe named 'nosuch'"),
         ({"base": "no/such.yaml"}, "cannot read the recipe no/such.yaml"),
         ({"space": {}}, "space is empty"),
+        (
+            {"trackers": {"mlflow": "http://ann:secret@host:5000"}},
+            "trackers.mlflow=http://***@host:5000 carries a credential",
+        ),
         ({"resources": {"cpus": 0}}, "resources.cpus must be above 0"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_written(change, told, shards, tmp_path):
     with pytest.raises(ConfigError) as refusal:
-        search.checked(sweep_of(shards, tmp_path / "sweep", **change))
+        checks.checked(sweep_of(shards, tmp_path / "sweep", **change))
     assert told in str(refusal.value)
     assert not (tmp_path / "sweep").exists()
 
@@ -253,8 +269,8 @@ def test_groups_are_packed_by_their_workers(shards, tmp_path):
     assert on_gpus.concurrent == 2
     with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
         plan.share_of_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
-    with pytest.raises(ConfigError, match="stops trials that train in their own process"):
-        search.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
+    with pytest.raises(ConfigError, match="needs trials that train in their own process"):
+        checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
 
 
 def test_a_large_model_gets_a_larger_part_of_a_gpu(shards, tmp_path):
@@ -274,6 +290,24 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(shards, tmp_path, 
     for words in ("trials: 4", "finals: 4 runs", "would be refused: 0 of 4", "a run of the base"):
         assert words in shown
     assert not sweep.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "combinations", "expected"),
+    [
+        ({}, 4, 36),
+        # 36 trials of 3 epochs, 12 of 6 more, 4 of the last 3, as one of three goes on.
+        ({"scheduler": {"name": "asha", "grace": 3, "reduction": 3}}, 1, (108 + 72 + 12) / 12),
+        # Of each of 12 combinations one goes on to the end.
+        ({"scheduler": {"name": "asha", "grace": 3, "reduction": 3}}, 12, (108 + 12 * 9) / 12),
+        ({"scheduler": {"name": "asha", "grace": 12}}, 1, 36),
+    ],
+)
+def test_the_least_that_a_scheduler_leaves_to_train(
+    change, combinations, expected, shards, tmp_path
+):
+    sweep = sweep_of(shards, tmp_path / "s", **change)
+    assert plan.least_runs(sweep, 36, 12, combinations) == pytest.approx(expected)
 
 
 def test_a_place_that_is_taken_is_refused_before_ray_is_started(swept, shards, tmp_path, itrec):

@@ -2,12 +2,13 @@
 
 import builtins
 import math
+from collections import Counter
 
 import pytest
 
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.run import RunConfig
-from itrec_dist.sweep import search
+from itrec_dist.sweep import checks
 from itrec_dist.sweep.directory import Outcome, Trial
 from itrec_dist.sweep.settings import Runs
 from itrec_dist.sweep.space import parse
@@ -118,6 +119,27 @@ def test_conditions_and_steps_hold(shards, tmp_path):
         proposer.tell(assignment, (0.1,))
 
 
+@pytest.mark.parametrize("known", [0, 5])
+def test_a_grid_is_gone_through_in_turns_whatever_the_figures_say(known, shards, tmp_path):
+    raw = {**RAW, "loss": {"grid": ["ce", "bce"]}, "model.num_layers": {"grid": [1, 2]}}
+    space = parse(raw, RunConfig(shards=shards, out=tmp_path))
+    sweep = sweep_of(
+        shards, tmp_path / "s4", space=raw, fixed={}, trials=45,
+        search={"algorithm": "tpe", "startup": 8},
+    )  # fmt: skip
+    proposer = TPE(sweep, space, known)
+    asked = []
+    for _ in range(40):
+        assignment = proposer.ask()
+        value = figure(assignment) + (assignment["loss"] == "bce")
+        proposer.tell(assignment, (value,))
+        asked.append(assignment)
+    found = Counter((a["loss"], a["model.num_layers"]) for a in asked)
+    assert set(found.values()) == {10}
+    assert len(found) == 4
+    assert distance(asked[-12:]) < 0.5 * distance(asked[:8])
+
+
 def test_importance_falls_on_what_the_figure_depends_on(space, sweep):
     asked = played(TPE(sweep, space, 0))
     trials = [Trial(i, a, Outcome("complete", figure(a))) for i, a in enumerate(asked)]
@@ -151,5 +173,5 @@ def test_without_optuna_it_is_one_sentence(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     sweep = sweep_of(shards, tmp_path / "s", search={"algorithm": "tpe"})
     with pytest.raises(EnvironmentProblem, match="pip install optuna, or search at random"):
-        search.checked(sweep)
+        checks.checked(sweep)
     assert Runs(sweep).space().names

@@ -1,0 +1,96 @@
+"""What a sweep has to satisfy before anything is started or written."""
+
+from dataclasses import dataclass, replace
+
+from itrec_dist.errors import ConfigError
+from itrec_dist.manifest import Manifest
+from itrec_dist.run import check
+from itrec_dist.schema import TEST, VALIDATION
+from itrec_dist.sweep import proposals, trackers
+from itrec_dist.sweep.settings import CHANGEABLE, Runs, SweepConfig, placed
+from itrec_dist.sweep.space import Assignment, Space
+from itrec_dist.sweep.tpe import load_optuna
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A sweep that can be started."""
+
+    sweep: SweepConfig
+    runs: Runs
+    space: Space
+    data: Manifest
+    count: int
+    """Trials in all."""
+    assignments: list[Assignment] | None
+    """Those of a grid or of random draws; None where outcomes decide."""
+
+
+def checked(sweep: SweepConfig) -> Checked:
+    """Refuse what cannot work before anything is started or written.
+
+    Raises:
+        ConfigError: the space, the metric or the base do not fit each other or the data.
+        EnvironmentProblem: a package that the search needs is missing.
+        ShardsError: the shards cannot be read.
+    """
+    sweep = replace(sweep, shards=placed(sweep.shards), out=sweep.out.absolute())
+    runs = Runs(sweep)
+    space = runs.space()
+    data = check(runs.base, runs.base.cluster.num_workers)
+    if not data.num_windows(VALIDATION):
+        raise ConfigError(
+            f"{sweep.shards} has no validation windows to compare trials on: window the data with "
+            "validation_fraction"
+        )
+    if sweep.final.candidates and not data.num_windows(TEST):
+        raise ConfigError(
+            f"{sweep.shards} has no test windows to judge the finalists on: window the data with "
+            "test_fraction, or set final.candidates=0"
+        )
+    if runs.is_grouped and sweep.scheduler.name != "none":
+        raise ConfigError(
+            f"scheduler.name={sweep.scheduler.name} needs trials that train in their own process, "
+            f"the base has cluster.num_workers={runs.base.cluster.num_workers}: set "
+            "scheduler.name=none, or fixed: {cluster.num_workers: 1}"
+        )
+    if sweep.scheduler.name == "asha" and len(sweep.grids) == len(space.dimensions):
+        raise ConfigError(
+            "scheduler.name=asha compares trials that share their grid values, and the space has "
+            "nothing but grids: write choice for what is searched, or set scheduler.name=none"
+        )
+    if sweep.scheduler.name == "pbt":
+        _refuse_unchanging(sweep, runs, space)
+    if sweep.search.algorithm == "tpe":
+        load_optuna()
+    trackers.refuse(sweep)
+    assignments = proposals.planned(sweep, space)
+    return Checked(sweep, runs, space, data, proposals.num_trials(sweep, space), assignments)
+
+
+def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:
+    """Refuse a population that cannot exchange anything."""
+    training, valid = runs.base.training, ", ".join(sorted(CHANGEABLE))
+    if not CHANGEABLE & set(space.names):
+        raise ConfigError(
+            "scheduler.name=pbt changes settings while trials train, and the space has none that "
+            f"can be: search one of {valid}"
+        )
+    for name in ("training.epochs", "training.patience"):
+        if name in space.names or (name == "training.patience" and training.patience):
+            raise ConfigError(
+                f"scheduler.name=pbt compares trials at the same epochs, {name} ends some before "
+                f"others: take it out of the {'space' if name in space.names else 'base'}"
+            )
+    if sweep.scheduler.interval >= training.epochs:
+        raise ConfigError(
+            f"scheduler.interval={sweep.scheduler.interval} leaves no exchange in training.epochs="
+            f"{training.epochs}: lower it"
+        )
+    for dimension in space.dimensions:
+        on = [other for other, _ in dimension.when if other in CHANGEABLE]
+        if on and dimension.name not in CHANGEABLE:
+            raise ConfigError(
+                f"space.{dimension.name} depends on {on[0]}, which scheduler.name=pbt changes "
+                "while trials train: take its `when` out"
+            )

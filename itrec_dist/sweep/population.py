@@ -1,0 +1,220 @@
+"""Population-based training: trials that exchange weights and settings while they train.
+
+All trials are trained for `scheduler.interval` epochs. Then the worst of them take over weights,
+optimiser and settings of the best, and each goes on with those settings changed a little; and so
+on to the end. Source: Jaderberg et al., Population Based Training of Neural Networks (2017),
+in the synchronous form of its appendix A.1, with the factors and the probability that Ray Tune's
+scheduler of this name has.
+
+Tune runs the parts as it runs every job, but the exchange is made here: its own scheduler takes no
+trials from a search algorithm (`on_trial_add` in ray/tune/schedulers/pbt.py raises), keeps what it
+knows in the driver's memory alone, and leaves the range of a setting. Here the exchange follows
+from the log and the search's seed, so that a sweep that was killed goes on to the same end.
+"""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itrec_dist import outputs
+from itrec_dist.errors import ConfigError
+from itrec_dist.run import check
+from itrec_dist.sweep.checks import Checked
+from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, told
+from itrec_dist.sweep.settings import CHANGEABLE
+from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
+from itrec_dist.sweep.trial import Job
+
+_FACTORS = (0.8, 1.2)
+_REDRAWN = 0.25  # how often a setting is drawn anew instead of being moved
+_MARK = "taken.json"
+"""In the run of a trial that took over: the epoch, and from whom. Copied first, renamed last."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One trial takes over from another."""
+
+    trial: int
+    source: int
+    assignment: Assignment
+
+
+class Population:
+    """The trials of a population as jobs, one for each part that lies between two exchanges."""
+
+    def __init__(
+        self, checked: Checked, directory: SweepDirectory, trials: list[Trial],
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Go on from where the log stands."""
+        self._checked, self._directory, self._say = checked, directory, say
+        self._epochs = checked.runs.base.training.epochs
+        known = {trial.number: trial for trial in trials}
+        self._members: dict[int, Assignment] = {}
+        assert checked.assignments is not None
+        for number, assignment in enumerate(checked.assignments):
+            if number not in known:
+                directory.append("proposed", trial=number, assignment=assignment)
+                self._admit(number, assignment)
+            elif known[number].outcome.status in ("open", "complete"):
+                self._members[number] = known[number].assignment
+        self._ended = {n for n, t in known.items() if t.outcome.status != "open"}
+        self._until = self._interval
+        self._figures = self._reached()
+        self._waiting = self._missing()
+        self._running: set[int] = set()
+        self._go_on()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a part is left to train."""
+        return bool(self._waiting or self._running)
+
+    @property
+    def marker(self) -> str:
+        """The file whose coming says that there is more to do."""
+        is_last = self._until >= self._epochs
+        return self._directory.searched.name if is_last else f"exchanged-{self._until}"
+
+    def next(self) -> Job | None:
+        """The next part of a trial, None while others come to the exchange."""
+        if not self._waiting:
+            return None
+        number = self._waiting.pop(0)
+        self._running.add(number)
+        return Job(number, self._members[number], (0,), until=self._until)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Note how far a trial came; after the last one of a round they exchange."""
+        number = job.number
+        self._running.discard(number)
+        figure = "" if outcome.value is None else f"{outcome.value:.4f}"
+        if outcome.status == "open":
+            assert outcome.value is not None
+            self._figures[number] = outcome.value
+            self._directory.append("reached", trial=number, epoch=self._until, value=outcome.value)
+        else:
+            self._directory.append("ended", trial=number, **vars(outcome))
+            self._ended.add(number)
+            if outcome.status != "complete":
+                self._members.pop(number)
+                figure = f"{outcome.status}: {outcome.error}"
+        done = f"[epoch {min(self._until, self._epochs)}/{self._epochs}]"
+        self._say(f"{done} trial {number:04d}: {figure}  {told(job.assignment)}")
+        self._go_on()
+
+    @property
+    def _interval(self) -> int:
+        return self._checked.sweep.scheduler.interval
+
+    def _admit(self, number: int, assignment: Assignment) -> None:
+        try:
+            place = self._directory.run(number, 0)
+            run = self._checked.runs.build(assignment, place, 0)
+            check(run, run.cluster.num_workers)
+        except ConfigError as error:
+            refused = Outcome("refused", error=str(error))
+            self._directory.append("ended", trial=number, **vars(refused))
+            return
+        self._members[number] = assignment
+
+    def _reached(self) -> dict[int, float]:
+        events = self._directory.events("reached")
+        return {e["trial"]: e["value"] for e in events if e["epoch"] == self._until}
+
+    def _missing(self) -> list[int]:
+        done = self._ended if self._until >= self._epochs else self._figures
+        return [number for number in sorted(self._members) if number not in done]
+
+    def _go_on(self) -> None:
+        """Exchange once all have come to the end of a round, and begin the next."""
+        while not self.is_open and self._members and self._until < self._epochs:
+            marker = self.marker
+            for exchange in self._exchanges():
+                self._take_over(exchange)
+            self._until = min(self._until + self._interval, self._epochs)
+            self._figures = self._reached()
+            self._waiting = self._missing()
+            if self._directory.scratch.is_dir():
+                (self._directory.scratch / marker).touch()
+
+    def _exchanges(self) -> list[Exchange]:
+        """Those of this round: as the log has them, or else as they follow from the figures."""
+        for line in self._directory.events("exchange"):
+            if line["epoch"] == self._until:
+                return [Exchange(**taken) for taken in line["taken"]]
+        found = exchanges(self._checked, self._members, self._figures, self._until)
+        self._directory.append("exchange", epoch=self._until, taken=[vars(e) for e in found])
+        for one in found:
+            self._say(
+                f"after epoch {self._until} trial {one.trial:04d} goes on from {one.source:04d} "
+                f"with {told(one.assignment)}"
+            )
+        return found
+
+    def _take_over(self, exchange: Exchange) -> None:
+        """Put a copy of the source in the trial's place, unless an earlier life did."""
+        self._members[exchange.trial] = exchange.assignment
+        place = self._directory.run(exchange.trial, 0)
+        mark = {"epoch": self._until, "source": exchange.source}
+        outputs.recover(place)
+        epochs = [e["epoch"] for e in self._directory.events("exchange")]
+        if self._until < epochs[-1] or _mark_of(place) == mark:
+            return
+        with outputs.new_directory(place, marker="config.yaml", overwrite=True) as building:
+            source = self._directory.run(exchange.source, 0)
+            shutil.copytree(source, building, dirs_exist_ok=True)
+            outputs.write_json(building / _MARK, mark)
+
+
+def _mark_of(place: Path) -> Any:
+    mark = place / _MARK
+    return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+
+
+def exchanges(
+    checked: Checked, members: dict[int, Assignment], figures: dict[int, float], epoch: int
+) -> list[Exchange]:
+    """Who takes over from whom after an epoch, and with which settings."""
+    sweep = checked.sweep
+    order = sorted(members, key=lambda n: (-sweep.score(figures[n]), n))
+    count = len(order) // sweep.scheduler.reduction
+    found = []
+    for number in sorted(order[len(order) - count :]) if count else []:
+        rng = random.Random(f"{sweep.search.seed}/{epoch}/{number}")
+        source = rng.choice(order[:count])
+        changed = explored(checked.space, members[source], rng)
+        found.append(Exchange(number, source, changed))
+    return found
+
+
+def explored(space: Space, assignment: Assignment, rng: random.Random) -> Assignment:
+    """Settings beside these: what may change in mid-run is moved a step, or drawn anew."""
+    chosen: Assignment = {}
+    for dimension in space.dimensions:
+        name = dimension.name
+        if not dimension.exists(chosen):
+            continue
+        if name in assignment and name not in CHANGEABLE:
+            chosen[name] = assignment[name]
+        elif name not in assignment or rng.random() < _REDRAWN:
+            chosen[name] = dimension.draw(rng)
+        else:
+            chosen[name] = _moved(dimension, assignment[name], rng)
+    return chosen
+
+
+def _moved(dimension: Dimension, value: Value, rng: random.Random) -> Value:
+    """The value before or after it in a list, or a fifth less or more of it in a range."""
+    step = rng.choice((-1, 1))
+    if dimension.values:
+        at = dimension.values.index(value) + step
+        return dimension.values[min(max(at, 0), len(dimension.values) - 1)]
+    assert isinstance(value, (int, float))
+    factor = _FACTORS[0] if step < 0 else _FACTORS[1]
+    return min(max(value * factor, dimension.low), dimension.high)

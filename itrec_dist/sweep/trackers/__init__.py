@@ -1,0 +1,140 @@
+"""Trackers: every run of a sweep, shown epoch by epoch to a service that teams look at.
+
+    mlflow.py   MLflow
+    wandb.py    Weights & Biases
+
+Both go through Ray's own integrations, from the process that trains: Tune's callbacks would see a
+score and no figures, and Ray's for Weights & Biases starts two processes for each trial. What Tune
+knows nothing of is handed in: the settings that were searched and the figures of the log. The
+sweep itself never depends on it: a tracker that fails in mid-run is noted in that run's log.
+TensorBoard needs none of this, every run writes it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from itrec_dist.run_directory import RunDirectory
+from itrec_dist.sweep.settings import SweepConfig, TrackersConfig
+from itrec_dist.sweep.space import Assignment
+from itrec_dist.sweep.trackers import mlflow, wandb
+
+Event = dict[str, Any]
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run as trackers are told of it."""
+
+    sweep: str
+    name: str
+    settings: Assignment
+    run: RunDirectory
+
+
+class Tracker(Protocol):
+    """One run at one service; open from its making to its end."""
+
+    def log(self, figures: dict[str, float], epoch: int) -> None:
+        """Figures after an epoch."""
+
+    def end(self, *, is_complete: bool) -> None:
+        """Nothing more follows."""
+
+
+def refuse(sweep: SweepConfig) -> None:
+    """Refuse what is not installed, before anything starts.
+
+    Raises:
+        EnvironmentProblem: the package of a tracker is missing.
+    """
+    for module, _ in _asked_for(sweep.trackers):
+        module.refuse()
+
+
+def prepare(sweep: SweepConfig) -> None:
+    """Make ready at the services what all runs share.
+
+    Raises:
+        EnvironmentProblem: a service cannot be reached or wants a login.
+    """
+    for module, place in _asked_for(sweep.trackers):
+        module.prepare(place, sweep.out.name)
+
+
+@contextlib.contextmanager
+def following(config: TrackersConfig, tracked: Tracked) -> Iterator[Watch]:
+    """Show a run while the block trains it; yields what takes the events of its log."""
+    open_ones: list[Tracker] = []
+
+    def each(act: Callable[[Tracker], None]) -> None:
+        for tracker in list(open_ones):
+            with _forgiven(tracked.run):
+                act(tracker)
+                continue
+            open_ones.remove(tracker)
+
+    def watch(event: Event) -> None:
+        if event["event"] == "epoch":
+            figures = figures_of(event)
+            each(lambda tracker: tracker.log(figures, event["epoch"]))
+
+    for module, place in _asked_for(config):
+        with _forgiven(tracked.run):
+            open_ones.append(module.begin(place, tracked))
+    is_complete = False
+    try:
+        yield watch
+        is_complete = True
+        if tracked.run.is_complete:
+            each(lambda tracker: tracker.log(*_judged(tracked.run)))
+    finally:
+        each(lambda tracker: tracker.end(is_complete=is_complete))
+
+
+def figures_of(event: Event) -> dict[str, float]:
+    """The numbers of an epoch under names that every service takes."""
+    found = {"loss": event["loss"], "windows_per_second": event["windows_per_second"]}
+    for split in ("train", "validation"):
+        found |= _flat(split, event.get(split) or {})
+    return _named(found)
+
+
+def _judged(run: RunDirectory) -> tuple[dict[str, float], int]:
+    """The figures of the best epoch of a complete run."""
+    content = run.read_json(run.evaluation)
+    found: dict[str, Any] = {}
+    for split, judgement in content["splits"].items():
+        found |= _flat(f"best/{split}", judgement)
+    return _named(found), content["epoch"]
+
+
+def _flat(prefix: str, judgement: dict[str, Any]) -> dict[str, Any]:
+    found = {f"{prefix}/loss": judgement.get("loss")}
+    for group, inner in judgement.items():
+        if isinstance(inner, dict):
+            found |= {f"{prefix}/{group}/{name}": value for name, value in inner.items()}
+    return found
+
+
+def _named(figures: dict[str, Any]) -> dict[str, float]:
+    """MLflow takes no `@` in a name."""
+    return {n.replace("@", "_at_"): float(v) for n, v in figures.items() if v is not None}
+
+
+@contextlib.contextmanager
+def _forgiven(run: RunDirectory) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if run.path.is_dir():
+            run.append("note", message=f"a tracker failed, the run goes on without it: {said}")
+
+
+def _asked_for(config: TrackersConfig) -> Iterator[tuple[Any, str]]:
+    for module, place in ((mlflow, config.mlflow), (wandb, config.wandb)):
+        if place is not None:
+            yield module, place
