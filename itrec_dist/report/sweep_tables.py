@@ -198,6 +198,7 @@ def as_markdown(sweep: Sweep) -> str:
         finalists(sweep),
         sweep_course.courses(sweep),
         ablation(sweep),
+        effects(sweep),
         every_trial(sweep),
         slices(sweep),
     )

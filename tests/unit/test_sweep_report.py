@@ -166,7 +166,11 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
     for words in ("Recommended: trial", "Loss x side information", "Every trial", "winner.yaml",
                   "does not divide", "data-line", "Slices of test"):  # fmt: skip
         assert words in text
-    assert (swept.path / "results.md").read_text().startswith("# Sweep: sweep\n\n- Recommended")
+    told = (swept.path / "results.md").read_text(encoding="utf-8")
+    assert told.startswith("# Sweep: sweep\n\n- Recommended")
+    titles = re.findall(r"^### (.*)$", told, re.MULTILINE)
+    assert titles == ["Finalists", "Loss x side information", "What each is worth", "Every trial",
+                      "Slices of test", "Without a figure"]  # fmt: skip
     with pytest.raises(OutputError, match="already exists"):
         report.write_sweep(swept.path, place)
     report.write_sweep(swept.path, place, overwrite=True)
