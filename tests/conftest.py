@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from itrec_dist.cli import main
 from itrec_dist.rating_windows import RatingWindowConfig, window_ratings
 from itrec_dist.synthetic import SyntheticConfig, generate
 from itrec_dist.windowing import WindowConfig, window
+
+# Ray reads it once, when it is imported, and would put its workers behind all else on the machine.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 ROOT = Path(__file__).parents[1]
 DEBUG_RECIPE = ROOT / "jobs" / "recipes" / "debug.yaml"

@@ -141,8 +141,15 @@ def line_chart(chart: LineChart) -> str:
     )
 
 
-def dot_chart(rows: Sequence[DotRow], title: str, printed_label: str, width: int = 900) -> str:
-    """Models under each other on one axis, as an `<svg>` element; empty text without values."""
+def dot_chart(
+    rows: Sequence[DotRow], title: str, printed_label: str, width: int = 900, *,
+    from_zero: bool = True,
+) -> str:  # fmt: skip
+    """Models under each other on one axis, as an `<svg>` element; empty text without values.
+
+    An axis from 0 has bars; one that begins near the lowest value has none, whose lengths would
+    say nothing.
+    """
     rows = [row for row in rows if row.values]
     if not rows:
         return ""
@@ -150,7 +157,7 @@ def dot_chart(rows: Sequence[DotRow], title: str, printed_label: str, width: int
     left = 24 + 7.3 * max(len(_short(row.label)) for row in rows)
     right, bottom = width - 150, top + step * len(rows)
     every = [v for r in rows for v in (*r.values, *(() if r.printed is None else (r.printed,)))]
-    ticks = _ticks(min(0.0, *every), max(every))
+    ticks = _ticks(min(0.0, *every) if from_zero else min(every), max(every))
     x = _Scale(ticks[0], max(*every, *ticks), left, right)
     parts = [
         f'<line x1="{x(t)}" x2="{x(t)}" y1="{top}" y2="{bottom}" stroke="{GRID}"/>'
@@ -159,10 +166,20 @@ def dot_chart(rows: Sequence[DotRow], title: str, printed_label: str, width: int
         for t in ticks
     ]
     for at, row in enumerate(rows):
+        if from_zero:
+            parts.append(_bar(row, x, top + step * (at + 0.5)))
         parts.append(_dot_row(row, x, top + step * (at + 0.5), printed_label))
     return (
         f'<svg class="dots" viewBox="0 0 {width} {bottom + 26}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )
+
+
+def _bar(row: DotRow, x: _Scale, y: float) -> str:
+    mean = sum(row.values) / len(row.values)
+    return (
+        f'<line x1="{x.start}" x2="{x(mean)}" y1="{y}" y2="{y}" stroke="{row.colour}" '
+        f'stroke-width="7" opacity="0.22"/>'
     )
 
 
@@ -173,8 +190,6 @@ def _dot_row(row: DotRow, x: _Scale, y: float, printed_label: str) -> str:
     parts = [
         f'<text x="{x.start - 12}" y="{y + 4.5}" text-anchor="end" class="name"{weight}>'
         f"{escape(_short(row.label))}</text>",
-        f'<line x1="{x.start}" x2="{x(mean)}" y1="{y}" y2="{y}" stroke="{row.colour}" '
-        f'stroke-width="7" opacity="0.22"/>',
     ]
     if row.printed is not None:
         at = x(row.printed)

@@ -84,9 +84,17 @@ def dots(section: Section) -> list[Figure]:
 
 
 def dots_of(
-    section: Section, metric: str, title: str, source: tuple[str, Mapping[str, float | None]]
+    section: Section,
+    metric: str,
+    title: str,
+    source: tuple[str, Mapping[str, float | None]],
+    *,
+    below: float | None = None,
 ) -> list[Figure]:
-    """All arms on one axis of a measure; `source` is who printed figures, and of which arms."""
+    """All arms on one axis of a measure; `source` is who printed figures, and of which arms.
+
+    `below` is for errors: values that reach it are left out, and the axis does not begin at 0.
+    """
     rows = []
     for arm, colour in colours(section):
         found = (
@@ -94,9 +102,9 @@ def dots_of(
             for run in arm.complete
             if section.final_split in run.judgements
         )
-        values = tuple(value for value in found if value is not None)
+        values = tuple(v for v in found if v is not None and (below is None or v < below))
         rows.append(DotRow(arm.label, values, colour, source[1][arm.key]))
-    svg = dot_chart(rows, title, source[0], width=640)
+    svg = dot_chart(rows, title, source[0], width=640, from_zero=below is None)
     return [Figure(title, svg)] if svg else []
 
 

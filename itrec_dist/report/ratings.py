@@ -28,6 +28,7 @@ from itrec_dist.report.tables import (
 
 _ROUNDING = 0.0005  # the source prints three decimals
 _REFERENCE = "Biased MF"
+_FAR = 1.0  # an RMSE, as of the mean of all ratings, beside which all others look alike
 
 
 def sentences(section: Section) -> list[str]:
@@ -120,7 +121,8 @@ def markdown(places: Sequence[Path]) -> str:
 def dots(section: Section) -> list[Figure]:
     """All arms on one axis: a dot per seed, the printed figure as a dashed tick."""
     printed = {arm.key: _printed(section, arm) for arm in section.arms}
-    return dots_of(section, RMSE, f"RMSE on {section.final_split}", (blog.SOURCE, printed))
+    source = (blog.SOURCE, printed)
+    return dots_of(section, RMSE, f"RMSE on {section.final_split}", source, below=_FAR)
 
 
 def overlay(section: Section) -> list[Figure]:
@@ -137,15 +139,15 @@ def overlay(section: Section) -> list[Figure]:
         for arm in section.ranked
         if arm.is_baseline
         and (value := arm.figure(schema.VALIDATION, "unmasked", RMSE).mean) is not None
-        and value < 1.0  # the mean of all ratings would flatten every curve
+        and value < _FAR
     )
     svg = line_chart(LineChart("RMSE", lines, levels, width=680, height=370, label_width=190))
     return [Figure("RMSE per epoch, validation", svg)] if svg else []
 
 
 def of_arms(section: Section) -> list[FigureSet]:
-    """Per trained arm the source's figure: training and validation RMSE per epoch."""
-    sets = []
+    """The source's figure of every trained arm: training and validation RMSE per epoch."""
+    figures = []
     for arm, colour in colours(section):
         if not any(run.epochs for run in arm.runs):
             continue
@@ -158,8 +160,8 @@ def of_arms(section: Section) -> list[FigureSet]:
         )
         svg = line_chart(LineChart("RMSE", lines, levels, label_width=90))
         if svg:
-            sets.append(FigureSet(arm.label, "", (Figure("RMSE", svg),)))
-    return sets
+            figures.append(Figure(arm.label, svg))
+    return [FigureSet("RMSE per epoch of each", "", tuple(figures))] if figures else []
 
 
 def _validation(epoch: Epoch) -> float | None:

@@ -3,7 +3,8 @@
 The source judges its factorisations on ratings held out at random and its transformers on windows
 held out at random, and picks each one's best epoch on what it reports. Here all systems are judged
 on the same held-out ratings, at random and each user's last; the transformers on the source's own
-kind of windows besides. The best epoch is chosen on validation and reported on test.
+kind of windows besides, and a biased factorisation with them. The best epoch is chosen on
+validation and reported on test.
 """
 
 from collections.abc import Sequence
@@ -58,7 +59,7 @@ STUDY = Study(
         Arm("model-2", "rating_model_2", protocols=_RATED),
         Arm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
         Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
-        Arm("biased-mf", "rating_biased_mf", protocols=_RATED),
+        Arm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
         Arm("svdpp", "rating_svdpp", protocols=_RATED),
         Arm("autorec-item", "rating_autorec", protocols=_RATED),
         Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),

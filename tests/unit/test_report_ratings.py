@@ -138,6 +138,21 @@ def test_the_page_and_the_markdown_hold_the_table(runs):
     assert "0.877 epoch 30" in text
 
 
+def test_errors_are_drawn_on_an_axis_of_their_own_without_bars(section):
+    (figure,) = ratings.dots(section)
+    ticks = [float(text) for text in re.findall(r'class="tick"[^>]*>([0-9.]+)<', figure.svg)]
+    assert min(ticks) > 0.8, "differences of 0.01 are to be seen"
+    at = {
+        name: float(x)
+        for x, name in re.findall(r'<circle cx="([0-9.]+)".*?<title>([0-9.]+)', figure.svg)
+    }
+    assert at["0.8460"] < at["0.8620"] < at["0.8740"]
+    assert "global_mean" not in figure.svg, "it would press all others together"
+    assert 'stroke-width="7"' not in figure.svg, "a bar's length would say nothing"
+    (curves,) = ratings.of_arms(section)
+    assert [f.title for f in curves.figures] == ["Biased MF", "Model 2", "model dot_product"]
+
+
 def test_ratings_and_next_items_stand_apart_on_one_page(runs):
     made.trained(runs / "ite", epochs=2, manifest=made.manifest(fingerprint="ab" * 32))
     page = report.write([runs]).read_text(encoding="utf-8")
