@@ -56,7 +56,7 @@ def run(parsed: Any) -> int:
         )
         print_rating_baselines(judged)
         print(f"\nWritten to {parsed.out}: {', '.join(fitting)}")
-        if missing := [name for name in rating_baselines.names() if name not in there]:
+        if missing := rating_baselines.missing():
             print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
         return 0
     chosen = _chosen(parsed, baselines, baselines.names())

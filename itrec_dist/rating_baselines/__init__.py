@@ -73,6 +73,11 @@ def installed() -> dict[str, RatingBaseline]:
     return {name: find(name)() for name in names() if is_installed(find(name))}
 
 
+def missing() -> list[str]:
+    """The baselines whose package is not installed here, by name."""
+    return [name for name in names() if not is_installed(find(name))]
+
+
 def refuse_missing(name: str, baseline: RatingBaseline) -> None:
     """Refuse a baseline whose package is not installed.
 

@@ -37,8 +37,7 @@ def _figures(splits: dict[str, Any]) -> str:
 def _markdown(places: Sequence[Path]) -> str:
     """The tables, and which reference could not be run."""
     told = ratings.markdown(places)
-    there = rating_baselines.installed()
-    if missing := [name for name in rating_baselines.names() if name not in there]:
+    if missing := rating_baselines.missing():
         told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
     return told
 
