@@ -2,6 +2,6 @@
 
 import sys
 
-from itrec_dist.cli import main
+from itrec_dist.cli.app import main
 
 sys.exit(main())

@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/similar.py --help
 
 import sys
 
-from itrec_dist.cli import main
+from itrec_dist.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main(["similar", *sys.argv[1:]]))

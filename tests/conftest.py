@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist.cli import main
-from itrec_dist.rating_windows import RatingWindowConfig, window_ratings
-from itrec_dist.synthetic import SyntheticConfig, generate
-from itrec_dist.windowing import WindowConfig, window
+from itrec_dist.cli.app import main
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 
 # Ray reads it once, when it is imported, and would put its workers behind all else on the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")

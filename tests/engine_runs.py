@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 
-from itrec_dist import arrays, dataspec, manifest, tensor_files
-from itrec_dist.batches import CachedFeed, Share, TensorTable, micro_batches, read_windows
-from itrec_dist.context import LocalContext
+from itrec_dist.data import manifest, spec
+from itrec_dist.data.batches import Share, TensorTable, micro_batches
+from itrec_dist.data.feeds import CachedFeed, read_windows
+from itrec_dist.data.shards import reader
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines import kind_of, optimizer_state
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.loop import evaluate, train_step
-from itrec_dist.metrics import Judge
+from itrec_dist.engines.optimizers import OptimizerConfig
+from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models.ite import ITEConfig
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.tasks.next_items import NextItems
+from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.tasks.next_items.task import NextItems
+from itrec_dist.training.loop import evaluate, train_step
 from tests.shards_factory import make_shards, random_windows
 
 STEPS = 50
@@ -81,7 +84,7 @@ class Runs:
     def __init__(self, shards: Path, context: Any) -> None:
         self.context = context
         self._data = manifest.read(shards)
-        self._spec = dataspec.build(self._data, arrays.read_items(shards, self._data))
+        self._spec = spec.build(self._data, reader.read_items(shards, self._data))
         self._feeds = {split: self._feed(shards, split) for split in ("train", "test")}
 
     def engine(
@@ -203,7 +206,7 @@ def everything(shards: Path, context: Any, start: Path | None, end: Path) -> dic
 
 def under_ray(settings: dict[str, Any]) -> dict[str, Any]:
     """What a worker of Ray Train does; here, where workers can import it."""
-    from itrec_dist.context import RayContext
+    from itrec_dist.distributed.context import RayContext
 
     return everything(settings["shards"], RayContext(1), settings["start"], settings["end"])
 

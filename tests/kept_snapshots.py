@@ -7,11 +7,12 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from itrec_dist import checkpoint, training_state
-from itrec_dist.checkpoint_writer import CheckpointConfig, CheckpointWriter, Snapshot
 from itrec_dist.engines.optimizer_state import OptimizerState
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.training_state import Made, Position
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.checkpoints import training_state
+from itrec_dist.runs.checkpoints.training_state import Made, Position
+from itrec_dist.runs.checkpoints.writer import CheckpointConfig, CheckpointWriter, Snapshot
+from itrec_dist.runs.directory import RunDirectory
 
 MADE = Made(engine="single", world_size=1, fingerprint="f", is_streamed=False)
 
@@ -62,8 +63,8 @@ def steps_of(checkpoints: Path) -> dict[str, int]:
     """Name -> step of every checkpoint, each of them looked through; hidden ones do not count."""
     found = {}
     for place in sorted(p for p in checkpoints.iterdir() if not p.name.startswith(".")):
-        record = checkpoint.verify(place)
-        assert checkpoint.read_weights(place)[1]["weight"][0, 0] == record.step
+        record = checkpoint_format.verify(place)
+        assert checkpoint_format.read_weights(place)[1]["weight"][0, 0] == record.step
         if place.name.startswith("last"):
             assert training_state.read(place, verify=True).position.step == record.step
         found[place.name] = record.step

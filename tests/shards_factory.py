@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from itrec_dist import arrays, schema
-from itrec_dist.arrays import Windows
-from itrec_dist.manifest import Feature, Manifest, ShardFile
+from itrec_dist.data import schema
+from itrec_dist.data.manifest import Feature, Manifest, ShardFile
+from itrec_dist.data.shards import columns
+from itrec_dist.data.shards.arrays import Windows
 
 GENRES = ("Comedy", "Drama", "War")
 ERAS = ("old", "new")
@@ -90,7 +91,7 @@ def make_shards(
 def to_table(windows: Windows, manifest: Manifest) -> pa.Table:
     """The Arrow table whose arrays are `windows`."""
     built, names = [], []
-    for column, field in zip(arrays.columns(manifest), fields(Windows), strict=True):
+    for column, field in zip(columns.columns(manifest), fields(Windows), strict=True):
         if pa.types.is_fixed_size_list(column.type) and column.type.list_size == 0:
             continue  # Parquet has no lists of width 0: data without user features
         names.append(column)

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import torch
 
-from itrec_dist import checkpoint, environment, resume, tensor_files, worker
-from itrec_dist.batches import FeedConfig
-from itrec_dist.checkpoint_writer import CheckpointConfig
-from itrec_dist.context import LocalContext
+from itrec_dist.data.feeds import FeedConfig
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.keeper import Keeper
-from itrec_dist.loop import TrainingConfig
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.models.ite import ITEConfig
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.recorder import Recorder
-from itrec_dist.run import ClusterConfig, EvaluationConfig, RunConfig, check, prepare
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.writer import CheckpointConfig
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.log import Recorder
+from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.system import environment
+from itrec_dist.training import resume, worker
+from itrec_dist.training.config import ClusterConfig, EvaluationConfig, RunConfig, check, prepare
+from itrec_dist.training.loop import TrainingConfig
 from tests.shards_factory import make_shards, random_windows
 
 STEPS_PER_EPOCH = 4  # 29 windows in batches of 8
@@ -115,7 +118,7 @@ def before_keeping(monkeypatch, step, act) -> None:
 
 def reseal(folder: Path) -> None:
     """Make the checksums those of the files, as if the checkpoint had been written so."""
-    path = folder / checkpoint.RECORD_FILE
+    path = folder / checkpoint_format.RECORD_FILE
     record = json.loads(path.read_text())
     record["files"] = {n: tensor_files.sha256(folder / n) for n in record["files"]}
     path.write_text(json.dumps(record))

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from itrec_dist import config
-from itrec_dist.sweep import checks, search
-from itrec_dist.sweep.course import Course
+from itrec_dist.sweep import checks, driver
+from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import SweepDirectory
-from itrec_dist.sweep.settings import SweepConfig
+from itrec_dist.sweep.jobs import Course
 from itrec_dist.sweep.trial import Trials
 
 SPACE = {
@@ -38,8 +38,8 @@ def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = Non
     checked = checks.checked(sweep)
     directory = SweepDirectory(checked.sweep.out)
     if resume:
-        search._refuse_other(checked, directory)
-    search._prepare(checked, directory, resume=resume)
+        driver._refuse_other(checked, directory)
+    driver._prepare(checked, directory, resume=resume)
     said: list[str] = []
     course = Course(checked, directory, directory.trials(), said.append)
     trials = Trials(checked.sweep, torch.device("cpu"))

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from itrec_dist.windowing import WindowConfig
+from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
 @dataclass(frozen=True)

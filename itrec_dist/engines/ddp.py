@@ -9,15 +9,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from itrec_dist.data.schema import Batch
 from itrec_dist.engines import process_group
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.torch_engine import TorchEngine, compiled
 from itrec_dist.errors import ConfigError
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.schema import Batch
-from itrec_dist.tasks import TaskOutput
+from itrec_dist.tasks.task import TaskOutput
 
 # Torch 2.13 gave the setting another name and warns of the old one.
 _SENDS_BUFFERS = (

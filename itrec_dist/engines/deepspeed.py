@@ -25,17 +25,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from itrec_dist.data.schema import Batch
 from itrec_dist.engines import optimizer_state, process_group
 from itrec_dist.engines.deepspeed_settings import Sizes, derive
 from itrec_dist.engines.engine import EngineConfig, Update
 from itrec_dist.engines.optimizer_state import OptimizerState, copied
+from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
 from itrec_dist.engines.precision import LossScale, Precision, autocast
 from itrec_dist.engines.weights import model_of, refuse_misfits
 from itrec_dist.engines.zero_parts import ZeroParts
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
-from itrec_dist.optim import OptimizerConfig, build_optimizer, build_schedule
-from itrec_dist.schema import Batch
-from itrec_dist.tasks import TaskOutput
+from itrec_dist.tasks.task import TaskOutput
 
 
 class DeepSpeedEngine:

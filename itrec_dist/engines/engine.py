@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
+from itrec_dist.data.schema import Batch
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import Precision
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.schema import Batch
-from itrec_dist.tasks import TaskOutput
+from itrec_dist.tasks.task import TaskOutput
 
 EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
 Compilation = Literal["none", "default", "cuda_graphs"]

@@ -16,10 +16,10 @@ from torch.distributed.fsdp import fully_shard
 from itrec_dist.engines import process_group
 from itrec_dist.engines.engine import EngineConfig, Update
 from itrec_dist.engines.optimizer_state import OptimizerState, placed, whole
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.torch_engine import TorchEngine
 from itrec_dist.engines.weights import model_of, whole_weights
 from itrec_dist.errors import ConfigError
-from itrec_dist.optim import OptimizerConfig
 
 
 class FSDPEngine(TorchEngine):

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from itrec_dist import outputs, tensor_files
 from itrec_dist.errors import CheckpointError
+from itrec_dist.storage import atomic
+from itrec_dist.storage import tensors as tensor_files
 
 TENSORS_FILE = "optimizer.safetensors"
 PLAIN_FILE = "optimizer.json"
@@ -60,7 +61,7 @@ def write(folder: Path, state: OptimizerState) -> None:
         "tensors": sorted(state.tensors),
         "plain": state.plain,
     }
-    outputs.write_json(folder / PLAIN_FILE, content)
+    atomic.write_json(folder / PLAIN_FILE, content)
 
 
 def read(folder: Path) -> OptimizerState:

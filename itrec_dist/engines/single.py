@@ -3,13 +3,13 @@
 import torch
 from torch import nn
 
+from itrec_dist.data.schema import Batch
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.torch_engine import TorchEngine
 from itrec_dist.errors import ConfigError
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.schema import Batch
-from itrec_dist.tasks import TaskOutput
+from itrec_dist.tasks.task import TaskOutput
 
 
 class SingleEngine(TorchEngine):

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from itrec_dist.data.schema import Batch
 from itrec_dist.engines.engine import Compilation, EngineConfig, Update
 from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
-from itrec_dist.engines.updater import Updater
+from itrec_dist.engines.update_step import Updater
 from itrec_dist.engines.weights import load_whole_weights, whole_weights
-from itrec_dist.optim import OptimizerConfig
-from itrec_dist.schema import Batch
-from itrec_dist.tasks import TaskOutput
+from itrec_dist.tasks.task import TaskOutput
 
 _MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
 

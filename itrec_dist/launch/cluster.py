@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist.errors import ConfigError, EnvironmentProblem
-from itrec_dist.progress import ProgressView
-from itrec_dist.run import RunConfig
+from itrec_dist.runs.console import ProgressView
+from itrec_dist.training.config import RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
 _CPUS_TO_READ = 1

@@ -22,7 +22,7 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.launch.failures import describe
-from itrec_dist.progress import ProgressView
+from itrec_dist.runs.console import ProgressView
 
 _NAMESPACE = "itrec"
 _WITHOUT_WORKERS = (

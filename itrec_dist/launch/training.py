@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from itrec_dist import retention, training_state
-from itrec_dist.context import RayContext
+from itrec_dist.distributed.context import RayContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.launch.cluster import own_signals, refuse_full
 from itrec_dist.launch.failures import readable
-from itrec_dist.mirror import Mirror
-from itrec_dist.progress import LogFollower, ProgressView
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.uri import Uri
-from itrec_dist.worker import Restart, run_worker
+from itrec_dist.runs.checkpoints import retention, training_state
+from itrec_dist.runs.console import LogFollower, ProgressView
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.remote import Mirror
+from itrec_dist.storage.uri import Uri
+from itrec_dist.training.config import RunConfig
+from itrec_dist.training.worker import Restart, run_worker
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer

@@ -7,7 +7,7 @@ A new model is a new file and its line in `MODELS`; one that predicts ratings ha
 from collections.abc import Callable
 from typing import Any
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.autorec import AutoRec, AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMF, BiasedMFConfig
 from itrec_dist.models.bst import BST, BSTConfig

@@ -18,20 +18,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
-from itrec_dist.manifest import Manifest
-from itrec_dist.models.encoder import Dropout
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.models.sparse_product import SparseMatrix, dots
-from itrec_dist.ratings import TrainingRatings
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.models.sparse_matrix import SparseMatrix, dots
+from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
 class AutoRecConfig:
     """The autoencoder's shape."""
 
-    task: ClassVar[str] = "rating"
+    task: ClassVar[str] = "ratings"
     """It predicts ratings."""
 
     kind: Literal["autorec"] = "autorec"

@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.schema import Batch
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.factors import FactorModel, FactorsConfig
-from itrec_dist.schema import Batch
 
 
 @dataclass(frozen=True)

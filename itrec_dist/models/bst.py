@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.models.encoder import Dropout, EncoderLayer
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.models.transformer import Dropout, EncoderLayer
 
 _EMBEDDING_STD = 0.05
 
@@ -32,7 +32,7 @@ _EMBEDDING_STD = 0.05
 class BSTConfig:
     """The transformer's shape and what it is told."""
 
-    task: ClassVar[str] = "rating"
+    task: ClassVar[str] = "ratings"
     """It predicts ratings."""
 
     kind: Literal["bst"] = "bst"

@@ -13,17 +13,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
-from itrec_dist.manifest import Manifest
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.schema import PAD, Batch
 
 
 @dataclass(frozen=True)
 class DotProductConfig:
     """The factorisation's shape."""
 
-    task: ClassVar[str] = "rating"
+    task: ClassVar[str] = "ratings"
     """It predicts ratings."""
 
     kind: Literal["dot_product"] = "dot_product"

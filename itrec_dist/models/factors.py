@@ -13,18 +13,18 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
-from itrec_dist.manifest import Manifest
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.ratings import TrainingRatings
-from itrec_dist.schema import PAD
 
 
 @dataclass(frozen=True)
 class FactorsConfig:
     """Shape and penalties; each kind adds its name and what is its own."""
 
-    task: ClassVar[str] = "rating"
+    task: ClassVar[str] = "ratings"
     """It predicts ratings."""
 
     width: int = 64

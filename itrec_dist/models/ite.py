@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.models.encoder import Dropout, EncoderLayer
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.models.transformer import Dropout, EncoderLayer
 
 SideInformation = Literal["none", "user", "movie", "both"]
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
-from itrec_dist.manifest import Manifest
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
 
 _POWER = 0.75
 _DRAWS_SEED = 0  # judged epochs are compared on the same drawn items

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Protocol, runtime_checkable
 
-from itrec_dist.manifest import Manifest
+from itrec_dist.data.manifest import Manifest
 
 
 @runtime_checkable

@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
-from itrec_dist.manifest import Manifest
-from itrec_dist.models.encoder import Dropout
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
 class NeuralMFConfig:
     """The net's shape."""
 
-    task: ClassVar[str] = "rating"
+    task: ClassVar[str] = "ratings"
     """It predicts ratings."""
 
     kind: Literal["neural_mf"] = "neural_mf"

@@ -13,11 +13,11 @@ Neighbors, section 2.1 (the offsets are estimated one after the other, there equ
 import torch
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.ratings import TrainingRatings
-from itrec_dist.schema import PAD, Batch
 
 _ITEM_DAMPING = 10.0  # ratings of nobody in particular that stand beside an item's own
 _USER_DAMPING = 5.0

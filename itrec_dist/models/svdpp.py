@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from itrec_dist.dataspec import DataSpec
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.models.factors import FactorModel, FactorsConfig
-from itrec_dist.models.sparse_product import SparseMatrix
-from itrec_dist.ratings import TrainingRatings
-from itrec_dist.schema import PAD, Batch
+from itrec_dist.models.sparse_matrix import SparseMatrix
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """Reports over run directories: one HTML page that opens offline, and tables as Markdown.
 
 A report prints only what run directories hold. `runs.py` reads them, `arms.py` groups them,
-`headline.py`, `tables.py`, `curves.py`, `samples.py` and `provenance.py` say what they show,
+`sections/`, `tables.py`, `curves.py`, `samples.py` and `provenance.py` say what they show,
 `page.py` makes the page.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from itrec_dist import outputs
 from itrec_dist.errors import OutputError
 from itrec_dist.report import page
 from itrec_dist.report.runs import find, read
+from itrec_dist.storage import atomic
 from itrec_dist.sweep import RECIPE
 
 MARK = '<meta name="generator" content="itrec report"'
@@ -53,7 +53,15 @@ def write_sweep(
         CheckpointError: it is no sweep directory, or a damaged one.
         OutputError: the place is taken, or cannot be written.
     """
-    from itrec_dist.report import sweep_page, sweep_runs, sweep_tables
+    from itrec_dist.report.sweep import (
+        page as sweep_page,
+    )
+    from itrec_dist.report.sweep import (
+        runs as sweep_runs,
+    )
+    from itrec_dist.report.sweep import (
+        tables as sweep_tables,
+    )
 
     found = sweep_runs.read(sweep)
     place = found.directory.report if out is None else out
@@ -71,7 +79,7 @@ def is_sweep(place: Path) -> bool:
 
 def _write(place: Path, text: str) -> None:
     try:
-        outputs.write_text(place, text)
+        atomic.write_text(place, text)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from itrec_dist import schema
-from itrec_dist.manifest import Manifest
-from itrec_dist.report import measures, paper
+from itrec_dist.data import schema
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.report import measures
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MAE, RMSE, Figure
+from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.runs import MASKINGS, Judgement, Masking, Run
 
 # Where a run reads and writes says nothing about what it is.
@@ -104,7 +105,7 @@ class Section:
     @property
     def is_papers(self) -> bool:
         """Whether the paper's printed figures may stand beside these."""
-        return paper.applies(self.manifest)
+        return published_ite.applies(self.manifest)
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -226,7 +227,7 @@ def _labels(firsts: dict[str, Run]) -> dict[str, str]:
 
 def _name(run: Run) -> str:
     """The run's name, with loss and side information where it has them and does not say them."""
-    arm = paper.arm(run.config) if run.kind == "train" else None
+    arm = published_ite.arm(run.config) if run.kind == "train" else None
     if arm is None:
         return run.name
     said = set(re.split(r"[\W_]+", run.name.lower()))

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from itrec_dist import schema
-from itrec_dist.report import measures, paper
+from itrec_dist.data import schema
+from itrec_dist.report import measures
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.charts import (
     INK,
@@ -19,6 +19,7 @@ from itrec_dist.report.charts import (
     line_chart,
 )
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2
+from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.runs import Epoch, Judgement, Run
 
 TRAINING, VALIDATION = "#6b7686", PALETTE[0]
@@ -79,7 +80,7 @@ def dots(section: Section) -> list[Figure]:
     for metric in (ACCURACY_1, ACCURACY_2):
         title = f"{_title(metric)} on {section.final_split}, unmasked"
         printed = {arm.key: _printed(section, arm, metric) for arm in section.arms}
-        figures += dots_of(section, metric, title, (paper.SOURCE, printed))
+        figures += dots_of(section, metric, title, (published_ite.SOURCE, printed))
     return figures
 
 
@@ -206,7 +207,7 @@ def _baselines(section: Section, metric: str) -> list[Level]:
 def _printed(section: Section, arm: Arm, metric: str) -> float | None:
     if not section.is_papers or arm.is_baseline:
         return None
-    return paper.printed(arm.runs[0].config).get(metric)
+    return published_ite.printed(arm.runs[0].config).get(metric)
 
 
 def _title(metric: str) -> str:

@@ -14,10 +14,16 @@ import jinja2
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.report import curves, headline, provenance, ratings, samples, tables
+from itrec_dist.report import curves, provenance, samples, tables
 from itrec_dist.report.arms import Section, sections
-from itrec_dist.report.paper import SOURCE
+from itrec_dist.report.published.ite import SOURCE
 from itrec_dist.report.runs import Run
+from itrec_dist.report.sections import (
+    next_items as next_items_section,
+)
+from itrec_dist.report.sections import (
+    ratings as ratings_section,
+)
 
 
 def render(runs: Sequence[Run], title: str) -> str:
@@ -55,20 +61,20 @@ def _across(found: Sequence[Section]) -> list[tables.Table]:
     ranked = [section for section in found if not section.is_ratings]
     rated = [section for section in found if section.is_ratings]
     made = [tables.across(ranked)] if len(ranked) > 1 else []
-    return made + ([ratings.across(rated)] if len(rated) > 1 else [])
+    return made + ([ratings_section.across(rated)] if len(rated) > 1 else [])
 
 
 def _rating_section(section: Section, name: str, anchor: str) -> dict[str, Any]:
     return {
         **_shared(section, name, anchor),
         "is_ratings": True,
-        "sentences": [*ratings.sentences(section), *provenance.audit_sentences(section)],
-        "results": ratings.results(section),
-        "dots": _drawn(ratings.dots(section)),
-        "overlay": _drawn(ratings.overlay(section)),
+        "sentences": [*ratings_section.sentences(section), *provenance.audit_sentences(section)],
+        "results": ratings_section.results(section),
+        "dots": _drawn(ratings_section.dots(section)),
+        "overlay": _drawn(ratings_section.overlay(section)),
         "curves": [
             {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
-            for s in ratings.of_arms(section)
+            for s in ratings_section.of_arms(section)
         ],
     }
 
@@ -101,7 +107,7 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
         **_shared(section, name, anchor),
         "is_papers": section.is_papers,
         "final_split": section.final_split,
-        "sentences": [*headline.sentences(section), *provenance.audit_sentences(section)],
+        "sentences": [*next_items_section.sentences(section), *provenance.audit_sentences(section)],
         "accuracies": tables.accuracies(section),
         "details": details,
         "dots": _drawn(curves.dots(section)),

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from itrec_dist import schema
 from itrec_dist.config import nested
-from itrec_dist.manifest import Manifest
+from itrec_dist.data import schema
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.report import measures
 from itrec_dist.report.arms import Section, flatten
 from itrec_dist.report.runs import Run, number

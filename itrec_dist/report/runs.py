@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import yaml
 
-from itrec_dist import schema
+from itrec_dist.data import schema
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import CheckpointError
-from itrec_dist.manifest import Manifest
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.directory import RunDirectory
 
 Masking = Literal["unmasked", "masked"]
 MASKINGS: tuple[Masking, ...] = ("unmasked", "masked")
@@ -288,7 +288,7 @@ def _seconds(by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]
 
 
 def _samples(directory: RunDirectory) -> dict[str, Any]:
-    """The sampled users, see `samples.py` for their shape."""
+    """The sampled users, see `training/samples.py` for their shape."""
     samples = _mapping(directory, directory.samples)
     users = samples.get("users", [])
     shaped = isinstance(users, list) and all(

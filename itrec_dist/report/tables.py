@@ -7,13 +7,13 @@ columns name theirs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from itrec_dist import schema
-from itrec_dist.report import headline, measures, paper, provenance
-from itrec_dist.report.arms import Arm, Section, sections
+from itrec_dist.data import schema
+from itrec_dist.report import measures
+from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING, Figure
-from itrec_dist.report.runs import Masking, find, read
+from itrec_dist.report.published import ite as published_ite
+from itrec_dist.report.runs import Masking
 
 _BOTH = (ACCURACY_1, ACCURACY_2)
 
@@ -199,30 +199,6 @@ def costs(section: Section) -> Table:
     return Table("What it took", tuple(columns), tuple(rows))
 
 
-def markdown(places: Sequence[Path]) -> str:
-    """The result tables over runs (or folders of runs) as Markdown: mean ± sd per arm.
-
-    Raises:
-        CheckpointError: a place holds no run, or a damaged one.
-    """
-    found = sections([read(path) for path in find(places)])
-    blocks = []
-    if len(found) > 1:
-        blocks.append(markdown_table(across(found)))
-    for section, name in zip(found, names(found), strict=True):
-        sentences = [*headline.sentences(section), *provenance.audit_sentences(section)]
-        lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
-        lines += ["", *(f"- {sentence}" for sentence in sentences)]
-        blocks.append("\n".join(lines))
-        blocks.append(markdown_table(accuracies(section)))
-        blocks += [
-            markdown_table(details(section, split, masking))
-            for split in section.splits
-            for masking in section.maskings
-        ]
-    return "\n\n".join(blocks) + "\n"
-
-
 def _accuracy_column(metric: str, masking: Masking, group: str) -> Column:
     words = "masked" if masking == "masked" else "unmasked"
     return Column(measures.paper_name(metric) or metric, f"{metric} {words}", group)
@@ -231,7 +207,7 @@ def _accuracy_column(metric: str, masking: Masking, group: str) -> Column:
 def _cell(arm: Arm, source: tuple[str, Masking, str] | str) -> Cell:
     """A figure of an arm; a plain metric name stands for what the paper prints."""
     if isinstance(source, str):
-        value = None if arm.is_baseline else paper.printed(arm.runs[0].config).get(source)
+        value = None if arm.is_baseline else published_ite.printed(arm.runs[0].config).get(source)
         return Cell(measures.digits(value), value=value)
     split, masking, metric = source
     if arm.complete:
@@ -319,26 +295,3 @@ def _count(value: object) -> Cell:
 
 def _median(values: list[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
-
-
-def markdown_table(table: Table) -> str:
-    """A table as Markdown."""
-    titles = [table.head.lower(), "runs"]
-    for column in table.columns:
-        parts = [column.group, column.title, f"({column.subtitle})" if column.subtitle else ""]
-        titles.append("<br>".join(_plain(part) for part in parts if part))
-    lines = [f"### {table.title}", "", *table.remarks, *([""] if table.remarks else [])]
-    lines += ["| " + " | ".join(titles) + " |", "|---|---|" + "---:|" * len(table.columns)]
-    for row in table.rows:
-        cells = []
-        for cell in row.cells:
-            text = f"{cell.text} {cell.spread}".strip()
-            text = f"**{text}**" if cell.is_best else text
-            cells.append(f"{text} (so far)" if cell.is_provisional and cell.value else text)
-        lines.append("| " + " | ".join([_plain(row.label), _plain(row.tag), *cells]) + " |")
-    return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Text that cannot break out of a Markdown table cell."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itrec_dist.rating_windows import RatingWindowConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.windowing import WindowConfig
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.windows import WindowConfig
+from itrec_dist.tasks.ratings.windows import RatingWindowConfig
 
 
 @dataclass(frozen=True)

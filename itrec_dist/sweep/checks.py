@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import TEST, VALIDATION
 from itrec_dist.errors import ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.run import check
-from itrec_dist.schema import TEST, VALIDATION
-from itrec_dist.sweep import proposals, trackers
-from itrec_dist.sweep.settings import CHANGEABLE, Runs, SweepConfig, placed
+from itrec_dist.sweep import sampling, trackers
+from itrec_dist.sweep.config import CHANGEABLE, Runs, SweepConfig, placed
 from itrec_dist.sweep.space import Assignment, Space
 from itrec_dist.sweep.tpe import load_optuna
+from itrec_dist.training.config import check
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def checked(sweep: SweepConfig) -> Checked:
     if sweep.search.algorithm == "tpe":
         load_optuna()
     trackers.refuse(sweep)
-    assignments = proposals.planned(sweep, space)
-    return Checked(sweep, runs, space, data, proposals.num_trials(sweep, space), assignments)
+    assignments = sampling.planned(sweep, space)
+    return Checked(sweep, runs, space, data, sampling.num_trials(sweep, space), assignments)
 
 
 def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:

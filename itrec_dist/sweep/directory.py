@@ -14,7 +14,7 @@
       wandb/             what Weights & Biases keeps, if it is asked for
       .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
 
-Lines of `log.jsonl` have `event` and `time` (see `run_directory.py`), and
+Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
 
     proposed  trial (its number), assignment (dotted setting -> value)
     ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
@@ -36,12 +36,13 @@ from typing import Any, Literal
 
 import yaml
 
-from itrec_dist import config, manifest
+from itrec_dist import config
+from itrec_dist.data import manifest
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import CheckpointError, ConfigError
-from itrec_dist.manifest import Manifest
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep import RECIPE
-from itrec_dist.sweep.settings import Runs, SweepConfig
+from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment, Space, as_text
 
 SEARCHED = "searched"

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import outputs
 from itrec_dist.errors import ConfigError
-from itrec_dist.run import check
+from itrec_dist.storage import atomic
 from itrec_dist.sweep.checks import Checked
+from itrec_dist.sweep.config import CHANGEABLE
 from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, told
-from itrec_dist.sweep.settings import CHANGEABLE
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 from itrec_dist.sweep.trial import Job
+from itrec_dist.training.config import check
 
 _FACTORS = (0.8, 1.2)
 _REDRAWN = 0.25  # how often a setting is drawn anew instead of being moved
@@ -162,14 +162,14 @@ class Population:
         self._members[exchange.trial] = exchange.assignment
         place = self._directory.run(exchange.trial, 0)
         mark = {"epoch": self._until, "source": exchange.source}
-        outputs.recover(place)
+        atomic.recover(place)
         epochs = [e["epoch"] for e in self._directory.events("exchange")]
         if self._until < epochs[-1] or _mark_of(place) == mark:
             return
-        with outputs.new_directory(place, marker="config.yaml", overwrite=True) as building:
+        with atomic.new_directory(place, marker="config.yaml", overwrite=True) as building:
             source = self._directory.run(exchange.source, 0)
             shutil.copytree(source, building, dirs_exist_ok=True)
-            outputs.write_json(building / _MARK, mark)
+            atomic.write_json(building / _MARK, mark)
 
 
 def _mark_of(place: Path) -> Any:

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_type_hints
 
 from itrec_dist import config
 from itrec_dist.errors import ConfigError
-from itrec_dist.run import RunConfig
+from itrec_dist.training.config import RunConfig
 
 Value = str | int | float | bool | list[Any] | None
 Assignment = dict[str, Value]

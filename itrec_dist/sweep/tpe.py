@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import Trial
-from itrec_dist.sweep.front import RISING
-from itrec_dist.sweep.settings import SweepConfig
+from itrec_dist.sweep.pareto import RISING
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value, as_text
 
 

@@ -17,19 +17,24 @@ from typing import Any
 
 import torch
 
-from itrec_dist import config, environment, launch, manifest, resume, storage, training_state
-from itrec_dist.context import LocalContext
+from itrec_dist import config, launch
+from itrec_dist.data import manifest
+from itrec_dist.data.schema import VALIDATION
+from itrec_dist.data.shards import fetch
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
-from itrec_dist.retention import LAST
-from itrec_dist.run import RunConfig, check, prepare
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.schema import VALIDATION
-from itrec_dist.sweep import windows
+from itrec_dist.evaluation import per_window
+from itrec_dist.runs.checkpoints import training_state
+from itrec_dist.runs.checkpoints.retention import LAST
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
-from itrec_dist.sweep.settings import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.sweep.trackers import Tracked, following
-from itrec_dist.worker import run_worker
+from itrec_dist.system import environment
+from itrec_dist.training import resume
+from itrec_dist.training.config import RunConfig, check, prepare
+from itrec_dist.training.worker import run_worker
 
 _POLL_SECONDS = 0.2
 
@@ -161,8 +166,8 @@ class Trials:
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
                 return _Done(run.training.value(judged), {}, is_whole=False)
-        if job.is_final and not (place / windows.FILE).is_file():
-            windows.write(place)
+        if job.is_final and not (place / per_window.FILE).is_file():
+            per_window.write(place)
         return _read(run)
 
     def _train(
@@ -242,7 +247,7 @@ def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
     except ConfigError:
         return False
     judged = directory.read_json(directory.evaluation)
-    fingerprint = manifest.read(storage.local(run.shards)).fingerprint
+    fingerprint = manifest.read(fetch.local(run.shards)).fingerprint
     return replace(stored, out=run.out) == run and judged["fingerprint"] == fingerprint
 
 

@@ -20,13 +20,13 @@ from pathlib import Path
 import psutil
 
 from itrec_dist import config
-from itrec_dist.commands.train import train
-from itrec_dist.keeper import Keeper
-from itrec_dist.resources import recipe
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.synthetic import SyntheticConfig, generate
-from itrec_dist.windowing import WindowConfig, window
+from itrec_dist.cli.train import train
+from itrec_dist.config.shipped_files import recipe
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.training.config import RunConfig
 
 _LARGE = (
     "model.width=1024", "model.num_layers=4", "model.num_heads=8", "model.feedforward_width=4096",

@@ -18,9 +18,11 @@ import ray
 import torch
 from measuring import Target, Way
 
-from itrec_dist import arrays, batches, manifest
-from itrec_dist.batches import CachedFeed, Feed, Share, StreamedFeed, TensorTable
-from itrec_dist.context import LocalContext, RayContext
+from itrec_dist.data import feeds, manifest
+from itrec_dist.data.batches import Share, TensorTable
+from itrec_dist.data.feeds import CachedFeed, Feed, StreamedFeed
+from itrec_dist.data.shards import arrays, reader
+from itrec_dist.distributed.context import LocalContext, RayContext
 
 TARGETS = {
     "ray": Target("raw", 0.5),
@@ -37,17 +39,17 @@ def ways(shards: Path, batch_size: int) -> dict[str, Way]:
         logging_level="error",
     )  # fmt: skip
     described = manifest.read(shards)
-    files = batches.split_files(shards, described, "train")
+    files = feeds.split_files(shards, described, "train")
     paths, count = [f.path for f in files], sum(f.rows for f in files)
     cpu, share = torch.device("cpu"), Share(batch_size)
     local = LocalContext(cpu, threads=1)
-    windows = batches.read_windows(shards, described, "train", local.blocks)
+    windows = feeds.read_windows(shards, described, "train", local.blocks)
 
     def ray_blocks(wanted: list[Path]) -> Iterable[pa.Table]:
         return RayContext.blocks(None, wanted)  # a context itself exists in workers only
 
     def tensors_of(read: Callable[[list[Path]], Iterable[pa.Table]]) -> Callable[[], int]:
-        return lambda: sum(_tensors(arrays.table_to_arrays(b, described)) for b in read(paths))
+        return lambda: sum(_tensors(reader.table_to_arrays(b, described)) for b in read(paths))
 
     streams = {
         name: StreamedFeed(files, read, described, share, cpu, _BUFFER)

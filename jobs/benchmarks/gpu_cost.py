@@ -14,15 +14,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from itrec_dist import arrays, batches, config, dataspec, manifest
-from itrec_dist.batches import CachedFeed, Share, TensorTable
-from itrec_dist.commands.train import train
-from itrec_dist.context import LocalContext
+from itrec_dist import config
+from itrec_dist.cli.train import train
+from itrec_dist.data import feeds, manifest
+from itrec_dist.data import spec as data_spec
+from itrec_dist.data.batches import Share, TensorTable
+from itrec_dist.data.feeds import CachedFeed
+from itrec_dist.data.shards import reader
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.loop import train_step
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.tasks.next_items import NextItems
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.task import NextItems
+from itrec_dist.training.config import RunConfig
+from itrec_dist.training.loop import train_step
 
 TARGET_SECONDS = 10.0  # 30 epochs of the paper's encoder on MovieLens-1M, after the start-up
 
@@ -69,11 +73,11 @@ def _speed(
 ) -> Speed:
     run = config.load(RunConfig, recipe, [*settings, f"engine.compile={mode}"])
     described = manifest.read(run.shards)
-    windows = batches.read_windows(
+    windows = feeds.read_windows(
         run.shards, described, "train", LocalContext(device, threads=1).blocks
     )
     torch.manual_seed(run.seed)
-    spec = dataspec.build(described, arrays.read_items(run.shards, described))
+    spec = data_spec.build(described, reader.read_items(run.shards, described))
     task = NextItems(run.model, run.loss, spec)
     size = run.training.batch_size
     feed = CachedFeed(TensorTable(windows, device), Share(size), device)
@@ -102,7 +106,7 @@ def _speed(
     return Speed(size / seconds, flops / seconds / peak_rate, busy / wall, peak)
 
 
-def _flops(engine: SingleEngine, batch: batches.Batch) -> float:
+def _flops(engine: SingleEngine, batch: feeds.Batch) -> float:
     """Operations of one step's matrix products, forward and backward, counted by torch."""
     with FlopCounterMode(display=False) as counter:
         train_step(engine, batch)

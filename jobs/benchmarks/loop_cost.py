@@ -13,13 +13,16 @@ import torch
 from measuring import Target, Way
 from torch import nn
 
-from itrec_dist import arrays, config, dataspec, manifest
-from itrec_dist.commands.train import train
-from itrec_dist.optim import build_optimizer, build_schedule
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.schema import Batch
-from itrec_dist.tasks.next_items import NextItems
+from itrec_dist import config
+from itrec_dist.cli.train import train
+from itrec_dist.data import manifest
+from itrec_dist.data import spec as data_spec
+from itrec_dist.data.schema import Batch
+from itrec_dist.data.shards import reader
+from itrec_dist.engines.optimizers import build_optimizer, build_schedule
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.task import NextItems
+from itrec_dist.training.config import RunConfig
 
 START_UP = 2  # epochs of each turn that do not count
 
@@ -71,8 +74,8 @@ def bare(
     torch.set_num_threads(run.cluster.threads or torch.get_num_threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = manifest.read(run.shards)
-    windows = arrays.read_split(run.shards, data, "train")
-    spec = dataspec.build(data, arrays.read_items(run.shards, data))
+    windows = reader.read_split(run.shards, data, "train")
+    spec = data_spec.build(data, reader.read_items(run.shards, data))
     torch.manual_seed(run.seed)
     model = wrap(NextItems(run.model, run.loss, spec).to(device))
     items = torch.from_numpy(windows.item_ids.copy()).to(device)

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from itrec_dist import environment
+from itrec_dist.system import environment
 
 Way = Callable[[], list[float]]
 """Measures once and returns rates, such as windows per second of each epoch."""

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from itrec_dist import config
-from itrec_dist.run import RunConfig
+from itrec_dist.training.config import RunConfig
 
 BATCHES = (256, 1024)
 _EXCHANGES = 300

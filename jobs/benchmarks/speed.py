@@ -19,8 +19,9 @@ import scaling_cost
 import torch
 from measuring import machine, table, take_turns
 
-from itrec_dist import config, outputs
-from itrec_dist.resources import recipe
+from itrec_dist import config
+from itrec_dist.config.shipped_files import recipe
+from itrec_dist.storage import atomic
 
 Part = Literal["loop", "scaling", "feed", "checkpoints", "gpu"]
 PARTS: tuple[Part, ...] = ("loop", "scaling", "feed", "checkpoints", "gpu")
@@ -121,7 +122,7 @@ def main() -> None:
     command = "    python jobs/benchmarks/speed.py --shards SHARDS --out THIS_FILE"
     head = ["# Speed", "", command, "", f"{machine()}."]
     text = "\n\n".join("\n".join(lines) for lines in [head, *parts]) + "\n"
-    outputs.write_text(given.out, text)
+    atomic.write_text(given.out, text)
     print(text)
 
 

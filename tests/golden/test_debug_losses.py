@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import manifest
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.data import manifest
+from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE
 
 GOLDEN = Path(__file__).with_name("debug_losses.json")

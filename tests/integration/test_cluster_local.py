@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import checkpoint
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE, ROOT
 
 pytestmark = pytest.mark.ray
@@ -130,7 +130,7 @@ def test_a_job_that_is_stopped_ends_in_order(cluster, shards, tmp_path):
         time.sleep(0.2)
     end = json.loads(run.log.read_text(encoding="utf-8").splitlines()[-1])
     assert (end["event"], end["reason"]) == ("end", "interrupted")
-    kept = checkpoint.read_record(run.checkpoints / "last")
+    kept = checkpoint_format.read_record(run.checkpoints / "last")
     assert kept.epoch >= 1
     assert not run.is_complete
 

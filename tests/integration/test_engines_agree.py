@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from itrec_dist import config
-from itrec_dist.context import LocalContext
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.launch.cluster import own_signals
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.training.config import RunConfig
 from tests import engine_runs
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.engine_runs import CHAIN, CPU, ENGINES, OPTIMIZER, PART, SHORT, STEPS, Runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE
 
 ENGINES = {

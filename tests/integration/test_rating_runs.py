@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from itrec_dist import arrays, manifest
+from itrec_dist.data import manifest
+from itrec_dist.data.shards import reader
 from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.loop import TrainingConfig
 from itrec_dist.models import MODELS, RATING_MODELS
+from itrec_dist.training.loop import TrainingConfig
 from tests import stopped_runs
 
 QUICK = (
@@ -37,7 +38,7 @@ def test_a_model_learns_more_than_the_mean(run, rated_shards):
     _, _, splits, text = run
     made = manifest.read(rated_shards)
     for split, judgement in splits.items():
-        targets = arrays.read_split(rated_shards, made, split).target_ratings
+        targets = reader.read_split(rated_shards, made, split).target_ratings
         of_mean = math.sqrt(np.mean((targets - made.rating_mean) ** 2))
         assert judgement["num_windows"] == len(targets)
         assert 0.5 < judgement["ratings"]["rmse"] < of_mean
@@ -63,8 +64,8 @@ def test_recommendations_are_the_unrated_items_with_the_highest_predictions(
     assert code == 0, err
     rows = pq.read_table(tmp_path / "top.parquet").to_pylist()
     made = manifest.read(rated_shards)
-    users, items = arrays.read_users(rated_shards, made), arrays.read_items(rated_shards, made)
-    histories = arrays.read_histories(rated_shards, made)
+    users, items = reader.read_users(rated_shards, made), reader.read_items(rated_shards, made)
+    histories = reader.read_histories(rated_shards, made)
     for user in users.source_ids[:20]:
         mine = [r for r in rows if r["user"] == user]
         seen = {items.source_ids[i - 1] for i in histories.seen(users.source_ids.index(user))}

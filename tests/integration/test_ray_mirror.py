@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from itrec_dist.mirror import Mirror
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.storage import Store
-from itrec_dist.uri import Uri
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.remote import Mirror
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from tests import object_store
 from tests.conftest import DEBUG_RECIPE
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import batches, checkpoint, config, manifest
-from itrec_dist.batches import Share, StreamedFeed
-from itrec_dist.context import LocalContext, RayContext
+from itrec_dist import config
+from itrec_dist.data import feeds, manifest
+from itrec_dist.data.batches import Share
+from itrec_dist.data.feeds import StreamedFeed
+from itrec_dist.distributed.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.training.config import RunConfig
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.stopped_runs import start
 
@@ -110,7 +113,7 @@ def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path):
 @pytest.mark.parametrize("buffer_size", [50, 10_000])
 def test_streamed_workers_see_every_window_once(buffer_size, shards):
     described = manifest.read(shards)
-    files = batches.split_files(shards, described, "train")
+    files = feeds.split_files(shards, described, "train")
     device = LocalContext().device
     seen, real, steps = [], 0.0, []
     for rank in range(2):
@@ -122,7 +125,7 @@ def test_streamed_workers_see_every_window_once(buffer_size, shards):
             seen += batch.window_ids_B[batch.weight_B > 0].tolist()
             real += batch.denominator
             assert len(batch.window_ids_B) == 16
-    all_windows = batches.read_windows(shards, described, "train", LocalContext().blocks)
+    all_windows = feeds.read_windows(shards, described, "train", LocalContext().blocks)
     assert sorted(seen) == all_windows.window_ids.tolist()
     assert seen != sorted(seen)
     assert steps[0] == steps[1]
@@ -131,7 +134,7 @@ def test_streamed_workers_see_every_window_once(buffer_size, shards):
 
 def test_blocks_come_in_the_order_of_the_files(shards):
     described = manifest.read(shards)
-    files = [f.path for f in batches.split_files(shards, described, "train")]
+    files = [f.path for f in feeds.split_files(shards, described, "train")]
     for order in (files, files[::-1]):
         streamed = [block["window_id"].to_pylist() for block in ray_blocks(order)]
         read = [block["window_id"].to_pylist() for block in LocalContext().blocks(order)]
@@ -219,5 +222,5 @@ def test_ctrl_c_ends_the_run_in_order(shards, tmp_path):
     end = run.events()[-1]
     assert (end["event"], end["reason"]) == ("end", "interrupted")
     # Ray ends the worker at any point, also between a checkpoint and its line in the log.
-    assert 1 <= end["best_epoch"] <= checkpoint.read_record(run.checkpoints / "best").epoch
+    assert 1 <= end["best_epoch"] <= checkpoint_format.read_record(run.checkpoints / "best").epoch
     assert not (out / "ray").exists()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import baselines, manifest
-from itrec_dist.reproduce import StudyConfig, is_done, planned
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.studies.paper import STUDY
-from itrec_dist.synthetic import SyntheticConfig, generate
+from itrec_dist.data import manifest
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.studies.ite import STUDY
+from itrec_dist.studies.runner import StudyConfig, is_done, planned
+from itrec_dist.tasks.next_items import baselines
 
 ROOT = Path(__file__).parents[2]
 ARM = "bce-none"

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from itrec_dist import manifest, rating_baselines, resources
-from itrec_dist.config import load
-from itrec_dist.report import blog
-from itrec_dist.reproduce import StudyConfig, planned
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.studies.blog import STUDY
-from itrec_dist.synthetic import SyntheticConfig, generate
+from itrec_dist.config import load, shipped_files
+from itrec_dist.data import manifest
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.report.published import rating_study
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.studies.rating_prediction import STUDY
+from itrec_dist.studies.runner import StudyConfig, planned
+from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.training.config import RunConfig
 from tests.integration.test_reproduce import written_at
 
 ARMS = ("dot-product", "bst")
@@ -63,7 +64,7 @@ def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
 def test_the_results_are_one_table_beside_the_printed_figures(study):
     out, _ = study
     results = (out / "results.md").read_text(encoding="utf-8")
-    assert blog.REMARK in results
+    assert rating_study.REMARK in results
     first = results.split("\n\n## ")[0]
     assert "| Dot product |  | 0.877 epoch 30 |" in first
     assert "| BST baseline |  | 0.961 epoch 4 |" in first
@@ -92,7 +93,7 @@ def test_every_arm_of_the_study_is_planned_from_a_recipe(tmp_path):
     runs = list(planned(STUDY, tmp_path, shards, StudyConfig(seeds=2)))
     places = {run.out.relative_to(tmp_path / "runs").parts for run in runs}
     assert len(places) == len(runs) == 2 * sum(len(STUDY.protocols_of(a)) for a in STUDY.arms)
-    systems = {blog.printed({"model": vars(run.model)}) for run in runs} - {None}
+    systems = {rating_study.printed({"model": vars(run.model)}) for run in runs} - {None}
     assert len(systems) == 5, "the source has five systems"
     for run in runs:
         assert run.training.monitor in ("ratings/rmse", "loss")
@@ -100,11 +101,11 @@ def test_every_arm_of_the_study_is_planned_from_a_recipe(tmp_path):
 
 def test_the_tuned_transformer_is_as_the_source_describes_it():
     overrides = ["shards=s", "out=o"]
-    tuned = load(RunConfig, resources.recipe("rating_bst_tuned"), overrides)
+    tuned = load(RunConfig, shipped_files.recipe("rating_bst_tuned"), overrides)
     model = tuned.model
     shape = (model.num_blocks, model.num_heads, model.hidden_widths, model.dropout)
     assert shape == (2, 8, (128,), 0.5)
     assert (tuned.optimizer.name, tuned.training.monitor) == ("adagrad", "loss")
     assert tuned.training.patience
-    first = load(RunConfig, resources.recipe("rating_model_1"), overrides).model
+    first = load(RunConfig, shipped_files.recipe("rating_model_1"), overrides).model
     assert (first.dropout, first.hidden_width) == (0.1, 100)

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from itrec_dist import cli
-from itrec_dist.windowing import WindowConfig, window
+from itrec_dist.cli import app
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from tests.conftest import DEBUG_RECIPE
 
 
 def itrec(capsys, *arguments):
     """Exit code and what was printed on standard output and standard error."""
-    code = cli.main([str(argument) for argument in arguments])
+    code = app.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -34,7 +34,7 @@ def refusal(capsys, *arguments):
 def generated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rough") / "generated"
     size = ("--users", "60", "--movies", "80", "--ratings_per_user", "20")
-    assert cli.main(["data", "make", "--out", str(folder), *size]) == 0
+    assert app.main(["data", "make", "--out", str(folder), *size]) == 0
     return folder
 
 

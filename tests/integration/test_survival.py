@@ -15,9 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from itrec_dist import checkpoint, config
-from itrec_dist.run import RunConfig
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist import config
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.training.config import RunConfig
 from tests.clusters import NodesOnThisMachine, is_training
 from tests.conftest import DEBUG_RECIPE, ROOT
 from tests.stopped_runs import go_on, losses, start
@@ -178,7 +179,7 @@ def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
     last = driver.run.events()[-1]
     assert (last["event"], last["reason"]) == ("end", "interrupted")
     assert not (driver.run.path / "ray").exists()
-    record = checkpoint.read_record(driver.run.checkpoints / "last")
+    record = checkpoint_format.read_record(driver.run.checkpoints / "last")
     assert record.step >= INTERVAL
     # One process takes up what two workers were interrupted in.
     options = [f"shards={shards}", f"out={driver.run.path}"]

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from itrec_dist.sweep import checks, search
+from itrec_dist.sweep import checks
+from itrec_dist.sweep import driver as sweep_driver
 from itrec_dist.sweep.directory import SweepDirectory
 from tests.swept import run_here, sweep_of
 
@@ -72,18 +73,18 @@ def test_a_killed_driver_goes_on_and_gives_the_table_of_an_undisturbed_sweep(sha
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, monkeypatch):
     """The actors import this checkout, so what kills one of them is planted in its settings."""
-    from itrec_dist.sweep import tuner
+    from itrec_dist.sweep import ray_tune
 
-    class Deadly(tuner._Actor):
+    class Deadly(ray_tune._Actor):
         def step(self):
             if '"ce"' in self.config["job"]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().step()
 
-    monkeypatch.setattr(tuner, "_Actor", Deadly)
+    monkeypatch.setattr(ray_tune, "_Actor", Deadly)
     sweep = sweep_of(shards, tmp_path / "sweep", trials=2, final={"candidates": 0})
     said = []
-    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
+    directory = sweep_driver.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     assert [t.outcome.status for t in directory.trials()] == ["failed", "complete"]
     assert "its process died" in directory.trials()[0].outcome.error
     assert "1 CPU" in said[0]
@@ -101,7 +102,9 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
         search={"algorithm": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 2},
         final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
     )  # fmt: skip
-    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
+    directory = sweep_driver.run(
+        checks.checked(sweep), resume=False, address=None, say=lambda line: None
+    )
     by_rate = {
         rate: [t for t in directory.trials() if t.assignment["optimizer.learning_rate"] == rate]
         for rate in (0.02, 1e-9)
@@ -126,7 +129,9 @@ def test_a_population_larger_than_the_machine_meets_at_its_exchanges(shards, tmp
         "final": {"candidates": 1, "seeds": 2}, "resources": {"concurrent": 2},
     }  # fmt: skip
     sweep = sweep_of(shards, tmp_path / "sweep", **given)
-    directory = search.run(checks.checked(sweep), resume=False, address=None, say=lambda line: None)
+    directory = sweep_driver.run(
+        checks.checked(sweep), resume=False, address=None, say=lambda line: None
+    )
     here, _ = run_here(sweep_of(shards, tmp_path / "here", **given))
     assert outcomes(directory) == outcomes(here)
     assert [t.stages for t in directory.trials()] == [t.stages for t in here.trials()]
@@ -143,7 +148,7 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
         shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
     )
     said = []
-    directory = search.run(checks.checked(sweep), resume=False, address=None, say=said.append)
+    directory = sweep_driver.run(checks.checked(sweep), resume=False, address=None, say=said.append)
     (trial,) = directory.trials()
     assert trial.outcome.status == "complete", trial.outcome.error
     assert "a group of 2 workers of 1 CPU each" in said[0]
@@ -159,7 +164,7 @@ def tune_trial(name, **assignment):
 
 
 def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
-    from itrec_dist.sweep import tuner
+    from itrec_dist.sweep import ray_tune
 
     sweep = sweep_of(
         shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2},
@@ -168,7 +173,7 @@ def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
     new = tune_trial("new")
     verdicts = []
     for history in ([], [({}, [0.2, 0.3]), ({}, [0.4]), ({}, [0.5, 0.6])]):
-        scheduler = tuner._scheduler(sweep, history)
+        scheduler = ray_tune._scheduler(sweep, history)
         scheduler.on_trial_add(None, new)
         verdicts.append(scheduler.on_trial_result(None, new, {"epoch": 1, "score": 0.3}))
     assert verdicts == ["CONTINUE", "STOP"]
@@ -176,10 +181,10 @@ def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
 
 def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_path):
     """A loss that is poor in all its trials keeps its best: the table over losses needs it."""
-    from itrec_dist.sweep import tuner
+    from itrec_dist.sweep import ray_tune
 
     sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "reduction": 2})
-    scheduler = tuner._scheduler(sweep, [({"loss": "bce", "model.dropout": 0.1}, [0.8])])
+    scheduler = ray_tune._scheduler(sweep, [({"loss": "bce", "model.dropout": 0.1}, [0.8])])
     verdicts = {}
     for loss, score in (("ce", 0.3), ("ce", 0.2), ("ce", 0.4), ("bce", 0.7), ("bce", 0.9)):
         trial = tune_trial(f"{loss} {score}", loss=loss)

@@ -13,9 +13,9 @@ import time
 import psutil
 import pytest
 
-from itrec_dist import torchrun
+from itrec_dist.distributed import torchrun
 from itrec_dist.errors import ConfigError
-from itrec_dist.run_directory import RunDirectory
+from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE, ROOT
 
 EPOCHS = 30  # of the longer run: some seconds, in which it can be disturbed
@@ -126,7 +126,7 @@ def test_a_mistake_that_one_worker_meets_in_mid_run_ends_all(shards, tmp_path):
     (line,) = told(err)
     assert str(part) in line
     assert exit_codes(err) == [2, 2]
-    assert "loop.py" not in err, "a traceback"
+    assert "training/loop.py" not in err, "a traceback"
 
 
 def test_verbs_that_cannot_share_their_work_are_refused(trained):

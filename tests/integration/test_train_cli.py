@@ -13,10 +13,11 @@ import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from itrec_dist import checkpoint, manifest
-from itrec_dist.loop import MONITORS
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.windowing import WindowConfig, window
+from itrec_dist.data import manifest
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.training.loop import MONITORS
 from tests.conftest import CUT, DEBUG_RECIPE
 from tests.shards_factory import make_shards, random_windows
 
@@ -117,10 +118,10 @@ def test_the_best_checkpoint_is_of_the_best_epoch_by_the_monitor(trained):
         e["validation"]["unmasked"]["precision@5"] for e in RunDirectory(trained).events("epoch")
     ]
     best = figures.index(max(figures)) + 1  # the first of equals
-    record = checkpoint.read_record(trained / "checkpoints" / "best")
+    record = checkpoint_format.read_record(trained / "checkpoints" / "best")
     assert record.epoch == best
     assert record.monitor == {"unmasked/precision@5": max(figures)}
-    assert checkpoint.read_record(trained / "checkpoints" / "last").epoch == EPOCHS
+    assert checkpoint_format.read_record(trained / "checkpoints" / "last").epoch == EPOCHS
     evaluation = json.loads((trained / "evaluation.json").read_text())
     assert evaluation["epoch"] == best
     logged = RunDirectory(trained).events("epoch")[best - 1]["validation"]
@@ -141,7 +142,7 @@ def test_a_falling_monitor_chooses_the_lowest_and_patience_ends_the_run(shards, 
     assert end["reason"] == "stopped early"
     assert len(found) < 60
     assert end["best_epoch"] == found.index(min(found)) + 1 == len(found) - 2
-    assert checkpoint.read_record(run.checkpoints / "best").monitor == {"loss": min(found)}
+    assert checkpoint_format.read_record(run.checkpoints / "best").monitor == {"loss": min(found)}
 
 
 def test_without_validation_the_newest_epoch_is_kept_and_no_figure_is_claimed(
@@ -154,7 +155,7 @@ def test_without_validation_the_newest_epoch_is_kept_and_no_figure_is_claimed(
     run = RunDirectory(tmp_path / "run")
     assert run.read_json(run.evaluation)["splits"] == {}
     assert [e["validation"] for e in run.events("epoch")] == [None, None]
-    record = checkpoint.read_record(run.checkpoints / "best")
+    record = checkpoint_format.read_record(run.checkpoints / "best")
     assert (record.epoch, record.monitor) == (2, {})
 
 
@@ -199,7 +200,7 @@ def test_a_folder_that_is_no_run_is_never_overwritten(shards, tmp_path, itrec):
 
 
 def test_the_printed_configuration_reads_back_to_the_same(shards, tmp_path, capsys):
-    from itrec_dist.cli import main
+    from itrec_dist.cli.app import main
 
     def printed(*arguments):
         with pytest.raises(SystemExit) as left:
@@ -355,7 +356,7 @@ def test_an_interrupted_run_ends_in_order(number, code, shards, tmp_path, itrec)
     assert all(json.loads(line) for line in lines)
     end = json.loads(lines[-1])
     assert (end["event"], end["reason"]) == ("end", "interrupted")
-    assert end["best_epoch"] == checkpoint.read_record(run.checkpoints / "best").epoch
+    assert end["best_epoch"] == checkpoint_format.read_record(run.checkpoints / "best").epoch
     assert not run.is_complete
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best", "last"]
     for name in ("best", "last"):

@@ -3,14 +3,14 @@ from collections import Counter
 
 import numpy as np
 
-from itrec_dist.database import Database
+from itrec_dist.data.database import Database
 from tests.shards_factory import make_shards, random_windows
 
 
 def rows(shards, described):
     files = [str(shards / f.name) for f in described.splits["train"]]
     with Database(threads=2) as database:
-        found = database.arrow("baselines/cooccurrence", files=files)
+        found = database.arrow("next_items/baselines/cooccurrence", files=files)
     return [tuple(row.values()) for row in found.to_pylist()]
 
 

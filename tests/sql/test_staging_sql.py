@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from itrec_dist.database import Database
+from itrec_dist.data.database import Database
 
 
 @pytest.fixture

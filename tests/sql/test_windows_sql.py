@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from itrec_dist.database import Database
+from itrec_dist.data.database import Database
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ SEQUENCES = "user_id place item_id event_time rating is_counted"
 
 def test_keys_follow_the_length_and_then_the_letters(database):
     give(database, "ratings", "user_source_id", *[(name,) for name in ("10", "9", "b", "a", "9")])
-    assert sorted(run(database, "windows/user_keys"), key=lambda r: r[1]) == [
+    assert sorted(run(database, "shared/user_keys"), key=lambda r: r[1]) == [
         ("9", 0),
         ("a", 1),
         ("b", 2),
@@ -45,7 +45,7 @@ def test_events_order_by_time_and_then_by_row(database):
     give(database, "ratings", columns, *rows)
     for kind in ("user", "item"):
         database.table(f"{kind}_keys", f"windows/{kind}_keys")
-    assert sorted(run(database, "windows/events"), key=lambda r: (r[0], r[4])) == [
+    assert sorted(run(database, "shared/events"), key=lambda r: (r[0], r[4])) == [
         (0, 2, 3, 2.0, 0),
         (0, 1, 5, 1.0, 1),
         (0, 0, 5, 0.0, 2),
@@ -59,13 +59,13 @@ def test_events_order_by_time_and_then_by_row(database):
 )
 def test_cuts_give_each_side_its_share_of_raw_ratings(database, validation, test, cuts):
     give(database, "events", "event_time", *[(time,) for time in range(1, 11)])
-    found = run(database, "windows/cuts", validation_fraction=validation, test_fraction=test)
+    found = run(database, "shared/cuts", validation_fraction=validation, test_fraction=test)
     assert found == [cuts]
 
 
 def test_cuts_leave_ties_on_one_side(database):
     give(database, "events", "event_time", *[(t,) for t in (1, 1, 1, 7, 7, 7, 7, 7, 7, 9)])
-    assert run(database, "windows/cuts", validation_fraction=0.2, test_fraction=0.0) == [(7, 10)]
+    assert run(database, "shared/cuts", validation_fraction=0.2, test_fraction=0.0) == [(7, 10)]
 
 
 def test_users_are_dealt_by_the_digest_of_seed_and_name(database):
@@ -74,7 +74,7 @@ def test_users_are_dealt_by_the_digest_of_seed_and_name(database):
     give(database, "user_keys", "user_source_id user_key", *[(x, n) for n, x in enumerate(names)])
     found = run(
         database,
-        "windows/counted/user_disjoint",
+        "next_items/counted/user_disjoint",
         seed=7,
         validation_fraction=0.2,
         test_fraction=0.1,
@@ -89,29 +89,33 @@ def test_catalogue_breaks_ties_by_key_and_counts_only_what_may_be_counted(databa
     rows = [(0, item, place, 1.0, place) for place, item in enumerate((3, 3, 1, 2, 2, 0, 0, 0))]
     give(database, "events", EVENTS, *rows)
     give(database, "counted", "user_key num_counted split", (0, 5, "train"))
-    assert run(database, "windows/catalogue", top_items=2) == [(2, 1, 2), (3, 2, 2)]
-    assert run(database, "windows/catalogue", top_items=None) == [(2, 1, 2), (3, 2, 2), (1, 3, 1)]
+    assert run(database, "next_items/catalogue", top_items=2) == [(2, 1, 2), (3, 2, 2)]
+    assert run(database, "next_items/catalogue", top_items=None) == [
+        (2, 1, 2),
+        (3, 2, 2),
+        (1, 3, 1),
+    ]
 
 
 def test_hold_out_of_leave_last_only_moves_earlier(database):
     give(database, "events", EVENTS, *[(0, item, 0, 1.0, p) for p, item in enumerate((5, 6, 5, 6))])
     give(database, "catalogue", "item_key item_id num_events", (5, 1, 2))
     give(database, "counted", "user_key num_counted split", (0, 4, "x"), (1, 1, "x"))
-    found = run(database, "windows/counted/leave_last", target_length=1)
+    found = run(database, "next_items/counted/leave_last", target_length=1)
     assert sorted(found) == [(0, 0, "x"), (1, 1, "x")]
     give(database, "catalogue", "item_key item_id num_events", (6, 1, 2))
     give(database, "counted", "user_key num_counted split", (0, 0, "x"))
-    assert run(database, "windows/counted/leave_last", target_length=1) == [(0, 0, "x")]
+    assert run(database, "next_items/counted/leave_last", target_length=1) == [(0, 0, "x")]
 
 
 def test_sequences_skip_items_outside_the_catalogue(database):
     give(database, "events", EVENTS, *[(4, i, p, 2.0, p) for p, i in enumerate((9, 8, 9, 7))])
     give(database, "catalogue", "item_key item_id num_events", (9, 1, 2), (7, 2, 1))
     give(database, "counted", "user_key num_counted split", (4, 2, "train"))
-    database.table("kept_users", "windows/kept_users", min_user_events=3)
-    assert run(database, "windows/kept_users", min_user_events=3) == [(4, 1, 3, 2, "train")]
-    assert run(database, "windows/kept_users", min_user_events=4) == []
-    assert run(database, "windows/sequences") == [
+    database.table("kept_users", "next_items/kept_users", min_user_events=3)
+    assert run(database, "next_items/kept_users", min_user_events=3) == [(4, 1, 3, 2, "train")]
+    assert run(database, "next_items/kept_users", min_user_events=4) == []
+    assert run(database, "next_items/sequences") == [
         (1, 0, 1, 0, 2.0, True),
         (1, 1, 1, 2, 2.0, False),
         (1, 2, 2, 3, 2.0, False),
@@ -120,7 +124,7 @@ def test_sequences_skip_items_outside_the_catalogue(database):
 
 def test_ranges_of_leave_last_and_global_time(database):
     give(database, "kept_users", "user_id num_events split", (1, 9, None), (2, 3, None))
-    assert sorted(run(database, "windows/ranges/leave_last", target_length=2)) == [
+    assert sorted(run(database, "next_items/ranges/leave_last", target_length=2)) == [
         (1, "test", 7, 9),
         (1, "train", 0, 5),
         (1, "validation", 5, 7),
@@ -130,7 +134,7 @@ def test_ranges_of_leave_last_and_global_time(database):
     ]
     give(database, "sequences", SEQUENCES, *[(1, p, 1, p * 10, 1.0, True) for p in range(5)])
     give(database, "cuts", "validation_from test_from", (20, 31))
-    assert sorted(run(database, "windows/ranges/global_time")) == [
+    assert sorted(run(database, "next_items/ranges/global_time")) == [
         (1, "test", 4, 5),
         (1, "train", 0, 2),
         (1, "validation", 2, 4),
@@ -144,7 +148,9 @@ def test_targets_start_after_the_inputs_and_end_in_their_range(database):
     columns = "user_id split first_target end_target"
     ranges = [(1, "train", 0, 8), (1, "test", 8, 10), (2, "train", 0, 3), (2, "test", 1, 4)]
     give(database, "ranges", columns, *ranges)
-    found = run(database, "windows/targets", **TARGETS, validation_fraction=0.0, test_fraction=0.0)
+    found = run(
+        database, "next_items/targets", **TARGETS, validation_fraction=0.0, test_fraction=0.0
+    )
     assert found == [
         (0, 1, 2, "train"),
         (1, 1, 5, "train"),
@@ -167,7 +173,9 @@ def test_windows_without_a_split_are_dealt_by_digest_in_exact_numbers(database):
             }
         ),
     )
-    found = run(database, "windows/targets", **TARGETS, validation_fraction=0.25, test_fraction=0.1)
+    found = run(
+        database, "next_items/targets", **TARGETS, validation_fraction=0.25, test_fraction=0.1
+    )
     ranked = sorted(range(20), key=lambda n: hashlib.md5(f"0:{n}".encode()).hexdigest())
     split = dict(zip(ranked, ["validation"] * 5 + ["test"] * 2 + ["train"] * 13, strict=True))
     assert [(number, name) for number, _, _, name in found] == [(n, split[n]) for n in range(20)]
@@ -184,13 +192,13 @@ def windowed(database):
     give(database, "users", "user_id user_features", (1, [2, 0]))
     give(database, "catalogue", "item_id", *[(n,) for n in range(1, 7)])
     lengths = {"input_length": 2, "target_length": 1}
-    database.table("windows", "windows/windows", **lengths, last_target=0)
+    database.table("windows", "next_items/windows", **lengths, last_target=0)
     return database
 
 
 def test_windows_hold_inputs_and_what_follows(windowed):
     lengths = {"input_length": 2, "target_length": 1, "last_target": 0}
-    assert run(windowed, "windows/windows", **lengths) == [
+    assert run(windowed, "next_items/windows", **lengths) == [
         (0, "train", 1, [2, 0], [1, 2], [0.0, 1.0], [3], [2.0], 20),
         (1, "train", 1, [2, 0], [2, 3], [1.0, 2.0], [4], [3.0], 30),
         (2, "validation", 1, [2, 0], [3, 4], [2.0, 3.0], [5], [4.0], 40),
@@ -198,7 +206,7 @@ def test_windows_hold_inputs_and_what_follows(windowed):
 
 
 def test_rating_moments_are_of_training_inputs(windowed):
-    ((mean, deviation),) = run(windowed, "windows/rating_moments")
+    ((mean, deviation),) = run(windowed, "next_items/rating_moments")
     assert mean == 1.0
     assert deviation == pytest.approx(0.5**0.5)
 
@@ -293,13 +301,13 @@ def test_vocabularies_number_values_in_order(database):
     kept = [(0, 1, 5, "train"), (1, 2, 6, "train"), (2, 3, 7, "test")]
     give(database, "kept_users", "user_key user_id num_events split", *kept)
     features = ["sex", "age"]
-    assert run(database, "windows/user_vocabulary", features=features) == [
+    assert run(database, "shared/user_vocabulary", features=features) == [
         (1, "sex", "F", 1),
         (1, "sex", "M", 2),
         (2, "age", "old", 1),
     ]
-    database.table("user_vocabulary", "windows/user_vocabulary", features=features)
-    assert run(database, "windows/users", features=features) == [
+    database.table("user_vocabulary", "shared/user_vocabulary", features=features)
+    assert run(database, "shared/users", features=features) == [
         (1, "a", 5, [1, 1]),
         (2, "b", 6, [2, 0]),
         (3, "c", 7, [0, 0]),  # a test user's value that no training user has is unknown
@@ -318,7 +326,7 @@ def test_item_columns_are_numbered_through_all_features(database):
     )
     give(database, "item_keys", "item_source_id item_key", ("x", 0), ("y", 1))
     give(database, "catalogue", "item_key item_id num_events", (0, 1, 3))
-    assert run(database, "windows/item_vocabulary", features=["genres", "decade"]) == [
+    assert run(database, "shared/item_vocabulary", features=["genres", "decade"]) == [
         (1, "genres", "Drama", 0),
         (1, "genres", "War", 1),
         (2, "decade", "1990s", 2),
@@ -328,6 +336,6 @@ def test_item_columns_are_numbered_through_all_features(database):
 def test_a_file_is_given_exactly_its_parameters(database):
     give(database, "events", "event_time", (1,))
     with pytest.raises(AssertionError, match=r"wants \['test_fraction', 'validation_fraction'\]"):
-        database.rows("windows/cuts", validation_fraction=0.1)
+        database.rows("shared/cuts", validation_fraction=0.1)
     with pytest.raises(AssertionError, match="given"):
-        database.rows("windows/cuts", validation_fraction=0.1, test_fraction=0.1, seed=1)
+        database.rows("shared/cuts", validation_fraction=0.1, test_fraction=0.1, seed=1)

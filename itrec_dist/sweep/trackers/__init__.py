@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from itrec_dist.run_directory import RunDirectory
-from itrec_dist.sweep.settings import SweepConfig, TrackersConfig
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.sweep.config import SweepConfig, TrackersConfig
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.sweep.trackers import mlflow, wandb
 

@@ -1,0 +1,35 @@
+"""`itrec data make`: generate a data set with planted structure."""
+
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.config import Parser, pick
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+
+
+def parser() -> Parser:
+    """The options: where to write, the sizes and the seed."""
+    made = Parser(
+        "itrec data make",
+        "Generate users, movies and ratings in the file format of MovieLens-1M. They are invented, "
+        "with planted structure that a sequential model can learn and counting alone cannot.",
+    )
+    made.add_argument("--out", type=Path, required=True, help="Folder to write, which must be new.")
+    made.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Replace the folder if an earlier run of this command made it.",
+    )
+    made.add_class_arguments(SyntheticConfig)
+    return made
+
+
+def run(parsed: Any) -> int:
+    """Generate, then print what was written and the next command."""
+    made = generate(pick(SyntheticConfig, parsed), parsed.out, overwrite=parsed.overwrite)
+    print(
+        f"wrote {made.ratings:,} generated ratings of {made.movies:,} movies by {made.users:,} "
+        f"users to {parsed.out} (invented data, not MovieLens)"
+    )
+    print(f"next: itrec window --source ml-1m --input {parsed.out} --out SHARDS")
+    return 0

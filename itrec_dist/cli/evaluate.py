@@ -1,0 +1,87 @@
+"""`itrec evaluate`: judge a trained model again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist.config import Parser
+from itrec_dist.storage.uri import Uri
+
+if TYPE_CHECKING:
+    from itrec_dist.inference.load import Restored
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "itrec evaluate",
+        "Judge a checkpoint on the windows of its run, or with --shards on other windows of the "
+        "same items. Prints a table; --out writes the figures as JSON.",
+    )
+    add_model(options)
+    options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
+    options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
+    return options
+
+
+def add_model(options: Parser) -> None:
+    """Add what says which trained model is asked, and of which shards."""
+    options.add_argument(
+        "run", type=Uri | Path, help="Run directory that `itrec train` wrote, or its URI."
+    )
+    options.add_argument(
+        "--shards",
+        type=Uri | Path | None,
+        default=None,
+        help="Other shards; null takes the run's own.",
+    )
+    options.add_argument(
+        "--checkpoint",
+        type=str,
+        default="best",
+        help="Which one: best, last, or an older one such as last-00001200.",
+    )
+
+
+def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
+    """The model that the options name, and the place of the shards that it is asked of."""
+    from itrec_dist.inference.load import restore
+    from itrec_dist.runs.fetched import run_here
+
+    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
+    return restored, parsed.shards or restored.run.shards
+
+
+def run(parsed: Any) -> int:
+    """Judge and print."""
+    from itrec_dist.data import manifest
+    from itrec_dist.data.shards import fetch
+    from itrec_dist.errors import OutputError
+    from itrec_dist.evaluation.checkpoints import judge_checkpoint
+    from itrec_dist.report.terminal import print_judgements
+    from itrec_dist.storage import atomic
+
+    if parsed.out is not None and parsed.out.exists() and not parsed.overwrite:
+        raise OutputError(
+            f"{parsed.out} already exists: choose another place, or pass --overwrite to replace it"
+        )
+    restored, place = restored_from(parsed)
+    shards = fetch.local(place)
+    judgements = judge_checkpoint(restored, shards)
+    print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
+    print_judgements(judgements)
+    if parsed.out is not None:
+        atomic.write_json(
+            parsed.out,
+            {
+                "kind": "train",
+                "name": restored.run.label,
+                "checkpoint": parsed.checkpoint,
+                "epoch": restored.record.epoch,
+                "seed": restored.run.seed,
+                "fingerprint": manifest.read(shards).fingerprint,
+                "splits": judgements,
+            },
+        )
+    return 0

@@ -1,0 +1,51 @@
+"""`itrec report`: one HTML page over runs."""
+
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.config import Parser
+from itrec_dist.errors import ConfigError
+from itrec_dist.storage.uri import Uri
+
+
+def parser() -> Parser:
+    """The options of `itrec report`."""
+    parser = Parser(
+        "itrec report",
+        "Write one self-contained HTML page over runs: the answer first, then tables with the "
+        "spread over seeds, curves, sampled users, the leakage audit and the configuration.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Uri | Path,
+        metavar="RUN",
+        help="Run directories, or folders or URIs that hold some at any depth; or one sweep "
+        "directory.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        metavar="FILE.html",
+        help="Where to write; without it report.html in RUN, or in the folder that holds them all.",
+    )
+    parser.add_argument("--title", type=str | None, default=None, help="The page's title.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report.")
+    return parser
+
+
+def run(parsed: Any) -> int:
+    """Write the page and print its path."""
+    from itrec_dist import report
+    from itrec_dist.runs.fetched import runs_here
+
+    first = parsed.runs[0]
+    if len(parsed.runs) == 1 and isinstance(first, Path) and report.is_sweep(first):
+        print(report.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
+        return 0
+    if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
+        raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
+    runs = [run for place in parsed.runs for run in runs_here(place)]
+    print(report.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    return 0

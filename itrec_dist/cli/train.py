@@ -1,0 +1,187 @@
+"""`itrec train`: train a model on shards, through Ray or in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from itrec_dist.config import Parser, pick
+from itrec_dist.distributed import torchrun
+from itrec_dist.errors import ConfigError
+from itrec_dist.storage import ray_job_folder
+
+if TYPE_CHECKING:
+    from itrec_dist.distributed.context import WorkerContext
+    from itrec_dist.distributed.torchrun import Peers
+    from itrec_dist.storage.uri import Uri
+    from itrec_dist.training.config import RunConfig
+    from itrec_dist.training.setup import Existing
+
+
+def parser() -> Parser:
+    """The command's options: every setting of a run, and how to start it."""
+    from itrec_dist.training.config import RunConfig
+
+    options = Parser(
+        "itrec train",
+        "Train a model on shards. Settings come from a recipe (--config) and from the options "
+        "below; the run directory then holds log, checkpoints and judgement.",
+    )
+    options.add_config_file()
+    options.add_argument(
+        "--local",
+        action="store_true",
+        help="Train in this process, without Ray and on one GPU; for several GPUs without Ray, "
+        "torchrun --nproc-per-node GPUS -m itrec_dist train ... does not need --local.",
+    )
+    options.add_argument(
+        "--address",
+        type=str | None,
+        default=None,
+        help="Ray cluster to use, such as auto; without it one is started on this machine.",
+    )
+    options.add_argument(
+        "--overwrite", action="store_true", help="Replace the run directory if it exists."
+    )
+    options.add_argument(
+        "--resume",
+        action="store_true",
+        help="Go on with the unfinished run in its directory, from its checkpoint last; "
+        "--config RUN/config.yaml --resume gives all settings it began with.",
+    )
+    options.add_class_arguments(RunConfig)
+    return options
+
+
+def run(parsed: Any) -> int:
+    """Train, and print where the result is."""
+    from itrec_dist.training.config import RunConfig
+
+    config = pick(RunConfig, parsed)
+    existing: Existing = "overwrite" if parsed.overwrite else "refuse"
+    if parsed.resume:
+        if parsed.overwrite:
+            raise ConfigError("--resume keeps a run and --overwrite replaces it: give one of them")
+        existing = "resume"
+    train(config, local=parsed.local, address=parsed.address, existing=existing)
+    print(f"run: {config.out}")
+    return 0
+
+
+def train(
+    config: RunConfig, *, local: bool, address: str | None = None, existing: Existing = "refuse"
+) -> None:
+    """Check, prepare the run directory, and train; nothing is touched before all checks passed.
+
+    `existing` says what becomes of a run that stands in the place of this one.
+    """
+    for name, place in (("--out", config.out), ("--shards", config.shards)):
+        if isinstance(place, Path):
+            ray_job_folder.refuse(place, name)
+    # Workers, and whoever reads the run later, may stand in another folder than this process.
+    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
+    if config.item_vectors is not None:
+        config = dataclasses.replace(config, item_vectors=config.item_vectors.absolute())
+    peers = torchrun.peers()
+    if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
+        if address:
+            raise ConfigError(
+                f"--address={address} names a Ray cluster, and torchrun has started the workers: "
+                "leave one of the two out"
+            )
+        _train_together(config, peers, existing)
+    elif local:
+        _train_here(config, existing)
+    else:
+        _train_on_ray(config, address, existing)
+
+
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
+
+
+def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
+    from itrec_dist import launch
+    from itrec_dist.training.config import check_device
+    from itrec_dist.training.setup import Claim
+
+    with Claim(config, existing) as claim:
+        data = claim.check(config.cluster.num_workers)
+        use_gpu = launch.connect(config, address)
+        check_device(config, has_gpu=use_gpu)
+        claim.prepare(data)
+        launch.launch(config, use_gpu, resume=existing == "resume")
+
+
+def _train_here(config: RunConfig, existing: Existing) -> None:
+    from itrec_dist.distributed.context import LocalContext, choose_device
+    from itrec_dist.training.config import check_device
+    from itrec_dist.training.setup import Claim
+
+    device = choose_device(config.cluster.use_gpu)
+    check_device(config, has_gpu=device.type == "cuda")
+    with Claim(config, existing) as claim:
+        claim.prepare(claim.check(1))
+        if device.type == "cuda":
+            _tell_of_idle_gpus()
+        _work(config, LocalContext(device, config.cluster.threads))
+
+
+def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
+    from itrec_dist.distributed.context import TorchrunContext, choose_device
+    from itrec_dist.training.config import check_device
+    from itrec_dist.training.setup import Claim
+
+    at = peers.place
+    device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
+    check_device(config, has_gpu=device.type == "cuda")
+    with contextlib.ExitStack() as held:
+
+        def prepare() -> bool:
+            begun = peers.has_begun(str(config.out))
+            found = _existing_now(config, existing) if begun else existing
+            if found is None:
+                return False
+            claim = held.enter_context(Claim(config, found))
+            claim.prepare(claim.check(at.world_size))
+            peers.note_begun(str(config.out))
+            return True
+
+        if peers.decided_by_first(prepare):
+            _work(config, TorchrunContext(peers, device, config.cluster.threads))
+
+
+def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
+    """What becomes of the run that workers before these began; None if it is complete."""
+    from itrec_dist.runs.checkpoints import retention
+    from itrec_dist.runs.directory import RunDirectory
+
+    run = RunDirectory(config.folder)
+    if run.is_complete:
+        return None
+    retention.recover(run.checkpoints)
+    has_begun_only = run.config.is_file() and not (run.checkpoints / retention.LAST).is_dir()
+    return "overwrite" if has_begun_only and existing != "resume" else "resume"
+
+
+def _work(config: RunConfig, context: WorkerContext) -> None:
+    from itrec_dist.runs.console import ProgressView
+    from itrec_dist.training.worker import run_worker
+
+    view = ProgressView()
+    try:
+        run_worker(config, context, view)
+    finally:
+        view.close()
+
+
+def _tell_of_idle_gpus() -> None:
+    import torch
+
+    if (gpus := torch.cuda.device_count()) > 1:
+        print(
+            f"one of {gpus} GPUs is used: torchrun --nproc-per-node {gpus} -m itrec_dist train "
+            "... takes them all, and so does Ray without --local"
+        )

@@ -1,0 +1,1 @@
+"""Ratings to samples: sources, windowing, shards and feeds."""

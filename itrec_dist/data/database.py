@@ -1,0 +1,282 @@
+"""Running the SELECT files of `sql/` in DuckDB: the only file that knows DuckDB.
+
+Owns: the connection and its limits, reading and binding a file, keeping its rows as a table or
+handing them out as Arrow, and which files were run. Leaves to its callers what the rows mean.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from itrec_dist.config import shipped_files
+from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
+
+T = TypeVar("T")
+
+ROWS_PER_BATCH = 65_536
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """How a column of a user's file is read; with no `columns` it is null.
+
+    text: as varchar. plain: as it is. time: date and timestamp types as whole microseconds since
+    1970 (nanoseconds for a type that has them), others as they are. lists: any number of columns
+    as one list per row that holds, for each, a list of text; text is cut at `|`.
+    """
+
+    kind: Literal["text", "plain", "time", "lists"]
+    columns: tuple[str, ...]
+
+
+class Database:
+    """An in-memory DuckDB whose tables are filled from the SELECT files of `sql/`.
+
+    A file is named by its path under `sql/` without the suffix, such as `next_items/catalogue`; its
+    `$named` parameters are given as keywords, exactly those it uses.
+
+        with Database(memory_limit="2GB", threads=2) as database:
+            database.table("events", "shared/events")
+            rows = database.arrow("next_items/baselines/cooccurrence", top=100)
+
+    `sql` maps every file that was run to the SHA-256 of its text.
+    """
+
+    def __init__(
+        self,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Open it; `folder` replaces the SQL folder of the installation, for tests.
+
+        Raises:
+            ConfigError: DuckDB refuses the limit, such as a size without a unit.
+        """
+        self.sql: dict[str, str] = {}
+        self._folder = folder or shipped_files.sql_folder()
+        self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": self._spill.name,
+            "autoinstall_known_extensions": False,
+            "TimeZone": "UTC",
+        }
+        if memory_limit is not None:
+            settings["memory_limit"] = memory_limit
+        if threads is not None:
+            settings["threads"] = threads
+        try:
+            self._connection = duckdb.connect(config=settings)
+        except duckdb.Error as error:
+            self._spill.cleanup()
+            given = f"memory_limit {memory_limit!r}, threads {threads!r}"
+            raise ConfigError(f"DuckDB refuses {given}: {_first_line(error)}") from error
+        self._connection.execute("set enable_progress_bar = false")
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and delete what was spilled to disk."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def table(self, name: str, sql_name: str, **parameters: Any) -> int:
+        """Create or replace the table `name` from a file and return its number of rows.
+
+        The rows keep the file's order, so `rowid` is the place in that order.
+        """
+        statement = f"create or replace temp table {_quoted(name)} as\n{self._read(sql_name)}"
+        row = self._execute(sql_name, statement, parameters).fetchone()
+        return int(row[0]) if row else 0
+
+    def register(self, name: str, rows: pa.Table) -> None:
+        """Make an Arrow table readable as the table `name`, keeping its order."""
+        self._connection.register("incoming_rows", rows)
+        self._connection.execute(
+            f"create or replace temp table {_quoted(name)} as select * from incoming_rows"
+        )
+        self._connection.unregister("incoming_rows")
+
+    def columns(self, files: Sequence[Path]) -> list[str]:
+        """The column names of a CSV file or of Parquet files alike; see `load`."""
+        return list(self._open(files, (), sample=20_480).columns)
+
+    def load(
+        self,
+        name: str,
+        files: Sequence[Path],
+        columns: Mapping[str, SourceColumn],
+        texts: Sequence[str] = (),
+    ) -> None:
+        """Create the table `name` from a user's CSV file or Parquet files, in their row order.
+
+        A column's name cannot be bound as a parameter, so it is mapped to the names that the SQL
+        files know here. The CSV columns `texts` are read as text, so that id 007 is not 7; lines
+        that do not parse are left out and named by checks/rejected_lines.
+
+        Raises:
+            DataError: the files cannot be read.
+        """
+        opened = self._open(files, texts, sample=-1)
+        types = {c: str(t) for c, t in zip(opened.columns, opened.types, strict=True)}
+        mapped = [_expression(column, types).alias(n) for n, column in columns.items()]
+        self.drop(name)
+        _guarded(name, lambda: opened.project(*mapped).create(name))
+
+    def drop(self, *names: str) -> None:
+        """Drop tables that are no longer needed, freeing their memory."""
+        for name in names:
+            self._connection.execute(f"drop table if exists {_quoted(name)}")
+
+    def arrow(self, sql_name: str, **parameters: Any) -> pa.Table:
+        """All rows of a file as one Arrow table."""
+        relation = self._relation(sql_name, parameters)
+        return _guarded(sql_name, relation.to_arrow_table)
+
+    def rows(self, sql_name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a file as dicts; for the few rows of a summary or a check."""
+        result: list[dict[str, Any]] = self.arrow(sql_name, **parameters).to_pylist()
+        return result
+
+    def batches(
+        self, sql_name: str, rows_per_batch: int = ROWS_PER_BATCH, **parameters: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a file as Arrow batches, streamed.
+
+        Use the database for nothing else until the iterator is exhausted.
+        """
+        return self._stream(sql_name, self._relation(sql_name, parameters), rows_per_batch)
+
+    def stored(self, name: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+        """The rows of a table that `table` filled, in its order, streamed as by `batches`."""
+        return self._stream(name, self._connection.table(name), rows_per_batch)
+
+    def _stream(
+        self, sql_name: str, relation: duckdb.DuckDBPyRelation, rows_per_batch: int
+    ) -> Iterator[pa.RecordBatch]:
+        reader = _guarded(sql_name, lambda: relation.to_arrow_reader(rows_per_batch))
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
+                raise _explained(sql_name, error) from error
+            yield batch
+
+    def _open(
+        self, files: Sequence[Path], texts: Sequence[str], sample: int
+    ) -> duckdb.DuckDBPyRelation:
+        names = [str(file) for file in files]
+        if files[0].suffix == ".parquet":
+            return _guarded(names[0], lambda: self._connection.read_parquet(names))
+        return _guarded(
+            names[0],
+            lambda: self._connection.read_csv(
+                names[0],
+                header=True,
+                dtype=dict.fromkeys(texts, "VARCHAR"),
+                sample_size=sample,
+                store_rejects=True,
+                rejects_limit=100,
+            ),
+        )
+
+    def _read(self, sql_name: str) -> str:
+        text = (self._folder / f"{sql_name}.sql").read_text(encoding="utf-8")
+        self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
+        return text
+
+    def _relation(self, sql_name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
+        statement = self._read(sql_name)
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.sql(statement, params=dict(parameters)))
+
+    def _execute(
+        self, sql_name: str, statement: str, parameters: Mapping[str, Any]
+    ) -> duckdb.DuckDBPyConnection:
+        self._check_names(sql_name, statement, parameters)
+        return _guarded(sql_name, lambda: self._connection.execute(statement, dict(parameters)))
+
+    def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
+        parsed = self._connection.extract_statements(statement)
+        assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
+        wanted, given = set(parsed[0].named_parameters), set(parameters)
+        assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
+
+
+def _expression(source: SourceColumn, types: Mapping[str, str]) -> duckdb.Expression:
+    columns = [duckdb.ColumnExpression(column) for column in source.columns]
+    if source.kind == "lists":
+        lists = [_as_list(e, types[c]) for e, c in zip(columns, source.columns, strict=True)]
+        return duckdb.FunctionExpression("list_value", *lists).cast("VARCHAR[][]")
+    if not columns:
+        return duckdb.ConstantExpression(None).cast(
+            "VARCHAR" if source.kind == "text" else "DOUBLE"
+        )
+    (column,) = columns
+    if source.kind == "text":
+        return column.cast("VARCHAR")
+    kind = types[source.columns[0]]
+    if source.kind == "time" and kind == "TIMESTAMP_NS":
+        return duckdb.FunctionExpression("epoch_ns", column)
+    if source.kind == "time" and kind.startswith(("TIMESTAMP", "DATE")):
+        return duckdb.FunctionExpression("epoch_us", column.cast("TIMESTAMP"))
+    return column
+
+
+def _as_list(column: duckdb.Expression, kind: str) -> duckdb.Expression:
+    if kind.endswith("]"):
+        return column.cast("VARCHAR[]")
+    bar = duckdb.ConstantExpression("|")
+    return duckdb.FunctionExpression("string_split", column.cast("VARCHAR"), bar)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].strip()
+
+
+def _guarded(sql_name: str, call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
+        raise _explained(sql_name, error) from error
+
+
+def _explained(sql_name: str, error: Exception) -> BaseException:
+    """The exception to raise instead: limits and files are the user's, the rest is ours."""
+    if isinstance(error, duckdb.InterruptException) or "Query interrupted" in str(error):
+        return KeyboardInterrupt()  # a Ctrl-C that came during a query
+    if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
+        return EnvironmentProblem(
+            f"DuckDB ran out of memory in sql/{sql_name}.sql ({_first_line(error)}): raise "
+            "--memory_limit, lower --threads, or free disk for its temporary files"
+        )
+    if "No space left" in str(error):
+        return EnvironmentProblem(
+            f"the disk of {tempfile.gettempdir()} is full ({_first_line(error)}): free some of it, "
+            "or set TMPDIR to a place with more room for DuckDB's temporary files"
+        )
+    if isinstance(error, (duckdb.IOException, duckdb.InvalidInputException)):
+        return DataError(f"the input cannot be read: {_first_line(error)}")
+    return error

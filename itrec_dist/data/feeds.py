@@ -1,0 +1,284 @@
+"""Shards -> batches: the order of windows, the share of each worker, and the one collate.
+
+Rows arrive as large Arrow blocks, from Parquet files or through Ray Data
+(`distributed/context.py` decides), and leave as slices of tensors; nothing in between is done row
+by row.
+
+Order. With a cache, every worker holds the split in canonical order and epoch e is one seeded
+permutation of all windows, cut into global batches of which each worker takes its slice: the
+batches do not depend on the number of workers. Without a cache, files are dealt to the workers
+in a seeded order per epoch and rows are shuffled in a seeded buffer; each window is still seen
+exactly once per epoch. The last global batch may be short: missing rows are fillers of weight 0,
+so that every worker runs the same number of steps on the same shapes.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from itrec_dist.data.batches import Indices, Share, TensorTable, _to_device
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import Batch
+from itrec_dist.data.shards import arrays, reader
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.system import limits
+
+CacheName = Literal["auto", "none", "host", "device"]
+BlockReader = Callable[[Sequence[Path]], Iterator[pa.Table]]
+"""Reads Parquet files, in the order given, as large tables."""
+
+_CACHE_SHARE = 0.25  # of the free memory that `auto` lets a cached split take
+Seed = tuple[int, int]
+"""The run's seed and the epoch."""
+
+
+@dataclass(frozen=True)
+class FeedConfig:
+    """How windows reach the model."""
+
+    cache: CacheName = "auto"
+    """Where a split is kept after it was read once: device, host, or none (read it again every
+    epoch). auto takes device memory, then host memory, if the split fits a quarter of it."""
+    shuffle_buffer: int = 262_144
+    """Windows held for shuffling when nothing is cached."""
+
+    def __post_init__(self) -> None:
+        if self.shuffle_buffer < 1:
+            raise ValueError(f"feed.shuffle_buffer={self.shuffle_buffer} must be at least 1")
+
+
+class Feed(Protocol):
+    """Batches of one split for one worker; the same number of them on every worker."""
+
+    num_windows: int
+    steps_per_epoch: int
+
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """One pass over the split: shuffled by `seed`, or in canonical order if it is None.
+
+        The first `skip` batches are left out: they were trained before an interruption.
+        """
+
+
+class CachedFeed:
+    """A split that is kept in memory, permuted anew each epoch."""
+
+    def __init__(self, table: TensorTable, share: Share, device: torch.device) -> None:
+        self._table = table
+        self._share = share
+        self._device = device
+        self._full_weight_B = torch.ones(share.local_size, device=device)
+        self.num_windows = len(table)
+        self.steps_per_epoch = math.ceil(len(table) / share.batch_size)
+
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """Batches of this worker; the global order depends on the seed alone."""
+        order = _permutation(self.num_windows, seed)
+        size, local = self._share.batch_size, self._share.local_size
+        mine = np.zeros(self.steps_per_epoch * local, dtype=np.int64)
+        counts = []
+        for step in range(self.steps_per_epoch):
+            rows = order[step * size : (step + 1) * size][self._share.slice()]
+            mine[step * local : step * local + len(rows)] = rows
+            counts.append(len(rows))
+        rows_on_table = torch.from_numpy(mine).to(self._table.device, non_blocking=True)
+        for step, count in itertools.islice(enumerate(counts), skip, None):
+            is_last = step == self.steps_per_epoch - 1
+            real = self.num_windows - step * size if is_last else size
+            yield _to_device(
+                self._table.batch(
+                    rows_on_table[step * local : (step + 1) * local],
+                    self._weights(count),
+                    real / self._share.world_size,
+                ),
+                self._device,
+            )
+
+    def _weights(self, count: int) -> torch.Tensor:
+        local = self._share.local_size
+        if count == local:
+            return self._full_weight_B
+        return (torch.arange(local, device=self._device) < count).float()
+
+
+class StreamedFeed:
+    """A split that is read again every epoch, for data beyond memory.
+
+    Files are dealt to the workers, so a worker reads only its part; which windows meet in a
+    batch therefore depends on the number of workers.
+    """
+
+    def __init__(
+        self, files: Sequence["FileRows"], read: BlockReader, manifest: Manifest, share: Share,
+        device: torch.device, buffer_size: int,
+    ) -> None:  # fmt: skip
+        if len(files) < share.world_size:
+            raise ConfigError(
+                f"{len(files)} shard files cannot be dealt to {share.world_size} workers without "
+                "a cache: window the data with more --num_shards, or set feed.cache to host"
+            )
+        self._files, self._read, self._manifest = files, read, manifest
+        self._share, self._device, self._buffer_size = share, device, buffer_size
+        self.num_windows = sum(f.rows for f in files)
+        # A bound that holds for every deal, so that the number of steps is the same each epoch.
+        self.steps_per_epoch = math.ceil(self._most_rows() / share.local_size)
+
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """Batches of this worker's files; fillers once they are used up.
+
+        What is skipped has to be read, for the shuffling follows from what went before.
+        """
+        deal = self._deal(seed)
+        rows_of_worker = [sum(f.rows for f in files) for files in deal]
+        local = self._share.local_size
+        pieces = self._pieces(deal[self._share.rank], seed)
+        full_weight_B = torch.ones(local, device=self._device)
+        table: TensorTable | None = None
+        for step in range(self.steps_per_epoch):
+            given = [min(max(rows - step * local, 0), local) for rows in rows_of_worker]
+            real = sum(given)
+            if real == 0:
+                return
+            table, rows = next(pieces, (table, full_weight_B[:0].long()))
+            if step < skip:
+                continue
+            assert table is not None, "every worker has at least one window"
+            weight_B, missing = full_weight_B, local - len(rows)
+            if missing:
+                weight_B = torch.cat((full_weight_B[missing:], full_weight_B[:missing] * 0))
+                rows = torch.cat((rows, rows.new_zeros(missing)))
+            yield table.batch(rows, weight_B, real / self._share.world_size)
+
+    def _deal(self, seed: Seed | None) -> list[list["FileRows"]]:
+        order = _permutation(len(self._files), seed)
+        return [
+            [self._files[i] for i in order[rank :: self._share.world_size]]
+            for rank in range(self._share.world_size)
+        ]
+
+    def _most_rows(self) -> int:
+        files_of_worker = math.ceil(len(self._files) / self._share.world_size)
+        return sum(sorted((f.rows for f in self._files), reverse=True)[:files_of_worker])
+
+    def _pieces(
+        self, files: Sequence["FileRows"], seed: Seed | None
+    ) -> Iterator[tuple[TensorTable, torch.Tensor]]:
+        """Local batches: blocks are gathered into a buffer, whose rows are permuted and cut."""
+        random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
+        waiting: list[arrays.Windows] = []
+        blocks = self._read([f.path for f in files])
+        expected, arrived = sum(f.rows for f in files), 0
+        while True:
+            block = next(blocks, None)
+            if block is not None:
+                waiting.append(reader.table_to_arrays(block, self._manifest))
+                arrived += len(waiting[-1])
+            if arrived > expected or (block is None and arrived < expected):
+                _refuse_count(files[0].path.parent, arrived, expected)
+            held = sum(len(w) for w in waiting)
+            if block is not None and held < self._buffer_size:
+                continue
+            if held == 0:
+                return
+            windows = _concatenated(waiting)
+            order = np.arange(held) if seed is None else random.permutation(held)
+            local = self._share.local_size
+            whole = held if block is None else held // local * local
+            table = TensorTable(windows, self._device)
+            rows = torch.from_numpy(order[:whole]).to(self._device)
+            yield from ((table, rows[at : at + local]) for at in range(0, whole, local))
+            waiting = [windows.take(order[whole:])] if whole < held else []
+            if block is None:
+                return
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """A shard file and its number of windows."""
+
+    path: Path
+    rows: int
+
+
+def read_windows(shards: Path, manifest: Manifest, split: str, read: BlockReader) -> arrays.Windows:
+    """A whole split in canonical order, whatever order the blocks arrive in.
+
+    Raises:
+        ShardsError: the split is absent, or what arrives is not what the manifest describes.
+    """
+    files = split_files(shards, manifest, split)
+    where = str(shards / split)
+    parts = [
+        reader.table_to_arrays(block, manifest, where) for block in read([f.path for f in files])
+    ]
+    arrived, expected = sum(len(part) for part in parts), sum(f.rows for f in files)
+    if arrived != expected:
+        _refuse_count(shards / split, arrived, expected)
+    windows = _concatenated(parts)
+    windows = windows.take(np.argsort(windows.window_ids, kind="stable"))
+    if not (np.diff(windows.window_ids) > 0).all():
+        raise ShardsError(f"{where} holds a window twice: window the data again")
+    return windows
+
+
+def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
+    """The files of a split, in the manifest's order.
+
+    Raises:
+        ShardsError: the split is absent, or a file is missing or not of the size it was written.
+    """
+    files = manifest.splits.get(split, ())
+    if not manifest.num_windows(split):
+        there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
+        raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
+    for file in files:
+        path = shards / file.name
+        if not path.is_file():
+            raise ShardsError(f"{path} is missing: window the data again")
+        if path.stat().st_size != file.bytes:
+            raise ShardsError(
+                f"{path} has {path.stat().st_size:,} bytes, {file.bytes:,} are expected by the "
+                "manifest: window the data again"
+            )
+    return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
+
+
+def resolve_cache(cache: CacheName, manifest: Manifest, device: torch.device) -> CacheName:
+    """What `auto` means for this data and machine; other values are returned as they are.
+
+    Workers on unlike machines may differ: they have to agree before they build their feeds.
+    """
+    if cache != "auto":
+        return cache
+    width = 4 + manifest.input_length * 2 + manifest.target_length * 2
+    needed = 4 * (width + len(manifest.user_features)) * manifest.num_windows("train")
+    if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return "device"
+    total, available = limits.memory()
+    free = total if available is None else available
+    return "host" if needed < _CACHE_SHARE * (free or 0) else "none"
+
+
+def _refuse_count(split: Path, arrived: int, expected: int) -> None:
+    raise ShardsError(
+        f"{split} gave {arrived:,} windows, {expected:,} are expected by the manifest: "
+        "window the data again"
+    )
+
+
+def _concatenated(parts: Sequence[arrays.Windows]) -> arrays.Windows:
+    names = [field.name for field in fields(arrays.Windows)]
+    return arrays.Windows(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+def _permutation(count: int, seed: Seed | None) -> Indices:
+    if seed is None:
+        return np.arange(count)
+    return np.random.default_rng(seed).permutation(count)

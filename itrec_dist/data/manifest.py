@@ -1,0 +1,164 @@
+"""The manifest of a shards folder: what was read, how it was cut, and what stands where.
+
+    SHARDS/
+      manifest.json
+      items.parquet      one row per item of the catalogue, ordered by item_id:
+                         item_id int32 (1 .. C, by falling popularity), source_id string,
+                         title string, year int32 | null, genres list<string>,
+                         feature_codes list<int32> (which columns of the one-hot vector over all
+                         item features are 1; the features stand one after another in the
+                         manifest's order), num_events int64 (in the data that the catalogue was
+                         counted on), num_train_targets int64 (in the training windows)
+      users.parquet      one row per kept user, ordered by user_id: user_id int32 (1 ..),
+                         source_id string, num_events int64, user_features int32[F]
+      histories.parquet  one row per kept user, ordered by user_id: user_id, user_features,
+                         item_ids int32[L] and ratings float32[L] (the latest events, left-padded
+                         with 0), seen_ids list<int32> (all items of the user, ascending)
+      train/part-00000.parquet ...       the columns of data/schema.py, ordered by window_id
+      validation/part-00000.parquet ...  absent splits have no folder
+      test/part-00000.parquet ...
+
+`fingerprint` covers settings and the contents of every file, not paths, times or SQL: the same
+input and settings give the same fingerprint on every machine and any number of threads.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from itrec_dist.data import schema
+from itrec_dist.errors import ShardsError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A categorical feature: code 0 is unknown, code i + 1 is `values[i]`.
+
+    `single` features have one value per row, `multi` features any number (genres). User features
+    travel as codes; item features as columns of one long one-hot vector, in which a feature takes
+    `len(values)` columns (an unknown value sets none).
+    """
+
+    name: str
+    kind: Literal["single", "multi"]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """One Parquet file of a split; `name` is relative to the shards folder."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of `manifest.json`; see the module's docstring for the files it describes."""
+
+    input_length: int
+    target_length: int
+    num_items: int
+    num_users: int
+    protocol: str
+    catalogue_from: Literal["all data", "training data"]
+    has_ratings: bool
+    rating_mean: float
+    rating_std: float
+    user_features: tuple[Feature, ...]
+    item_features: tuple[Feature, ...]
+    splits: dict[str, tuple[ShardFile, ...]]
+    fingerprint: str
+    source: dict[str, Any] = field(default_factory=dict)
+    """format, path, and per file: name, bytes, sha256."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The resolved settings of `itrec window`, paths left out."""
+    sql: dict[str, str] = field(default_factory=dict)
+    """SHA-256 per SQL file that was run."""
+    steps: tuple[dict[str, Any], ...] = ()
+    """In order, per filter: name, ratings, users, items left after it."""
+    audit: dict[str, Any] = field(default_factory=dict)
+    """The leakage audit: see sql/checks."""
+    rating_min: float = 0.0
+    """Lower end of the rating scale; equal to the upper end where that is not known."""
+    rating_max: float = 0.0
+    format_version: int = FORMAT_VERSION
+    version: str = ""
+    """The itrec_dist version that wrote it."""
+
+    def num_windows(self, split: str) -> int:
+        """Number of windows of a split, 0 if it is absent."""
+        return sum(file.rows for file in self.splits.get(split, ()))
+
+    @property
+    def item_feature_width(self) -> int:
+        """Columns of the one-hot vector over all item features."""
+        return sum(len(f.values) for f in self.item_features)
+
+    @property
+    def user_cardinalities(self) -> tuple[int, ...]:
+        """Number of values of each user feature, the unknown not counted."""
+        return tuple(len(f.values) for f in self.user_features)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], where: str) -> "Manifest":
+        """Build from the plain values of `to_json`; `where` names the file in refusals.
+
+        Raises:
+            ShardsError: it was written by a newer version, or lacks what is needed.
+        """
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ShardsError(
+                f"{where} has format version {version!r}, this version reads {FORMAT_VERSION}: "
+                "window the data again with this version"
+            )
+        features = {
+            name: tuple(
+                Feature(f["name"], f["kind"], tuple(f["values"])) for f in content.get(name, ())
+            )
+            for name in ("user_features", "item_features")
+        }
+        try:
+            return cls(
+                **{
+                    **content,
+                    **features,
+                    "steps": tuple(content.get("steps", ())),
+                    "splits": {
+                        split: tuple(ShardFile(**f) for f in files)
+                        for split, files in content["splits"].items()
+                    },
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise ShardsError(f"{where} is no manifest of this version: {error}") from error
+
+
+def read(shards: Path) -> Manifest:
+    """Read the manifest of a shards folder.
+
+    Raises:
+        ShardsError: there is none, it is damaged, or of another version.
+    """
+    path = shards / schema.MANIFEST_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ShardsError(
+            f"{shards} holds no {schema.MANIFEST_FILE}: give a folder that `itrec window` wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ShardsError(f"{path} cannot be read: {reason}") from error
+    return Manifest.from_json(content, str(path))

@@ -1,0 +1,1 @@
+"""The files of a shards folder: columns, writer, reader."""

@@ -1,0 +1,125 @@
+"""Reading raw ratings, items and users into the tables that the windows are cut from.
+
+Owns: the known formats, which files they consist of, and refusing what cannot be meant, naming
+file and row. Every format ends in the same five tables: `ratings`, `items`, `item_features`,
+`user_features` and, as keys, `user_keys`, `item_keys` and `events`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from itrec_dist.data.database import Database
+from itrec_dist.data.manifest import Feature
+from itrec_dist.errors import DataError
+
+FeatureKind = Literal["single", "multi"]
+
+
+_WITH_HEADER = (".csv", ".gz", ".tsv")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What staging found: the features in order, and the files with their checksums."""
+
+    ratings_file: Path
+    items_file: Path | None
+    has_ratings: bool
+    item_features: tuple[tuple[str, FeatureKind], ...]
+    user_features: tuple[tuple[str, FeatureKind], ...]
+    files: tuple[dict[str, Any], ...]
+    latest_time: int | None
+    more_user_features: tuple[tuple[str, FeatureKind], ...] = ()
+    """Staged as well, for those who want more than what the paper's models are told."""
+
+
+def register_no_features(database: Database, kind: Literal["user", "item"]) -> None:
+    """Fill `user_features` or `item_features` with no rows."""
+    names = [f"{kind}_source_id", "feature", "feature_value"]
+    database.register(
+        f"{kind}_features", pa.schema([(n, pa.string()) for n in names]).empty_table()
+    )
+
+
+def register_no_items(database: Database) -> None:
+    """Fill `items` with no rows."""
+    columns = {
+        "item_source_id": pa.string(),
+        "title": pa.string(),
+        "release_year": pa.int32(),
+        "genres": pa.list_(pa.string()),
+    }
+    database.register("items", pa.schema(list(columns.items())).empty_table())
+
+
+def key_events(database: Database, staged: Staged) -> None:
+    """Fill `user_keys`, `item_keys` and `events`, refusing ratings that cannot be meant.
+
+    Raises:
+        DataError: no ratings, an impossible value, or a rating or description given twice.
+    """
+    ratings_file = staged.ratings_file
+    for row in database.rows(
+        "checks/impossible_ratings",
+        latest_time=staged.latest_time,
+        has_ratings=staged.has_ratings,
+    ):
+        raise DataError(f"{ratings_file}: row {row['row_number']} {row['reason']}: correct the row")
+    if database.table("user_keys", "shared/user_keys") == 0:
+        raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
+    database.table("item_keys", "shared/item_keys")
+    database.table("events", "shared/events")
+    for row in database.rows("checks/duplicate_ratings"):
+        raise DataError(
+            f"{ratings_file}: rows {row['first_row_number']} and {row['last_row_number']} both "
+            f"rate item {row['item_source_id']} by user {row['user_source_id']} at "
+            f"{row['event_time']}: keep one of them"
+        )
+    for row in database.rows("checks/repeated_descriptions"):
+        raise DataError(
+            f"{staged.items_file}: rows {row['first_row_number']} and {row['last_row_number']} "
+            f"both describe item {row['source_id']}: keep one of them"
+        )
+    for row in database.rows("checks/repeated_user_features"):
+        raise DataError(
+            f"the user file gives user {row['source_id']} {row['num_values']} values of "
+            f"{row['feature']}: describe each user once, with one value per feature"
+        )
+    database.drop("ratings")
+
+
+def vocabulary(
+    database: Database, kind: Literal["user", "item"], features: tuple[tuple[str, FeatureKind], ...]
+) -> tuple[Feature, ...]:
+    """Fill `user_vocabulary` or `item_vocabulary` and return it as the manifest has it."""
+    names = [name for name, _ in features]
+    database.table(f"{kind}_vocabulary", f"shared/{kind}_vocabulary", features=names)
+    rows = database.rows(f"shared/{kind}_vocabulary", features=names)
+    return tuple(
+        Feature(name, how, tuple(r["feature_value"] for r in rows if r["feature"] == name))
+        for name, how in features
+    )
+
+
+def checksum(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a source file, as the manifest has them."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def refuse_rejected(database: Database) -> None:
+    """Raise DataError for the first line of a text file that did not parse, if there is one."""
+    for row in database.rows("checks/rejected_lines"):
+        where = f" in column {row['column_name']}" if row["column_name"] else ""
+        problem = row["error_type"].lower()
+        has_header = Path(row["file_path"]).suffix in _WITH_HEADER  # rows are counted without it
+        raise DataError(
+            f"{row['file_path']}: {'line' if has_header else 'row'} {row['line']} cannot be read "
+            f"({problem}{where}): "
+            f"{(row['csv_line'] or '')[:80]!r}"
+        )

@@ -1,0 +1,183 @@
+"""What users watch, how they rate it and when: the planted sequence structure.
+
+All users take one step together, longest lives first, so a step is a handful of array
+operations over the users still active.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from itrec_dist.data.sources.synthetic.catalogue import LEADING, NO_MOVIE, Movies
+from itrec_dist.data.sources.synthetic.people import People
+
+FOLLOWS_RULE = 0.9
+"""Probability that a new run takes the genre which the two latest runs decide."""
+
+LOW_RATING = 2
+"""A rating at or below this ends the run."""
+
+_RUN_LENGTHS = (2, 3, 4)
+_ERA_WIDTH_YEARS = 10.0
+_BEFORE_ITS_PART, _AFTER_ITS_PART, _AT_ONCE = -4.0, 1.0, 3.0  # log-weights of a later part
+_MEAN_STARS = 3.75
+_FIRST_SECOND, _LAST_SECOND = 956_700_000, 1_046_400_000  # April 2000 to February 2003
+_MEAN_SESSION, _MEAN_PAGE = 25, 3
+
+
+@dataclass(frozen=True)
+class Events:
+    """E ratings as parallel columns, users together, in the true order."""
+
+    user: np.ndarray
+    """(E,) index of the user in the block."""
+    movie_id: np.ndarray
+    stars: np.ndarray
+    second: np.ndarray
+
+    def in_file_order(self, first_user: int) -> str:
+        """The rows of `ratings.dat`: pages of a user out of time order, rows of a page in order.
+
+        A page is what shares user and timestamp. Its place is drawn from a hash of the
+        timestamp, so no further random numbers are needed.
+        """
+        page_place = (self.second.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(
+            40
+        )
+        order = np.lexsort((self.second, page_place, self.user))  # stable: keeps rows of a page
+        columns = (self.user + 1 + first_user, self.movie_id, self.stars, self.second)
+        rows = zip(*(column[order].tolist() for column in columns), strict=True)
+        return "".join([f"{u}::{m}::{s}::{t}\n" for u, m, s, t in rows])
+
+
+def watch(movies: Movies, people: People, lengths: np.ndarray, rng: np.random.Generator) -> Events:
+    """Let every user watch and rate `lengths` movies, none twice."""
+    longest_first = np.argsort(-lengths, kind="stable")
+    life = _Life(movies, people, longest_first, rng)
+    num_users, num_steps = len(lengths), int(lengths.max())
+    movie = np.full((num_users, num_steps), NO_MOVIE, dtype=np.int32)
+    stars = np.zeros((num_users, num_steps), dtype=np.int8)
+    sorted_lengths = lengths[longest_first]
+    for step in range(num_steps):
+        active = int(np.searchsorted(-sorted_lengths, -step, side="left"))
+        age = step / sorted_lengths[:active]
+        users = longest_first[:active]
+        movie[users, step], stars[users, step] = life.step(age)
+    user, step_of = np.nonzero(movie != NO_MOVIE)
+    return Events(
+        user=user,
+        movie_id=movies.ids[movie[user, step_of]],
+        stars=stars[user, step_of],
+        second=_seconds(lengths, rng),
+    )
+
+
+def rule(num_genres: int) -> np.ndarray:
+    """(G, G) next leading genre after a run of the first and then one of the second.
+
+    A column is a permutation of the genres other than its own: the second alone tells nothing.
+    The table is the same for every seed.
+    """
+    rng = np.random.default_rng(20_010_917)
+    table = np.zeros((num_genres, num_genres), dtype=np.int64)
+    genres = np.arange(num_genres)
+    for second in genres:
+        others = genres[genres != second]
+        table[others, second] = rng.permutation(others)
+        table[second, second] = rng.choice(others)
+    return table
+
+
+class _Life:
+    """The state of all users of a block, in the order `users`; the active ones are a prefix."""
+
+    def __init__(
+        self, movies: Movies, people: People, users: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        self.movies, self.rng = movies, rng
+        self.people = People(*(column[users] for column in vars(people).values()))
+        num_users, num_movies = len(users), len(movies.ids)
+        self.members = _members(movies.leading)
+        self.seen = np.zeros((num_users, num_movies + 1), dtype=bool)
+        self.seen[:, NO_MOVIE] = True  # the last column: filler of `members` is never chosen
+        self.num_unseen = np.tile((self.members != NO_MOVIE).sum(1), (num_users, 1))
+        self.rule = rule(len(LEADING))
+        self.before_genre, self.genre = rng.integers(0, len(LEADING), (2, num_users))
+        self.left_in_run = np.zeros(num_users, dtype=np.int64)
+        self.latest = np.full(num_users, NO_MOVIE - 1)
+
+    def step(self, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(A,) movies and (A,) stars of the first A users; `age` (A,): share of life lived."""
+        active = len(age)
+        people = self.people
+        taste = people.leading_start[:active] * (1 - age[:, None])
+        taste += people.leading_end[:active] * age[:, None]
+        self._begin_runs(taste)
+        genre = self.genre[:active]
+        movie = self._choose(genre, age)
+        stars = self._rate(movie, taste[np.arange(active), genre])
+        self.seen[np.arange(active), movie] = True
+        self.num_unseen[np.arange(active), genre] -= 1
+        self.latest[:active] = movie
+        self.left_in_run[:active] -= 1
+        self.left_in_run[:active][stars <= LOW_RATING] = 0
+        return movie, stars
+
+    def _begin_runs(self, taste: np.ndarray) -> None:
+        active = len(taste)
+        begins = np.flatnonzero(self.left_in_run[:active] == 0)
+        ruled = self.rule[self.before_genre[begins], self.genre[begins]]
+        wanted = np.argmax(taste[begins] + self.rng.gumbel(size=(len(begins), len(LEADING))), 1)
+        follows = self.rng.random(len(begins)) < FOLLOWS_RULE
+        self.before_genre[begins] = self.genre[begins]
+        self.genre[begins] = np.where(follows, ruled, wanted)
+        self.left_in_run[begins] = self.rng.choice(_RUN_LENGTHS, len(begins))
+        used_up = np.flatnonzero(self.num_unseen[np.arange(active), self.genre[:active]] == 0)
+        self.genre[used_up] = self.num_unseen[used_up].argmax(1)
+
+    def _choose(self, genre: np.ndarray, age: np.ndarray) -> np.ndarray:
+        """(A,) unseen movies of `genre` (A,), drawn by weight with Gumbel noise."""
+        movies, people, rows = self.movies, self.people, np.arange(len(age))[:, None]
+        choices = self.members[genre]  # (A, movies of the largest genre)
+        era = people.era_start[: len(age)] * (1 - age) + people.era_end[: len(age)] * age
+        weight = movies.log_popularity[choices] + people.other_taste[rows, movies.other[choices]]
+        weight -= 0.5 * ((movies.years[choices] - era[:, None]) / _ERA_WIDTH_YEARS) ** 2
+        before = movies.part_before[choices]
+        is_later_part = before != NO_MOVIE
+        knows = self.seen[rows, before]
+        weight += is_later_part * np.where(knows, _AFTER_ITS_PART, _BEFORE_ITS_PART)
+        weight += _AT_ONCE * (before == self.latest[: len(age), None])
+        weight += self.rng.gumbel(size=weight.shape)
+        weight[self.seen[rows, choices]] = -np.inf
+        return np.asarray(choices[rows[:, 0], weight.argmax(1)])
+
+    def _rate(self, movie: np.ndarray, taste_of_genre: np.ndarray) -> np.ndarray:
+        stars = _MEAN_STARS + self.movies.quality[movie] + 0.3 * taste_of_genre
+        stars += self.people.mildness[: len(movie)] + self.rng.normal(0, 0.6, len(movie))
+        return np.asarray(np.clip(np.rint(stars), 1, 5), dtype=np.int8)
+
+
+def _members(leading: np.ndarray) -> np.ndarray:
+    """(G, movies of the largest genre) movie indices, filled up with NO_MOVIE."""
+    groups = [np.flatnonzero(leading == genre) for genre in range(len(LEADING))]
+    table = np.full((len(groups), max(map(len, groups))), NO_MOVIE)
+    for row, group in zip(table, groups, strict=True):
+        row[: len(group)] = group
+    return table
+
+
+def _seconds(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(E,) timestamps, users together: sessions of pages; a page shares one timestamp."""
+    total = int(lengths.sum())
+    first_of_user = np.zeros(total, dtype=bool)
+    first_of_user[np.cumsum(lengths) - lengths] = True
+    opens_session = (rng.random(total) < 1 / _MEAN_SESSION) & ~first_of_user
+    opens_page = (rng.random(total) < 1 / _MEAN_PAGE) | opens_session
+    gap = np.where(opens_page, rng.integers(8, 120, total), 0)
+    days = rng.lognormal(0, 1.5, total).clip(0.1, 60)
+    gap += np.where(opens_session, days * 86_400, 0).astype(np.int64)
+    joined = rng.integers(_FIRST_SECOND, _LAST_SECOND, len(lengths))
+    gap[first_of_user] = 0
+    since_all = np.cumsum(gap)
+    since_joined = since_all - np.repeat(since_all[first_of_user], lengths)
+    return np.asarray(np.repeat(joined, lengths) + since_joined)

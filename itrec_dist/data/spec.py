@@ -1,0 +1,52 @@
+"""What a model must know of the data before it can be built: sizes, features, scales, counts.
+
+Made from a manifest and an item table, so that a shards folder and a checkpoint (which carries
+both) give the same model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import arrays
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Sizes and tables; tensors are on the CPU.
+
+    `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
+    and all zero), `target_counts_C` how often each item is a target of a training window.
+    """
+
+    input_length: int
+    target_length: int
+    num_items: int
+    num_users: int
+    num_train_windows: int
+    user_cardinalities: tuple[int, ...]
+    rating_mean: float
+    rating_std: float
+    rating_min: float
+    rating_max: float
+    item_features_VF: torch.Tensor
+    target_counts_C: torch.Tensor
+
+
+def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
+    """The specification of a shards folder's data."""
+    return DataSpec(
+        input_length=manifest.input_length,
+        target_length=manifest.target_length,
+        num_items=manifest.num_items,
+        num_users=manifest.num_users,
+        num_train_windows=manifest.num_windows("train"),
+        user_cardinalities=manifest.user_cardinalities,
+        rating_mean=manifest.rating_mean,
+        rating_std=manifest.rating_std,
+        rating_min=manifest.rating_min,
+        rating_max=manifest.rating_max,
+        item_features_VF=torch.from_numpy(items.feature_matrix()),
+        target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
+    )

@@ -1,0 +1,52 @@
+"""The training ratings of a shards folder as three columns: what rating models may count.
+
+A training rating is a target of a training window; every one of them is somebody's target once
+in shards of `itrec ratings`, and some are left out where windows were cut with a wider stride.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from itrec_dist.data import feeds
+from itrec_dist.data.feeds import BlockReader
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import TRAIN
+from itrec_dist.data.shards import reader
+
+
+@dataclass(frozen=True)
+class TrainingRatings:
+    """R ratings, in the canonical order of their windows; tensors are on the CPU."""
+
+    user_ids_R: torch.Tensor  # int64, from 1
+    item_ids_R: torch.Tensor  # int64, from 1
+    ratings_R: torch.Tensor  # float32
+
+    def __len__(self) -> int:
+        return len(self.ratings_R)
+
+
+def read(shards: Path, manifest: Manifest, blocks: BlockReader) -> TrainingRatings:
+    """Read them block by block; only the three columns are kept.
+
+    Raises:
+        ShardsError: the training split is missing or damaged.
+    """
+    files = [file.path for file in feeds.split_files(shards, manifest, TRAIN)]
+    ids, users, items, ratings = [], [], [], []
+    for block in blocks(files):
+        windows = reader.table_to_arrays(block, manifest, str(shards / TRAIN))
+        ids.append(windows.window_ids)
+        users.append(windows.user_ids)
+        items.append(windows.target_ids)
+        ratings.append(windows.target_ratings)
+    order = np.argsort(np.concatenate(ids), kind="stable")
+    targets = manifest.target_length
+    return TrainingRatings(
+        torch.from_numpy(np.repeat(np.concatenate(users)[order], targets).astype(np.int64)),
+        torch.from_numpy(np.concatenate(items)[order].reshape(-1).astype(np.int64)),
+        torch.from_numpy(np.concatenate(ratings)[order].reshape(-1).astype(np.float32)),
+    )

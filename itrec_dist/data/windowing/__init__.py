@@ -1,0 +1,1 @@
+"""What the windowing of every task shares."""

@@ -1,0 +1,1 @@
+"""Who the workers are and how they talk: contexts and torchrun."""

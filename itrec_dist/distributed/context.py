@@ -1,0 +1,217 @@
+"""What a worker may know of the world it runs in: its rank, its device, its data, its peers.
+
+The loop talks to a WorkerContext and never to Ray: the local context runs the same loop in one
+process, the torchrun context in each of several, the Ray context inside a Ray Train worker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+
+from itrec_dist.distributed.torchrun import Peers
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.storage import cache
+
+T = TypeVar("T")
+
+
+class WorkerContext(Protocol):
+    """One worker's view of the run."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """The tables of Parquet files as large blocks, in the order of the files."""
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Hand an epoch's figures to whoever started the worker; called equally often by all."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all workers, on every worker."""
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """Every worker's tensor, all of one shape, in the order of ranks, on every worker."""
+
+    def share(self, value: T | None) -> T:
+        """What worker 0 hands in, on every worker; small and plain."""
+
+    def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        """The tensors that worker 0 hands in, on the CPU of every worker."""
+
+
+class _Group:
+    """Exchange between workers over torch's default process group; none where there is one."""
+
+    rank = 0
+    world_size = 1
+    device: torch.device
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """All-reduce over the process group."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """All-gather over the process group, which needs the tensor on this worker's device."""
+        if self.world_size == 1:
+            return [tensor]
+        mine = tensor.to(self.device)
+        found = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(found, mine)
+        return [other.to(tensor.device) for other in found]
+
+    def share(self, value: T | None) -> T:
+        """Broadcast from worker 0."""
+        held: list[Any] = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(held, src=0, device=self.device)
+        shared: T = held[0]
+        return shared
+
+    def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        """Broadcast one by one, so that a device holds one more tensor and not the whole again."""
+        own = tensors if self.rank == 0 and tensors is not None else {}
+        described = self.share([(n, t.shape, t.dtype) for n, t in own.items()])
+        shared = {}
+        for name, shape, dtype in described:
+            value = own[name].to(self.device) if name in own else None
+            if value is None:
+                value = torch.empty(shape, dtype=dtype, device=self.device)
+            if self.world_size > 1:
+                dist.broadcast(value, src=0)
+            shared[name] = value.cpu()
+        return shared
+
+
+class LocalContext(_Group):
+    """One process without Ray, on the CPU or one GPU."""
+
+    def __init__(self, device: torch.device | None = None, threads: int | None = None) -> None:
+        self.device = device or default_device()
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """Row groups, read in-process in the order of the files.
+
+        Raises:
+            ShardsError: a file is missing or damaged.
+        """
+        for path in files:
+            try:
+                with pq.ParquetFile(path) as file:
+                    for group in range(file.num_row_groups):
+                        yield file.read_row_group(group)
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(path, error) from error
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Nobody waits for it: the run directory holds the same figures."""
+
+
+class TorchrunContext(LocalContext):
+    """One of several processes that torchrun started; it sets up their process group."""
+
+    def __init__(self, peers: Peers, device: torch.device, threads: int | None = None) -> None:
+        at = peers.place
+        self.rank, self.world_size = at.rank, at.world_size
+        super().__init__(device, threads or _fair_threads(at.local_world_size))
+        peers.meet()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=peers.store, rank=at.rank, world_size=at.world_size,
+        )  # fmt: skip
+
+
+class RayContext(_Group):
+    """Inside a Ray Train worker, which has set up the process group."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        import ray.train
+        import ray.train.torch
+
+        context = ray.train.get_context()
+        self.rank = context.get_world_rank()
+        self.world_size = context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        torch.set_num_threads(threads or _fair_threads(context.get_local_world_size()))
+
+    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+        """Blocks as Ray Data streams them, one per file, in the order of the files.
+
+        Every worker reads what it needs itself: the splitting that Ray Train offers drops up to
+        world_size - 1 rows and does not fix which worker gets which.
+
+        Raises:
+            ShardsError: a file is missing or damaged.
+        """
+        import ray.data
+
+        ray_context = ray.data.DataContext.get_current()
+        # The newer reader starts dozens of footer actors: far too slow for a few local files.
+        ray_context.use_datasource_v2 = False
+        ray_context.enable_progress_bars = False
+        # Otherwise blocks come as tasks end, and the same seed trains on another order.
+        ray_context.execution_options.preserve_order = True
+        try:
+            # A copy that this machine fetched is read by tasks on this machine alone.
+            names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
+            dataset = ray.data.read_parquet(names, override_num_blocks=len(files))
+            yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
+            cause = getattr(error, "cause", None) or error
+            where = next((p for p in files if str(p) in str(cause)), files[0].parent)
+            raise _unreadable(where, cause) from error
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Pass the figures to Ray Train (a barrier over the workers)."""
+        import ray.train
+
+        ray.train.report(metrics)
+
+
+def default_device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return choose_device(None)
+
+
+def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> torch.device:
+    """The device of one of `workers` processes on this machine; null takes GPUs if there are any.
+
+    Raises:
+        ConfigError: there are not as many GPUs.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if use_gpu is False or (use_gpu is None and not gpus):
+        return torch.device("cpu")
+    if gpus < workers:
+        raise ConfigError(
+            f"{workers} worker{'s' if workers > 1 else ''} on this machine with a GPU each were "
+            f"asked for, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
+        )
+    return torch.device("cuda", worker)
+
+
+def _unreadable(path: Path, error: BaseException) -> ShardsError:
+    if isinstance(error, FileNotFoundError):
+        return ShardsError(f"{path} is missing: window the data again")
+    reason = str(error).splitlines()[0].rstrip(".")
+    return ShardsError(f"{path} cannot be read, window the data again: {reason}")
+
+
+def _fair_threads(workers_on_node: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (cores or 1) // workers_on_node)

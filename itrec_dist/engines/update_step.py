@@ -1,0 +1,77 @@
+"""What follows a forward where each weight has its gradient: backward, clipping, update."""
+
+import torch
+from torch import nn
+
+from itrec_dist.engines import optimizer_state
+from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.optimizer_state import OptimizerState
+from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
+from itrec_dist.engines.precision import loss_scaler
+
+
+class Updater:
+    """Loss scaling, accumulation, clipping, optimiser and schedule over one module's weights."""
+
+    def __init__(
+        self, module: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
+        total_steps: int, device: torch.device,
+    ) -> None:  # fmt: skip
+        self._module = module
+        self._accumulate = engine.accumulate
+        self._clip_norm = optimizer.clip_norm
+        self._optimizer = build_optimizer(optimizer, module)
+        self._schedule = build_schedule(optimizer, self._optimizer, total_steps)
+        self._scaler = loss_scaler(device, engine.precision)
+        self._micro_batches = 0
+        # A CUDA graph writes its outputs into memory that its next run uses again: gradients that
+        # are gathered over micro-batches need a place of their own.
+        self._keeps_gradients = engine.compile == "cuda_graphs"
+        if self._keeps_gradients:
+            for weight in module.parameters():
+                weight.grad = torch.zeros_like(weight)
+
+    @property
+    def completes_batch(self) -> bool:
+        """Whether the micro-batch at hand is the last of its batch."""
+        return self._micro_batches + 1 == self._accumulate
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add this micro-batch's gradients to those of its batch."""
+        self._scaler.scale(loss / self._accumulate).backward()
+
+    def step(self) -> Update:
+        """Count the micro-batch; at the last of a batch, update the weights."""
+        rate = float(self._schedule.get_last_lr()[0])
+        self._micro_batches += 1
+        if self._micro_batches < self._accumulate:
+            return Update(is_update=False, learning_rate=rate, grad_norm=None)
+        norm = None
+        if self._clip_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            norm = nn.utils.clip_grad_norm_(self._module.parameters(), self._clip_norm)
+        scale = self._scaler.get_scale()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self.discard()
+        if self._scaler.get_scale() >= scale:  # else the step overflowed and was left out
+            self._schedule.step()
+        return Update(is_update=True, learning_rate=rate, grad_norm=norm)
+
+    def discard(self) -> None:
+        """Drop the gradients of the batch at hand; the next micro-batch begins another."""
+        self._optimizer.zero_grad(set_to_none=not self._keeps_gradients)
+        self._micro_batches = 0
+
+    def state(self, *, is_kept: bool = True) -> OptimizerState:
+        """A copy of optimiser, schedule and scaler; between two updates, so no gradient is held.
+
+        Without tensors for a worker that only helps to gather them.
+        """
+        assert self._micro_batches == 0, "asked for in the middle of a batch"
+        own = (self._module, self._optimizer, self._schedule, self._scaler)
+        return optimizer_state.capture(*own, is_kept=is_kept)
+
+    def load_state(self, state: OptimizerState) -> None:
+        """Take up what `state` gave."""
+        optimizer_state.restore(state, self._module, self._optimizer, self._schedule, self._scaler)

@@ -1,0 +1,1 @@
+"""Evaluating checkpoints and baselines, and comparing them."""

@@ -1,0 +1,38 @@
+"""Judging a checkpoint again, on the windows it was trained with or on others."""
+
+from pathlib import Path
+
+from itrec_dist.data import feeds
+from itrec_dist.data.batches import Share, TensorTable
+from itrec_dist.data.feeds import CachedFeed
+from itrec_dist.data.schema import TEST, VALIDATION
+from itrec_dist.distributed.context import LocalContext
+from itrec_dist.errors import ShardsError
+from itrec_dist.inference.load import Restored, same_catalogue
+from itrec_dist.training.loop import Judgement, evaluate
+
+
+def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
+    """Judgements of the evaluation splits of `shards`, by split.
+
+    Popularity figures relate to the data that the model was trained on.
+
+    Raises:
+        ShardsError: another catalogue or other windows than the model's, or nothing to judge.
+    """
+    manifest = same_catalogue(restored, shards)
+    splits = [split for split in (VALIDATION, TEST) if manifest.num_windows(split)]
+    if not splits:
+        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
+    context = LocalContext(restored.engine.device)
+    judgements = {}
+    for split in splits:
+        windows = feeds.read_windows(shards, manifest, split, context.blocks)
+        feed = CachedFeed(
+            TensorTable(windows, context.device),
+            Share(restored.run.evaluation.batch_size),
+            context.device,
+        )
+        judge = restored.task.judge(context.device)
+        judgements[split] = evaluate(restored.engine, feed, judge, context)
+    return judgements

@@ -1,0 +1,103 @@
+"""A trained model out of a run directory, with the item table its outputs stand for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from itrec_dist import config, tasks
+from itrec_dist.data import manifest as manifests
+from itrec_dist.data import spec
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import Batch
+from itrec_dist.data.shards import arrays, reader
+from itrec_dist.distributed.context import default_device
+from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.precision import autocast
+from itrec_dist.engines.single import InferenceEngine
+from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.checkpoints import retention
+from itrec_dist.runs.checkpoints.retention import BEST
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.task import Task
+from itrec_dist.training.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model ready to score, and what it knows of its data."""
+
+    run: RunConfig
+    record: checkpoint_format.Record
+    manifest: Manifest
+    items: arrays.Items
+    task: Task
+    engine: InferenceEngine
+
+    def catalogue_scores(self, batch: Batch) -> torch.Tensor:
+        """Scores of every item for each window, [B, C]: what recommendations are made from."""
+        with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
+            return self.task.catalogue_scores(batch)
+
+
+def restore(run_folder: Path, name: str = BEST) -> Restored:
+    """Load a run's checkpoint named `name`, such as best, last or best-00000400, for scoring.
+
+    Raises:
+        CheckpointError: there is no such run or checkpoint, or it is damaged.
+    """
+    folder = retention.find(RunDirectory.existing(run_folder).checkpoints, name)
+    record = checkpoint_format.verify(folder, state=False)
+    try:
+        run = config.load(RunConfig, folder / checkpoint_format.CONFIG_FILE)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder} has a configuration of another version: {error}"
+        ) from error
+    try:
+        manifest = manifests.read(folder)
+        items = reader.read_items(folder, manifest)
+    except ShardsError as error:
+        raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
+    task = tasks.find(run.model.task)(run.model, run.loss, spec.build(manifest, items))
+    checkpoint_format.load_weights(folder, task.model)
+    engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
+    engine.train(False)
+    return Restored(run, record, manifest, items, task, engine)
+
+
+def same_catalogue(restored: Restored, shards: Path) -> Manifest:
+    """The manifest of `shards`, whose items must be those the model was trained on.
+
+    Raises:
+        ShardsError: another catalogue, other window lengths or other user features.
+    """
+    other = manifests.read(shards)
+    mine = restored.manifest
+    items = reader.read_items(shards, other)
+    if items.source_ids != restored.items.source_ids:
+        raise ShardsError(
+            f"{shards} has another catalogue ({other.num_items} items) than the model was trained "
+            f"on ({mine.num_items} items, or in another order): window it from the same ratings "
+            "with the same top_items"
+        )
+    for name in ("input_length", "target_length", "has_ratings"):
+        if getattr(other, name) != getattr(mine, name):
+            raise ShardsError(
+                f"{shards} has {name}={getattr(other, name)}, the model was trained with "
+                f"{getattr(mine, name)}: window it with the same settings"
+            )
+    if other.user_features != mine.user_features:
+        raise ShardsError(
+            f"{shards} has the user features {_named(other)}, the model was trained with "
+            f"{_named(mine)}, and their values must be the same ones in the same order: window it "
+            "from the same users"
+        )
+    return other
+
+
+def _named(manifest: Manifest) -> str:
+    """User features in a few words: gender (2 values), age (7 values)."""
+    features = manifest.user_features
+    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none at all"

@@ -1,0 +1,111 @@
+"""The next items of every user, from their latest events, as a Parquet table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from itrec_dist.data import batches
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD
+from itrec_dist.data.shards import arrays, reader
+from itrec_dist.data.shards.arrays import Histories, Windows
+from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.inference.load import Restored, same_catalogue
+from itrec_dist.metrics.ranking import top_items
+from itrec_dist.storage import atomic
+
+_BATCH = 1024
+
+COLUMNS = pa.schema(
+    [
+        ("user", pa.string()),  # the source's id
+        ("rank", pa.int32()),  # 1 is the best
+        ("item", pa.string()),  # the source's id
+        ("title", pa.string()),
+        ("score", pa.float32()),  # as the model gives it: comparable within a user
+    ]
+)
+
+
+def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite: bool) -> int:
+    """Write the k best unseen items of every user of `shards`; returns how many users got any.
+
+    A user who has seen nearly the whole catalogue gets fewer rows, or none. Rows are ordered by
+    user (as in users.parquet) and rank.
+
+    Raises:
+        ConfigError: k is below 1 or above the catalogue.
+        OutputError: `out` is taken.
+        ShardsError: `shards` has another catalogue than the model.
+    """
+    manifest = same_catalogue(restored, shards)
+    if not 1 <= k <= manifest.num_items:
+        raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} already exists: choose another place, or pass --overwrite")
+    histories = reader.read_histories(shards, manifest)
+    users = reader.read_users(shards, manifest)
+    served = 0
+    with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
+        for rows, top_BN, scores_BN in _ranked(restored, histories, manifest, k):
+            writer.write_table(_table(restored, users, rows, top_BN, scores_BN))
+            served += int((top_BN != PAD).any(axis=1).sum())
+    return served
+
+
+def _ranked(
+    restored: Restored, histories: Histories, manifest: Manifest, k: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+    """Per block of users: their positions, the ids ranked best and their scores."""
+    device = restored.engine.device
+    for start in range(0, len(histories), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(histories)))
+        batch = batches.whole_batch(_as_windows(histories, rows, manifest), device)
+        scores_BC = restored.catalogue_scores(batch)
+        for position, row in enumerate(rows.tolist()):
+            seen = torch.from_numpy(histories.seen(row).astype(np.int64)).to(device)
+            scores_BC[position, seen - 1] = -torch.inf
+        top_BN = top_items(scores_BC, k)
+        scores_BN = scores_BC.gather(1, (top_BN - 1).clamp(min=0))
+        yield rows, top_BN.cpu().numpy(), scores_BN.cpu().numpy()
+
+
+def _as_windows(histories: Histories, rows: npt.NDArray[np.int64], manifest: Manifest) -> Windows:
+    """Histories as windows whose targets are not known (item 1 stands in, and is not read)."""
+    shape = (len(rows), manifest.target_length)
+    return Windows(
+        window_ids=rows,
+        user_ids=histories.user_ids[rows],
+        user_features=histories.user_features[rows],
+        item_ids=histories.item_ids[rows],
+        ratings=histories.ratings[rows],
+        target_ids=np.ones(shape, dtype=np.int32),
+        target_ratings=np.zeros(shape, dtype=np.float32),
+        target_time=np.zeros(len(rows), dtype=np.int64),
+    )
+
+
+def _table(
+    restored: Restored, users: arrays.Users, rows: npt.NDArray[np.int64],
+    top_BN: npt.NDArray[np.int64], scores_BN: npt.NDArray[np.float32],
+) -> pa.Table:  # fmt: skip
+    items = restored.items
+    is_item_BN = top_BN != PAD
+    ids = (top_BN[is_item_BN] - 1).tolist()
+    of_user = np.repeat(rows, is_item_BN.sum(axis=1)).tolist()
+    rank_BN = np.broadcast_to(np.arange(1, top_BN.shape[1] + 1, dtype=np.int32), top_BN.shape)
+    return pa.table(
+        {
+            "user": [users.source_ids[u] for u in of_user],
+            "rank": rank_BN[is_item_BN],
+            "item": [items.source_ids[i] for i in ids],
+            "title": [items.titles[i] or items.source_ids[i] for i in ids],
+            "score": scores_BN[is_item_BN].astype(np.float32),
+        },
+        schema=COLUMNS,
+    )

@@ -1,0 +1,1 @@
+"""What the published studies print, to stand beside our figures."""

@@ -1,0 +1,63 @@
+"""The figures that the paper prints, and when they may stand beside ours.
+
+Source: Tor Nitayanont, "Informative Transformer Encoder for Movie Recommendation Task", section
+5.4 (results) and 5.1 (data). The paper trains once on 90 % of the windows of MovieLens 1M, judges
+the other 10 % after every epoch and prints the highest value; seen items are not masked.
+"""
+
+from typing import Any
+
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2
+
+SOURCE = "Nitayanont, section 5.4"
+
+PRINTED: dict[tuple[str, str], dict[str, float]] = {
+    ("ce", "both"): {ACCURACY_1: 0.0963, ACCURACY_2: 0.3623},
+    ("bce", "both"): {ACCURACY_1: 0.1185, ACCURACY_2: 0.4228},
+    ("bce", "user"): {ACCURACY_1: 0.1183, ACCURACY_2: 0.4226},
+    ("bce", "movie"): {ACCURACY_1: 0.1186, ACCURACY_2: 0.4228},
+    ("bce", "none"): {ACCURACY_1: 0.1135, ACCURACY_2: 0.4112},
+}
+"""(loss, side information) -> metric -> highest validation value."""
+
+LOSSES = ("ce", "bce", "softmax")
+SIDES = ("none", "user", "movie", "both")
+
+_USERS, _ITEMS, _WINDOWS = 5958, 1000, 69028
+_SETTINGS = {"top_items": 1000, "min_user_events": 15, "stride": 10}
+
+
+def applies(manifest: Manifest | None) -> bool:
+    """Whether these are the paper's windows: MovieLens 1M itself, cut and split as in 5.1.
+
+    The counts tell MovieLens 1M from generated data in the same file format.
+    """
+    if manifest is None:
+        return False
+    windows = sum(manifest.num_windows(split) for split in manifest.splits)
+    return (
+        manifest.source.get("format") == "ml-1m"
+        and manifest.protocol == "random_windows"
+        and (manifest.input_length, manifest.target_length) == (10, 5)
+        and (manifest.num_users, manifest.num_items, windows) == (_USERS, _ITEMS, _WINDOWS)
+        and all(manifest.settings.get(key, value) == value for key, value in _SETTINGS.items())
+    )
+
+
+def arm(config: dict[str, Any]) -> tuple[str, str] | None:
+    """The (loss, side information) of a training configuration that the paper describes.
+
+    None for a model that goes beyond the paper's, as one with the repeat bias does.
+    """
+    loss, model = config.get("loss"), config.get("model")
+    if not isinstance(model, dict) or model.get("repeat_bias"):
+        return None
+    side = model.get("side_information")
+    return (loss, side) if loss in LOSSES and side in SIDES else None
+
+
+def printed(config: dict[str, Any]) -> dict[str, float]:
+    """What the paper prints for this configuration; empty if it is none of the paper's arms."""
+    found = arm(config)
+    return PRINTED.get(found, {}) if found else {}

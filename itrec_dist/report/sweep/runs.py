@@ -1,0 +1,175 @@
+"""A sweep directory as plain values: read once, for the page and the tables.
+
+Owns which finalist is recommended: the one with the best mean *validation* figure over its fresh
+seeds, so that the test split chooses nothing.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from itrec_dist.data import schema
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.evaluation import per_window, statistics
+from itrec_dist.evaluation.per_window import WindowFigures
+from itrec_dist.evaluation.statistics import Comparison, Interval
+from itrec_dist.report.runs import number
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.sweep.config import SweepConfig
+from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
+from itrec_dist.sweep.space import Dimension, Value
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration that was trained anew with fresh seeds."""
+
+    trial: Trial
+    runs: tuple[RunDirectory, ...]
+    evaluations: tuple[dict[str, Any], ...]
+
+    def values(self, split: str, metric: str) -> list[float]:
+        """A figure of every run, such as `unmasked/precision@5`."""
+        found = (value_of(e["splits"].get(split) or {}, metric) for e in self.evaluations)
+        return [value for value in found if value is not None]
+
+    def interval(self, split: str, metric: str) -> Interval | None:
+        """Mean and 95 % interval over seeds, None without a figure."""
+        values = self.values(split, metric)
+        return statistics.interval(values) if values else None
+
+    @cached_property
+    def windows(self) -> list[WindowFigures]:
+        """Per run, its figures window by window."""
+        found = (per_window.read(run.path) for run in self.runs)
+        return [one for one in found if one is not None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything that a report says about one sweep."""
+
+    directory: SweepDirectory
+    config: SweepConfig
+    base: dict[str, Any]
+    manifest: Manifest
+    environment: dict[str, Any]
+    dimensions: tuple[Dimension, ...]
+    trials: tuple[Trial, ...]
+    curves: dict[int, tuple[tuple[float, float], ...]]
+    """Trial -> (epoch, the metric on validation), of its first seed."""
+    finalists: tuple[Finalist, ...]
+    """Best first, by validation over fresh seeds."""
+    failed_finals: tuple[dict[str, Any], ...]
+    seconds: float
+    """Wall time of all lives of the driver."""
+    workers: int
+
+    @property
+    def metric(self) -> str:
+        """The figure that was searched for."""
+        return self.config.metric
+
+    @cached_property
+    def ranked(self) -> list[Trial]:
+        """The complete trials, best first."""
+        return ranked(self.config, list(self.trials))
+
+    def having(self, *status: str) -> list[Trial]:
+        """Trials by what became of them."""
+        return [trial for trial in self.trials if trial.outcome.status in status]
+
+    def setting(self, trial: Trial, name: str) -> Value:
+        """A setting of a trial: searched, or else fixed, or else the base's."""
+        if name in trial.assignment:
+            return trial.assignment[name]
+        value: Any = self.base
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found: Value = value
+        return found
+
+    @cached_property
+    def verdict(self) -> Comparison | None:
+        """The recommended finalist against the next, on the same test windows."""
+        if len(self.finalists) < 2:
+            return None
+        first, second = self.finalists[:2]
+        if not (first.windows and second.windows):
+            return None
+        users = first.windows[0].users
+        both = [*first.windows, *second.windows]
+        if any(not np.array_equal(one.users, users) for one in both):
+            return None
+        masking, figure = self.paired_figure
+        sides = [[w.values(masking, figure) for w in f.windows] for f in (first, second)]
+        return statistics.paired(sides[0], sides[1], users)
+
+    @property
+    def paired_figure(self) -> tuple[str, str]:
+        """(masking, precision or hit_rate) of the windows: the metric's own where it is one."""
+        masking, _, name = self.metric.partition("/")
+        figure = "hit_rate" if name.startswith("hit_rate") else "precision"
+        return ("masked" if masking == "masked" else "unmasked"), figure
+
+
+def read(path: Path) -> Sweep:
+    """Read a sweep directory.
+
+    Raises:
+        CheckpointError: it is none, or one of its files is damaged.
+    """
+    directory = SweepDirectory(path.resolve())
+    config = directory.read_recipe()
+    trials = tuple(directory.trials())
+    sessions = directory.events("session")
+    finalists = [_finalist(directory, trial) for trial in trials]
+    chosen = [f for f in finalists if f is not None]
+    chosen.sort(key=lambda f: _order(config, f))
+    ended = {(e["trial"], e["seed"]): e for e in directory.events("final")}
+    return Sweep(
+        directory=directory,
+        config=config,
+        base=directory.read_base(),
+        manifest=directory.read_manifest(),
+        environment=directory.read_environment(),
+        dimensions=directory.read_space().dimensions,
+        trials=trials,
+        curves={trial.number: _curve(directory, trial, config.metric) for trial in trials},
+        finalists=tuple(chosen),
+        failed_finals=tuple(e for e in ended.values() if e["status"] != "complete"),
+        seconds=sum(number(s.get("seconds")) or 0.0 for s in sessions),
+        workers=int(sessions[-1]["workers"]) if sessions else 0,
+    )
+
+
+def value_of(judgement: dict[str, Any], metric: str) -> float | None:
+    """A figure of a Judgement by the name that searches use, None if it is not there."""
+    ranking, _, name = metric.partition("/")
+    inner = judgement.get(ranking)
+    return number(inner.get(name) if isinstance(inner, dict) else inner)
+
+
+def _finalist(directory: SweepDirectory, trial: Trial) -> Finalist | None:
+    runs = directory.finals(trial.number)
+    if not runs:
+        return None
+    return Finalist(trial, tuple(runs), tuple(run.read_json(run.evaluation) for run in runs))
+
+
+def _order(config: SweepConfig, finalist: Finalist) -> tuple[float, int]:
+    values = finalist.values(schema.VALIDATION, config.metric)
+    mean = sum(values) / len(values) if values else -float("inf")
+    return -config.score(mean), finalist.trial.number
+
+
+def _curve(directory: SweepDirectory, trial: Trial, metric: str) -> tuple[tuple[float, float], ...]:
+    epochs: dict[float, float] = {}
+    for event in directory.log_of(trial.number).events("epoch"):
+        value = value_of(event.get("validation") or {}, metric)
+        if value is not None:
+            epochs[float(event["epoch"])] = value
+    return tuple(sorted(epochs.items()))

@@ -1,0 +1,1 @@
+"""The run directory: files, log, lease, checkpoints, remote copies."""

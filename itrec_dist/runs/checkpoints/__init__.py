@@ -1,0 +1,1 @@
+"""Checkpoints: format, writing, retention, and saving across all workers."""

@@ -1,0 +1,172 @@
+"""What a run leaves behind, and nothing else knows the file names.
+
+    RUN/
+      lease.json         who is writing, while somebody is (runs/lease.py)
+      config.yaml        the resolved configuration, as `itrec train --config` reads it
+      manifest.json      the data manifest the run was trained on
+      environment.json   versions, hardware, commit, command, seed
+      log.jsonl          one JSON object per line, see below
+      tensorboard/       the same scalars for TensorBoard
+      checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
+      checkpoints/last/  the newest state, within an epoch too if so set; beside the same files
+                         state/, from which `itrec train --resume` goes on (see training_state.py);
+                         older ones of both stand beside them as best-STEP and last-STEP
+      evaluation.json    the final judgement, see below; its presence says that the run is complete
+      samples.json       a few users' windows with titles: watched, actual next, predicted
+
+Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
+
+    start     kind ("train" | "baseline"), name, workers, batch_size, epochs, num_parameters,
+              steps_per_epoch
+    progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
+              learning_rate, grad_norm
+    epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
+              train and validation (each null or a Judgement), is_best, skipped (batches that
+              were left out because their loss was not finite)
+    note      message
+    restart   message (which workers were lost, and where the run goes on), noticed (time at which
+              the loss was noticed, null if the cluster only changed), step (it goes on after),
+              again (steps written down before that are trained again), workers
+    end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
+              was finished, null for a baseline), skipped (in all epochs), seconds
+
+The line of an epoch comes before its checkpoint, which is written while training goes on: lines of
+the next epoch may stand there before it is whole. What was logged but not kept is trained again.
+
+A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
+what it trains again; the last line of an epoch holds. A run whose workers were lost does the same
+with a `restart` in place of the note. An `end` before the last `start` is that of
+an interruption.
+
+A Judgement is what `evaluation.json` holds for each split:
+
+    {"loss": 23.1 | null, "num_windows": 6903,
+     "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
+     "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
+
+or, where ratings are predicted, {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
+"mae": 0.6641}}.
+
+    evaluation.json: {"kind": "train" | "baseline", "name": ..., "checkpoint": "best",
+                      "epoch": 14 | null, "seed": 0, "fingerprint": ...,
+                      "splits": {"validation": Judgement, "test": Judgement}}
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.errors import CheckpointError, OutputError
+from itrec_dist.storage import atomic
+
+
+class RunDirectory:
+    """Paths and files of one run; see the module's docstring for what each holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
+        self.environment = path / "environment.json"
+        self.log = path / "log.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation.json"
+        self.samples = path / "samples.json"
+
+    @classmethod
+    def existing(cls, path: Path) -> "RunDirectory":
+        """Open a run that must be there.
+
+        Raises:
+            CheckpointError: `path` is no run directory.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise CheckpointError(
+                f"{path} is no run directory (it has no config.yaml): "
+                "give a folder that `itrec train` or `itrec baselines` wrote"
+            )
+        return run
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run was trained and judged to its end."""
+        return self.evaluation.is_file()
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add one line to the log; a number that is not finite is written as null.
+
+        Raises:
+            OutputError: there is no room or no permission; the log is then as it was.
+        """
+        entry = {"event": event, "time": round(time.time(), 3), **fields}
+        line = json.dumps(_finite(entry), allow_nan=False).encode()
+        try:
+            with self.log.open("ab+", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - 1, 0))
+                if file.read() not in (b"", b"\n"):
+                    line = b"\n" + line  # a crash tore the last line: it must not cost this one
+                _write_whole(file, line + b"\n", size)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.log}: {error.strerror or error}; what it holds is whole: make "
+                "room, then --resume goes on from the last checkpoint"
+            ) from error
+
+    def events(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's lines, all or those of one event; a torn last line is left out."""
+        if not self.log.is_file():
+            return []
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event is None or entry.get("event") == event:
+                found.append(entry)
+        return found
+
+    def read_json(self, path: Path) -> Any:
+        """Read one of this run's JSON files.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+        """
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"the run in {self.path} has no {path.name}") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Write one of this run's JSON files in one step."""
+        atomic.write_json(path, content)
+
+
+def _write_whole(file: io.FileIO, content: bytes, size: int) -> None:
+    """Append all of `content` to a file of `size` bytes, or nothing: a disk fills within a line."""
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,65 @@
+"""Runs to read, from wherever they stand: those at a URI are copied to this machine first."""
+
+from pathlib import Path
+
+from itrec_dist.errors import CheckpointError
+from itrec_dist.runs.remote import Mirror
+from itrec_dist.storage import cache
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
+
+
+def run_here(place: Uri | Path, name: str | None = None) -> Path:
+    """A run directory to read on this machine: `place` itself, or a copy of what its URI holds.
+
+    Args:
+        place: the run.
+        name: the checkpoint that is copied too, without its training state.
+
+    Raises:
+        CheckpointError: there is no run, or no such checkpoint, at the URI.
+        EnvironmentProblem: the URI cannot be reached.
+        OutputError: there is no room here.
+    """
+    if isinstance(place, Path):
+        return place
+    mirror = Mirror(place, cache.cache("views", place))
+    if mirror.store.size("config.yaml") is None:
+        raise CheckpointError(
+            f"{place} is no run directory (it has no config.yaml): give a place that `itrec train` "
+            "wrote"
+        )
+    mirror.fetch_files()
+    if name is not None:
+        mirror.fetch_checkpoint(name)
+    return mirror.folder
+
+
+def runs_here(place: Uri | Path) -> list[Path]:
+    """The runs at or below a URI, each copied to this machine; a path stays as it is.
+
+    Raises:
+        CheckpointError: there is none.
+        EnvironmentProblem: the URI cannot be reached.
+        OutputError: there is no room here.
+    """
+    if isinstance(place, Path):
+        return [place]
+    files = Store(place).files()
+    folders = sorted(name.rpartition("/")[0] for name in files if _is_config(name))
+    runs = [
+        folder
+        for folder in folders
+        if any(f"{folder}/{file}".lstrip("/") in files for file in ("log.jsonl", "evaluation.json"))
+    ]
+    if not runs:
+        raise CheckpointError(
+            f"{place} holds no run directory (a folder with config.yaml and log.jsonl): give a "
+            "place that `itrec train` wrote"
+        )
+    return [run_here(place.below(folder) if folder else place) for folder in runs]
+
+
+def _is_config(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return file == "config.yaml" and "checkpoints" not in folder.split("/")

@@ -1,0 +1,1 @@
+"""Files and folders, local and remote: whole or not at all."""

@@ -1,0 +1,34 @@
+"""Where copies of remote files are kept on this machine."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from itrec_dist.storage.uri import Uri
+
+CACHE_VARIABLE = "ITREC_CACHE"
+
+
+def cache(kind: str, uri: Uri) -> Path:
+    """The folder on this machine that stands for a URI; below `ITREC_CACHE`, or ~/.cache.
+
+    It ends as the URI does, so that what is named after a folder keeps its name.
+    """
+    parent, _, name = str(uri).partition("?")[0].rpartition("/")
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return _cache_root() / kind / digest / (parent.rpartition("/")[2] or "root") / name
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file is this machine's own copy, which no other machine can be asked to read."""
+    return path.is_relative_to(_cache_root())
+
+
+def _cache_root() -> Path:
+    base = os.environ.get(CACHE_VARIABLE)
+    return (Path(base) if base else _user_cache() / "itrec-dist").absolute()
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(base) if base else Path.home() / ".cache"

@@ -1,0 +1,54 @@
+"""The Informative Transformer Encoder (Nitayanont): its arms beside fair comparisons.
+
+Cross entropy and binary cross entropy with both kinds of side information, and the latter with
+each kind left out; beside them the fair comparison that the paper lacks (softmax over all
+targets), the model with a learned repeat bias, the best one so far, and the baselines. Its own
+protocol picks the best epoch on the very windows that it reports, so every arm is also trained
+where epoch choice and judgement use different windows, and on each user's last events.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.evaluation.baselines import judge_all
+from itrec_dist.report import markdown
+from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
+from itrec_dist.tasks.next_items import baselines
+from itrec_dist.tasks.next_items.windows import WindowConfig
+
+
+def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    chosen = {name: baselines.find(name)() for name in baselines.names()}
+    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
+
+
+def _figures(splits: dict[str, Any]) -> str:
+    return on_final_split(splits, "unmasked", {"P@5": "precision@5", "HR@5": "hit_rate@5"})
+
+
+STUDY = Study(
+    title="Informative Transformer Encoder: the paper's arms beside ours",
+    protocols={
+        "paper-90-10": WindowConfig(),
+        "paper-80-10-10": WindowConfig(test_fraction=0.1),
+        "leave-last": WindowConfig(protocol="leave_last"),
+    },
+    arms=(
+        Arm("ce-both", "paper", ("loss=ce",)),
+        Arm("bce-both", "paper", ("loss=bce",)),
+        Arm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
+        Arm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
+        Arm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
+        Arm("softmax-both", "paper", ("loss=softmax",)),
+        Arm(
+            "bce-both-repeat",
+            "paper",
+            ("model.repeat_bias=true", "name=ITE bce both, repeat bias"),
+        ),
+        Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
+    ),
+    judge_baselines=_baselines,
+    figures=_figures,
+    markdown=markdown.markdown,
+)
+"""`itrec reproduce paper`."""

@@ -1,0 +1,71 @@
+"""Rating prediction (Phan et al., part 2): its five systems, and what they should have met.
+
+The source judges its factorisations on ratings held out at random and its transformers on windows
+held out at random, and picks each one's best epoch on what it reports. Here all systems are judged
+on the same held-out ratings, at random and each user's last; the transformers on the source's own
+kind of windows besides, and a biased factorisation with them. The best epoch is chosen on
+validation and reported on test.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from itrec_dist.data import manifest, schema
+from itrec_dist.evaluation.rating_baselines import judge_all
+from itrec_dist.report.sections import ratings as ratings_section
+from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
+from itrec_dist.tasks.next_items.windows import WindowConfig
+from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.tasks.ratings.windows import RatingWindowConfig
+
+_RATED = ("random-80-10-10", "last-80-10-10")
+_WINDOWS = ("source-windows",)
+
+
+def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """The biases of all; judged on the source's windows too, whose targets are ratings as well."""
+    if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
+        return {}
+    chosen = rating_baselines.installed()
+    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
+
+
+def _figures(splits: dict[str, Any]) -> str:
+    return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
+
+
+def _markdown(places: Sequence[Path]) -> str:
+    """The tables, and which reference could not be run."""
+    told = ratings_section.markdown(places)
+    if missing := rating_baselines.missing():
+        told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
+    return told
+
+
+STUDY = Study(
+    title="Rating prediction: the source's systems beside what they should have met",
+    protocols={
+        "random-80-10-10": RatingWindowConfig(),
+        "last-80-10-10": RatingWindowConfig(protocol="last_ratings"),
+        "source-windows": WindowConfig(
+            top_items=None, min_user_events=1, input_length=7, target_length=1, stride=2,
+            test_fraction=0.1,
+        ),
+    },
+    arms=(
+        Arm("dot-product", "rating_dot_product", protocols=_RATED),
+        Arm("model-1", "rating_model_1", protocols=_RATED),
+        Arm("model-2", "rating_model_2", protocols=_RATED),
+        Arm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
+        Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
+        Arm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
+        Arm("svdpp", "rating_svdpp", protocols=_RATED),
+        Arm("autorec-item", "rating_autorec", protocols=_RATED),
+        Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
+    ),
+    judge_baselines=_baselines,
+    figures=_figures,
+    markdown=_markdown,
+)  # fmt: skip
+"""`itrec reproduce blog`."""

@@ -1,0 +1,277 @@
+"""A published study run whole: every arm, protocol and seed, resumable, ending in one report.
+
+What a study consists of stands in `studies/`; here is what they share.
+
+Every run is a process of its own (`itrec train --local`), so that several small models share a
+machine's cores; a run that is complete is not run again.
+"""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from itrec_dist import config
+from itrec_dist.config import shipped_files
+from itrec_dist.data import manifest
+from itrec_dist.data.sources import staging
+from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.studies.study import Study
+from itrec_dist.tasks.next_items.windows import window
+from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from itrec_dist.training.config import RunConfig
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to run of the study, and how much at once."""
+
+    seeds: int = 1
+    """Runs per arm and protocol, with the seeds 0, 1, 2 ..."""
+    arms: tuple[str, ...] | None = None
+    """Which arms to run; null runs all."""
+    protocols: tuple[str, ...] | None = None
+    """Which splits to run them on; null takes all of the study."""
+    epochs: int | None = None
+    """Epochs of every arm, for a quick look; null takes each recipe's."""
+    jobs: int | None = None
+    """Runs at the same time; null is one per core, or one where there is a GPU."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds} must be at least 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} must be at least 1, or null")
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs={self.jobs} must be at least 1, or null")
+
+    def check(self, study: Study) -> None:
+        """Refuse arms and protocols that the study has not.
+
+        Raises:
+            ConfigError: names those it has.
+        """
+        choices = {
+            "arms": (self.arms, [arm.name for arm in study.arms]),
+            "protocols": (self.protocols, list(study.protocols)),
+        }
+        for field, (chosen, known) in choices.items():
+            if chosen is None:
+                continue
+            unknown = [name for name in chosen if name not in known]
+            if unknown or not chosen:
+                what = ", ".join(unknown) or "nothing"
+                raise ConfigError(f"{field} names {what}; valid: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study in its folder, made from the ratings at `path`."""
+
+    study: Study
+    source: str
+    path: Path
+    out: Path
+    say: Say
+
+
+def reproduce(place: Place, chosen: StudyConfig) -> Path:
+    """Run what is missing of the study; returns the report's path.
+
+    Raises:
+        ConfigError: the study has no such arm or protocol.
+        OutputError: the folder holds something else, or a study of other data.
+        TrainingError: a run failed; the message is its last line.
+    """
+    study, out, say = place.study, place.out, place.say
+    chosen.check(study)
+    _refuse_foreign(out)
+    names = chosen.protocols or tuple(study.protocols)
+    shards = {name: _shards(place, name) for name in names}
+    jobs = chosen.jobs or _default_jobs()
+    runs = list(planned(study, out, shards, chosen))
+    waiting = [run for run in runs if not is_done(run)]
+    say(f"{len(runs)} runs, {len(runs) - len(waiting)} complete, {jobs} at a time")
+    for name, folder in shards.items():
+        judged = study.judge_baselines(folder, out / "runs" / name / "baselines")
+        for baseline, splits in judged.items():
+            say(f"{name} {baseline}: {study.figures(splits)}")
+    _train_all(waiting, jobs, lambda run: _summary(study, run), say)
+    return _report(place, [run.folder for run in runs], shards)
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / "shards").is_dir():
+        raise OutputError(f"{out} holds something that is no reproduction: choose another place")
+
+
+def _shards(place: Place, name: str) -> Path:
+    """Window the ratings, unless that was done before from the same ratings and settings."""
+    out, source, path = place.out, place.source, place.path
+    folder = out / "shards" / name
+    settings = place.study.protocols[name]
+    try:
+        found = manifest.read(folder)
+    except ShardsError:
+        if isinstance(settings, RatingWindowConfig):
+            made = window_ratings(source, path, folder, settings)
+        else:
+            made = window(source, path, folder, settings)
+        counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
+        place.say(f"windowed {name}: {counts}")
+        return folder
+    if found.source.get("format") != source or not _is_made_from(found, path):
+        raise OutputError(
+            f"{out} holds a reproduction on other ratings ({found.source.get('path')} as they were "
+            f"then), not on those in {path}: choose another place"
+        )
+    wanted = config.to_dict(settings)
+    if any(wanted.get(name) != value for name, value in found.settings.items()):
+        raise OutputError(f"{folder} was windowed with other settings: choose another place")
+    return folder
+
+
+def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
+    """Whether the source files at `path` are, byte for byte, those that were windowed."""
+    try:
+        return all(staging.checksum(path / f["name"]) == f for f in found.source["files"])
+    except (OSError, KeyError):
+        return False
+
+
+def planned(
+    study: Study, out: Path, shards: dict[str, Path], chosen: StudyConfig
+) -> Iterator[RunConfig]:
+    """Every run, seed by seed, so that an interrupted study has whole comparisons first."""
+    arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
+    for seed in range(chosen.seeds):
+        for arm in arms:
+            for name in study.protocols_of(arm):
+                if name not in shards:
+                    continue
+                overrides = [
+                    f"shards={shards[name].absolute()}",
+                    f"out={(out / 'runs' / name / arm.name / f'seed-{seed}').absolute()}",
+                    f"seed={seed}",
+                    "cluster.threads=1" if _default_jobs() > 1 else "cluster.threads=null",
+                    *arm.overrides,
+                ]
+                if chosen.epochs is not None:
+                    overrides.append(f"training.epochs={chosen.epochs}")
+                yield config.load(RunConfig, shipped_files.recipe(arm.recipe), overrides)
+
+
+def is_done(run: RunConfig) -> bool:
+    """Whether this very configuration was trained and judged to its end."""
+    directory = RunDirectory(run.folder)
+    if not directory.is_complete:
+        return False
+    try:
+        return config.load(RunConfig, directory.config) == run
+    except ConfigError:  # of a version with other settings
+        return False
+
+
+def _default_jobs() -> int:
+    import torch
+
+    if torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _train_all(
+    waiting: Sequence[RunConfig], jobs: int, summary: Callable[[RunConfig], str], say: Say
+) -> None:
+    """Train the runs, `jobs` at a time; a failure or Ctrl-C ends the others."""
+    children = _Children()
+    done = 0
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(children.train, run): run for run in waiting}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+                done += 1
+                say(f"[{done}/{len(waiting)}] {summary(futures[future])}")
+        except BaseException:
+            children.end()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class _Children:
+    """The training processes at work, so that they can be ended together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    def train(self, run: RunConfig) -> None:
+        """Run one training to its end in a process of its own."""
+        recipe = run.folder.with_name(f"{run.folder.name}.yaml")
+        recipe.parent.mkdir(parents=True, exist_ok=True)
+        recipe.write_text(config.to_yaml(run), encoding="utf-8")
+        command = [sys.executable, "-m", "itrec_dist", "train", "--local", "--overwrite"]
+        with self._lock:
+            if self._ended:
+                return
+            process = subprocess.Popen(
+                [*command, "--config", str(recipe)],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            self._running.add(process)
+        _, problems = process.communicate()
+        with self._lock:
+            self._running.discard(process)
+        recipe.unlink(missing_ok=True)
+        if process.returncode and not self._ended:
+            last = problems.strip().splitlines()[-1] if problems.strip() else "no message"
+            raise TrainingError(f"the run in {run.folder} failed: {last}")
+
+    def end(self) -> None:
+        """End all processes and start no more."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+
+def _summary(study: Study, run: RunConfig) -> str:
+    evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
+    protocol, arm, seed = run.folder.parts[-3:]
+    figures = study.figures(evaluation["splits"])
+    return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
+
+
+def _report(place: Place, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
+    from itrec_dist import report
+    from itrec_dist.storage import atomic
+
+    out = place.out
+    of_baselines = (out / "runs" / name / "baselines" for name in shards)
+    places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
+    atomic.write_text(out / "results.md", place.study.markdown(places))
+    written = report.write(places, out / "report.html", place.study.title, overwrite=True)
+    place.say(f"results as Markdown: {out / 'results.md'}")
+    return written
+
+
+def check_source(source: str) -> None:
+    """Refuse data that the study cannot be run on.
+
+    Raises:
+        ConfigError: the format has no user or movie features.
+    """
+    if source not in ("ml-1m", "ml-100k"):
+        raise ConfigError(
+            f"the study needs user and movie features, {source!r} has not both: "
+            "give --source ml-1m or ml-100k"
+        )

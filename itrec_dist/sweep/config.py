@@ -1,0 +1,305 @@
+"""What a sweep is told: its settings, and the runs that follow from them.
+
+`SweepConfig` is what a recipe of `itrec sweep` holds. `Runs` turns assignments of the space into
+run configurations, by the parser that recipes and command lines go through as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from itrec_dist import config, tasks
+from itrec_dist.config import shipped_files
+from itrec_dist.errors import ConfigError
+from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.storage.uri import Uri, refuse_credentials
+from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
+from itrec_dist.training.config import RunConfig
+
+FIRST_FRESH_SEED = 1000
+"""Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
+
+CHANGEABLE = frozenset({
+    "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm",
+    "optimizer.beta1", "optimizer.beta2",
+    "model.dropout", "model.input_dropout", "model.penalty", "model.bias_penalty",
+})  # fmt: skip
+"""Settings that a run can go on with another value of: what is learned keeps its form, and the
+order of windows and the number of steps stay."""
+
+Algorithm = Literal["grid", "random", "tpe"]
+Cost = Literal["seconds", "windows_per_second", "num_parameters"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How the next trial is chosen."""
+
+    algorithm: Algorithm = "random"
+    """grid: every combination; random: draws; tpe: Optuna's tree-structured Parzen estimator."""
+    seed: int = 0
+    """Seed of the draws: the same space and seed give the same trials."""
+    against: Cost | None = None
+    """A cost to weigh against the metric (tpe alone): the search then looks for the whole front
+    of best trade-offs; null looks at the metric alone."""
+    startup: int = 10
+    """Random trials before tpe models anything."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.startup < 1:
+            raise ValueError("search.seed must be at least 0 and search.startup at least 1")
+        if self.against is not None and self.algorithm != "tpe":
+            raise ValueError(
+                f"search.against={self.against} needs search.algorithm=tpe, "
+                f"{self.algorithm} looks at no figure: the report shows the front anyway"
+            )
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Which trials are stopped before their end."""
+
+    name: Literal["none", "asha", "pbt"] = "none"
+    """none; asha: successive halving after epochs grace, grace x reduction, ... (Li et al., A
+    System for Massively Parallel Hyperparameter Tuning, 2020), within each combination of grid
+    values, so that every combination keeps its best to the end; pbt: population-based training,
+    in which the worst trials take over weights and settings of the best and change them."""
+    grace: int = 1
+    """Epochs that asha stops no trial in."""
+    reduction: int = 3
+    """asha: one trial of so many is kept at each rung; pbt: one of so many takes over, from among
+    as many that are the best."""
+    interval: int = 1
+    """Epochs from one exchange of pbt to the next."""
+
+    def __post_init__(self) -> None:
+        if self.grace < 1 or self.reduction < 2 or self.interval < 1:
+            raise ValueError(
+                "scheduler.grace and scheduler.interval must be at least 1, and "
+                "scheduler.reduction at least 2"
+            )
+
+
+@dataclass(frozen=True)
+class FinalConfig:
+    """The judgement on the test split, which no trial sees."""
+
+    candidates: int = 2
+    """Best configurations of the search that are trained again; 0 for no finals."""
+    seeds: int = 3
+    """Fresh seeds of each of them."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 0 or self.seeds < 1:
+            raise ValueError("final.candidates must be at least 0 and final.seeds at least 1")
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """What a trial takes, and how many go at once."""
+
+    cpus: float = 1.0
+    """Logical CPUs of a trial, and its threads."""
+    gpus: float | None = None
+    """Share of a GPU that a trial takes; null asks the model's size, and 0 is the CPU."""
+    concurrent: int | None = None
+    """Trials at the same time; null takes as many as cores or GPUs carry."""
+
+    def __post_init__(self) -> None:
+        if self.cpus <= 0 or (self.gpus is not None and self.gpus < 0):
+            raise ValueError("resources.cpus must be above 0 and resources.gpus at least 0")
+        if self.concurrent is not None and self.concurrent < 1:
+            raise ValueError(f"resources.concurrent={self.concurrent} must be at least 1, or null")
+
+
+@dataclass(frozen=True)
+class TrackersConfig:
+    """Services that every run is shown to while it trains; TensorBoard needs none."""
+
+    mlflow: str | None = None
+    """MLflow's tracking URI, such as http://host:5000 or sqlite:////folder/mlflow.db; the sweep
+    becomes an experiment."""
+    wandb: str | None = None
+    """Project at Weights & Biases; the sweep becomes a group."""
+
+    def __post_init__(self) -> None:
+        if self.mlflow is not None:
+            refuse_credentials(self.mlflow, "trackers.mlflow")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A search over configurations of a run."""
+
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Path
+    """Sweep directory to write, where every machine of the cluster sees it."""
+    base: str
+    """Recipe of `itrec train` that gives every setting not searched: a path, or the name of a
+    shipped one."""
+    space: dict[str, Any]
+    """Dotted setting -> dimension: grid or choice (a list), uniform, loguniform or integer (two
+    ends), with step, log and when."""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    """Dotted setting -> value that differs from the base in every trial."""
+    metric: str = "unmasked/precision@5"
+    """Validation figure that is searched for and that chooses each run's best epoch."""
+    trials: int | None = None
+    """How many configurations; null is every one of a grid."""
+    seeds: int = 1
+    """Runs per trial, with the seeds 0, 1, 2 ...; their mean is what the search sees."""
+    retries: int = 1
+    """How often a trial that failed is tried again; a setting that is refused is not."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """The choice of trials."""
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    """The stopping of trials."""
+    final: FinalConfig = field(default_factory=FinalConfig)
+    """The judgement on test."""
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What trials take."""
+    trackers: TrackersConfig = field(default_factory=TrackersConfig)
+    """Where else figures are sent."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or self.retries < 0:
+            raise ValueError("seeds must be at least 1 and retries at least 0")
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"trials={self.trials} must be at least 1, or null")
+        if self.seeds >= FIRST_FRESH_SEED:
+            raise ValueError(f"seeds={self.seeds} must be below {FIRST_FRESH_SEED}")
+        if self.scheduler.name == "asha" and self.search.against is not None:
+            raise ValueError(
+                f"search.against={self.search.against} weighs what whole runs cost, "
+                "scheduler.name=asha leaves most of them unfinished: set scheduler.name=none"
+            )
+        if self.scheduler.name == "pbt":
+            self._refuse_no_population()
+        if self.trials is None and self.search.algorithm != "grid":
+            raise ValueError(f"search.algorithm={self.search.algorithm} needs trials: say how many")
+        if self.scheduler.name != "none" and self.seeds > 1:
+            raise ValueError(
+                f"scheduler.name={self.scheduler.name} compares single runs by their epochs, "
+                f"seeds={self.seeds} runs make a trial here: set seeds=1, the finals have several"
+            )
+
+    def _refuse_no_population(self) -> None:
+        algorithm, reduction = self.search.algorithm, self.scheduler.reduction
+        if algorithm != "random":
+            raise ValueError(
+                f"scheduler.name=pbt begins with trials drawn at random, search.algorithm="
+                f"{algorithm} does not draw: set it to random"
+            )
+        if self.grids:
+            raise ValueError(
+                f"scheduler.name=pbt lets a trial go on from another, which leaves no table over "
+                f"{self.grids[0]}: write choice in place of grid"
+            )
+        if self.trials is not None and self.trials < reduction:
+            raise ValueError(
+                f"trials={self.trials} are no population for scheduler.reduction={reduction}, one "
+                f"of {reduction} of which takes over from another: give at least {reduction}"
+            )
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """The settings whose values are to be compared, each with equally many trials."""
+        return tuple(n for n, d in self.space.items() if isinstance(d, Mapping) and "grid" in d)
+
+    @property
+    def falls(self) -> bool:
+        """Whether the better figure of the metric is the lower one."""
+        return self.metric in RATING_MONITORS
+
+    def score(self, value: float) -> float:
+        """The metric's value as something of which more is better."""
+        return -value if self.falls else value
+
+
+class Runs:
+    """The run configurations of a sweep."""
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        """Read the base.
+
+        Raises:
+            ConfigError: it cannot be read, a fixed setting does not fit it, or the metric is none
+                of its task's.
+        """
+        self._sweep = sweep
+        self._recipe = _recipe(sweep.base)
+        self._parser = config.Parser("itrec sweep", "")
+        self._parser.add_config_file()
+        self._parser.add_class_arguments(RunConfig)
+        self._is_grouped = False
+        base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
+        self._is_grouped = base.cluster.num_workers > 1
+        monitors = tasks.find(base.model.task).monitors
+        if sweep.metric not in monitors:
+            raise ConfigError(
+                f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "
+                f"{', '.join(monitors)}"
+            )
+        self.base = self.build({}, sweep.out, 0)
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a run is trained by a group of workers of its own, as large ones have to be."""
+        return self._is_grouped
+
+    def space(self) -> Space:
+        """The space over the base.
+
+        Raises:
+            ConfigError: see `space.parse`; or a setting is searched and fixed.
+        """
+        space = parse(self._sweep.space, self.base)
+        both = [name for name in space.names if name in self._sweep.fixed]
+        if both:
+            raise ConfigError(f"{both[0]} stands in space and in fixed: take it out of one")
+        return space
+
+    def build(
+        self, assignment: Assignment, out: Path, seed: int, *, judge_test: bool = False
+    ) -> RunConfig:
+        """The run of an assignment, in the directory `out`.
+
+        Raises:
+            ConfigError: its settings do not fit each other.
+        """
+        own = self._own(out, seed, judge_test=judge_test)
+        own["training.monitor"] = self._sweep.metric
+        return self._parsed({**self._sweep.fixed, **assignment, **own})
+
+    def _own(self, out: Path, seed: int, *, judge_test: bool) -> dict[str, Value]:
+        own: dict[str, Value] = {
+            "shards": str(placed(self._sweep.shards)),
+            "out": str(out.absolute()),
+            "seed": seed,
+            "evaluation.judge_test": judge_test,
+        }
+        if not self._is_grouped:
+            own["cluster.threads"] = max(1, int(self._sweep.resources.cpus))
+        return own
+
+    def _parsed(self, settings: dict[str, Any]) -> RunConfig:
+        arguments = ["--config", str(self._recipe)]
+        arguments += [f"--{name}={as_text(value)}" for name, value in settings.items()]
+        return config.pick(RunConfig, self._parser.parse(arguments))
+
+
+def placed(shards: Uri | Path) -> Uri | Path:
+    """Shards under a name that holds in every process."""
+    return shards if isinstance(shards, Uri) else shards.absolute()
+
+
+def _recipe(base: str) -> Path:
+    path = Path(base)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    try:
+        return shipped_files.recipe(base)
+    except ConfigError as error:
+        raise ConfigError(f"base: {error}; or give the path of a recipe") from error

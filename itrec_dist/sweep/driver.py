@@ -1,0 +1,155 @@
+"""A sweep from its checks to its finals: what is run, in which order, and what is written when."""
+
+import time
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+from itrec_dist import config, launch
+from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from itrec_dist.storage import atomic
+from itrec_dist.sweep import RECIPE, resources, trackers
+from itrec_dist.sweep.checks import Checked
+from itrec_dist.sweep.config import Runs, SweepConfig
+from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
+from itrec_dist.sweep.jobs import Course, Say
+from itrec_dist.system import environment
+
+if TYPE_CHECKING:
+    from itrec_dist.sweep.asha import Past
+
+FREE = frozenset({"shards", "out", "base", "trials", "retries", "final", "resources", "trackers"})
+"""Settings that may differ on resuming; the base is compared by what it says."""
+
+
+def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> SweepDirectory:
+    """Run what is missing of a sweep: its trials, then its finals.
+
+    Raises:
+        ConfigError: the cluster lacks what a trial takes; or a resumed sweep was another one.
+        CheckpointError: there is nothing to resume.
+        TrainingError: no trial was completed.
+    """
+    sweep = checked.sweep
+    directory = SweepDirectory(sweep.out)
+    if resume:
+        _refuse_other(checked, directory)
+    trackers.prepare(sweep)
+    use_gpu = launch.connect(checked.runs.base, address)
+    from itrec_dist.sweep import ray_tune  # imports Ray, whose first import `connect` prepares
+
+    share = _share(checked, address, use_gpu=use_gpu)
+    _prepare(checked, directory, resume=resume)
+    began = time.monotonic()
+    trials = directory.trials()
+    say(_told_plan(checked, share, trials))
+    course = Course(checked, directory, trials, say)
+    try:
+        if not course.is_over:
+            ray_tune.run(sweep, course, share, _history(checked, directory, trials))
+    except KeyboardInterrupt:
+        say("stopped: the same command with --resume goes on from here")
+        raise
+    finally:
+        seconds = round(time.monotonic() - began, 1)
+        directory.append("session", workers=share.concurrent, seconds=seconds)
+    _refuse_nothing(sweep, directory.trials())
+    return directory
+
+
+def _refuse_nothing(sweep: SweepConfig, trials: list[Trial]) -> None:
+    if ranked(sweep, trials):
+        return
+    first = next((t.outcome.error for t in trials if t.outcome.error), "all were cut off")
+    raise TrainingError(
+        f"none of the {len(trials)} trials of {sweep.out} was completed; the first ended with: "
+        f"{first}"
+    )
+
+
+def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -> "list[Past]":
+    """The trials that have ended, with their scores after each epoch."""
+    if checked.sweep.scheduler.name != "asha":
+        return []
+    found = []
+    for trial in trials:
+        if trial.outcome.status in ("complete", "stopped"):
+            run = directory.log_of(trial.number)
+            judged = [e["validation"] for e in run.events("epoch") if e["validation"]]
+            values = (checked.runs.base.training.value(one) for one in judged)
+            scores = [checked.sweep.score(value) for value in values]
+            found.append((trial.assignment, scores))
+    return found
+
+
+def _share(checked: Checked, address: str | None, *, use_gpu: bool) -> resources.Share:
+    import ray
+
+    cores = resources.local_cores() if address is None else float("inf")
+    found = ray.cluster_resources()
+    if checked.runs.is_grouped:
+        return resources.share_of_groups(checked.sweep, checked.runs.base, found, use_gpu=use_gpu)
+    return resources.share(checked.sweep, checked.runs.base, found, cores)
+
+
+def _told_plan(checked: Checked, share: resources.Share, trials: list[Trial]) -> str:
+    ended = sum(1 for t in trials if t.outcome.status != "open")
+    sweep = checked.sweep
+    taken = resources.told_share(checked.runs.base, share)
+    seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
+    told = f"{checked.count} trials{seeds}, {share.concurrent} at a time, each with {taken}"
+    if sweep.final.candidates:
+        told += f"; then {sweep.final.candidates} finalists with {sweep.final.seeds} fresh seeds"
+    return told + (f"; {ended} trials are done" if trials else "")
+
+
+def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> None:
+    sweep = replace(checked.sweep, base=str(directory.base))
+    recorded = environment.record(sweep.search.seed)
+    if resume:
+        began = directory.read_environment()
+        recorded = {**began, "resumed": [*began.get("resumed", []), recorded]}
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {directory.path}: {error.strerror}") from error
+    atomic.write_text(directory.base, config.to_yaml(checked.runs.base))
+    atomic.write_json(directory.manifest, checked.data.to_json())
+    atomic.write_json(directory.environment, recorded)
+    atomic.write_text(directory.path / RECIPE, config.to_yaml(sweep))  # last: it is the mark
+
+
+def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
+    if not directory.exists:
+        raise CheckpointError(
+            f"{directory.path} holds no sweep to resume: leave --resume out to start one there"
+        )
+    before, now = directory.read_recipe(), checked.sweep
+    fingerprint = directory.read_manifest().fingerprint
+    if fingerprint != checked.data.fingerprint:
+        raise ConfigError(
+            f"{now.shards} holds other data (fingerprint {checked.data.fingerprint[:12]}) than the "
+            f"sweep in {directory.path} began on ({fingerprint[:12]}): give those shards"
+        )
+    differing = [
+        f.name for f in fields(SweepConfig)
+        if f.name not in FREE and getattr(before, f.name) != getattr(now, f.name)
+    ]  # fmt: skip
+    base = Runs(replace(before, shards=now.shards, resources=now.resources)).base
+    if replace(base, out=checked.runs.base.out) != checked.runs.base:
+        differing.append("base")
+    if differing:
+        raise ConfigError(
+            f"the sweep in {directory.path} cannot go on with another {', '.join(differing)}: "
+            f"resume it with --config {directory.recipe}, or start another"
+        )
+    begun = len(directory.trials())
+    if now.scheduler.name == "pbt" and begun and checked.count != begun:
+        raise ConfigError(
+            f"trials={checked.count}, the population in {directory.path} has {begun}, and takes no "
+            f"new ones while it trains: give {begun}"
+        )
+    if checked.count < begun:
+        raise ConfigError(
+            f"trials={checked.count}, the sweep in {directory.path} has {begun} "
+            "already: give at least as many"
+        )

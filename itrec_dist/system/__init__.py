@@ -1,0 +1,1 @@
+"""The machine: limits, versions, checks."""

@@ -1,0 +1,1 @@
+"""Item vectors: learn which items stand together."""

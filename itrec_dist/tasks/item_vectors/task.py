@@ -1,0 +1,79 @@
+"""The item-vectors task: vectors of items that stand together in windows, judged by their loss."""
+
+from typing import Any, ClassVar
+
+import torch
+
+from itrec_dist.data.schema import Batch
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.losses import LossName
+from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
+from itrec_dist.models.model import ModelConfig
+from itrec_dist.tasks.task import Task, TaskOutput
+
+
+class LossJudge:
+    """The mean loss of one split."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def add(self, batch: Batch, scores: torch.Tensor, loss_B: torch.Tensor) -> None:  # noqa: ARG002
+        """Count the real windows of a batch."""
+        weight_B = batch.weight_B
+        self._sums += torch.stack([(loss_B * weight_B).sum(), weight_B.sum()])
+
+    def state(self) -> torch.Tensor:
+        """The sums, flat float64."""
+        return self._sums.clone()
+
+    def load(self, state: torch.Tensor) -> None:
+        """Replace the sums."""
+        self._sums.copy_(state)
+
+    def judgement(self) -> dict[str, Any]:
+        """Loss and number of windows.
+
+        Raises:
+            ShardsError: no window was counted.
+        """
+        total, count = self._sums.tolist()
+        if not count:
+            raise ShardsError("there is nothing to judge: the split holds no window")
+        return {"loss": total / count, "num_windows": int(count)}
+
+
+class ItemVectors(Task):
+    """Sampled contrasts of windows; there is nothing to recommend from."""
+
+    losses: ClassVar[tuple[LossName, ...]] = ("contrast",)
+    monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    ranks: ClassVar[bool] = False
+
+    model: Item2Vec
+
+    def __init__(self, model: ModelConfig, loss: LossName, spec: DataSpec) -> None:
+        super().__init__(model, loss, spec)
+        assert isinstance(model, Item2VecConfig)
+        self.model = Item2Vec(model, spec)
+
+    def forward(self, batch: Batch) -> TaskOutput:
+        """The loss of each window; nothing else is judged."""
+        loss_B: torch.Tensor = self.model(batch).float()
+        return TaskOutput(loss_B, loss_B.unsqueeze(1))
+
+    def judge(self, device: torch.device) -> LossJudge:
+        """The mean loss."""
+        return LossJudge(device)
+
+    def catalogue_scores(self, batch: Batch) -> torch.Tensor:  # noqa: ARG002
+        """Refused: vectors alone rank nothing for a user.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "item2vec learns item vectors and recommends to nobody: ask itrec similar for the "
+            "items next to one, or start another model from its vectors with --item_vectors"
+        )

@@ -1,0 +1,1 @@
+"""Next items: recommend what follows a window."""

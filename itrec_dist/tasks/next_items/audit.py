@@ -1,0 +1,78 @@
+"""What a split lets through, and the promises that a protocol is held to.
+
+Owns: running `sql/checks/` over the cut windows, and the table of promises.
+The counts are defined in the header of `sql/checks/leakage.sql`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from itrec_dist.data import schema
+from itrec_dist.data.database import Database
+from itrec_dist.data.windowing.leakage import Leakage
+
+EXPLANATIONS = {
+    "targets_in_training_inputs": "targets that the model was shown as inputs in training",
+    "targets_in_training_targets": "targets that were targets in training as well",
+    "targets_counted_in_catalogue": "targets that were counted when the catalogue was made",
+    "targets_tied_with_training": "targets at the very timestamp of a training event of the user",
+    "training_events_not_before": "training events at or after the first target, of any user",
+    "training_events_after_own": "training events at or after the same user's first target",
+    "shared_events": "events that windows of both sides use",
+    "shared_users": "users with windows on both sides",
+}
+"""Count -> what it counts, in a line."""
+
+_WHOLES = {
+    "targets": "targets", "training": "training_events", "shared_events": "training_events",
+    "shared_users": "num_users",
+}  # fmt: skip
+
+_NO_LEAK = (
+    "targets_in_training_inputs",
+    "targets_in_training_targets",
+    "targets_counted_in_catalogue",
+    "training_events_after_own",
+)
+
+PROMISES: dict[str, tuple[str, ...]] = {
+    "random_windows": (),
+    "user_disjoint": (*_NO_LEAK, "targets_tied_with_training", "shared_events", "shared_users"),
+    "leave_last": _NO_LEAK,
+    "global_time": (*_NO_LEAK, "targets_tied_with_training", "training_events_not_before"),
+}
+"""Protocol -> counts that it promises to be zero in every evaluation split."""
+
+LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
+"""The audit of windows of items."""
+
+
+def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[str, Any]:
+    """The leakage counts of every evaluation split that has windows, by split.
+
+    Raises:
+        AssertionError: a check of `sql/checks/` returned rows or a promise is broken; nothing
+            that a user gave can cause it.
+    """
+    _hold(database, "window_count")
+    _hold(database, "window_order")
+    _hold(database, "window_widths", **widths)
+    _hold(database, "window_places", **widths)
+    if protocol == "global_time":
+        _hold(database, "training_before_cut", target_length=widths["target_length"])
+    found: dict[str, Any] = {}
+    present = {row["split"] for row in database.rows("next_items/split_sizes")}
+    for split in (schema.VALIDATION, schema.TEST):
+        if split not in present:
+            continue
+        database.table("event_uses", "checks/event_uses", split=split, **widths)
+        counts = database.rows("checks/leakage")[0]
+        found[split] = LEAKAGE.held(protocol, split, counts)
+    database.drop("event_uses")
+    return found
+
+
+def _hold(database: Database, check: str, **parameters: int) -> None:
+    rows = database.rows(f"checks/{check}", **parameters)
+    if rows:
+        raise AssertionError(f"sql/checks/{check}.sql found {len(rows)}, first {rows[0]}")

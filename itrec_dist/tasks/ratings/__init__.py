@@ -1,0 +1,1 @@
+"""Ratings: predict how a user rates an item."""

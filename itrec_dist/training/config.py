@@ -1,0 +1,255 @@
+"""One training run: the whole configuration, its checks across sections, its directory.
+
+Only this file sees the whole configuration; every component is handed its own section.
+"""
+
+import math
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from itrec_dist import config, tasks
+from itrec_dist.data import manifest
+from itrec_dist.data.feeds import FeedConfig
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import TRAIN, VALIDATION
+from itrec_dist.data.shards import fetch
+from itrec_dist.engines import kind_of
+from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.optimizers import OptimizerConfig
+from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.losses import LossName
+from itrec_dist.models import MODELS
+from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.model import ModelConfig
+from itrec_dist.runs.checkpoints.writer import CheckpointConfig
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import cache
+from itrec_dist.storage.uri import Uri, refuse_credentials
+from itrec_dist.training.loop import TrainingConfig
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How the model is judged."""
+
+    batch_size: int = 1024
+    """Windows per batch over all workers together."""
+    train_sample: int = 5000
+    """Training windows judged beside the validation split each epoch; 0 for none."""
+    judge_test: bool = True
+    """Whether the best epoch is judged on the test split too; a search keeps away from it."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.train_sample < 0:
+            raise ValueError(
+                "evaluation.batch_size must be at least 1 and evaluation.train_sample at least 0"
+            )
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Workers and what each of them takes."""
+
+    num_workers: int = 1
+    """Ray Train workers; with `min_workers`, at most. --local has one worker, or those that
+    torchrun started."""
+    min_workers: int | None = None
+    """Fewest workers to go on with when the cluster has no room for `num_workers`; null keeps to
+    `num_workers`. Whenever their number changes, all start again from the last checkpoint."""
+    max_failures: int = 3
+    """Times that a run goes on from its last checkpoint after workers were lost or failed: machines
+    do get lost, but a fault that comes back each time should cost minutes. A node that announces
+    its end (a preemption) does not count."""
+    wait_seconds: float = 600.0
+    """How long to wait for nodes on a cluster that was joined, at the start and after a loss."""
+    use_gpu: bool | None = None
+    """Whether each worker takes a GPU; null takes GPUs if there are any."""
+    cpus_per_worker: float = 1.0
+    """Logical CPUs that each worker reserves in Ray."""
+    threads: int | None = None
+    """CPU threads of a worker; null divides a node's cores among its workers."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1 or self.cpus_per_worker <= 0:
+            raise ValueError(
+                "cluster.num_workers must be at least 1 and cluster.cpus_per_worker above 0"
+            )
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.num_workers:
+            raise ValueError(
+                f"cluster.min_workers={self.min_workers} must be from 1 to cluster.num_workers="
+                f"{self.num_workers}, or null"
+            )
+        if self.max_failures < 0 or self.wait_seconds < 0:
+            raise ValueError("cluster.max_failures and cluster.wait_seconds must be at least 0")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"cluster.threads={self.threads} must be at least 1, or null")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run."""
+
+    shards: Uri | Path
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
+    out: Uri | Path
+    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
+    name: str = ""
+    """Name in logs and reports; empty makes one from model, loss and side information."""
+    seed: int = 0
+    """Seed of the initial weights, the dropout and the order of windows."""
+    loss: LossName = "bce"
+    """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
+    mse: squared error of predicted ratings; contrast: true against drawn neighbours."""
+    model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
+    """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
+    item_vectors: Path | None = None
+    """Run whose item embedding, such as item2vec's, this model's one starts from; null draws it."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimiser."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """The course of training."""
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """What is kept of it."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """The arithmetic."""
+    feed: FeedConfig = field(default_factory=FeedConfig)
+    """The way of the data."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """The judgement."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """The workers."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must be at least 0")
+        for name, place in (("shards", self.shards), ("out", self.out)):
+            if isinstance(place, Uri):
+                refuse_credentials(place, name)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        return cache.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
+
+    @property
+    def label(self) -> str:
+        """The name, or one made from what distinguishes the arms of a study."""
+        return self.name or self.model.label(self.loss)
+
+
+def check(run: RunConfig, num_workers: int) -> Manifest:
+    """Refuse what cannot work before anything is started; returns the data's manifest.
+
+    `num_workers` is the largest number of workers; `cluster.min_workers` may allow smaller ones.
+
+    Raises:
+        ConfigError: sections that do not fit each other, or the data.
+        ShardsError: the shards cannot be read.
+        EnvironmentProblem: the engine needs a package that is missing.
+    """
+    data = manifest.read(fetch.local(run.shards))
+    least = run.cluster.min_workers
+    sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
+    for workers in sizes:
+        kind_of(run.engine, workers).refuse(run.engine, run.optimizer, workers)
+    _check_shares(run, sizes)
+    if not data.num_windows(TRAIN):
+        raise ConfigError(f"{run.shards} has no training windows: window the data again")
+    num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
+    if run.feed.cache == "none" and num_files < num_workers:
+        raise ConfigError(
+            f"{num_files} training files cannot be dealt to {num_workers} workers without a cache: "
+            "window the data with a larger num_shards, or set feed.cache=host"
+        )
+    if run.training.patience is not None and not data.num_windows(VALIDATION):
+        raise ConfigError(
+            f"training.patience={run.training.patience} needs validation windows, {run.shards} has "
+            "none: set validation_fraction when windowing, or training.patience=null"
+        )
+    _check_task(run)
+    _check_sparse(run, num_workers)
+    run.model.check(data)
+    return data
+
+
+def _check_task(run: RunConfig) -> None:
+    """Refuse a loss or a monitor that is not of the model's task."""
+    task, kind = tasks.find(run.model.task), run.model.kind
+    for name, given, valid in (
+        ("loss", run.loss, task.losses),
+        ("training.monitor", run.training.monitor, task.monitors),
+    ):
+        if given not in valid:
+            raise ConfigError(
+                f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
+            )
+
+
+def _check_sparse(run: RunConfig, num_workers: int) -> None:
+    """Refuse sparse gradients where the rest of a step would need them whole."""
+    if not getattr(run.model, "sparse_gradients", False):
+        return
+    optimizer = run.optimizer
+    for name, given, allowed, is_fit in (
+        ("optimizer.name", optimizer.name, "sgd or adagrad", optimizer.name in ("sgd", "adagrad")),
+        ("optimizer.beta1", optimizer.beta1, "0 with sgd",
+         optimizer.name != "sgd" or optimizer.beta1 == 0),
+        ("optimizer.clip_norm", optimizer.clip_norm, "null", optimizer.clip_norm is None),
+        ("cluster.num_workers", num_workers, "1", num_workers == 1),
+    ):  # fmt: skip
+        if not is_fit:
+            raise ConfigError(
+                f"model.sparse_gradients=true does not go with {name}={given}: give {allowed}, or "
+                "model.sparse_gradients=false"
+            )
+
+
+def check_device(run: RunConfig, *, has_gpu: bool) -> None:
+    """Refuse what the devices that `check` does not know of cannot do.
+
+    Raises:
+        ConfigError: a setting needs a GPU.
+    """
+    if run.engine.compile == "cuda_graphs" and not has_gpu:
+        raise ConfigError(
+            "engine.compile=cuda_graphs needs a GPU, and training would run on the CPU: set "
+            "engine.compile to default or none"
+        )
+
+
+def _check_shares(run: RunConfig, sizes: range) -> None:
+    """Refuse batches that some number of workers in the range could not share equally."""
+    accumulate = run.engine.accumulate
+    for name, size, factor, besides in (
+        ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
+        ("evaluation", run.evaluation.batch_size, 1, ""),
+    ):
+        wrong = [workers for workers in sizes if size % (workers * factor)]
+        if wrong:
+            listed = ", ".join(map(str, wrong[:-1]))
+            told = f"{listed} or {wrong[-1]}" if listed else f"{wrong[-1]}"
+            parts = math.lcm(*(workers * factor for workers in sizes))
+            raise ConfigError(
+                f"{name}.batch_size={size} cannot be shared equally by {told} workers{besides}: "
+                f"choose a multiple of {parts}"
+                + (" or another range of workers" if len(sizes) > 1 else "")
+            )
+
+
+def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
+    """Write what stands in a run directory before the first step.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    directory = RunDirectory(run.folder)
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {run.folder}: {error.strerror}") from error
+    directory.config.write_text(config.to_yaml(run), encoding="utf-8")
+    directory.write_json(directory.manifest, data.to_json())
+    directory.write_json(directory.environment, environment | {"run": uuid.uuid4().hex})
+    return directory

@@ -1,0 +1,306 @@
+"""The one training loop and the one evaluation, the same under every engine and context.
+
+The loop owns the order of events: epochs, steps, judgements, which epoch is best and when to
+stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written, the
+lookout when losses are looked at.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from itrec_dist.data.batches import micro_batches
+from itrec_dist.data.feeds import Feed
+from itrec_dist.data.schema import Batch
+from itrec_dist.distributed.context import WorkerContext
+from itrec_dist.engines.engine import Engine, Runner, Update
+from itrec_dist.errors import TrainingError
+from itrec_dist.metrics.ranking import MONITORS as RANKING_MONITORS
+from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.runs.checkpoints.training_state import Position
+from itrec_dist.runs.log import Recorder
+from itrec_dist.tasks.task import SplitJudge
+from itrec_dist.training.loss_monitor import Look, Lookout, batch_at, described_windows
+
+Judgement = dict[str, Any]
+"""What `runs/directory.py` calls a Judgement."""
+
+MONITORS = tuple(dict.fromkeys((*RANKING_MONITORS, *RATING_MONITORS)))
+"""Figures of the validation split that can choose the best epoch; those of ratings fall."""
+
+MAX_SKIPPED_IN_A_ROW = 9
+"""More batches than this without an update are no accident of the data."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long to train, on how much at once, and which epoch to keep."""
+
+    epochs: int = 20
+    """Passes over the training windows."""
+    batch_size: int = 512
+    """Windows per update over all workers and micro-batches together."""
+    monitor: str = "unmasked/precision@5"
+    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
+    ratings/rmse and ratings/mae where ratings are predicted."""
+    patience: int | None = None
+    """Stop after this many epochs without a better figure; null trains all epochs."""
+    log_seconds: float = 2.0
+    """Seconds between progress lines."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What a loss that is not finite does: stop ends the run and names the step and its windows;
+    skip leaves the batch out on all workers, at the cost of waiting for the device at every
+    micro-batch, and stops at ten in a row."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("training.epochs and training.batch_size must be at least 1")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
+        if self.monitor not in MONITORS:
+            raise ValueError(
+                f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
+            )
+
+    def value(self, judgement: Judgement) -> float:
+        """The monitored figure."""
+        ranking, _, figure = self.monitor.partition("/")
+        return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether a monitored figure beats the best so far; the first one always does."""
+        falls = self.monitor in RATING_MONITORS
+        return best is None or (value < best if falls else value > best)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended."""
+
+    reason: str
+    best_epoch: int
+    step: int
+    skipped: int = 0
+    """Batches that were left out because their loss was not finite."""
+
+
+def summed_loss(engine: Engine, batch: Batch) -> torch.Tensor:
+    """The summed loss of this worker's real windows in a micro-batch, with its graph."""
+    output = engine(batch)
+    return (output.loss_B * batch.weight_B).sum()
+
+
+def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
+    """One micro-batch: forward, backward, and an update when its batch is complete.
+
+    Returns the summed loss of this worker's real windows, on the device, and the update.
+    """
+    return learn(engine, batch, summed_loss(engine, batch))
+
+
+def learn(engine: Engine, batch: Batch, total_loss: torch.Tensor) -> tuple[torch.Tensor, Update]:
+    """What follows the forward of a micro-batch; returns the loss without its graph."""
+    engine.backward(total_loss / batch.denominator)
+    return total_loss.detach(), engine.step()
+
+
+def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerContext) -> Judgement:
+    """Judge every window of a feed once, over all workers; the same figures on each of them."""
+    engine.train(False)
+    with torch.inference_mode():
+        for batch in feed.epoch(None):
+            output = engine(batch)
+            judge.add(batch, output.scores_BC, output.loss_B)
+    engine.train(True)
+    judge.load(context.sum(judge.state()))
+    return judge.judgement()
+
+
+Keep = Callable[[Sequence[str], Position, float | None], None]
+"""Writes the checkpoints named first ("last", "best") of a position, with the monitored figure
+(null without one, and within an epoch). Every worker calls it at the same moment."""
+
+
+class Trainer:
+    """Trains one engine on one feed; what it needs besides is handed in as callables."""
+
+    def __init__(
+        self, config: TrainingConfig, engine: Engine, feed: Feed, context: WorkerContext,
+        recorder: Recorder, accumulate: int,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._engine = engine
+        self._feed = feed
+        self._context = context
+        self._recorder = recorder
+        self._accumulate = accumulate
+        self._lookout = Lookout(context, config.log_seconds)
+        self._step = 0
+        self._kept = 0  # the step that `checkpoints/last` holds
+        self._keep_steps: int | None = None
+
+    def train(
+        self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
+        keep: Keep, at: Position | None = None, keep_steps: int | None = None,
+    ) -> Outcome:  # fmt: skip
+        """Train all epochs, or until patience runs out.
+
+        Args:
+            seed: orders the windows, together with the epoch.
+            judge: returns the judgements of training sample and validation, null if there are none.
+            keep: writes checkpoints.
+            at: where to go on, with an engine that was brought there; None begins.
+            keep_steps: keeps within an epoch too, after every so many updates.
+
+        Raises:
+            TrainingError: the training loss or the monitored figure is not finite any more.
+        """
+        at = at or Position()
+        self._step = self._kept = at.step
+        self._keep_steps = keep_steps
+        while (reason := self._reason_to_end(at)) is None:
+            at, loss = self._train_epoch(seed, at, keep)
+            on_train, on_validation = judge()
+            value = None if on_validation is None else self._config.value(on_validation)
+            if value is not None:
+                self._refuse_non_finite(value, at.epoch, f"validation {self._config.monitor}")
+            # Without a validation split the newest epoch is the best there is to know of.
+            is_best = value is None or self._config.is_better(value, at.best)
+            if is_best:
+                at = replace(at, best=value, best_epoch=at.epoch)
+            # Logged first: what was logged but not kept is trained and logged again on resuming.
+            # The keeping ends later still: steps of the next epoch may be logged by then.
+            self._recorder.epoch(
+                epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
+                windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
+                train=on_train, validation=on_validation, is_best=is_best,
+                skipped=at.skipped_in_epoch,
+            )  # fmt: skip
+            at = replace(at, seconds=0.0, skipped_in_epoch=0, skipped_windows=0)
+            self._keep(keep, ["best", "last"] if is_best else ["last"], at, value)
+            self._context.report({"epoch": at.epoch, "loss": loss, "monitor": value})
+        return Outcome(reason, at.best_epoch, at.step, at.skipped)
+
+    def _reason_to_end(self, at: Position) -> str | None:
+        if self._config.patience and at.epoch - at.best_epoch >= self._config.patience:
+            return "stopped early"
+        return "finished" if at.epoch == self._config.epochs else None
+
+    def _train_epoch(self, seed: int, at: Position, keep: Keep) -> tuple[Position, float]:
+        """One pass, or the rest of one; returns its end and the mean loss over all windows."""
+        self._engine.train(True)
+        began, started = at, time.monotonic() - at.seconds
+        lookout = self._lookout
+        lookout.begin(at.loss)
+        feed = self._feed.epoch((seed, at.epoch + 1), skip=at.batches)
+        for batches, batch in enumerate(feed, at.batches + 1):
+            done = self._train_batch(batch)
+            if done is None:
+                at = self._leave_out(batch, at)
+                continue
+            at, (total_loss, update) = replace(at, in_a_row=0), done
+            self._step += 1
+            lookout.add(total_loss, batch.denominator * self._context.world_size)
+            is_checkpoint_due = self._is_checkpoint_due(batches)
+            if lookout.is_due or is_checkpoint_due:
+                look = self._look(seed, began)
+                self._progress(at.epoch + 1, update, look)
+            if is_checkpoint_due:
+                seconds = time.monotonic() - started
+                at = replace(at, batches=batches, step=self._step, seconds=seconds)
+                self._keep(keep, ["last"], replace(at, loss=lookout.own_loss), None)
+        look = self._look(seed, began)
+        seconds = time.monotonic() - started
+        end = replace(at, epoch=at.epoch + 1, batches=0, step=self._step, seconds=seconds, loss=0.0)
+        trained = self._feed.num_windows - at.skipped_windows
+        return end, look.loss / trained if trained else math.nan
+
+    def _train_batch(self, batch: Batch) -> tuple[torch.Tensor, Update] | None:
+        """All micro-batches of a batch: its loss on this worker; None if it was left out."""
+        own_loss: torch.Tensor | None = None
+        for micro in micro_batches(batch, self._accumulate):
+            total_loss = summed_loss(self._engine, micro)
+            if self._config.non_finite == "skip" and self._is_lost(total_loss):
+                self._engine.discard()
+                return None
+            total_loss, update = learn(self._engine, micro, total_loss)
+            own_loss = total_loss if own_loss is None else own_loss + total_loss
+        assert own_loss is not None
+        return own_loss, update
+
+    def _is_lost(self, total_loss: torch.Tensor) -> bool:
+        """Whether the loss is not finite on any worker; each of them waits for the answer."""
+        is_lost = (~total_loss.detach().isfinite()).float()
+        return bool(self._context.sum(is_lost) > 0)
+
+    def _leave_out(self, batch: Batch, at: Position) -> Position:
+        """Count a batch that was left out; the first one of an epoch is named in the log."""
+        windows = described_windows(batch, self._context)
+        count = round(batch.denominator * self._context.world_size)
+        where = f"after step {self._step} of epoch {at.epoch + 1}"
+        if at.in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"the loss was not finite for {at.in_a_row + 1} batches in a row {where}, in the "
+                f"last of them {windows}: {self._remedy()}"
+            )
+        if not at.skipped_in_epoch:
+            self._recorder.note(f"a batch {where} is left out, its loss is not finite: {windows}")
+        return replace(
+            at, skipped=at.skipped + 1, skipped_in_epoch=at.skipped_in_epoch + 1,
+            skipped_windows=at.skipped_windows + count, in_a_row=at.in_a_row + 1,
+        )  # fmt: skip
+
+    def _is_checkpoint_due(self, batches: int) -> bool:
+        """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
+        every = self._keep_steps
+        if every is None or batches == self._feed.steps_per_epoch:
+            return False
+        return self._step % every == 0
+
+    def _keep(self, keep: Keep, names: Sequence[str], at: Position, value: float | None) -> None:
+        keep(names, at, value)
+        self._kept = at.step
+
+    def _look(self, seed: int, began: Position) -> Look:
+        """Look at the losses with all workers; `began` is where this pass was begun or taken up.
+
+        Raises:
+            TrainingError: one of them is not finite; it names the step and the batch's windows.
+        """
+        look = self._lookout.look()
+        if math.isfinite(look.loss):
+            return look
+        step = began.step + look.finite + 1
+        batch = batch_at(self._feed, (seed, began.epoch + 1), began.batches + look.finite)
+        windows = described_windows(batch, self._context)
+        raise TrainingError(
+            f"the loss is not finite at step {step} of epoch {began.epoch + 1}, in a batch of "
+            f"{windows}: {self._remedy(', set training.non_finite=skip')}"
+        )
+
+    def _progress(self, epoch: int, update: Update, look: Look) -> None:
+        if not look.is_line_due:
+            return
+        norm = update.grad_norm
+        self._recorder.progress(
+            epoch=epoch, step=self._step, loss=look.mean_loss,
+            windows_per_second=round(look.windows_per_second, 1),
+            learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
+        )  # fmt: skip
+
+    def _refuse_non_finite(self, value: float, epoch: int, name: str) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {name} is {value} at step {self._step} of epoch {epoch}: {self._remedy()}"
+            )
+
+    def _remedy(self, besides: str = "") -> str:
+        kept = f"; checkpoints/last holds step {self._kept}" if self._kept else ""
+        return (
+            f"lower optimizer.learning_rate, set optimizer.clip_norm{besides} or use "
+            f"engine.precision=fp32{kept}"
+        )

@@ -1,0 +1,53 @@
+"""A few users' windows in words: watched, actually next, predicted (the paper's figure 4)."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from itrec_dist.data.schema import PAD
+from itrec_dist.data.shards.arrays import Items, Users, Windows
+
+
+def describe(
+    windows: Windows, top_BN: npt.NDArray[np.int64], items: Items, users: Users
+) -> list[dict[str, Any]]:
+    """Per window: the user, what was watched, what came next and what was predicted.
+
+    Args:
+        windows: the windows, B of them.
+        top_BN: the predicted item ids, best first.
+        items: gives titles, years and genres.
+        users: gives the users' ids in the source.
+    """
+    described = []
+    for row in range(len(windows)):
+        watched = [i for i in windows.item_ids[row].tolist() if i != PAD]
+        actual = windows.target_ids[row].tolist()
+        predicted = [i for i in top_BN[row].tolist() if i != PAD]
+        described.append(
+            {
+                "user": users.source_ids[windows.user_ids[row] - 1],
+                "watched": [
+                    _item(items, i) | {"rating": float(rating) or None}
+                    for i, rating in zip(
+                        watched, windows.ratings[row][windows.item_ids[row] != PAD], strict=True
+                    )
+                ],
+                "actual": [_item(items, i) for i in actual],
+                "predicted": [
+                    _item(items, i) | {"is_hit": i in actual, "is_seen": i in watched}
+                    for i in predicted
+                ],
+            }
+        )
+    return described
+
+
+def _item(items: Items, item_id: int) -> dict[str, Any]:
+    index = item_id - 1
+    return {
+        "title": items.titles[index] or items.source_ids[index],
+        "year": items.years[index],
+        "genres": list(items.genres[index]),
+    }

@@ -1,0 +1,103 @@
+"""Item vectors out of a run: the items next to one, and where another model's embedding starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from itrec_dist import config
+from itrec_dist.data import manifest
+from itrec_dist.data.shards import arrays, reader
+from itrec_dist.errors import CheckpointError, ConfigError
+from itrec_dist.models.item2vec import Item2VecConfig
+from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.training.config import RunConfig
+
+_WEIGHT = "item_embedding.weight"
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Vectors [V, D] of the items of a run; row 0 is padding."""
+
+    items: arrays.Items
+    vectors_VD: torch.Tensor
+
+
+def read(run_folder: Path) -> ItemVectors:
+    """The item embedding of a run's best epoch, of whatever kind of model.
+
+    Raises:
+        CheckpointError: there is no such run, or its model has no item embedding.
+    """
+    folder = RunDirectory.existing(run_folder).checkpoints / "best"
+    _, weights = checkpoint_format.read_weights(folder)
+    if _WEIGHT not in weights:
+        raise CheckpointError(
+            f"the model of the run in {run_folder} has no item embedding: give a run of a model "
+            "that has one, such as item2vec"
+        )
+    items = reader.read_items(folder, manifest.read(folder))
+    return ItemVectors(items, weights[_WEIGHT])
+
+
+def check_start(run: RunConfig) -> None:
+    """Refuse to start a model from vectors that do not fit it.
+
+    Raises:
+        CheckpointError: they cannot be read.
+        ConfigError: the model has no item embedding, or one of another width.
+    """
+    if run.item_vectors is None:
+        return
+    width = getattr(run.model, "item_width", None)
+    if width is None:
+        raise ConfigError(
+            f"model.kind={run.model.kind} has no item embedding that item_vectors could start: "
+            "leave item_vectors out"
+        )
+    given = read(run.item_vectors).vectors_VD.shape[1]
+    if given != width:
+        recorded = config.load(RunConfig, RunDirectory(run.item_vectors).config).model
+        setting = "model.width" if isinstance(recorded, Item2VecConfig) else "width"
+        raise ConfigError(
+            f"the vectors in {run.item_vectors} are {given} wide, the item embedding of this "
+            f"model is {width} wide: train them with {setting}={width}, or change this model's"
+        )
+
+
+@torch.no_grad()
+def start(embedding: nn.Embedding, found: ItemVectors, items: arrays.Items) -> int:
+    """Copy the vectors of the items that both know; returns how many there were.
+
+    They are scaled to the size that the embedding starts with, so that the rest of the model
+    meets what it was set up for.
+    """
+    rows = {source_id: row for row, source_id in enumerate(found.items.source_ids, 1)}
+    shared = [(at, rows[s]) for at, s in enumerate(items.source_ids, 1) if s in rows]
+    if not shared:
+        return 0
+    mine, theirs = (torch.tensor(column) for column in zip(*shared, strict=True))
+    vectors = found.vectors_VD[theirs].float()
+    vectors = vectors * (embedding.weight[1:].std() / vectors.std().clamp(min=1e-12))
+    embedding.weight[mine] = vectors.to(embedding.weight.dtype)
+    return len(shared)
+
+
+def start_model(model: nn.Module, run: RunConfig, items: arrays.Items) -> None:
+    """Start a model's item embedding as the run asks for.
+
+    Raises:
+        CheckpointError: no item of this run has a vector.
+    """
+    if run.item_vectors is None:
+        return
+    embedding = model.get_submodule("item_embedding")
+    assert isinstance(embedding, nn.Embedding)
+    if not start(embedding, read(run.item_vectors), items):
+        raise CheckpointError(
+            f"the vectors in {run.item_vectors} are of none of this run's items: train them on "
+            "shards of the same source"
+        )

@@ -1,0 +1,341 @@
+"""One worker's part of a run: build, train, judge, write the run directory.
+
+Every worker runs the same; worker 0 writes what is written once.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from itrec_dist import tasks
+from itrec_dist.data import feeds as data_feeds
+from itrec_dist.data import manifest, training_ratings
+from itrec_dist.data import spec as data_spec
+from itrec_dist.data.batches import Share, TensorTable, whole_batch
+from itrec_dist.data.feeds import CachedFeed, Feed, StreamedFeed
+from itrec_dist.data.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
+from itrec_dist.data.shards import arrays, fetch, reader
+from itrec_dist.distributed.context import WorkerContext
+from itrec_dist.engines import kind_of
+from itrec_dist.engines.engine import Engine
+from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.metrics.ranking import top_items
+from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.training_state import Made, Position, State
+from itrec_dist.runs.checkpoints.writer import CheckpointWriter
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.log import Recorder, Watcher
+from itrec_dist.runs.remote import Mirror, Sender
+from itrec_dist.storage import atomic
+from itrec_dist.storage.uri import Uri
+from itrec_dist.training import resume, samples, warm_start
+from itrec_dist.training.config import RunConfig
+from itrec_dist.training.loop import Judgement, Trainer, evaluate
+
+_NUM_SAMPLED = 6  # users whose predictions the report shows
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Why workers are started again within one launch."""
+
+    cause: str
+    """What happened to the workers before, as the beginning of a sentence."""
+    noticed: float | None
+    """When it was noticed, in seconds since the epoch; null if nothing was lost."""
+
+
+def run_worker(
+    run: RunConfig, context: WorkerContext, watcher: Watcher | None = None,
+    restart: Restart | None = None,
+) -> None:  # fmt: skip
+    """One worker's part of a run: build, train, judge. Rank 0 writes the run directory.
+
+    It goes on from the checkpoint `last` of the run directory if there is one, and begins else.
+
+    Args:
+        run: the whole configuration.
+        context: this worker's view of the world.
+        watcher: is shown every event of the log.
+        restart: on worker 0, why the workers are started again; None if they are the first.
+    """
+    _Worker(run, context, watcher, restart).work()
+
+
+class _Worker:
+    """Holds what the steps of a worker's part share."""
+
+    def __init__(
+        self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
+        restart: Restart | None,
+    ) -> None:  # fmt: skip
+        self._run, self._context, self._restart = run, context, restart
+        self._started = time.monotonic()
+        self._directory = RunDirectory(run.folder)
+        self._is_first = context.rank == 0
+        self._sender = self._join_mirror() if self._is_first else None
+        self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
+        begun = 0 if restart else None
+        step = self._state.position.step if self._state else begun
+        self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
+        self._shards = fetch.local(run.shards)
+        self._manifest = manifest.read(self._shards)
+        self._items = reader.read_items(self._shards, self._manifest)
+        spec = data_spec.build(self._manifest, self._items)
+        torch.manual_seed(run.seed)  # the same initial weights on every worker
+        self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
+        self._task.learn(
+            lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
+        )
+        # Counted here: an engine may leave a worker with parts of them.
+        self._num_parameters = sum(p.numel() for p in self._task.parameters())
+        warm_start.start_model(self._task.model, run, self._items)
+        self._feeds = self._build_feeds()
+        self._engine = self._build_engine()
+        torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
+        made = Made(
+            engine=self._engine.name, world_size=context.world_size,
+            fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
+        )  # fmt: skip
+        items = self._shards / ITEMS_FILE
+        writer = None
+        if self._is_first:
+            after = self._sender.send if self._sender else None
+            writer = CheckpointWriter(self._directory, items, run.checkpoints, after)
+        self._keeper = Keeper(self._directory, writer, made, self._engine, context)
+        self._position = self._keeper.resume(self._state) if self._state else Position()
+
+    def work(self) -> None:
+        """Train to the end, then judge the best epoch."""
+        trained_to = self._trained_to() if self._restart else 0
+        feed = self._feeds[TRAIN]
+        self._recorder.start(
+            kind="train", name=self._run.label, engine=self._engine.name,
+            workers=self._context.world_size,
+            batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
+            num_parameters=self._num_parameters,
+            steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
+            seconds_to_start=round(time.monotonic() - self._started, 3),
+        )  # fmt: skip
+        if self._restart:
+            self._record_restart(self._restart, trained_to)
+        elif self._state:
+            self._recorder.note(self._told_resumption(self._state))
+        trainer = Trainer(
+            self._run.training, self._engine, feed, self._context, self._recorder,
+            self._run.engine.accumulate,
+        )  # fmt: skip
+        try:
+            outcome = trainer.train(
+                self._run.seed, self._judge_epoch, self._keep, self._position,
+                self._run.checkpoints.steps,
+            )  # fmt: skip
+            self._judge_best()
+        except BaseException as error:
+            self._wind_up(error)
+            raise
+        self._keeper.close()
+        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
+        if self._sender is not None:
+            self._sender.finish()
+
+    def _wind_up(self, error: BaseException) -> None:
+        """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
+        lost = self._keeper.close()
+        with contextlib.suppress(OutputError):  # what comes up already says more
+            if lost:
+                self._recorder.note(lost)
+            if isinstance(error, KeyboardInterrupt):
+                self._end("interrupted", self._position.best_epoch, self._position.skipped)
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender.send()
+
+    def _join_mirror(self) -> Sender | None:
+        """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
+        run = self._run
+        if not isinstance(run.out, Uri):
+            return None
+        mirror = Mirror(run.out, run.folder)
+        mirror.fetch()
+        return Sender(mirror, run.checkpoints.keeps)
+
+    def _end(self, reason: str, best_epoch: int, skipped: int) -> None:
+        seconds = round(time.monotonic() - self._started, 1)
+        self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
+
+    def _trained_to(self) -> int:
+        """The last step that the workers before these wrote down."""
+        steps = [e["step"] for e in self._directory.events() if e["event"] in ("progress", "epoch")]
+        return steps[-1] if steps else 0
+
+    def _record_restart(self, restart: Restart, trained_to: int) -> None:
+        at, workers = self._position, self._context.world_size
+        where = (
+            f"epoch {at.epoch + 1}, step {at.step}"
+            if at.batches
+            else (f"the end of epoch {at.epoch}, step {at.step}" if at.epoch else "the beginning")
+        )
+        again = max(trained_to - at.step, 0)
+        told = f"{restart.cause}: going on from {where} with {workers} worker"
+        told += "s" if workers > 1 else ""
+        if again:
+            told += f", {again} step{'s are' if again > 1 else ' is'} trained again"
+        told += self._told_loss_of_order()
+        self._recorder.restart(
+            message=told, noticed=restart.noticed, step=at.step, again=again, workers=workers
+        )
+
+    def _told_resumption(self, state: State) -> str:
+        at, before, workers = state.position, state.made.world_size, self._context.world_size
+        told = f"resumed from epoch {at.epoch}, step {at.step}"
+        if at.batches:
+            told = f"resumed within epoch {at.epoch + 1}, after step {at.step}"
+        if workers == before:
+            return told
+        told += f"; {workers} worker{'s' if workers > 1 else ''} in place of {before}"
+        return told + self._told_loss_of_order()
+
+    def _told_loss_of_order(self) -> str:
+        if self._state is None or self._state.made.world_size == self._context.world_size:
+            return ""
+        if not self._is_streamed or not self._state.position.batches:
+            return ""
+        return (
+            ": without a cache the rest of this epoch is dealt anew, so that some of its windows "
+            "are seen twice and some not at all"
+        )
+
+    def _resolve_cache(self) -> data_feeds.CacheName:
+        """Where windows are kept; a resumed run keeps to the order of windows it began with."""
+        run, device = self._run, self._context.device
+        cache = data_feeds.resolve_cache(run.feed.cache, self._manifest, device)
+        # Where one worker lacks the memory all stream: cached and streamed batches do not match.
+        if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
+            cache = "none"
+        if self._state is None or self._state.made.is_streamed == (cache == "none"):
+            return cache
+        if run.feed.cache == "auto" and self._state.made.is_streamed:
+            return "none"
+        had, needed = ("streamed its windows", "none")
+        if not self._state.made.is_streamed:
+            had, needed = ("kept its windows in memory", "host")
+        raise ConfigError(
+            f"the run {had}, feed.cache={run.feed.cache} would train them in another order now: "
+            f"resume it with feed.cache={needed}"
+        )
+
+    def _build_feeds(self) -> dict[str, Feed]:
+        run, device = self._run, self._context.device
+        cache = self._resolve_cache()
+        self._is_streamed = cache == "none"
+        shares = {
+            split: Share(size, self._context.rank, self._context.world_size)
+            for split, size in (
+                (TRAIN, run.training.batch_size),
+                (VALIDATION, run.evaluation.batch_size),
+                (TEST, run.evaluation.batch_size),
+            )
+        }
+        held = torch.device("cpu") if cache == "host" else device
+        feeds: dict[str, Feed] = {}
+        self._sampled: arrays.Windows | None = None
+        for split, share in shares.items():
+            if not self._manifest.num_windows(split):
+                continue
+            if split == TEST and not run.evaluation.judge_test:
+                continue
+            if cache == "none" and split == TRAIN:
+                files = data_feeds.split_files(self._shards, self._manifest, split)
+                feeds[split] = StreamedFeed(
+                    files, self._context.blocks, self._manifest, share, device,
+                    run.feed.shuffle_buffer,
+                )  # fmt: skip
+                sample = self._first_windows(files)
+            else:
+                windows = data_feeds.read_windows(
+                    self._shards, self._manifest, split, self._context.blocks
+                )
+                feeds[split] = CachedFeed(TensorTable(windows, held), share, device)
+                sample = windows
+                if split != TRAIN:  # the test split, if there is one, comes last
+                    self._sampled = windows.take(_spread(len(windows), _NUM_SAMPLED))
+            if split == TRAIN and run.evaluation.train_sample:
+                feeds["train sample"] = self._sample_feed(sample, shares[VALIDATION], held)
+        return feeds
+
+    def _first_windows(self, files: list[data_feeds.FileRows]) -> arrays.Windows:
+        block = next(iter(self._context.blocks([files[0].path])))
+        return reader.table_to_arrays(block, self._manifest)
+
+    def _sample_feed(self, windows: arrays.Windows, share: Share, held: torch.device) -> Feed:
+        """Evenly spaced training windows: the same ones in every run on the same data."""
+        count = min(self._run.evaluation.train_sample, len(windows))
+        sampled = windows.take(_spread(len(windows), count))
+        return CachedFeed(TensorTable(sampled, held), share, self._context.device)
+
+    def _build_engine(self) -> Engine:
+        kind = kind_of(self._run.engine, self._context.world_size)
+        total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
+        return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
+
+    def _judge(self, split: str) -> Judgement | None:
+        if split not in self._feeds:
+            return None
+        judge = self._task.judge(self._context.device)
+        return evaluate(self._engine, self._feeds[split], judge, self._context)
+
+    def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
+        return self._judge("train sample"), self._judge(VALIDATION)
+
+    def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
+        figures = {} if value is None else {self._run.training.monitor: value}
+        with atomic.uninterrupted():  # the checkpoints and the log's end tell of one epoch
+            self._keeper.keep(names, at, figures)
+            self._position = at
+        if self._sender is not None and (told := self._sender.news()):
+            self._recorder.note(told)
+
+    def _judge_best(self) -> None:
+        """Judge the best epoch on every evaluation split and write the run's last files."""
+        best = self._keeper.load_best()
+        judgements = {
+            split: judgement
+            for split in (VALIDATION, TEST)
+            if (judgement := self._judge(split)) is not None
+        }
+        top_BN = None
+        if self._sampled is not None and self._task.ranks:  # by all: weights may be in parts
+            batch = whole_batch(self._sampled, self._context.device)
+            self._engine.train(False)
+            with torch.inference_mode():
+                top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+        if not self._is_first:
+            return
+        if self._sampled is not None and top_BN is not None:
+            users = reader.read_users(self._shards, self._manifest)
+            content = samples.describe(self._sampled, top_BN.cpu().numpy(), self._items, users)
+            split = TEST if TEST in judgements else VALIDATION
+            self._directory.write_json(self._directory.samples, {"split": split, "users": content})
+        self._directory.write_json(
+            self._directory.evaluation,
+            {
+                "kind": "train",
+                "name": self._run.label,
+                "checkpoint": "best",
+                "epoch": best.epoch,
+                "seed": self._run.seed,
+                "fingerprint": self._manifest.fingerprint,
+                "splits": judgements,
+            },
+        )
+
+
+def _spread(length: int, count: int) -> npt.NDArray[np.int64]:
+    """Up to `count` row numbers, evenly spaced over `length` rows."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

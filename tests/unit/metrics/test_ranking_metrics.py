@@ -1,0 +1,265 @@
+import json
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+import torchmetrics.functional.retrieval as library
+
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.metrics.ranking import Judge, RankingMetrics, top_items, without_seen
+
+INF = math.inf
+
+
+def ids(*rows):
+    return torch.tensor(rows)
+
+
+def slow_top(scores, n):
+    """The definition, per row: by falling score, then by rising id; -inf never."""
+    tops = []
+    for row in scores.tolist():
+        ranked = sorted((-s, i + 1) for i, s in enumerate(row) if s > -INF)
+        tops.append(([i for _, i in ranked] + [0] * n)[:n])
+    return torch.tensor(tops)
+
+
+# ---------------------------------------------------------------------------- rankings
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 7, 8, 12])
+@pytest.mark.parametrize("levels", [1, 2, 4, 1000])
+def test_top_items_is_the_definition_whatever_the_ties(n, levels):
+    generator = torch.Generator().manual_seed(n * levels)
+    scores = torch.randint(levels, (200, 8), generator=generator).float() / 4 - 1
+    scores[torch.rand(200, 8, generator=generator) < 0.2] = -INF
+    assert torch.equal(top_items(scores, n), slow_top(scores, n))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_top_items_of_a_coarse_type_and_a_long_catalogue(dtype):
+    scores = torch.randn(20, 3000, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(top_items(scores, 20), slow_top(scores.double(), 20))
+
+
+def test_top_items_by_hand():
+    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0], [-INF, 0.0, -0.0, -INF, -INF]])
+    assert top_items(scores, 2).tolist() == [[2, 3], [2, 3]]
+    assert top_items(scores, 4).tolist() == [[2, 3, 5, 4], [2, 3, 0, 0]]
+    assert top_items(torch.tensor([[-0.0, 0.0, -1.0]]), 1).tolist() == [[1]]
+    assert top_items(torch.tensor([[INF, INF, 0.0]]), 2).tolist() == [[1, 2]]
+    assert top_items(torch.zeros(0, 5), 2).shape == (0, 2)
+    assert top_items(torch.zeros(2, 0), 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_nan_is_refused_with_what_to_do():
+    scores = torch.zeros(3, 50)
+    scores[1, 40] = math.nan
+    with pytest.raises(ConfigError, match=r"1 of 3 windows hold NaN.*learning rate"):
+        top_items(scores, 5)
+
+
+def test_leaving_the_seen_out_equals_ranking_without_them():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(6, (300, 15), generator=generator).float()
+    inputs = torch.randint(16, (300, 4), generator=generator)  # with padding, with repeats
+    seen = torch.zeros(300, 16, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
+    for n in (3, 12, 20):
+        expected = slow_top(scores.masked_fill(seen, -INF), n)
+        assert torch.equal(without_seen(top_items(scores, n + 4), inputs, n), expected)
+
+
+# ---------------------------------------------------------------------------- by hand
+
+
+def test_the_papers_worked_example():
+    metrics = RankingMetrics(torch.ones(1000), 5, cutoffs=(5,))
+    metrics.update(ids([12, 437, 1, 82, 554]), ids([23, 48, 911, 12, 82]), torch.ones(1))
+    figures = metrics.compute()
+    assert figures["precision@5"] == 2 / 5  # Accuracy 1
+    assert figures["hit_rate@5"] == 1.0  # Accuracy 2
+    assert figures["recall@5"] == 2 / 5
+    assert figures["mrr@5"] == 1.0
+    ideal = sum(1 / math.log2(r + 1) for r in range(1, 6))
+    assert figures["ndcg@5"] == pytest.approx((1 + 1 / math.log2(5)) / ideal, abs=1e-15)
+    assert figures["coverage@5"] == 5 / 1000
+    assert figures["popularity@5"] == 1.0
+
+
+def test_two_windows_a_filler_a_repeat_and_padding():
+    popularity = torch.tensor([8, 4, 2, 1, 1, 0])
+    metrics = RankingMetrics(popularity, 3, cutoffs=(2, 1))
+    metrics.update(
+        ids([1, 2], [3, 1], [6, 5]),
+        ids([2, 2, 0], [4, 5, 6], [6, 5, 4]),  # {2}; {4, 5, 6}; the filler's would all hit
+        torch.tensor([1.0, 1.0, 0.0]),
+    )
+    figures = metrics.compute()
+    assert metrics.num_windows == 2
+    assert figures["precision@1"] == 0
+    assert figures["precision@2"] == 1 / 2 / 2
+    assert figures["recall@2"] == 1 / 2
+    assert figures["mrr@2"] == 1 / 2 / 2
+    assert figures["ndcg@2"] == pytest.approx(1 / math.log2(3) / 2)
+    assert figures["coverage@1"] == 2 / 6
+    assert figures["coverage@2"] == 3 / 6
+    targets = (4 + 1 + 1 + 0) / 4
+    assert figures["popularity@1"] == pytest.approx((8 + 2) / 2 / targets)
+    assert figures["popularity@2"] == pytest.approx((8 + 4 + 2 + 8) / 4 / targets)
+
+
+def test_fewer_items_than_the_cutoff_and_exhausted_rankings():
+    metrics = RankingMetrics(torch.ones(3), 1, cutoffs=(5,))
+    metrics.update(ids([2, 1, 3, 0, 0], [1, 0, 0, 0, 0]), ids([1], [3]), torch.ones(2))
+    figures = metrics.compute()
+    assert figures["precision@5"] == 1 / 5 / 2
+    assert figures["mrr@5"] == 1 / 2 / 2
+    assert figures["coverage@5"] == 1.0
+    assert figures["popularity@5"] == 1.0
+
+
+def test_windows_without_targets_and_targets_unknown_to_training():
+    metrics = RankingMetrics(torch.tensor([3, 0]), 2, cutoffs=(1,))
+    with pytest.raises(ShardsError, match="nothing to judge"):
+        metrics.compute()
+    metrics.update(ids([1], [1]), ids([0, 0], [2, 2]), torch.ones(2))
+    assert metrics.num_windows == 1
+    assert metrics.compute()["popularity@1"] == 0.0
+
+
+# ---------------------------------------------------------------------------- second opinions
+
+
+def random_case(seed, windows=211, items=40, targets=5, levels=12):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(levels, (windows, items), generator=generator).float()
+    wanted = torch.randint(items + 1, (windows, targets), generator=generator)
+    wanted[torch.rand(windows, targets, generator=generator) < 0.2] = 0
+    weight = (torch.rand(windows, generator=generator) < 0.9).float()
+    inputs = torch.randint(items + 1, (windows, 7), generator=generator)
+    popularity = torch.randint(50, (items,), generator=generator)
+    return scores, inputs, wanted, weight, popularity
+
+
+def mean(values):
+    return float(sum(values) / len(values))
+
+
+def gain(ranks):
+    return math.fsum(1 / math.log2(1 + rank) for rank in ranks)
+
+
+def slow_figures(top, wanted, weight, popularity, cutoffs):
+    """The docstring of the module once more, window by window, in fractions."""
+    rows = [
+        (t, set(w) - {0})
+        for t, w, weight in zip(top.tolist(), wanted.tolist(), weight.tolist(), strict=True)
+        if weight and set(w) - {0}
+    ]
+    chosen = [popularity[i - 1].item() for _, targets in rows for i in targets]
+    figures = {}
+    for k in cutoffs:
+        hits = [[i in targets for i in t[:k]] for t, targets in rows]
+        ranks = [[r for r, hit in enumerate(h, start=1) if hit] for h in hits]
+        sizes = [len(targets) for _, targets in rows]
+        figures[f"precision@{k}"] = mean([Fraction(len(r), k) for r in ranks])
+        figures[f"hit_rate@{k}"] = mean([Fraction(bool(r)) for r in ranks])
+        figures[f"recall@{k}"] = mean(
+            [Fraction(len(r), s) for r, s in zip(ranks, sizes, strict=True)]
+        )
+        figures[f"ndcg@{k}"] = mean(
+            [gain(r) / gain(range(1, min(k, s) + 1)) for r, s in zip(ranks, sizes, strict=True)]
+        )
+        figures[f"mrr@{k}"] = mean([Fraction(1, r[0]) if r else Fraction(0) for r in ranks])
+        shown = [i for t, _ in rows for i in t[:k] if i]
+        figures[f"coverage@{k}"] = len(set(shown)) / len(popularity)
+        figures[f"popularity@{k}"] = mean([popularity[i - 1].item() for i in shown]) / mean(chosen)
+    return figures
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_slow_twin_agrees(seed):
+    scores, _, wanted, weight, popularity = random_case(seed)
+    metrics = RankingMetrics(popularity, 5)
+    metrics.update(top_items(scores, 20), wanted, weight)
+    expected = slow_figures(slow_top(scores, 20), wanted, weight, popularity, (5, 10, 20))
+    assert metrics.compute() == pytest.approx(expected, rel=1e-13)
+    assert metrics.compute().keys() == expected.keys()
+
+
+@pytest.mark.parametrize("k", [5, 10, 20])
+def test_torchmetrics_agrees(k):
+    generator = torch.Generator().manual_seed(k)
+    scores = torch.rand(60, 40, generator=generator)
+    wanted = torch.randint(1, 41, (60, 5), generator=generator)
+    metrics = RankingMetrics(torch.ones(40), 5)
+    metrics.update(top_items(scores, 20), wanted, torch.ones(60))
+    relevant = torch.zeros(60, 41, dtype=torch.bool).scatter_(1, wanted, True)[:, 1:]
+    figures = metrics.compute()
+    for name, function in {
+        "precision": library.retrieval_precision,
+        "hit_rate": library.retrieval_hit_rate,
+        "recall": library.retrieval_recall,
+        "ndcg": library.retrieval_normalized_dcg,
+        "mrr": library.retrieval_reciprocal_rank,
+    }.items():
+        theirs = [function(s, r, top_k=k).item() for s, r in zip(scores, relevant, strict=True)]
+        assert figures[f"{name}@{k}"] == pytest.approx(sum(theirs) / 60, abs=1e-6), name
+
+
+# ---------------------------------------------------------------------------- workers
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+def test_any_number_of_workers_gives_bit_identical_figures(workers):
+    scores, inputs, wanted, weight, popularity = random_case(1)
+    whole = Judge(popularity, 5)
+    whole.update(scores, inputs, wanted, weight)
+    total = 0
+    for rank in range(workers):
+        worker = Judge(popularity, 5)
+        for batch in torch.arange(rank, len(scores), workers).split(32):
+            worker.update(scores[batch], inputs[batch], wanted[batch], weight[batch])
+        total = worker.state() + total
+    summed = Judge(popularity, 5)
+    summed.load(total)
+    assert summed.judgement() == whole.judgement()
+    assert total.dtype == torch.float64
+
+
+def test_merging_a_state_adds_it():
+    scores, _, wanted, weight, popularity = random_case(2)
+    metrics, other = RankingMetrics(popularity, 5), RankingMetrics(popularity, 5)
+    metrics.update(top_items(scores, 20), wanted, weight)
+    other.merge(metrics.state())
+    assert other.compute() == metrics.compute()
+    other.merge(metrics.state())
+    assert other.num_windows == 2 * metrics.num_windows
+    assert other.compute() == metrics.compute()
+
+
+def test_a_judge_gives_both_rankings_from_one_matrix():
+    scores, inputs, wanted, weight, popularity = random_case(3)
+    scores[weight == 0] = math.nan  # what a model makes of a filler is nobody's business
+    judge = Judge(popularity, 5)
+    judge.update(scores, inputs, wanted, weight)
+    judge.add_loss(torch.tensor(30.0), torch.tensor(10.0))
+    judge.add_loss(10.0, 10)
+    found = json.loads(json.dumps(judge.judgement(), allow_nan=False))
+    real = weight > 0
+    seen = torch.zeros(211, 41, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
+    arguments = wanted[real], weight[real], popularity, (5, 10, 20)
+    unmasked = slow_figures(slow_top(scores[real], 20), *arguments)
+    masked = slow_figures(slow_top(scores.masked_fill(seen, -INF)[real], 20), *arguments)
+    assert found["unmasked"] == pytest.approx(unmasked, rel=1e-13)
+    assert found["masked"] == pytest.approx(masked, rel=1e-13)
+    assert found["masked"] != found["unmasked"]
+    assert found["loss"] == 2.0
+    assert found["num_windows"] == judge.unmasked.num_windows
+
+
+def test_without_a_loss_the_judgement_says_null():
+    judge = Judge(torch.ones(9), 1)
+    judge.update(torch.rand(4, 9), ids([1], [2], [3], [4]), ids([5], [6], [7], [8]), torch.ones(4))
+    assert judge.judgement()["loss"] is None
