@@ -18,7 +18,7 @@ from itrec_dist.models.bst import BST, BSTConfig
 from itrec_dist.models.dot_product import DotProduct, DotProductConfig
 from itrec_dist.models.neural_mf import NeuralMF, NeuralMFConfig
 from itrec_dist.models.svdpp import SVDppConfig
-from itrec_dist.tasks.ratings.task import Rating
+from itrec_dist.tasks.ratings.task import Ratings
 from tests.shards_factory import make_shards, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +70,7 @@ def task(request, spec, ratings):
 def built(config, spec, ratings, *, stir=True):
     """A task in evaluation mode; its weights are stirred, so that none stays at a special value."""
     torch.manual_seed(0)
-    task = Rating(config, "mse", spec)
+    task = Ratings(config, "mse", spec)
     task.learn(lambda: ratings)
     if stir:
         with torch.no_grad():

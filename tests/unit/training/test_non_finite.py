@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tests.unit.test_loop import CPU, MODEL, OPTIMIZER, Script, feed_of, make_task
 
 from itrec_dist.data.batches import Share, TensorTable, micro_batches
 from itrec_dist.data.feeds import CachedFeed
@@ -29,6 +28,7 @@ from itrec_dist.training.loop import Trainer, TrainingConfig, train_step
 from itrec_dist.training.loss_monitor import Lookout, named
 from tests.shards_factory import random_windows
 from tests.stopped_runs import config_of, go_on, losses, make_data, outcome, start
+from tests.unit.training.test_loop import CPU, MODEL, OPTIMIZER, Script, feed_of, make_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SEED = 0
