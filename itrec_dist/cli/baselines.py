@@ -34,15 +34,15 @@ def parser() -> config.Parser:
         type=str,
         default="",
         help="The baselines to judge, separated by commas; without it all that fit the shards: "
-        f"{', '.join(baselines.names())}, or of ratings {', '.join(rating_baselines.names())}.",
+        f"{', '.join(baselines.BASELINES)}, or of ratings {', '.join(rating_baselines.BASELINES)}.",
     )
     made.add_argument(
         "--overwrite", action="store_true", help="Replace the run directories that are there."
     )
-    for name in baselines.names():
-        made.add_class_arguments(baselines.find(name), name)
-    for name in rating_baselines.names():
-        made.add_class_arguments(rating_baselines.find(name), name)
+    for name in baselines.BASELINES:
+        made.add_class_arguments(baselines.BASELINES[name], name)
+    for name in rating_baselines.BASELINES:
+        made.add_class_arguments(rating_baselines.BASELINES[name], name)
     return made
 
 
@@ -62,7 +62,7 @@ def run(parsed: Any) -> int:
         if missing := rating_baselines.missing():
             print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
         return 0
-    chosen = _chosen(parsed, baselines, baselines.names())
+    chosen = _chosen(parsed, baselines, list(baselines.BASELINES))
     judgements = judge_all(parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
     print(_table(judgements))
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
@@ -73,10 +73,10 @@ def _chosen(parsed: Any, folder: Any, usual: Sequence[str]) -> dict[str, Any]:
     """The settings of the baselines in `folder` that are asked for, or of the usual ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
-        raise ConfigError(f"--only names no baseline; there are: {', '.join(folder.names())}")
+        raise ConfigError(f"--only names no baseline; there are: {', '.join(folder.BASELINES)}")
     found = {}
     for name in dict.fromkeys(names or usual):
-        settings = folder.find(name)
+        settings = folder.BASELINES[name]
         found[name] = parsed[name] if name in parsed else settings()
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from itrec_dist import config, tasks
+from itrec_dist import config
 from itrec_dist.data import manifest as manifests
 from itrec_dist.data import spec
 from itrec_dist.data.manifest import Manifest
@@ -20,6 +20,7 @@ from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.retention import BEST
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks import TASKS
 from itrec_dist.tasks.task import Task
 from itrec_dist.training.config import RunConfig
 
@@ -60,7 +61,7 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         items = reader.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = tasks.find(run.model.task)(run.model, run.loss, spec.build(manifest, items))
+    task = TASKS[run.model.task](run.model, run.loss, spec.build(manifest, items))
     checkpoint_format.load_weights(folder, task.model)
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)

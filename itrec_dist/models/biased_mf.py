@@ -7,11 +7,11 @@ import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
-from itrec_dist.models.factors import FactorModel, FactorsConfig
+from itrec_dist.models.factors import FactorModel, FactorModelConfig
 
 
 @dataclass(frozen=True)
-class BiasedMFConfig(FactorsConfig):
+class BiasedMFConfig(FactorModelConfig):
     """The factorisation's shape."""
 
     kind: Literal["biased_mf"] = "biased_mf"

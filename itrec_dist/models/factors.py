@@ -21,7 +21,7 @@ from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class FactorsConfig:
+class FactorModelConfig:
     """Shape and penalties; each kind adds its name and what is its own."""
 
     task: ClassVar[str] = "ratings"
@@ -61,7 +61,7 @@ class FactorModel(RatingModel):
     user_shares_U2: torch.Tensor
     item_shares_V2: torch.Tensor
 
-    def __init__(self, config: FactorsConfig, spec: DataSpec, *, sparse: bool = False) -> None:
+    def __init__(self, config: FactorModelConfig, spec: DataSpec, *, sparse: bool = False) -> None:
         super().__init__(spec)
         self._penalty, self._bias_penalty = config.penalty, config.bias_penalty
         self._balance = config.balance

@@ -16,12 +16,12 @@ from torch import nn
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
-from itrec_dist.models.factors import FactorModel, FactorsConfig
+from itrec_dist.models.factors import FactorModel, FactorModelConfig
 from itrec_dist.models.sparse_matrix import SparseMatrix
 
 
 @dataclass(frozen=True)
-class SVDppConfig(FactorsConfig):
+class SVDppConfig(FactorModelConfig):
     """The factorisation's shape."""
 
     kind: Literal["svdpp"] = "svdpp"

@@ -18,7 +18,7 @@ from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
 def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
-    chosen = {name: baselines.find(name)() for name in baselines.names()}
+    chosen = {name: kind() for name, kind in baselines.BASELINES.items()}
     return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
 
 

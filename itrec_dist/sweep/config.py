@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from itrec_dist import config, tasks
+from itrec_dist import config
 from itrec_dist.config import shipped_files
 from itrec_dist.errors import ConfigError
 from itrec_dist.metrics.rating_errors import RATING_MONITORS
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
+from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
 
 FIRST_FRESH_SEED = 1000
@@ -236,7 +237,7 @@ class Runs:
         self._is_grouped = False
         base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
         self._is_grouped = base.cluster.num_workers > 1
-        monitors = tasks.find(base.model.task).monitors
+        monitors = TASKS[base.model.task].monitors
         if sweep.metric not in monitors:
             raise ConfigError(
                 f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "

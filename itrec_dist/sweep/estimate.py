@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from itrec_dist import tasks
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.schema import TRAIN, VALIDATION
@@ -20,6 +19,7 @@ from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ItrecError
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
+from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.worker import run_worker
 
@@ -49,7 +49,7 @@ def size(run: RunConfig) -> Size:
     data = manifest.read(shards)
     with torch.device("cpu"):
         spec = data_spec.build(data, reader.read_items(shards, data))
-        task = tasks.find(run.model.task)(run.model, run.loss, spec)
+        task = TASKS[run.model.task](run.model, run.loss, spec)
     parameters = sum(p.numel() for p in task.parameters())
     rows = sum(data.num_windows(split) for split in data.splits)
     row_bytes = 8 * 2 * (data.input_length + data.target_length)

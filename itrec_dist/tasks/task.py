@@ -11,7 +11,7 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses import LossName
-from itrec_dist.models.model import ModelConfig
+from itrec_dist.models.config import ModelConfig
 
 
 @dataclass

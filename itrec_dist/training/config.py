@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config, tasks
+from itrec_dist import config
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
@@ -21,12 +21,13 @@ from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.losses import LossName
 from itrec_dist.models import MODELS
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
-from itrec_dist.models.model import ModelConfig
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import cache
 from itrec_dist.storage.uri import Uri, refuse_credentials
+from itrec_dist.tasks import TASKS
 from itrec_dist.training.loop import TrainingConfig
 
 
@@ -176,7 +177,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 def _check_task(run: RunConfig) -> None:
     """Refuse a loss or a monitor that is not of the model's task."""
-    task, kind = tasks.find(run.model.task), run.model.kind
+    task, kind = TASKS[run.model.task], run.model.kind
     for name, given, valid in (
         ("loss", run.loss, task.losses),
         ("training.monitor", run.training.monitor, task.monitors),

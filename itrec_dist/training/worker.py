@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist import tasks
 from itrec_dist.data import feeds as data_feeds
 from itrec_dist.data import manifest, training_ratings
 from itrec_dist.data import spec as data_spec
@@ -33,6 +32,7 @@ from itrec_dist.runs.log import Recorder, Watcher
 from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
+from itrec_dist.tasks import TASKS
 from itrec_dist.training import resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.loop import Judgement, Trainer, evaluate
@@ -88,7 +88,7 @@ class _Worker:
         self._items = reader.read_items(self._shards, self._manifest)
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
-        self._task = tasks.find(run.model.task)(run.model, run.loss, spec)
+        self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.learn(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )

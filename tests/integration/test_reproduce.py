@@ -63,7 +63,7 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
         assert len(run.events("epoch")) == 1
         fingerprint = manifest.read(out / "shards" / protocol).fingerprint
         assert run.read_json(run.evaluation)["fingerprint"] == fingerprint
-        for name in baselines.names():
+        for name in baselines.BASELINES:
             assert RunDirectory(out / "runs" / protocol / "baselines" / name).is_complete
         assert f"{protocol} {ARM} seed-0: " in shown
     assert "3 runs, 0 complete" in shown
@@ -71,7 +71,7 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
     assert not list(out.rglob("seed-*.yaml"))
     results = (out / "results.md").read_text(encoding="utf-8")
     assert "ITE bce none" in results
-    for name in baselines.names():
+    for name in baselines.BASELINES:
         assert name in results
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "ITE bce none" in page
@@ -105,7 +105,7 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study,
     assert set(after) == set(before)
     changed = {name for name in before if after[name] != before[name]}
     again = {str((lost.parent / name / "evaluation.json").relative_to(out)) for name in
-             baselines.names()}  # fmt: skip
+             list(baselines.BASELINES)}  # fmt: skip
     assert changed == {str(interrupted.relative_to(out)), *again}
     assert json.loads(interrupted.read_text()) == figures  # the same seed, the same figures
 

@@ -8,8 +8,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.losses import LossName
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
-from itrec_dist.models.model import ModelConfig
 from itrec_dist.tasks.task import Task, TaskOutput
 
 

@@ -8,8 +8,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES, LossName
 from itrec_dist.metrics.ranking import MONITORS, Judge
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITE, ITEConfig
-from itrec_dist.models.model import ModelConfig
 from itrec_dist.tasks.task import Task, TaskOutput
 
 

@@ -11,7 +11,7 @@ from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses import RATING_LOSSES, LossName
 from itrec_dist.metrics.rating_errors import RATING_MONITORS, RatingJudge
 from itrec_dist.models import RATING_MODELS
-from itrec_dist.models.model import ModelConfig
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel
 from itrec_dist.tasks.task import Task, TaskOutput
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from itrec_dist import config, tasks
+from itrec_dist import config
 from itrec_dist.cli.app import VERBS, main
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.shards import reader
 from itrec_dist.sweep import checks, estimate
 from itrec_dist.sweep.config import SweepConfig
+from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig, check
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +76,7 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = data_spec.build(described, reader.read_items(shards, described))
-    task = tasks.find(run.model.task)(run.model, run.loss, spec)
+    task = TASKS[run.model.task](run.model, run.loss, spec)
     assert sum(p.numel() for p in task.parameters()) > described.num_items
     assert manifest.read(shards) == described
 

@@ -384,7 +384,7 @@ def test_an_unrated_item_still_has_its_genres(bst, spec, ratings, windows):
 
 def test_every_kind_is_registered_under_its_name():
     assert [config().kind for config in MODELS.values()] == list(MODELS)
-    assert {kind for kind, config in MODELS.items() if config.task == "rating"} == set(
+    assert {kind for kind, config in MODELS.items() if config.task == "ratings"} == set(
         RATING_MODELS
     )
     assert {type(config).__name__ for config in CONFIGS.values()} <= {

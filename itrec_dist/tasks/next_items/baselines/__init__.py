@@ -8,13 +8,12 @@ A baseline sees training windows alone, and scores a window from its inputs alon
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from itrec_dist.config import registry
+from itrec_dist.config.registry import Registry
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Items, Windows
 from itrec_dist.errors import EnvironmentProblem
@@ -47,19 +46,10 @@ class Baseline(Protocol):
         """Learn from the training windows."""
 
 
-def names() -> list[str]:
-    """Every baseline, by name."""
-    return registry.names(sys.modules[__name__])
-
-
-def find(name: str) -> type[Baseline]:
-    """The class of a baseline.
-
-    Raises:
-        ConfigError: there is none of that name; the message names those there are.
-    """
-    found: type[Baseline] = registry.find(sys.modules[__name__], name, "baseline")
-    return found
+BASELINES: Registry[type[Baseline]] = Registry(
+    "baseline", "itrec_dist.tasks.next_items.baselines", group="itrec_dist.baselines.next_items"
+)
+"""Name -> class."""
 
 
 def refuse_too_large(name: str, num_items: int) -> None:
@@ -68,7 +58,7 @@ def refuse_too_large(name: str, num_items: int) -> None:
     Raises:
         EnvironmentProblem: they need more than the memory that is free now.
     """
-    needed = find(name).matrices * 8 * num_items**2
+    needed = BASELINES[name].matrices * 8 * num_items**2
     total, available = limits.memory()
     free = available if available is not None else total
     if free is not None and needed > free:

@@ -10,12 +10,11 @@ is left out where that is not installed.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from itrec_dist.config import registry
+from itrec_dist.config.registry import Registry
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Items
 from itrec_dist.errors import EnvironmentProblem
@@ -48,19 +47,10 @@ class RatingBaseline(Protocol):
         """Learn from the training ratings."""
 
 
-def names() -> list[str]:
-    """Every rating baseline, by name."""
-    return registry.names(sys.modules[__name__])
-
-
-def find(name: str) -> type[RatingBaseline]:
-    """The class of a rating baseline.
-
-    Raises:
-        ConfigError: there is none of that name; the message names those there are.
-    """
-    found: type[RatingBaseline] = registry.find(sys.modules[__name__], name, "rating baseline")
-    return found
+BASELINES: Registry[type[RatingBaseline]] = Registry(
+    "rating baseline", "itrec_dist.tasks.ratings.baselines", group="itrec_dist.baselines.ratings"
+)
+"""Name -> class."""
 
 
 def is_installed(baseline: RatingBaseline | type[RatingBaseline]) -> bool:
@@ -70,12 +60,12 @@ def is_installed(baseline: RatingBaseline | type[RatingBaseline]) -> bool:
 
 def installed() -> dict[str, RatingBaseline]:
     """Every baseline that can be fitted here, with its own settings, by name."""
-    return {name: find(name)() for name in names() if is_installed(find(name))}
+    return {name: kind() for name, kind in BASELINES.items() if is_installed(kind)}
 
 
 def missing() -> list[str]:
     """The baselines whose package is not installed here, by name."""
-    return [name for name in names() if not is_installed(find(name))]
+    return [name for name, kind in BASELINES.items() if not is_installed(kind)]
 
 
 def refuse_missing(name: str, baseline: RatingBaseline) -> None:

@@ -42,7 +42,7 @@ def training(shards):
 
 
 def fitted(shards, name, **settings):
-    return baselines.find(name)(**settings).fit(training(shards))
+    return baselines.BASELINES[name](**settings).fit(training(shards))
 
 
 def multi_hot(ids, weights=None):
@@ -56,11 +56,11 @@ def multi_hot(ids, weights=None):
 
 
 def test_every_file_is_a_baseline_found_by_its_name():
-    assert baselines.names() == ["cooccurrence", "popularity", "recent_popularity", "ridge"]
-    for name in baselines.names():
-        assert dataclasses.is_dataclass(baselines.find(name))
+    assert list(baselines.BASELINES) == ["cooccurrence", "popularity", "recent_popularity", "ridge"]
+    for name in baselines.BASELINES:
+        assert dataclasses.is_dataclass(baselines.BASELINES[name])
     with pytest.raises(ConfigError, match="there are: cooccurrence, popularity"):
-        baselines.find("knn")
+        baselines.BASELINES["knn"]
 
 
 def test_popularity_counts_training_targets(shards):
@@ -126,7 +126,7 @@ def test_ridge_by_hand(tmp_path):
 )
 def test_impossible_settings_are_refused(name, settings):
     with pytest.raises(ConfigError, match=f"{name}.{next(iter(settings))} is"):
-        baselines.find(name)(**settings)
+        baselines.BASELINES[name](**settings)
 
 
 @pytest.mark.parametrize("name", ["cooccurrence", "popularity", "recent_popularity", "ridge"])
