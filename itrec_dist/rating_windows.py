@@ -17,11 +17,14 @@ import itrec_dist
 from itrec_dist import outputs, rating_audit, schema, staging, window_settings, windowing
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
-from itrec_dist.manifest import Manifest
+from itrec_dist.manifest import Coverage, Manifest
 from itrec_dist.shard_files import ContentDigest, Widths
 from itrec_dist.table_source import TableConfig
 
 RatingProtocol = Literal["random_ratings", "last_ratings", "ratings_by_time"]
+
+JUDGES_EVERY_USER = ("last_ratings",)
+"""Protocols whose every split should have ratings of every user."""
 
 _STEPS = ("read", "to learn from")
 
@@ -152,6 +155,7 @@ def _write(
     )  # fmt: skip
     num_items = database.table("item_table", "windows/item_table")
     found = rating_audit.audit(database, config.protocol, config.input_length)
+    coverage = database.rows("ratings/coverage", is_for_all=config.protocol in JUDGES_EVERY_USER)
     moments = database.rows("ratings/rating_moments")[0]
     scale = config.scale or (moments["rating_min"], moments["rating_max"])
     widths = Widths(config.input_length, 1, len(names))
@@ -181,6 +185,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=window_settings.steps(_STEPS, database.rows("ratings/steps")),
+        coverage=tuple(Coverage(**row) for row in coverage),
         audit=found,
         version=itrec_dist.__version__,
     )

@@ -17,7 +17,7 @@ from itrec_dist import audit, outputs, schema, staging, window_settings
 from itrec_dist import config as configuration
 from itrec_dist.database import Database
 from itrec_dist.errors import ConfigError, DataError
-from itrec_dist.manifest import Manifest, ShardFile
+from itrec_dist.manifest import Coverage, Manifest, ShardFile
 from itrec_dist.shard_files import (
     ITEM_SCHEMA,
     ContentDigest,
@@ -32,6 +32,9 @@ Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time
 
 COUNTS_ALL_DATA = ("random_windows",)
 """Protocols whose catalogue is counted on all data, held-out events included."""
+
+JUDGES_EVERY_USER = ("leave_last",)
+"""Protocols whose every split should have windows of every kept user."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,9 @@ def _write(
     )
     num_items = database.table("item_table", "windows/item_table")
     found = audit.audit(database, config.protocol, config.widths)
+    coverage = database.rows(
+        "windows/coverage", **config.widths, is_for_all=config.protocol in JUDGES_EVERY_USER
+    )
     moments = database.rows("windows/rating_moments")[0]
     scale = database.rows("windows/rating_scale")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
@@ -269,6 +275,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=steps,
+        coverage=tuple(Coverage(**row) for row in coverage),
         audit=found,
         version=itrec_dist.__version__,
     )
