@@ -61,7 +61,7 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         items = reader.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = TASKS[run.model.task](run.model, run.loss, spec.build(manifest, items))
+    task = TASKS[run.model.task](run.model, run.loss.kind, spec.build(manifest, items))
     checkpoint_format.load_weights(folder, task.model)
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)

@@ -48,6 +48,8 @@ class Task(nn.Module):
     """The losses that it learns from."""
     monitors: ClassVar[tuple[str, ...]]
     """The figures of its judgement that can choose the best epoch."""
+    headline: ClassVar[str]
+    """The monitor that a run takes without being told."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
 

@@ -5,7 +5,8 @@ Only this file sees the whole configuration; every component is handed its own s
 
 import math
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.losses import LossName
+from itrec_dist.losses.kinds import LOSS_KINDS, LossConfig
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
@@ -100,9 +101,8 @@ class RunConfig:
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
-    loss: LossName = "bce"
-    """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
-    mse: squared error of predicted ratings; contrast: true against drawn neighbours."""
+    loss: LossConfig = field(default=None, metadata={config.KINDS: LOSS_KINDS})  # type: ignore[assignment]
+    """The loss, of the kind that `loss.kind` names; null takes the first of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
     item_vectors: Path | None = None
@@ -128,6 +128,18 @@ class RunConfig:
         for name, place in (("shards", self.shards), ("out", self.out)):
             if isinstance(place, Uri):
                 refuse_credentials(place, name)
+        following = self.following({"model": type(self.model)})
+        if self.loss is None:
+            object.__setattr__(self, "loss", LOSS_KINDS[following["loss.kind"]]())
+        if self.training.monitor is None:
+            training = replace(self.training, monitor=following["training.monitor"])
+            object.__setattr__(self, "training", training)
+
+    @classmethod
+    def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
+        """The defaults that follow from the kinds chosen: the loss and the monitored figure."""
+        task = TASKS[chosen["model"].task]
+        return {"loss.kind": task.losses[0], "training.monitor": task.headline}
 
     @property
     def folder(self) -> Path:
@@ -137,7 +149,7 @@ class RunConfig:
     @property
     def label(self) -> str:
         """The name, or one made from what distinguishes the arms of a study."""
-        return self.name or self.model.label(self.loss)
+        return self.name or self.model.label(self.loss.kind)
 
 
 def check(run: RunConfig, num_workers: int) -> Manifest:
@@ -179,7 +191,7 @@ def _check_task(run: RunConfig) -> None:
     """Refuse a loss or a monitor that is not of the model's task."""
     task, kind = TASKS[run.model.task], run.model.kind
     for name, given, valid in (
-        ("loss", run.loss, task.losses),
+        ("loss", run.loss.kind, task.losses),
         ("training.monitor", run.training.monitor, task.monitors),
     ):
         if given not in valid:

@@ -44,9 +44,10 @@ class TrainingConfig:
     """Passes over the training windows."""
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
-    monitor: str = "unmasked/precision@5"
+    monitor: str | None = None
     """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
-    ratings/rmse and ratings/mae where ratings are predicted."""
+    ratings/rmse and ratings/mae where ratings are predicted; null takes the headline of the
+    model's task."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
     log_seconds: float = 2.0
@@ -61,13 +62,14 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.monitor not in MONITORS:
+        if self.monitor is not None and self.monitor not in MONITORS:
             raise ValueError(
                 f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
             )
 
     def value(self, judgement: Judgement) -> float:
         """The monitored figure."""
+        assert self.monitor is not None, "a run's configuration resolves it"
         ranking, _, figure = self.monitor.partition("/")
         return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
 

@@ -88,7 +88,7 @@ class _Worker:
         self._items = reader.read_items(self._shards, self._manifest)
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
-        self._task = TASKS[run.model.task](run.model, run.loss, spec)
+        self._task = TASKS[run.model.task](run.model, run.loss.kind, spec)
         self._task.learn(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )

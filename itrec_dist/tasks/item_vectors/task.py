@@ -49,6 +49,7 @@ class ItemVectors(Task):
 
     losses: ClassVar[tuple[LossName, ...]] = ("contrast",)
     monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    headline: ClassVar[str] = "loss"
     ranks: ClassVar[bool] = False
 
     model: Item2Vec

@@ -18,6 +18,7 @@ class NextItems(Task):
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(LOSSES)
     monitors: ClassVar[tuple[str, ...]] = MONITORS
+    headline: ClassVar[str] = "unmasked/precision@5"
     ranks: ClassVar[bool] = True
 
     model: ITE

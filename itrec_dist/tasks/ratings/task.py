@@ -23,6 +23,7 @@ class Ratings(Task):
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(RATING_LOSSES)
     monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
+    headline: ClassVar[str] = "ratings/rmse"
     ranks: ClassVar[bool] = False
 
     model: RatingModel
