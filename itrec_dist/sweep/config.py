@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from itrec_dist import config
 from itrec_dist.config import shipped_files
+from itrec_dist.config.fields import CHANGEABLE, FREE, marked
 from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
 from itrec_dist.metrics.rating_errors import RATING_MONITORS
@@ -21,14 +22,6 @@ from itrec_dist.training.config import RunConfig
 
 FIRST_FRESH_SEED = 1000
 """Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
-
-CHANGEABLE = frozenset({
-    "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm",
-    "optimizer.beta1", "optimizer.beta2",
-    "model.dropout", "model.input_dropout", "model.penalty", "model.bias_penalty",
-})  # fmt: skip
-"""Settings that a run can go on with another value of: what is learned keeps its form, and the
-order of windows and the number of steps stay."""
 
 Algorithm = Literal["grid", "random", "tpe"]
 Cost = Literal["seconds", "windows_per_second", "num_parameters"]
@@ -134,11 +127,11 @@ class TrackersConfig:
 class SweepConfig:
     """A search over configurations of a run."""
 
-    shards: Uri | Path
+    shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
-    out: Path
+    out: Path = field(metadata=FREE)
     """Sweep directory to write, where every machine of the cluster sees it."""
-    base: str
+    base: str = field(metadata=FREE)
     """Recipe of `itrec train` that gives every setting not searched: a path, or the name of a
     shipped one."""
     space: dict[str, Any]
@@ -148,21 +141,21 @@ class SweepConfig:
     """Dotted setting -> value that differs from the base in every trial."""
     metric: str = "unmasked/precision@5"
     """Validation figure that is searched for and that chooses each run's best epoch."""
-    trials: int | None = None
+    trials: int | None = field(default=None, metadata=FREE)
     """How many configurations; null is every one of a grid."""
     seeds: int = 1
     """Runs per trial, with the seeds 0, 1, 2 ...; their mean is what the search sees."""
-    retries: int = 1
+    retries: int = field(default=1, metadata=FREE)
     """How often a trial that failed is tried again; a setting that is refused is not."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """The choice of trials."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     """The stopping of trials."""
-    final: FinalConfig = field(default_factory=FinalConfig)
+    final: FinalConfig = field(default_factory=FinalConfig, metadata=FREE)
     """The judgement on test."""
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig, metadata=FREE)
     """What trials take."""
-    trackers: TrackersConfig = field(default_factory=TrackersConfig)
+    trackers: TrackersConfig = field(default_factory=TrackersConfig, metadata=FREE)
     """Where else figures are sent."""
 
     def __post_init__(self) -> None:
@@ -254,6 +247,11 @@ class Runs:
     def base(self) -> RunConfig:
         """The run that trials are made from."""
         return self._setter.base
+
+    @property
+    def changeable(self) -> set[str]:
+        """The settings that a population may change while its trials train."""
+        return marked(self.base, CHANGEABLE)
 
     @property
     def is_grouped(self) -> bool:

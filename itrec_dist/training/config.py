@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config
+from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
@@ -36,7 +37,7 @@ from itrec_dist.training.loop import TrainingConfig
 class EvaluationConfig:
     """How the model is judged."""
 
-    batch_size: int = 1024
+    batch_size: int = field(default=1024, metadata=FREE)
     """Windows per batch over all workers together."""
     train_sample: int = 5000
     """Training windows judged beside the validation split each epoch; 0 for none."""
@@ -93,11 +94,11 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Uri | Path
+    shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
-    out: Uri | Path
+    out: Uri | Path = field(metadata=FREE)
     """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
-    name: str = ""
+    name: str = field(default="", metadata=FREE)
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
@@ -111,7 +112,7 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The course of training."""
-    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=FREE)
     """What is kept of it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The arithmetic."""
@@ -119,7 +120,7 @@ class RunConfig:
     """The way of the data."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """The judgement."""
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata=FREE)
     """The workers."""
 
     def __post_init__(self) -> None:

@@ -8,11 +8,12 @@ lookout when losses are looked at.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
+from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import micro_batches
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.schema import Batch
@@ -50,9 +51,9 @@ class TrainingConfig:
     model's task."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
-    log_seconds: float = 2.0
+    log_seconds: float = field(default=2.0, metadata=FREE)
     """Seconds between progress lines."""
-    non_finite: Literal["stop", "skip"] = "stop"
+    non_finite: Literal["stop", "skip"] = field(default="stop", metadata=FREE)
     """What a loss that is not finite does: stop ends the run and names the step and its windows;
     skip leaves the batch out on all workers, at the cost of waiting for the device at every
     micro-batch, and stops at ten in a row."""
