@@ -16,6 +16,7 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
+from itrec_dist.losses import LOSSES
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.retention import BEST
@@ -36,10 +37,12 @@ class Restored:
     task: Task
     engine: InferenceEngine
 
-    def catalogue_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of every item for each window, [B, C]: what recommendations are made from."""
+    def top_items(
+        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The n best unseen items of each window and their scores, as `Task.top_items`."""
         with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
-            return self.task.catalogue_scores(batch)
+            return self.task.top_items(batch, n, seen_ids_BS)
 
 
 def restore(run_folder: Path, name: str = BEST) -> Restored:
@@ -61,7 +64,7 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         items = reader.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = TASKS[run.model.task](run.model, run.loss, spec.build(manifest, items))
+    task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec.build(manifest, items))
     checkpoint_format.load_weights(folder, task.model)
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)

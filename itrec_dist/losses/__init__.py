@@ -8,7 +8,7 @@ about it. Losses are per query or window; weighting and averaging belong to the 
 from typing import Literal
 
 from itrec_dist.config.registry import Registry
-from itrec_dist.losses.loss import LossConfig
+from itrec_dist.losses.config import LossConfig
 
 LOSSES: Registry[type[LossConfig]] = Registry(
     "loss", "itrec_dist.losses", group="itrec_dist.losses", suffix="Config"

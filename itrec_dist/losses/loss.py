@@ -14,28 +14,17 @@ import torch
 from torch import Tensor
 
 
-class LossConfig(Protocol):
-    """The settings of one kind of loss: a frozen dataclass with the field `kind`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name in recipes, the same in every instance."""
-
-
 class Queries(Protocol):
     """Positions from which the next item is predicted."""
 
-    @property
-    def hidden_ND(self) -> Tensor:
-        """Hidden states, float32."""
+    hidden_ND: Tensor
+    """Hidden states, float32."""
 
-    @property
-    def bias_ids_NJ(self) -> Tensor | None:
-        """Items whose scores get an addition for one query; None if there are none."""
+    bias_ids_NJ: Tensor | None
+    """Items whose scores get an addition for one query; None if there are none."""
 
-    @property
-    def bias_NJ(self) -> Tensor | None:
-        """What is added to their scores; an item that stands twice gets both."""
+    bias_NJ: Tensor | None
+    """What is added to their scores; an item that stands twice gets both."""
 
 
 class ItemTable(Protocol):

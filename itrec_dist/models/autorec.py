@@ -58,7 +58,7 @@ class AutoRecConfig(ModelConfig):
         if not self.penalty >= 0:
             raise ValueError(f"model.penalty={self.penalty} must be at least 0")
 
-    def build(self, spec: DataSpec) -> AutoRec:
+    def build(self, spec: DataSpec) -> "AutoRec":
         """The model."""
         return AutoRec(self, spec)
 

@@ -19,7 +19,7 @@ class BiasedMFConfig(FactorModelConfig):
     sparse_gradients: bool = False
     """Update the weights of a batch alone; needs optimizer.name sgd or adagrad."""
 
-    def build(self, spec: DataSpec) -> BiasedMF:
+    def build(self, spec: DataSpec) -> "BiasedMF":
         """The model."""
         return BiasedMF(self, spec)
 

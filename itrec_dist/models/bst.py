@@ -81,7 +81,7 @@ class BSTConfig(ModelConfig):
         """Width of the item embedding."""
         return self.width
 
-    def build(self, spec: DataSpec) -> BST:
+    def build(self, spec: DataSpec) -> "BST":
         """The model."""
         return BST(self, spec)
 

@@ -56,7 +56,7 @@ class DotProductConfig(ModelConfig):
         """Width of the item embedding."""
         return self.width
 
-    def build(self, spec: DataSpec) -> DotProduct:
+    def build(self, spec: DataSpec) -> "DotProduct":
         """The model."""
         return DotProduct(self, spec)
 

@@ -89,7 +89,7 @@ class ITEConfig(ModelConfig):
         """Width of the item embedding."""
         return self.width - 1 - (self.movie_feature_width if self.uses_movie else 0)
 
-    def build(self, spec: DataSpec) -> ITE:
+    def build(self, spec: DataSpec) -> "ITE":
         """The model."""
         return ITE(self, spec)
 

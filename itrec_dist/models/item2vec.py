@@ -51,7 +51,7 @@ class Item2VecConfig(ModelConfig):
         """Width of the vectors."""
         return self.width
 
-    def build(self, spec: DataSpec) -> Item2Vec:
+    def build(self, spec: DataSpec) -> "Item2Vec":
         """The model."""
         return Item2Vec(self, spec)
 

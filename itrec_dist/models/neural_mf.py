@@ -55,7 +55,7 @@ class NeuralMFConfig(ModelConfig):
         """Width of the item embedding."""
         return self.width
 
-    def build(self, spec: DataSpec) -> NeuralMF:
+    def build(self, spec: DataSpec) -> "NeuralMF":
         """The model."""
         return NeuralMF(self, spec)
 

@@ -94,9 +94,7 @@ def top_items(
     return best.result()
 
 
-def both_rankings(
-    blocks: Iterable[Tensor], n: int, seen_ids_BS: Tensor
-) -> tuple[Tensor, Tensor]:
+def both_rankings(blocks: Iterable[Tensor], n: int, seen_ids_BS: Tensor) -> tuple[Tensor, Tensor]:
     """The ids of the n best items and of the n best that were not seen, from one pass of scores.
 
     As two calls of `top_items`, int64 [B, n] each.

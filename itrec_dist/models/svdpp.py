@@ -34,7 +34,7 @@ class SVDppConfig(FactorModelConfig):
         if not self.rated_penalty >= 0:
             raise ValueError(f"model.rated_penalty={self.rated_penalty} must be at least 0")
 
-    def build(self, spec: DataSpec) -> SVDpp:
+    def build(self, spec: DataSpec) -> "SVDpp":
         """The model."""
         return SVDpp(self, spec)
 

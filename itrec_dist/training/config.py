@@ -190,7 +190,7 @@ def _check_task(run: RunConfig) -> None:
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:
     """Refuse sparse gradients where the rest of a step would need them whole."""
-    if not getattr(run.model, "sparse_gradients", False):
+    if not run.model.sparse_gradients:
         return
     optimizer = run.optimizer
     for name, given, allowed, is_fit in (
