@@ -18,7 +18,7 @@ from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import Precision
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
 Compilation = Literal["none", "default", "cuda_graphs"]
@@ -64,7 +64,7 @@ class Runner(Protocol):
     task: nn.Module
     """The task without wrappers: its weights are what checkpoints hold."""
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task; an engine keeps gradients in training mode."""
 
     def train(self, mode: bool = True) -> None:

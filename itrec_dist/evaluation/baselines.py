@@ -144,6 +144,7 @@ def judge(
     import torch
 
     from itrec_dist.metrics.ranking import Judge
+    from itrec_dist.models.rank import both_rankings
 
     counted = Judge(torch.tensor(training.items.num_train_targets), training.manifest.target_length)
     for start in range(0, len(windows), batch_size):
@@ -151,5 +152,6 @@ def judge(
         item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
         target_ids_BK = torch.tensor(windows.target_ids[rows])
         weight_B = torch.ones(len(item_ids_BL))
-        counted.update(score(item_ids_BL), item_ids_BL, target_ids_BK, weight_B)
+        rankings = both_rankings([score(item_ids_BL)], counted.unmasked.depth, item_ids_BL)
+        counted.update(*rankings, target_ids_BK, weight_B)
     return counted

@@ -78,6 +78,7 @@ def judge(
 
     from itrec_dist.data.batches import whole_batch
     from itrec_dist.metrics.rating_errors import RatingJudge
+    from itrec_dist.models.output import RatingOutput
 
     batch = whole_batch(windows, torch.device("cpu"))
     K = batch.target_ids_BK.shape[1]
@@ -85,5 +86,6 @@ def judge(
     predicted = predict(users_B, batch.target_ids_BK.long().flatten())
     scores_BK = predicted.view(-1, K).clamp(data.rating_min, data.rating_max)
     counted = RatingJudge(data.rating_max - data.rating_min, torch.device("cpu"))
-    counted.add(batch, scores_BK, (scores_BK - batch.target_ratings_BK).square().mean(dim=1))
+    loss_B = (scores_BK - batch.target_ratings_BK).square().mean(dim=1)
+    counted.add(batch, RatingOutput(loss_B, scores_BK))
     return counted

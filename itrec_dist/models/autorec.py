@@ -23,13 +23,14 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.sparse_matrix import SparseMatrix, dots
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class AutoRecConfig:
+class AutoRecConfig(ModelConfig):
     """The autoencoder's shape."""
 
     task: ClassVar[str] = "ratings"
@@ -57,6 +58,10 @@ class AutoRecConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not in 0 <= p < 1")
         if not self.penalty >= 0:
             raise ValueError(f"model.penalty={self.penalty} must be at least 0")
+
+    def build(self, spec: DataSpec) -> "AutoRec":
+        """The model."""
+        return AutoRec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

@@ -23,6 +23,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout, EncoderLayer
 
@@ -30,11 +31,13 @@ _EMBEDDING_STD = 0.05
 
 
 @dataclass(frozen=True)
-class BSTConfig:
+class BSTConfig(ModelConfig):
     """The transformer's shape and what it is told."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["bst"] = "bst"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -78,6 +81,10 @@ class BSTConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "BST":
+        """The model."""
+        return BST(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

@@ -17,15 +17,18 @@ from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class DotProductConfig:
+class DotProductConfig(ModelConfig):
     """The factorisation's shape."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["dot_product"] = "dot_product"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -53,6 +56,10 @@ class DotProductConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "DotProduct":
+        """The model."""
+        return DotProduct(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""

@@ -18,11 +18,12 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class FactorModelConfig:
+class FactorModelConfig(ModelConfig):
     """Shape and penalties; each kind adds its name and what is its own."""
 
     task: ClassVar[str] = "ratings"
@@ -53,7 +54,7 @@ class FactorModelConfig:
 
     def check(self, data: Manifest) -> None:
         """Refuse data without ratings."""
-        refuse_unrated(data, str(getattr(self, "kind", "")))
+        refuse_unrated(data, self.kind)
 
 
 class FactorModel(RatingModel):

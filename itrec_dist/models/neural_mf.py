@@ -16,16 +16,19 @@ from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class NeuralMFConfig:
+class NeuralMFConfig(ModelConfig):
     """The net's shape."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["neural_mf"] = "neural_mf"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -52,6 +55,10 @@ class NeuralMFConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "NeuralMF":
+        """The model."""
+        return NeuralMF(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""

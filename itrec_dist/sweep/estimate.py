@@ -49,7 +49,7 @@ def size(run: RunConfig) -> Size:
     data = manifest.read(shards)
     with torch.device("cpu"):
         spec = data_spec.build(data, reader.read_items(shards, data))
-        task = TASKS[run.model.task](run.model, run.loss.kind, spec)
+        task = TASKS[run.model.task](run.model, run.loss, spec)
     parameters = sum(p.numel() for p in task.parameters())
     rows = sum(data.num_windows(split) for split in data.splits)
     row_bytes = 8 * 2 * (data.input_length + data.target_length)

@@ -21,7 +21,8 @@ from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.losses.kinds import LOSS_KINDS, LossConfig
+from itrec_dist.losses import LOSSES
+from itrec_dist.losses.config import LossConfig
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
@@ -102,7 +103,7 @@ class RunConfig:
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
-    loss: LossConfig = field(default=None, metadata={config.KINDS: LOSS_KINDS})  # type: ignore[assignment]
+    loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
     """The loss, of the kind that `loss.kind` names; null takes the first of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
@@ -131,7 +132,7 @@ class RunConfig:
                 refuse_credentials(place, name)
         following = self.following({"model": type(self.model)})
         if self.loss is None:
-            object.__setattr__(self, "loss", LOSS_KINDS[following["loss.kind"]]())
+            object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
         if self.training.monitor is None:
             training = replace(self.training, monitor=following["training.monitor"])
             object.__setattr__(self, "training", training)
@@ -191,19 +192,20 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 def _check_task(run: RunConfig) -> None:
     """Refuse a loss or a monitor that is not of the model's task."""
     task, kind = TASKS[run.model.task], run.model.kind
-    for name, given, valid in (
-        ("loss", run.loss.kind, task.losses),
-        ("training.monitor", run.training.monitor, task.monitors),
-    ):
-        if given not in valid:
-            raise ConfigError(
-                f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
-            )
+    if not task.accepts(run.loss):
+        raise ConfigError(
+            f"loss={run.loss.kind} does not fit model.kind={kind}; valid: {', '.join(task.losses)}"
+        )
+    if run.training.monitor not in task.monitors:
+        raise ConfigError(
+            f"training.monitor={run.training.monitor} does not fit model.kind={kind}; valid: "
+            f"{', '.join(task.monitors)}"
+        )
 
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:
     """Refuse sparse gradients where the rest of a step would need them whole."""
-    if not getattr(run.model, "sparse_gradients", False):
+    if not run.model.sparse_gradients:
         return
     optimizer = run.optimizer
     for name, given, allowed, is_fit in (

@@ -116,8 +116,7 @@ def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerConte
     engine.train(False)
     with torch.inference_mode():
         for batch in feed.epoch(None):
-            output = engine(batch)
-            judge.add(batch, output.scores_BC, output.loss_B)
+            judge.add(batch, engine(batch))
     engine.train(True)
     judge.load(context.sum(judge.state()))
     return judge.judgement()

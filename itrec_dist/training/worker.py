@@ -23,7 +23,7 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.metrics.ranking import top_items
+from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import Keeper
 from itrec_dist.runs.checkpoints.training_state import Made, Position, State
 from itrec_dist.runs.checkpoints.writer import CheckpointWriter
@@ -88,7 +88,7 @@ class _Worker:
         self._items = reader.read_items(self._shards, self._manifest)
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
-        self._task = TASKS[run.model.task](run.model, run.loss.kind, spec)
+        self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.learn(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
@@ -314,7 +314,9 @@ class _Worker:
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
-                top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+                output = self._engine(batch)
+            assert isinstance(output, RankingOutput)
+            top_BN = output.top_ids_BN[:, : self._manifest.target_length]
         if not self._is_first:
             return
         if self._sampled is not None and top_BN is not None:

@@ -78,7 +78,7 @@ def _speed(
     )
     torch.manual_seed(run.seed)
     spec = data_spec.build(described, reader.read_items(run.shards, described))
-    task = NextItems(run.model, run.loss.kind, spec)
+    task = NextItems(run.model, run.loss, spec)
     size = run.training.batch_size
     feed = CachedFeed(TensorTable(windows, device), Share(size), device)
     engine = SingleEngine(task, run.engine, run.optimizer, 10**6, device)

@@ -77,7 +77,7 @@ def bare(
     windows = reader.read_split(run.shards, data, "train")
     spec = data_spec.build(data, reader.read_items(run.shards, data))
     torch.manual_seed(run.seed)
-    model = wrap(NextItems(run.model, run.loss.kind, spec).to(device))
+    model = wrap(NextItems(run.model, run.loss, spec).to(device))
     items = torch.from_numpy(windows.item_ids.copy()).to(device)
     ratings = torch.from_numpy(windows.ratings.copy()).to(device)
     users = torch.from_numpy(windows.user_features.copy()).to(device)

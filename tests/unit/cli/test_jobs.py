@@ -76,7 +76,7 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = data_spec.build(described, reader.read_items(shards, described))
-    task = TASKS[run.model.task](run.model, run.loss.kind, spec)
+    task = TASKS[run.model.task](run.model, run.loss, spec)
     assert sum(p.numel() for p in task.parameters()) > described.num_items
     assert manifest.read(shards) == described
 
