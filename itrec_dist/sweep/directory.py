@@ -239,4 +239,4 @@ def told(assignment: Assignment) -> str:
 
 def as_number(value: object) -> str:
     """A value as short as it can be read."""
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value)  # type: ignore[arg-type]
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)

@@ -343,7 +343,7 @@ def _conditions(
         )
     found = []
     for given, values in when.items():
-        other = _LONG_NAMES.get(given, given)
+        other = _LONG_NAMES.get(str(given), str(given))
         if other not in every or other == name:
             raise ConfigError(
                 f"space.{name}.when names {other}, which is no other dimension of this space: "

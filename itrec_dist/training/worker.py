@@ -294,7 +294,7 @@ class _Worker:
         return self._judge("train sample"), self._judge(VALIDATION)
 
     def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
-        figures = {} if value is None else {self._run.training.monitor: value}
+        figures = {} if value is None else {str(self._run.training.monitor): value}
         with atomic.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at

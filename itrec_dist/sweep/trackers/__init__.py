@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from itrec_dist import config
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.config import SweepConfig, TrackersConfig
 from itrec_dist.sweep.space import Assignment
@@ -99,7 +98,7 @@ def figures_of(event: Event) -> dict[str, float]:
     """The numbers of an epoch under names that every service takes."""
     found = {"loss": event["loss"], "windows_per_second": event["windows_per_second"]}
     for split in ("train", "validation"):
-        found |= config.flat({split: event.get(split) or {}}, "/")
+        found |= _flat(split, event.get(split) or {})
     return _named(found)
 
 
@@ -108,17 +107,21 @@ def _judged(run: RunDirectory) -> tuple[dict[str, float], int]:
     content = run.read_json(run.evaluation)
     found: dict[str, Any] = {}
     for split, judgement in content["splits"].items():
-        found |= config.flat({"best": {split: judgement}}, "/")
+        found |= _flat(f"best/{split}", judgement)
     return _named(found), content["epoch"]
 
 
+def _flat(prefix: str, judgement: dict[str, Any]) -> dict[str, Any]:
+    found = {f"{prefix}/loss": judgement.get("loss")}
+    for group, inner in judgement.items():
+        if isinstance(inner, dict):
+            found |= {f"{prefix}/{group}/{name}": value for name, value in inner.items()}
+    return found
+
+
 def _named(figures: dict[str, Any]) -> dict[str, float]:
-    """MLflow takes no `@` in a name; counts of windows are no figures."""
-    return {
-        name.replace("@", "_at_"): float(value)
-        for name, value in figures.items()
-        if value is not None and not name.endswith("/num_windows")
-    }
+    """MLflow takes no `@` in a name."""
+    return {n.replace("@", "_at_"): float(v) for n, v in figures.items() if v is not None}
 
 
 @contextlib.contextmanager
