@@ -21,7 +21,7 @@ def spec(tmp_path_factory):
 
 def test_the_kinds_are_those_of_the_files():
     assert list(MODELS) == [
-        "autorec", "biased_mf", "bst", "dot_product", "item2vec", "ite", "neural_mf", "svdpp",
+        "autorec", "biased_mf", "bst", "dot_product", "ite", "item2vec", "neural_mf", "svdpp",
     ]  # fmt: skip
 
 
