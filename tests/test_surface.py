@@ -84,12 +84,13 @@ def test_the_options_of_every_command(help_of, itrec, compare):
             found = [line for line in found if not line.startswith("--model.")]
         lines.append(" ".join(("itrec", verb, *places(text))))
         lines += [f"itrec {verb} {line}" for line in found if line != "--help"]
-    known = itrec("train", "--model.kind", "?")[2].partition("there are: ")[2].strip().split(", ")
+    known = itrec("train", "--model.kind", "?")[2].partition("there are: ")[2]
+    known = known.partition(", or one of your own")[0].strip().split(", ")
     assert {"ite", "item2vec", "autorec"} <= set(known)
     for kind in known:
         found = options(help_of("train", "--model.kind", kind))
         own = [line for line in found if line.startswith("--model.")]
-        assert f"--model.kind (default: {kind})" in own
+        assert "--model.kind (default: ite)" in own
         lines += [f"itrec train --model.kind {kind} {line}" for line in own]
     compare("options.txt", lines)
 

@@ -7,7 +7,6 @@ machine's cores; a run that is complete is not run again.
 """
 
 import concurrent.futures
-import os
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from itrec_dist.data.sources import staging
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.study import Study
+from itrec_dist.system import limits
 from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 from itrec_dist.training.config import RunConfig
@@ -184,7 +184,7 @@ def _default_jobs() -> int:
 
     if torch.cuda.is_available():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return limits.whole_cores()
 
 
 def _train_all(

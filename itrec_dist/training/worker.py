@@ -23,7 +23,6 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.losses import LOSSES
 from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import Keeper
 from itrec_dist.runs.checkpoints.training_state import Made, Position, State
@@ -89,7 +88,7 @@ class _Worker:
         self._items = reader.read_items(self._shards, self._manifest)
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
-        self._task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec)
+        self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.learn(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
@@ -295,7 +294,7 @@ class _Worker:
         return self._judge("train sample"), self._judge(VALIDATION)
 
     def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
-        figures = {} if value is None else {self._run.training.monitor: value}
+        figures = {} if value is None else {str(self._run.training.monitor): value}
         with atomic.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at

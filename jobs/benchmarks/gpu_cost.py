@@ -23,7 +23,6 @@ from itrec_dist.data.feeds import CachedFeed
 from itrec_dist.data.shards import reader
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.single import SingleEngine
-from itrec_dist.losses import LOSSES
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.config import RunConfig
@@ -79,7 +78,7 @@ def _speed(
     )
     torch.manual_seed(run.seed)
     spec = data_spec.build(described, reader.read_items(run.shards, described))
-    task = NextItems(run.model, LOSSES[run.loss](), spec)
+    task = NextItems(run.model, run.loss, spec)
     size = run.training.batch_size
     feed = CachedFeed(TensorTable(windows, device), Share(size), device)
     engine = SingleEngine(task, run.engine, run.optimizer, 10**6, device)

@@ -20,7 +20,6 @@ from itrec_dist.data import spec as data_spec
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.engines.optimizers import build_optimizer, build_schedule
-from itrec_dist.losses import LOSSES
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.config import RunConfig
@@ -78,7 +77,7 @@ def bare(
     windows = reader.read_split(run.shards, data, "train")
     spec = data_spec.build(data, reader.read_items(run.shards, data))
     torch.manual_seed(run.seed)
-    model = wrap(NextItems(run.model, LOSSES[run.loss](), spec).to(device))
+    model = wrap(NextItems(run.model, run.loss, spec).to(device))
     items = torch.from_numpy(windows.item_ids.copy()).to(device)
     ratings = torch.from_numpy(windows.ratings.copy()).to(device)
     users = torch.from_numpy(windows.user_features.copy()).to(device)

@@ -26,6 +26,7 @@ class NextItems(Task):
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     monitors: ClassVar[tuple[str, ...]] = MONITORS
+    headline: ClassVar[str] = "unmasked/precision@5"
     ranks: ClassVar[bool] = True
 
     depth: int

@@ -25,6 +25,7 @@ class Ratings(Task):
 
     losses: ClassVar[tuple[str, ...]] = ("mse",)
     monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
+    headline: ClassVar[str] = "ratings/rmse"
     ranks: ClassVar[bool] = False
 
     model: RatingModel

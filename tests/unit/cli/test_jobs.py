@@ -13,7 +13,6 @@ from itrec_dist.cli.app import VERBS, main
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.shards import reader
-from itrec_dist.losses import LOSSES
 from itrec_dist.sweep import checks, estimate
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.tasks import TASKS
@@ -77,7 +76,7 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = data_spec.build(described, reader.read_items(shards, described))
-    task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec)
+    task = TASKS[run.model.task](run.model, run.loss, spec)
     assert sum(p.numel() for p in task.parameters()) > described.num_items
     assert manifest.read(shards) == described
 

@@ -59,8 +59,9 @@ def batches_of(windows, epoch):
 
 def train(task, windows, keep=None, recorder=None, **config):
     engine = SingleEngine(task, EngineConfig(accumulate=2), OPTIMIZER, 100, CPU)
+    settings = TrainingConfig(batch_size=8, monitor="unmasked/precision@5", **config)
     trainer = Trainer(
-        TrainingConfig(batch_size=8, **config), engine, feed_of(windows), LocalContext(CPU),
+        settings, engine, feed_of(windows), LocalContext(CPU),
         recorder or Recorder(None), 2,
     )  # fmt: skip
     script = Script([0.1] * 20)
