@@ -12,6 +12,7 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses import LossName
 from itrec_dist.models.config import ModelConfig
+from itrec_dist.tasks.data import TaskData
 
 
 @dataclass
@@ -50,6 +51,9 @@ class Task(nn.Module):
     """The figures of its judgement that can choose the best epoch."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
+
+    data: ClassVar[TaskData | None] = None
+    """Its windows and baselines; None where it learns from the windows of other tasks."""
 
     model: nn.Module
 

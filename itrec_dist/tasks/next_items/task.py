@@ -10,6 +10,8 @@ from itrec_dist.losses import LOSSES, LossName
 from itrec_dist.metrics.ranking import MONITORS, Judge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITE, ITEConfig
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task, TaskOutput
 
 
@@ -18,6 +20,7 @@ class NextItems(Task):
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(LOSSES)
     monitors: ClassVar[tuple[str, ...]] = MONITORS
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     model: ITE

@@ -13,6 +13,8 @@ from itrec_dist.metrics.rating_errors import RATING_MONITORS, RatingJudge
 from itrec_dist.models import RATING_MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.tasks.task import Task, TaskOutput
 
 _PAIRS_AT_ONCE = 65_536  # of windows and items, where the whole catalogue is scored
@@ -23,6 +25,7 @@ class Ratings(Task):
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(RATING_LOSSES)
     monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = False
 
     model: RatingModel
