@@ -95,7 +95,7 @@ def run(parsed: Any) -> int:
 
     started = time.perf_counter()
     windows = tasks.data_of(parsed.task).windows
-    settings = config.pick(windows.settings, parsed)
+    settings: Any = config.pick(windows.settings, parsed)
     table = config.pick(TableConfig, parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
     manifest = windows.write(
