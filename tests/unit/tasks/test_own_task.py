@@ -287,3 +287,18 @@ def test_every_task_with_windows_is_listed_and_keeps_its_name():
         assert tasks.TASKS[task].data is data
     with pytest.raises(ConfigError, match="there is no task 'none'"):
         tasks.data_of("none")
+
+
+def test_the_options_of_window_are_listed_without_importing_pytorch():
+    program = (
+        "import sys, contextlib\nfrom itrec_dist.cli.app import main\n"
+        "for task in ('next_items', 'ratings'):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main(['window', '--task', task, '--help'])\n"
+        "print('imported', *({'torch', 'ray'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "--scale" in done.stdout
+    assert done.stdout.splitlines()[-1] == "imported"
