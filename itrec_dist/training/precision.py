@@ -42,7 +42,7 @@ def settle(
         OutputError: config.yaml cannot be written.
     """
     directory = RunDirectory(run.folder)
-    kept = None
+    kept: Precision | None = None
     if run.engine.precision == "auto":
         kept = context.share(precision_of(directory) if context.rank == 0 else None)
     common = _common(context, arithmetic.native(context.device) if able is None else able)

@@ -100,9 +100,7 @@ def bare(
                 empty, empty, users[rows], items[rows], ratings[rows], targets[rows],
                 ratings[:0], weight, float(len(rows)),
             )  # fmt: skip
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=precision == "bf16"
-            ):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 loss = model(batch).loss_B.mean()
             loss.backward()
             optimizer.step()
