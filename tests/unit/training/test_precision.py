@@ -6,14 +6,20 @@ import pytest
 import torch
 
 from itrec_dist import config
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError
 from itrec_dist.inference.load import restore
 from itrec_dist.runs.checkpoints.format import CONFIG_FILE
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.fetched import run_here
+from itrec_dist.storage.uri import Uri
 from itrec_dist.system import arithmetic
 from itrec_dist.training import resume
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.precision import is_same, precision_of, settle
+from itrec_dist.training.setup import Claim
+from itrec_dist.training.worker import run_worker
+from tests import object_store
 from tests.stopped_runs import config_of, go_on, losses, make_data, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -103,6 +109,18 @@ def test_a_run_with_auto_says_what_it_took_and_is_resumed_exactly(data, tmp_path
     assert losses(resumed) == losses(whole)
     assert [e["precision"] for e in resumed.events("start")] == [taken, taken]
     assert precision_of(resumed) == taken
+
+
+def test_what_was_settled_stands_at_the_uri_of_a_run(data, tmp_path, monkeypatch):
+    object_store.machine(monkeypatch, tmp_path / "machine")
+    place = Uri(f"file://{tmp_path}/store/run")
+    run = replace(config_of(data, tmp_path, engine={"precision": "auto"}), out=place)
+    context = LocalContext(torch.device("cpu"), threads=1)
+    with Claim(run, "refuse") as claim:
+        claim.prepare(claim.check(1))
+        run_worker(run, context)
+    taken = arithmetic.fastest(arithmetic.native(context.device))
+    assert config.load(RunConfig, run_here(place) / "config.yaml") == asked(run, taken)
 
 
 @pytest.mark.parametrize("began", ["fp32", "bf16"])
