@@ -7,7 +7,7 @@ asks for them.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -23,7 +23,7 @@ from itrec_dist.losses import loss
 # for every batch size, width and catalogue tried, except where the last block held a single
 # column (27,001 items in blocks of 1,000), and blocks of 7 columns changed a third to nearly all
 # scores. Hence blocks of equal width, of which none is narrow.
-BLOCK = 8192
+BLOCK = 16_384
 """Items in a block of scores, at most."""
 
 
@@ -50,6 +50,7 @@ class ItemTable:
 
     weight_CD: Tensor
     bias_C: Tensor | None = None
+    _kept: tuple[loss.Queries, Tensor] | None = field(default=None, init=False, repr=False)
 
     @property
     def num_items(self) -> int:
@@ -61,8 +62,17 @@ class ItemTable:
         return self.block(queries, 0, self.num_items)
 
     def blocks(self, queries: loss.Queries, size: int = BLOCK) -> Iterator[Tensor]:
-        """The same scores in blocks of equal width, `size` columns at most, in order of ids."""
+        """The same scores in blocks of equal width, `size` columns at most, in order of ids.
+
+        Blocks are not to be changed in place.
+        """
         count = max(1, math.ceil(self.num_items / size))
+        if count == 1 and not torch.is_grad_enabled():
+            # A judged batch asks twice, for its loss and for its ranking.
+            if self._kept is None or self._kept[0] is not queries:
+                self._kept = (queries, self.all_scores(queries))
+            yield self._kept[1]
+            return
         width = max(1, math.ceil(self.num_items / count))
         for start in range(0, max(1, self.num_items), width):
             yield self.block(queries, start, min(start + width, self.num_items))

@@ -97,27 +97,26 @@ def top_items(
 def both_rankings(blocks: Iterable[Tensor], n: int, seen_ids_BS: Tensor) -> tuple[Tensor, Tensor]:
     """The ids of the n best items and of the n best that were not seen, from one pass of scores.
 
-    As two calls of `top_items`, int64 [B, n] each.
+    As two calls of `top_items`, int64 [B, n] each, and cheaper where few items are seen: the n
+    best of them are the first n left of the n + S best of all.
 
     Raises:
         ConfigError: a score is NaN.
     """
-    best, best_unseen = TopItems(n), TopItems(n, seen_ids_BS)
-    for scores_BW in blocks:
-        best.add(scores_BW)
-        best_unseen.add(scores_BW)
-    return best.result()[0], best_unseen.result()[0]
+    best_BM, _ = top_items(blocks, n + seen_ids_BS.shape[1])
+    is_seen_BM = (best_BM[:, :, None] == seen_ids_BS[:, None, :]).any(dim=2)
+    order_BN = is_seen_BM.to(torch.uint8).sort(dim=1, stable=True).indices[:, :n]
+    return best_BM[:, :n], best_BM.masked_fill(is_seen_BM, PAD).gather(1, order_BN)
 
 
 def without_seen(scores_BW: Tensor, first: int, seen_ids_BS: Tensor) -> Tensor:
     """A copy of a block's scores, of the items from id `first + 1` on, with seen items at -inf."""
-    B, W = scores_BW.shape
+    W = scores_BW.shape[1]
     columns_BS = seen_ids_BS.long() - 1 - first
-    # Padding and the items of other blocks are marked in a column that is cut off again.
+    # Padding and the items of other blocks go to a column that is cut off again.
     columns_BS = torch.where((columns_BS >= 0) & (columns_BS < W), columns_BS, W)
-    is_seen_BW = torch.zeros(B, W + 1, dtype=torch.bool, device=scores_BW.device)
-    is_seen_BW.scatter_(1, columns_BS, True)
-    return scores_BW.masked_fill(is_seen_BW[:, :W], -math.inf)
+    padded = torch.nn.functional.pad(scores_BW, (0, 1))
+    return padded.scatter_(1, columns_BS, -math.inf)[:, :W]
 
 
 def _best_of_block(scores_BW: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from itrec_dist import tasks
 from itrec_dist.config import flat
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
@@ -169,9 +170,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
         by_data.setdefault(data, []).append(run)
-    order = {
-        protocol: i for i, protocol in enumerate((*schema.PROTOCOLS, *schema.RATING_PROTOCOLS))
-    }
+    order = {protocol: i for i, protocol in enumerate(tasks.protocols())}
     found = [
         Section(
             fingerprint=fingerprint,

@@ -13,6 +13,7 @@ from itrec_dist.losses.config import LossConfig
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import Output
+from itrec_dist.tasks.data import TaskData
 
 
 class SplitJudge(Protocol):
@@ -42,6 +43,9 @@ class Task(nn.Module):
     """The monitor that a run takes without being told."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
+
+    data: ClassVar[TaskData | None] = None
+    """Its windows and baselines; None where it learns from the windows of other tasks."""
 
     model: nn.Module
 

@@ -15,6 +15,8 @@ from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task
 
 
@@ -27,6 +29,7 @@ class NextItems(Task):
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     monitors: ClassVar[tuple[str, ...]] = MONITORS
     headline: ClassVar[str] = "unmasked/precision@5"
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     depth: int
@@ -62,10 +65,9 @@ class NextItems(Task):
     def forward(self, batch: Batch) -> Output:
         """Losses, and outside training a `RankingOutput` with the `depth` best items."""
         queries, table = self._seam.encode(batch), self._seam.item_table()
-        loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
         if self.training:
-            return LossOutput(loss_B)
-        return RankingOutput(loss_B, *self._rankings(queries, table, batch))
+            return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
+        return self._judged(queries, table, batch)
 
     def judge(self, device: torch.device) -> Judge:
         """Full ranking over the catalogue; popularity is that of the training targets."""
@@ -76,17 +78,15 @@ class NextItems(Task):
         return self._seam.item_table().blocks(self._seam.encode(batch))
 
     @torch.compiler.disable  # how many rows hold ties decides about shapes
-    def _rankings(
-        self, queries: Queries, table: ItemTable, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The ids of the best items, and of the best that are not in the input: [B, N] each.
-
-        A filler row may hold NaN and is nobody's business: it is ranked by the bias alone.
-        """
+    def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
+        """Losses and both rankings, without ever holding the scores of the whole catalogue."""
+        # A filler row counts nowhere, but may hold NaN, which a ranking refuses.
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
-        return rank.both_rankings(table.blocks(queries), self.depth, batch.item_ids_BL)
+        loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
+        top_BN, unseen_BN = rank.both_rankings(table.blocks(queries), self.depth, batch.item_ids_BL)
+        return RankingOutput(loss_B, top_BN, unseen_BN)
 
     @property
     def _seam(self) -> RankingModel:

@@ -12,12 +12,11 @@ from itrec_dist.data.batches import whole_batch
 from itrec_dist.data.shards import reader
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses.mse import MseConfig
-from itrec_dist.models import MODELS
 from itrec_dist.models.autorec import AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMFConfig
-from itrec_dist.models.bst import BST, BSTConfig
-from itrec_dist.models.dot_product import DotProduct, DotProductConfig
-from itrec_dist.models.neural_mf import NeuralMF, NeuralMFConfig
+from itrec_dist.models.bst import BSTConfig
+from itrec_dist.models.dot_product import DotProductConfig
+from itrec_dist.models.neural_mf import NeuralMFConfig
 from itrec_dist.models.svdpp import SVDppConfig
 from itrec_dist.tasks.ratings.task import Ratings
 from tests.shards_factory import make_shards, random_windows
@@ -385,24 +384,3 @@ def test_an_unrated_item_still_has_its_genres(bst, spec, ratings, windows):
     assert not torch.allclose(predicted(bst, batch, unrated), nothing)
     without = built(CONFIGS["bst ids"], spec, ratings)
     assert torch.equal(predicted(without, batch, unrated), predicted(without, batch, unrated * 0))
-
-
-# ---------------------------------------------------------------------------- settings
-
-
-def test_every_kind_is_registered_under_its_name():
-    assert [config().kind for config in MODELS.values()] == list(MODELS)
-    assert {type(config).__name__ for config in CONFIGS.values()} <= {
-        config.__name__ for config in MODELS.values()
-    }
-
-
-def test_a_kinds_settings_build_its_module(spec):
-    built = {kind: type(config().build(spec)) for kind, config in MODELS.items()}
-    assert (built["bst"], built["neural_mf"], built["dot_product"]) == (BST, NeuralMF, DotProduct)
-    for kind, config in MODELS.items():
-        settings = config()
-        assert (settings.item_embedding is None) == (settings.item_width is None), kind
-        if settings.item_embedding is not None:
-            weight = settings.build(spec).get_parameter(settings.item_embedding)
-            assert weight.shape == (ITEMS + 1, settings.item_width), kind
