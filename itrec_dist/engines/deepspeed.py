@@ -97,7 +97,8 @@ class DeepSpeedEngine:
         """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
         loss_B, output = self._engine(batch)
         self._loss_B = loss_B if loss_B.requires_grad else None
-        return replace(output, loss_B=loss_B)
+        hooked: Output = replace(output, loss_B=loss_B)
+        return hooked
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""

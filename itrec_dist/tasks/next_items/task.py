@@ -63,7 +63,8 @@ class NextItems(Task):
         queries, table = self._seam.encode(batch), self._seam.item_table()
         if self.training:
             return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
-        return self._judged(queries, table, batch)
+        output: RankingOutput = self._judged(queries, table, batch)
+        return output
 
     def judge(self, device: torch.device) -> Judge:
         """Full ranking over the catalogue; popularity is that of the training targets."""
@@ -73,7 +74,8 @@ class NextItems(Task):
         """The scores of the table's blocks."""
         return self._seam.item_table().blocks(self._seam.encode(batch))
 
-    @torch.compiler.disable  # how many rows hold ties decides about shapes
+    # Not compiled: the number of rows with ties decides about shapes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
         """Losses and both rankings, without ever holding the scores of the whole catalogue."""
         # A filler row counts nowhere, but may hold NaN, which a ranking refuses.
