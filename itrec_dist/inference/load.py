@@ -16,7 +16,6 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
-from itrec_dist.losses import LOSSES
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.retention import BEST
@@ -64,7 +63,7 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         items = reader.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec.build(manifest, items))
+    task = TASKS[run.model.task](run.model, run.loss, spec.build(manifest, items))
     checkpoint_format.load_weights(folder, task.model)
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)

@@ -14,7 +14,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.data.shards.arrays import Histories, Windows
-from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.errors import ConfigError
 from itrec_dist.inference.load import Restored, same_catalogue
 from itrec_dist.storage import atomic
 
@@ -45,8 +45,8 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     manifest = same_catalogue(restored, shards)
     if not 1 <= k <= manifest.num_items:
         raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} already exists: choose another place, or pass --overwrite")
+    if out.exists():
+        atomic.refuse_existing(out, overwrite=overwrite)
     histories = reader.read_histories(shards, manifest)
     users = reader.read_users(shards, manifest)
     served = 0

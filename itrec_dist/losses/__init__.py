@@ -5,8 +5,6 @@ they describe (a `RankingLoss` or a `RatingLoss` of `losses/loss.py`). Nothing e
 about it. Losses are per query or window; weighting and averaging belong to the loop.
 """
 
-from typing import Literal
-
 from itrec_dist.config.registry import Registry
 from itrec_dist.losses.config import LossConfig
 
@@ -14,5 +12,3 @@ LOSSES: Registry[type[LossConfig]] = Registry(
     "loss", "itrec_dist.losses", group="itrec_dist.losses", suffix="Config"
 )
 """Name -> class."""
-
-LossName = Literal["bce", "ce", "softmax", "mse", "contrast"]

@@ -5,13 +5,14 @@ open is decided here: positions are learned, sizes are settings, release period 
 genres as a movie feature, and the output bias starts at the training popularity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
@@ -46,7 +47,7 @@ class ITEConfig(ModelConfig):
     """Attention heads per layer; must divide the width."""
     feedforward_width: int = 256
     """Inner width of each layer's feed-forward net."""
-    dropout: float = 0.2
+    dropout: float = field(default=0.2, metadata=CHANGEABLE)
     """Dropout on the input vectors, inside the layers and before the output, 0 <= p < 1."""
     side_information: SideInformation = "both"
     """Which features the model sees: none, user, movie or both."""

@@ -17,7 +17,6 @@ from itrec_dist.data.schema import TRAIN, VALIDATION
 from itrec_dist.data.shards import fetch, reader
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ItrecError
-from itrec_dist.losses import LOSSES
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.tasks import TASKS
@@ -50,7 +49,7 @@ def size(run: RunConfig) -> Size:
     data = manifest.read(shards)
     with torch.device("cpu"):
         spec = data_spec.build(data, reader.read_items(shards, data))
-        task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec)
+        task = TASKS[run.model.task](run.model, run.loss, spec)
     parameters = sum(p.numel() for p in task.parameters())
     rows = sum(data.num_windows(split) for split in data.splits)
     row_bytes = 8 * 2 * (data.input_length + data.target_length)

@@ -9,11 +9,11 @@ from torch import nn
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
-from itrec_dist.losses import LOSSES
 from itrec_dist.losses.config import LossConfig
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import Output
+from itrec_dist.tasks.data import TaskData
 
 
 class SplitJudge(Protocol):
@@ -39,8 +39,13 @@ class Task(nn.Module):
     """The losses that it learns from; the first is the default."""
     monitors: ClassVar[tuple[str, ...]]
     """The figures of its judgement that can choose the best epoch."""
+    headline: ClassVar[str]
+    """The monitor that a run takes without being told."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
+
+    data: ClassVar[TaskData | None] = None
+    """Its windows and baselines; None where it learns from the windows of other tasks."""
 
     model: nn.Module
 
@@ -51,11 +56,6 @@ class Task(nn.Module):
             ConfigError: the model or the loss does not fit the task.
         """
         super().__init__()
-
-    @classmethod
-    def default_loss(cls, model: ModelConfig) -> LossConfig:  # noqa: ARG003
-        """The loss that a model is trained on where none is given."""
-        return LOSSES[cls.losses[0]]()
 
     @classmethod
     def accepts(cls, loss: LossConfig) -> bool:

@@ -50,6 +50,7 @@ class ItemVectors(Task):
 
     losses: ClassVar[tuple[str, ...]] = ("contrast",)
     monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    headline: ClassVar[str] = "loss"
     ranks: ClassVar[bool] = False
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:

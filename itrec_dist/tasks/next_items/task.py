@@ -15,6 +15,8 @@ from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task
 
 
@@ -26,6 +28,8 @@ class NextItems(Task):
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     monitors: ClassVar[tuple[str, ...]] = MONITORS
+    headline: ClassVar[str] = "unmasked/precision@5"
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     depth: int

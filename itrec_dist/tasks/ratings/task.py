@@ -15,6 +15,8 @@ from itrec_dist.metrics.rating_errors import RATING_MONITORS, RatingJudge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import LossOutput, Output, RatingOutput
 from itrec_dist.models.rating_model import RatingModel
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.tasks.task import Task
 
 _PAIRS_AT_ONCE = 65_536  # of windows and items, where the whole catalogue is scored
@@ -25,6 +27,8 @@ class Ratings(Task):
 
     losses: ClassVar[tuple[str, ...]] = ("mse",)
     monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
+    headline: ClassVar[str] = "ratings/rmse"
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = False
 
     model: RatingModel

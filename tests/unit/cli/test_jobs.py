@@ -13,7 +13,6 @@ from itrec_dist.cli.app import VERBS, main
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.shards import reader
-from itrec_dist.losses import LOSSES
 from itrec_dist.sweep import checks, estimate
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.tasks import TASKS
@@ -28,14 +27,21 @@ AT_HOME = {"doctor", "data get"}
 """Verbs about the machine at hand or the network: not for a cluster."""
 
 
+FORMER = {"window_ratings": "window --task ratings"}
+"""Scripts of former verbs -> what they are now."""
+
+
 def verb_of(job):
     """The verb whose command the script's name is."""
+    if job.stem in FORMER:
+        return FORMER[job.stem]
     (verb,) = (verb for verb, (module, _) in VERBS.items() if module == job.stem)
     return verb
 
 
 def test_every_verb_for_a_cluster_has_its_script():
-    assert {verb_of(job) for job in JOBS} == set(VERBS) - AT_HOME
+    former = set(FORMER.values())
+    assert {verb_of(job) for job in JOBS} - former == set(VERBS) - AT_HOME
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
@@ -77,7 +83,7 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = data_spec.build(described, reader.read_items(shards, described))
-    task = TASKS[run.model.task](run.model, LOSSES[run.loss](), spec)
+    task = TASKS[run.model.task](run.model, run.loss, spec)
     assert sum(p.numel() for p in task.parameters()) > described.num_items
     assert manifest.read(shards) == described
 

@@ -174,7 +174,8 @@ def test_an_existing_file_is_refused_untouched_then_overwritten(trained, tmp_pat
     code, _, err = itrec("recommend", trained, "--out", out, "-k", 3)
     assert code == 2
     assert err == (
-        f"itrec: error: {out} already exists: choose another place, or pass --overwrite\n"
+        f"itrec: error: {out} already exists: choose another place, or pass --overwrite to "
+        "replace it\n"
     )
     assert out.read_bytes() == before
     assert itrec("recommend", trained, "--out", out, "-k", 3, "--overwrite")[0] == 0

@@ -74,6 +74,7 @@ class Script:
         self.kept.append((tuple(names), at.epoch, at.step, value))
 
     def train(self, config, task=None, windows=None, recorder=None, **engine):
+        config = replace(config, monitor=config.monitor or "unmasked/precision@5")
         windows = windows or random_windows(20)
         context = LocalContext(CPU)
         context.report = self.reported.append
