@@ -139,8 +139,9 @@ class SweepConfig:
     ends), with step, log and when."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Dotted setting -> value that differs from the base in every trial."""
-    metric: str = "unmasked/precision@5"
-    """Validation figure that is searched for and that chooses each run's best epoch."""
+    metric: str = ""
+    """Validation figure that is searched for and that chooses each run's best epoch; empty takes
+    the headline of the base's task."""
     trials: int | None = field(default=None, metadata=FREE)
     """How many configurations; null is every one of a grid."""
     seeds: int = 1
@@ -230,13 +231,15 @@ class Runs:
         given += [f"{name}={place}" for name, place in own.items()]
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
         self._is_grouped = base.cluster.num_workers > 1
-        monitors = TASKS[base.model.task].monitors
-        if sweep.metric not in monitors:
+        task = TASKS[base.model.task]
+        self.metric = sweep.metric or str(task.headline)
+        monitors = task.monitors
+        if self.metric not in monitors:
             raise ConfigError(
-                f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "
+                f"metric={self.metric} is no figure of model.kind={base.model.kind}; valid: "
                 f"{', '.join(monitors)}"
             )
-        training = replace(base.training, monitor=sweep.metric)
+        training = replace(base.training, monitor=self.metric)
         cluster = base.cluster
         if not self._is_grouped:
             cluster = replace(cluster, threads=max(1, int(sweep.resources.cpus)))
