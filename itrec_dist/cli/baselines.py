@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config
+from itrec_dist.cli.evaluate import add_choice, choice_from
 from itrec_dist.data import manifest, schema
 from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation.baselines import judge_all
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.next_items import baselines
 from itrec_dist.tasks.ratings import baselines as rating_baselines
-
-COLUMNS = ("precision@5", "hit_rate@5", "recall@10", "ndcg@10", "mrr@10", "coverage@10")
 
 
 def parser() -> config.Parser:
@@ -36,6 +36,7 @@ def parser() -> config.Parser:
         help="The baselines to judge, separated by commas; without it all that fit the shards: "
         f"{', '.join(baselines.BASELINES)}, or of ratings {', '.join(rating_baselines.BASELINES)}.",
     )
+    add_choice(made, "null takes [5, 10, 20] and no more metrics")
     made.add_argument(
         "--overwrite", action="store_true", help="Replace the run directories that are there."
     )
@@ -48,24 +49,27 @@ def parser() -> config.Parser:
 
 def run(parsed: Any) -> int:
     """Fit, judge, write and print."""
+    from itrec_dist.report.terminal import print_comparison
+
+    choice = choice_from(parsed, MetricChoice())
+    missing: list[str] = []
     if manifest.read(parsed.shards).protocol in schema.RATING_PROTOCOLS:
         from itrec_dist.evaluation import rating_baselines as rating_baseline_evaluation
-        from itrec_dist.report.terminal import print_rating_baselines
 
-        there = list(rating_baselines.installed())
-        fitting = _chosen(parsed, rating_baselines, there)
+        chosen = _chosen(parsed, rating_baselines, list(rating_baselines.installed()))
         judged = rating_baseline_evaluation.judge_all(
-            parsed.shards, parsed.out, fitting, overwrite=parsed.overwrite
+            parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite, choice=choice
         )
-        print_rating_baselines(judged)
-        print(f"\nWritten to {parsed.out}: {', '.join(fitting)}")
-        if missing := rating_baselines.missing():
-            print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
-        return 0
-    chosen = _chosen(parsed, baselines, list(baselines.BASELINES))
-    judgements = judge_all(parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
-    print(_table(judgements))
+        missing = list(rating_baselines.missing())
+    else:
+        chosen = _chosen(parsed, baselines, list(baselines.BASELINES))
+        judged = judge_all(
+            parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite, choice=choice
+        )
+    print_comparison(judged)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
+    if missing:
+        print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 
 
@@ -79,26 +83,3 @@ def _chosen(parsed: Any, folder: Any, usual: Sequence[str]) -> dict[str, Any]:
         settings = folder.BASELINES[name]
         found[name] = parsed[name] if name in parsed else settings()
     return found
-
-
-def _table(judgements: dict[str, dict[str, Any]]) -> str:
-    """The figures of every baseline, split and ranking, one line each."""
-    from itrec_dist.metrics.ranking import PAPER_NAMES
-
-    header = ["baseline", "split", "seen items", *COLUMNS]
-    aliases = ["", "", "", *(f"({PAPER_NAMES[c]})" if c in PAPER_NAMES else "" for c in COLUMNS)]
-    rows = [header, aliases]
-    for name, splits in judgements.items():
-        for split, judgement in splits.items():
-            for ranking, label in (("unmasked", "kept"), ("masked", "left out")):
-                figures = [f"{judgement[ranking][column]:.4f}" for column in COLUMNS]
-                rows.append([name, split, label, *figures])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)

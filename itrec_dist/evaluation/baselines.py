@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Windows
 from itrec_dist.errors import ShardsError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.system import environment
@@ -32,8 +32,13 @@ EVALUATED = (schema.VALIDATION, schema.TEST)
 
 
 def judge_all(
-    shards: Path, out: Path, chosen: Mapping[str, baselines.Baseline], *, overwrite: bool = False
-) -> dict[str, dict[str, Any]]:
+    shards: Path,
+    out: Path,
+    chosen: Mapping[str, baselines.Baseline],
+    *,
+    overwrite: bool = False,
+    choice: MetricChoice | None = None,
+) -> dict[str, dict[str, Judgement]]:
     """Write the run directory `out/name` of each baseline; returns name -> split -> Judgement.
 
     Raises:
@@ -60,11 +65,12 @@ def judge_all(
         for split in EVALUATED
         if described.num_windows(split)
     }
+    choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():
         with atomic.new_directory(out / name, marker=MARKER, overwrite=overwrite) as building:
             directory = RunDirectory(building)
-            judgements[name] = _judge_one(directory, name, settings, training, splits)
+            judgements[name] = _judge_one(directory, name, settings, training, splits, choice)
     return judgements
 
 
@@ -74,16 +80,17 @@ def _judge_one(
     settings: baselines.Baseline,
     training: baselines.Training,
     splits: dict[str, Windows],
-) -> dict[str, Any]:
+    choice: MetricChoice,
+) -> dict[str, Judgement]:
     """Fit and judge one baseline, filling its run directory; returns split -> Judgement."""
     begun = time.monotonic()
     described = training.manifest
     batch_size = max(1, min(4096, SCORES_PER_BATCH // max(1, described.num_items)))
-    begin(directory, name, settings, (training.shards, described), batch_size)
+    begin(directory, name, settings, (training.shards, described), choice, batch_size)
     score = settings.fit(training)
     directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
     judgements = {
-        split: judge(score, windows, training, batch_size).judgement()
+        split: judge(score, windows, training, batch_size, choice).judgement()
         for split, windows in splits.items()
     }
     finish(directory, name, described, judgements, begun)
@@ -92,15 +99,18 @@ def _judge_one(
 
 def begin(
     directory: RunDirectory, name: str, settings: Any, data: tuple[Path, Manifest],
-    batch_size: int | None = None,
+    choice: MetricChoice, batch_size: int | None = None,
 ) -> None:  # fmt: skip
     """Write what stands in a baseline's run directory before it is fitted; `data` is the shards."""
     shards, described = data
-    values = {"kind": "baseline", "name": name, "shards": str(shards.absolute())}
-    atomic.write_text(
-        directory.config,
-        yaml.safe_dump({**values, "settings": config.to_dict(settings)}, sort_keys=False),
-    )
+    values = {
+        "kind": "baseline",
+        "name": name,
+        "shards": str(shards.absolute()),
+        "settings": config.to_dict(settings),
+        "evaluation": {"cutoffs": choice.cutoffs, "metrics": choice.more},
+    }
+    atomic.write_text(directory.config, config.as_yaml(values))
     directory.write_json(directory.manifest, described.to_json())
     directory.write_json(directory.environment, environment.record(seed=None))
     directory.append(
@@ -116,7 +126,7 @@ def begin(
 
 
 def finish(
-    directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Any],
+    directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Judgement],
     begun: float,
 ) -> None:  # fmt: skip
     """Write the judgements, which say that the run is complete; `begun` is a monotonic time."""
@@ -132,20 +142,25 @@ def finish(
             "epoch": None,
             "seed": None,
             "fingerprint": described.fingerprint,
-            "splits": judgements,
+            "splits": {split: found.to_json() for split, found in judgements.items()},
         },
     )
 
 
 def judge(
-    score: baselines.Scorer, windows: Windows, training: baselines.Training, batch_size: int
+    score: baselines.Scorer,
+    windows: Windows,
+    training: baselines.Training,
+    batch_size: int,
+    choice: MetricChoice,
 ) -> Judge:
     """Score all windows and count both rankings of each."""
     import torch
 
     from itrec_dist.metrics.ranking import Judge
 
-    counted = Judge(torch.tensor(training.items.num_train_targets), training.manifest.target_length)
+    popularity_C = torch.tensor(training.items.num_train_targets)
+    counted = Judge(popularity_C, training.manifest.target_length, choice)
     for start in range(0, len(windows), batch_size):
         rows = slice(start, start + batch_size)
         item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import ShardsError
 from itrec_dist.evaluation import baselines as baseline_evaluation
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.tasks.ratings import baselines as rating_baselines
@@ -25,7 +27,8 @@ def judge_all(
     chosen: Mapping[str, rating_baselines.RatingBaseline],
     *,
     overwrite: bool = False,
-) -> dict[str, dict[str, Any]]:
+    choice: MetricChoice | None = None,
+) -> dict[str, dict[str, Judgement]]:
     """Write the run directory `out/name` of each baseline; returns name -> split -> Judgement.
 
     Raises:
@@ -52,6 +55,7 @@ def judge_all(
         data,
         reader.read_items(shards, data),
     )
+    choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():
         with atomic.new_directory(
@@ -59,11 +63,11 @@ def judge_all(
         ) as building:
             directory = RunDirectory(building)
             begun = time.monotonic()
-            baseline_evaluation.begin(directory, name, settings, (shards, data))
+            baseline_evaluation.begin(directory, name, settings, (shards, data), choice)
             predict = settings.fit(training)
             directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
             judgements[name] = {
-                split: judge(predict, windows, data).judgement()
+                split: judge(predict, windows, data, choice).judgement()
                 for split, windows in splits.items()
             }
             baseline_evaluation.finish(directory, name, data, judgements[name], begun)
@@ -71,7 +75,10 @@ def judge_all(
 
 
 def judge(
-    predict: rating_baselines.Predictor, windows: arrays.Windows, data: manifest.Manifest
+    predict: rating_baselines.Predictor,
+    windows: arrays.Windows,
+    data: manifest.Manifest,
+    choice: MetricChoice,
 ) -> RatingJudge:
     """Predict every target of the windows, clipped to the scale."""
     import torch
@@ -84,6 +91,6 @@ def judge(
     users_B = batch.user_ids_B.long().repeat_interleave(K)
     predicted = predict(users_B, batch.target_ids_BK.long().flatten())
     scores_BK = predicted.view(-1, K).clamp(data.rating_min, data.rating_max)
-    counted = RatingJudge(data.rating_max - data.rating_min, torch.device("cpu"))
+    counted = RatingJudge(data.rating_max - data.rating_min, torch.device("cpu"), choice)
     counted.add(batch, scores_BK, (scores_BK - batch.target_ratings_BK).square().mean(dim=1))
     return counted

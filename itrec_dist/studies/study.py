@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig
@@ -31,10 +32,10 @@ class Study:
     """Folder -> how the ratings are cut."""
     arms: tuple[Arm, ...]
     """In the order in which they are trained."""
-    judge_baselines: Callable[[Path, Path], dict[str, dict[str, Any]]]
+    judge_baselines: Callable[[Path, Path], dict[str, dict[str, Judgement]]]
     """Shards and a folder for run directories -> name -> split -> Judgement; what is complete is
     not judged again, and nothing is returned then."""
-    figures: Callable[[dict[str, Any]], str]
+    figures: Callable[[Mapping[str, Judgement]], str]
     """The judgements of a run in a few words."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
@@ -50,11 +51,8 @@ def all_judged(out: Path, names: Sequence[str]) -> bool:
     return all(RunDirectory(out / name).is_complete for name in names)
 
 
-def on_final_split(splits: Mapping[str, Any], ranking: str, shown: Mapping[str, str]) -> str:
-    """Figures of a run's last split in a few words: `test P@5 0.1234`; `shown` maps words to them.
-
-    `ranking` is the key of a Judgement under which the figures stand.
-    """
+def on_final_split(splits: Mapping[str, Judgement], shown: Mapping[str, FigureName]) -> str:
+    """Figures of a run's last split in a few words, which `shown` gives: `test P@5 0.1234`."""
     split = "test" if "test" in splits else "validation"
-    figures = splits[split][ranking]
-    return " ".join([split, *(f"{word} {figures[name]:.4f}" for word, name in shown.items())])
+    words = [f"{word} {splits[split].value(name):.4f}" for word, name in shown.items()]
+    return " ".join([split, *words])

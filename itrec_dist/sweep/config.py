@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.config import shipped_files
 from itrec_dist.errors import ConfigError
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
 from itrec_dist.tasks import TASKS
@@ -212,7 +212,12 @@ class SweepConfig:
     @property
     def falls(self) -> bool:
         """Whether the better figure of the metric is the lower one."""
-        return self.metric in RATING_MONITORS
+        return metrics.falls(self.figure)
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the metric's figure."""
+        return FigureName.parse(self.metric)
 
     def score(self, value: float) -> float:
         """The metric's value as something of which more is better."""
@@ -237,12 +242,9 @@ class Runs:
         self._is_grouped = False
         base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
         self._is_grouped = base.cluster.num_workers > 1
-        monitors = TASKS[base.model.task].monitors
-        if sweep.metric not in monitors:
-            raise ConfigError(
-                f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "
-                f"{', '.join(monitors)}"
-            )
+        valid = metrics.monitors(TASKS[base.model.task].groups, base.evaluation.choice)
+        if refusal := metrics.refusal("metric", sweep.metric, valid, whose=base.model.kind):
+            raise ConfigError(refusal)
         self.base = self.build({}, sweep.out, 0)
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -11,6 +11,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses import LossName
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.models.config import ModelConfig
 
 
@@ -37,8 +39,8 @@ class SplitJudge(Protocol):
     def load(self, state: torch.Tensor) -> None:
         """Replace everything by a state, such as the sum of all workers' states."""
 
-    def judgement(self) -> dict[str, Any]:
-        """What `runs/directory.py` calls a Judgement."""
+    def judgement(self) -> Judgement:
+        """Every figure of the split."""
 
 
 class Task(nn.Module):
@@ -46,8 +48,12 @@ class Task(nn.Module):
 
     losses: ClassVar[tuple[LossName, ...]]
     """The losses that it learns from."""
-    monitors: ClassVar[tuple[str, ...]]
-    """The figures of its judgement that can choose the best epoch."""
+    groups: ClassVar[tuple[str, ...]] = ()
+    """The groups of figures that its judgement holds beside the loss; see `Metric.groups`."""
+    headline: ClassVar[FigureName]
+    """The figure that its models are ranked by, and that chooses the best epoch by default."""
+    section: ClassVar[str]
+    """The file of `report/sections/` that shows its runs."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
 
@@ -61,8 +67,8 @@ class Task(nn.Module):
         """Losses and what is judged of a batch, float32 whatever the autocast type."""
         raise NotImplementedError
 
-    def judge(self, device: torch.device) -> SplitJudge:
-        """A judge of one split that has counted nothing yet."""
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> SplitJudge:
+        """A judge of one split that has counted nothing yet; `choice` says which figures."""
         raise NotImplementedError
 
     def catalogue_scores(self, batch: Batch) -> torch.Tensor:

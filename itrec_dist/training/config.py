@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
@@ -20,6 +20,7 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.losses import LossName
+from itrec_dist.metrics.metric import CUTOFFS, MetricChoice
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
@@ -39,6 +40,11 @@ class EvaluationConfig:
     """Windows per batch over all workers together."""
     train_sample: int = 5000
     """Training windows judged beside the validation split each epoch; 0 for none."""
+    cutoffs: tuple[int, ...] = CUTOFFS
+    """Lengths of the ranked list at which rankings are judged: the k of precision@k."""
+    metrics: tuple[str, ...] = ()
+    """More metrics, as module:Class; those of itrec-dist and of installed packages are computed
+    anyway."""
     judge_test: bool = True
     """Whether the best epoch is judged on the test split too; a search keeps away from it."""
 
@@ -47,6 +53,15 @@ class EvaluationConfig:
             raise ValueError(
                 "evaluation.batch_size must be at least 1 and evaluation.train_sample at least 0"
             )
+        try:
+            metrics.load(self.choice.more)
+        except (ValueError, ConfigError) as error:
+            raise ValueError(f"evaluation.{error}") from error
+
+    @property
+    def choice(self) -> MetricChoice:
+        """What judges compute."""
+        return MetricChoice(tuple(self.cutoffs), tuple(self.metrics))
 
 
 @dataclass(frozen=True)
@@ -178,14 +193,13 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 def _check_task(run: RunConfig) -> None:
     """Refuse a loss or a monitor that is not of the model's task."""
     task, kind = TASKS[run.model.task], run.model.kind
-    for name, given, valid in (
-        ("loss", run.loss, task.losses),
-        ("training.monitor", run.training.monitor, task.monitors),
-    ):
-        if given not in valid:
-            raise ConfigError(
-                f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
-            )
+    if run.loss not in task.losses:
+        raise ConfigError(
+            f"loss={run.loss} does not fit model.kind={kind}; valid: {', '.join(task.losses)}"
+        )
+    valid = metrics.monitors(task.groups, run.evaluation.choice)
+    if refusal := metrics.refusal("training.monitor", run.training.monitor, valid, whose=kind):
+        raise ConfigError(refusal)
 
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:

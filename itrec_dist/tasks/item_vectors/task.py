@@ -1,6 +1,6 @@
 """The item-vectors task: vectors of items that stand together in windows, judged by their loss."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -8,6 +8,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.losses import LossName
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import LOSS, FigureName, MetricChoice
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
 from itrec_dist.tasks.task import Task, TaskOutput
@@ -32,7 +34,7 @@ class LossJudge:
         """Replace the sums."""
         self._sums.copy_(state)
 
-    def judgement(self) -> dict[str, Any]:
+    def judgement(self) -> Judgement:
         """Loss and number of windows.
 
         Raises:
@@ -41,14 +43,15 @@ class LossJudge:
         total, count = self._sums.tolist()
         if not count:
             raise ShardsError("there is nothing to judge: the split holds no window")
-        return {"loss": total / count, "num_windows": int(count)}
+        return Judgement(total / count, int(count))
 
 
 class ItemVectors(Task):
     """Sampled contrasts of windows; there is nothing to recommend from."""
 
     losses: ClassVar[tuple[LossName, ...]] = ("contrast",)
-    monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    headline: ClassVar[FigureName] = LOSS
+    section: ClassVar[str] = "item_vectors"
     ranks: ClassVar[bool] = False
 
     model: Item2Vec
@@ -63,7 +66,11 @@ class ItemVectors(Task):
         loss_B: torch.Tensor = self.model(batch).float()
         return TaskOutput(loss_B, loss_B.unsqueeze(1))
 
-    def judge(self, device: torch.device) -> LossJudge:
+    def judge(
+        self,
+        device: torch.device,
+        choice: MetricChoice | None = None,  # noqa: ARG002
+    ) -> LossJudge:
         """The mean loss."""
         return LossJudge(device)
 

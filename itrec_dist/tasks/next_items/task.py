@@ -7,7 +7,8 @@ import torch
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES, LossName
-from itrec_dist.metrics.ranking import MONITORS, Judge
+from itrec_dist.metrics.metric import RANKINGS, FigureName, MetricChoice
+from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITE, ITEConfig
 from itrec_dist.tasks.task import Task, TaskOutput
@@ -17,7 +18,9 @@ class NextItems(Task):
     """Every item of the catalogue is scored at once; K targets are learned from."""
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(LOSSES)
-    monitors: ClassVar[tuple[str, ...]] = MONITORS
+    groups: ClassVar[tuple[str, ...]] = RANKINGS
+    headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    section: ClassVar[str] = "next_items"
     ranks: ClassVar[bool] = True
 
     model: ITE
@@ -37,9 +40,9 @@ class NextItems(Task):
         scores_BC: torch.Tensor = self.model(batch)
         return TaskOutput(self._loss.loss(scores_BC, batch.target_ids_BK), scores_BC)
 
-    def judge(self, device: torch.device) -> Judge:
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
         """Full ranking over the catalogue; popularity is that of the training targets."""
-        return Judge(self._popularity_C.to(device), self._target_length)
+        return Judge(self._popularity_C.to(device), self._target_length, choice)
 
     def catalogue_scores(self, batch: Batch) -> torch.Tensor:
         """The scores themselves."""

@@ -9,7 +9,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses import RATING_LOSSES, LossName
-from itrec_dist.metrics.rating_errors import RATING_MONITORS, RatingJudge
+from itrec_dist.metrics.metric import RATINGS, FigureName, MetricChoice
+from itrec_dist.metrics.rating_errors import RatingJudge
 from itrec_dist.models import RATING_MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel
@@ -22,7 +23,9 @@ class Ratings(Task):
     """Squared error of the target ratings; predictions that are judged are clipped to the scale."""
 
     losses: ClassVar[tuple[LossName, ...]] = tuple(RATING_LOSSES)
-    monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
+    groups: ClassVar[tuple[str, ...]] = (RATINGS,)
+    headline: ClassVar[FigureName] = FigureName(RATINGS, "rmse")
+    section: ClassVar[str] = "ratings"
     ranks: ClassVar[bool] = False
 
     model: RatingModel
@@ -45,9 +48,9 @@ class Ratings(Task):
             loss_B = loss_B + penalty_B
         return TaskOutput(loss_B, ratings_BK)
 
-    def judge(self, device: torch.device) -> RatingJudge:
-        """RMSE and MAE over every target."""
-        return RatingJudge(self._scale[1] - self._scale[0], device)
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> RatingJudge:
+        """The errors of every target."""
+        return RatingJudge(self._scale[1] - self._scale[0], device, choice)
 
     def catalogue_scores(self, batch: Batch) -> torch.Tensor:
         """The predicted rating of every item, not clipped, so that few are tied: [B, C]."""
