@@ -258,6 +258,7 @@ def details(section: Section, split: str, group: str) -> Table:
         if name.group == group and (name.metric != precision.metric or name == precision)
     ]
     columns = []
+    shown = shown or list(main_figures(section, group))
     for name in shown:
         metric, at, k = measures.label(name).partition("@")
         subtitle = (published_ite.name(name) if section.is_papers else None) or ""
