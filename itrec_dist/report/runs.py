@@ -265,7 +265,8 @@ def _task(config: dict[str, Any], judged: Sequence[Judgement]) -> str:
     """The task of the run's model; of a baseline, the first one whose figures it has."""
     model = config.get("model")
     kind = model.get("kind") if isinstance(model, dict) else None
-    if kind in MODELS:
+    kind = model.get("kind") if isinstance(model, dict) else None
+    if isinstance(kind, str) and kind in MODELS:
         return MODELS[kind].task
     groups = {group for judgement in judged for group in judgement.groups}
     having = (name for name in TASKS if groups & set(TASKS[name].groups))
