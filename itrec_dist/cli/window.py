@@ -7,8 +7,11 @@ from typing import Any
 
 from itrec_dist import config
 from itrec_dist.data import schema
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 from itrec_dist.data.windowing.leakage import Leakage
+
+MUCH = 0.1
+"""Share of a split's users without a window from which on a warning is printed."""
 
 
 def parser() -> config.Parser:
@@ -62,8 +65,9 @@ def make(parsed: Any, kind: type, cut: Callable[..., Manifest], leakage: Leakage
     manifest = cut(
         parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
-    lines = [*steps(manifest), "", *splits(manifest), "", *leakage.lines(manifest)]
-    print("\n".join([*lines, "", *warnings(manifest)]))
+    tables = (steps, coverage, splits, leakage.lines)
+    lines = [line for table in tables for line in (*table(manifest), "")]
+    print("\n".join([*lines, *warnings(manifest)]))
     print(f"wrote {parsed.out} in {time.perf_counter() - started:.1f} s")
     return 0
 
@@ -74,6 +78,17 @@ def steps(manifest: Manifest) -> list[str]:
     for step in manifest.steps:
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
         rows.append(f"{counts}  {step['name']}")
+    return rows
+
+
+def coverage(manifest: Manifest) -> list[str]:
+    """How many users and events have no window, in lines."""
+    rows = [f"{'users':>14}{'no window':>11}{'events':>14}{'no window':>14}"]
+    for row in manifest.coverage:
+        users = f"{row.num_users:>14,}{row.num_users_without:>11,}"
+        events = f"{row.num_events:>14,}{row.num_events_without:>14,}"
+        name = "all splits" if row.split == ANY_SPLIT else row.split
+        rows.append(f"{users}{events}  {name}")
     return rows
 
 
@@ -99,6 +114,7 @@ def warnings(manifest: Manifest) -> list[str]:
                 f"warning: the {split} split has no windows: the histories are too short, or the "
                 f"share is too small"
             )
+    texts += _too_few_covered(manifest)
     undescribed = manifest.source["undescribed_items"]
     if manifest.item_features and undescribed:
         texts.append(
@@ -106,3 +122,26 @@ def warnings(manifest: Manifest) -> list[str]:
             "they are kept with unknown features and their id for a title"
         )
     return texts
+
+
+def _too_few_covered(manifest: Manifest) -> list[str]:
+    """One warning that names every split in which many users have no window."""
+    few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
+    if not few:
+        return []
+    names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
+    counts = [
+        f"{row.num_users_without:,} of {row.num_users:,}{' users have' if row is few[0] else ''} "
+        f"no {names.get(row.split, row.split + ' window')}"
+        for row in few
+    ]
+    if manifest.protocol in schema.RATING_PROTOCOLS:
+        remedy = "raise the share that is held out, or give only users with more ratings"
+    else:
+        needed = manifest.input_length + manifest.target_length
+        lengths = ["--input_length", "--target_length"][: min(manifest.target_length, 2)]
+        remedy = (
+            f"one needs {needed} events in a row (input_length + target_length): lower "
+            f"{' or '.join(lengths)}, or raise --min_user_events to leave out short histories"
+        )
+    return [f"warning: {', '.join(counts)}: {remedy}"]

@@ -8,7 +8,7 @@ import yaml
 
 from itrec_dist.config import nested
 from itrec_dist.data import schema
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 from itrec_dist.report import measures
 from itrec_dist.report.arms import Section, flatten
 from itrec_dist.report.runs import Run, number
@@ -129,6 +129,7 @@ def data(manifest: Manifest) -> list[Fact]:
         Fact("Catalogue", f"{manifest.num_items:,} items, counted on {manifest.catalogue_from}"),
         Fact("Users", f"{manifest.num_users:,}"),
     ]
+    facts += _coverage(manifest)
     for kind, features in (("User", manifest.user_features), ("Item", manifest.item_features)):
         words = ", ".join(f"{f.name} ({len(f.values)})" for f in features)
         facts.append(Fact(f"{kind} features", words or "none"))
@@ -256,6 +257,21 @@ def _file(content: Mapping[str, Any]) -> str:
 def _count(value: Any) -> str:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return f"{value:,}" if whole else plain(value)
+
+
+def _coverage(manifest: Manifest) -> list[Fact]:
+    """Users and events without a window; nothing for shards whose version did not count them."""
+    if not manifest.coverage:
+        return []
+    users, events = [], []
+    for row in manifest.coverage:
+        name = "all splits" if row.split == ANY_SPLIT else row.split
+        users.append(f"{row.num_users_without:,} of {row.num_users:,} ({name})")
+        events.append(f"{row.num_events_without:,} of {row.num_events:,} ({name})")
+    return [
+        Fact("Users without a window", ", ".join(users)),
+        Fact("Events without a window", ", ".join(events)),
+    ]
 
 
 def _leak(name: str, counts: Mapping[str, Any]) -> Leak:

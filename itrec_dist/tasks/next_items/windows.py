@@ -15,7 +15,7 @@ from typing import Any, Literal
 import itrec_dist
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Coverage, Manifest
 from itrec_dist.data.shards.columns import Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
@@ -30,6 +30,9 @@ Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time
 
 COUNTS_ALL_DATA = ("random_windows",)
 """Protocols whose catalogue is counted on all data, held-out events included."""
+
+JUDGES_EVERY_USER = ("leave_last",)
+"""Protocols whose every split should have windows of every kept user."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,9 @@ def _write(
     )
     num_items = database.table("item_table", "shared/item_table")
     found = next_item_audit.audit(database, config.protocol, config.widths)
+    coverage = database.rows(
+        "next_items/coverage", **config.widths, is_for_all=config.protocol in JUDGES_EVERY_USER
+    )
     moments = database.rows("next_items/rating_moments")[0]
     scale = database.rows("shared/rating_scale")[0]
     widths = Widths(config.input_length, config.target_length, len(names))
@@ -234,6 +240,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=steps,
+        coverage=tuple(Coverage(**row) for row in coverage),
         audit=found,
         version=itrec_dist.__version__,
     )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import itrec_dist
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Coverage, Manifest
 from itrec_dist.data.shards.columns import Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
@@ -28,6 +28,9 @@ from itrec_dist.storage import atomic
 from itrec_dist.tasks.ratings import audit as rating_audit
 
 RatingProtocol = Literal["random_ratings", "last_ratings", "ratings_by_time"]
+
+JUDGES_EVERY_USER = ("last_ratings",)
+"""Protocols whose every split should have ratings of every user."""
 
 _STEPS = ("read", "to learn from")
 
@@ -158,6 +161,7 @@ def _write(
     )  # fmt: skip
     num_items = database.table("item_table", "shared/item_table")
     found = rating_audit.audit(database, config.protocol, config.input_length)
+    coverage = database.rows("ratings/coverage", is_for_all=config.protocol in JUDGES_EVERY_USER)
     moments = database.rows("ratings/rating_moments")[0]
     scale = config.scale or (moments["rating_min"], moments["rating_max"])
     widths = Widths(config.input_length, 1, len(names))
@@ -187,6 +191,7 @@ def _write(
         settings=settings,
         sql=dict(sorted(database.sql.items())),
         steps=window_settings.steps(_STEPS, database.rows("ratings/steps")),
+        coverage=tuple(Coverage(**row) for row in coverage),
         audit=found,
         version=itrec_dist.__version__,
     )

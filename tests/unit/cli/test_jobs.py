@@ -41,7 +41,7 @@ def test_every_verb_for_a_cluster_has_its_script():
 def test_a_script_is_one_call_of_its_verb(job):
     tree = ast.parse(job.read_text(encoding="utf-8"))
     imported = [ast.unparse(n) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    assert imported == ["import sys", "from itrec_dist.cli import main"]
+    assert imported == ["import sys", "from itrec_dist.cli.app import main"]
     words = ", ".join(repr(word) for word in verb_of(job).split())
     assert ast.unparse(tree.body[-1]) == (
         f"if __name__ == '__main__':\n    sys.exit(main([{words}, *sys.argv[1:]]))"

@@ -358,8 +358,8 @@ def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_
         store.upload(path, path.relative_to(data).as_posix())
     fetch._fetched_folder.cache_clear()
     fetched = fetch.local(place)
-    assert {p.name: p.read_bytes() for p in fetched.rglob("*") if p.is_file()} == {
-        p.name: p.read_bytes() for p in data.rglob("*") if p.is_file()
+    assert {p.relative_to(fetched): p.read_bytes() for p in fetched.rglob("*") if p.is_file()} == {
+        p.relative_to(data): p.read_bytes() for p in data.rglob("*") if p.is_file()
     }
     run = replace(config_of(data, tmp_path / "run", training={"epochs": 1}), shards=place)
     with monkeypatch.context() as patch:
