@@ -38,8 +38,11 @@ def accuracies(section: Section) -> Table:
             columns += printed.values()
             sources += printed
     rows = [row(arm, [_cell(section, arm, source) for source in sources]) for arm in section.ranked]
-    titles = [_title(section, name) for name in main_figures(section)]
-    return Table(" and ".join(titles), tuple(columns), marked(columns, rows))
+    first, second = main_figures(section)
+    title = f"{measures.label(first)} and {measures.words(second)}"
+    if section.is_papers:
+        title = f"{published_ite.name(first)} and {published_ite.name(second)}"
+    return Table(title, tuple(columns), marked(columns, rows))
 
 
 def split_title(section: Section, split: str) -> str:
@@ -53,18 +56,11 @@ def split_title(section: Section, split: str) -> str:
 
 
 def details(section: Section, split: str, group: str) -> Table:
-    """Every measure on one split, with or without the items of the input in the ranking.
-
-    Of precision only one: further down the list it repeats recall.
-    """
+    """Every measure on one split, with or without the items of the input in the ranking."""
     precision, _ = main_figures(section, group)
-    shown = [
-        name
-        for name in section.figures
-        if name.group == group and (name.metric != precision.metric or name == precision)
-    ]
-    columns = []
+    shown = [name for name in section.figures if name.group == group]
     shown = shown or list(main_figures(section, group))
+    columns = []
     for name in shown:
         metric, at, k = measures.label(name).partition("@")
         subtitle = (published_ite.name(name) if section.is_papers else None) or ""

@@ -214,4 +214,5 @@ def _spoken(section: Section, name: FigureName) -> str:
 
 
 def in_words(group: str) -> str:
+    """A ranking as sentences name it."""
     return "seen items masked" if group == "masked" else group
