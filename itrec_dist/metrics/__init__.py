@@ -125,10 +125,12 @@ def has_no_best(name: FigureName) -> bool:
     return metric is not None and metric.higher_is_better is None
 
 
-def refusal(name: str, given: str, valid: Sequence[FigureName], whose: str = "") -> str | None:
+def refusal(
+    name: str, given: str, valid: Sequence[FigureName], why: str = "is no figure"
+) -> str | None:
     """Why a setting cannot name this figure as the one to choose by, or None if it can.
 
-    `whose` is the kind of model that is judged.
+    `why` is said of what is not among `valid`.
     """
     try:
         figure = FigureName.parse(given)
@@ -141,8 +143,7 @@ def refusal(name: str, given: str, valid: Sequence[FigureName], whose: str = "")
         return (
             f"{name}={given} describes a model and has no best value to choose by; valid: {listed}"
         )
-    of_kind = f" of model.kind={whose}" if whose else ""
-    return f"{name}={given} is no figure{of_kind}; valid: {listed}"
+    return f"{name}={given} {why}; valid: {listed}"
 
 
 def _metric(cls: object, name: str) -> Metric:

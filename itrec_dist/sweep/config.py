@@ -243,7 +243,8 @@ class Runs:
         base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
         self._is_grouped = base.cluster.num_workers > 1
         valid = metrics.monitors(TASKS[base.model.task].groups, base.evaluation.choice)
-        if refusal := metrics.refusal("metric", sweep.metric, valid, whose=base.model.kind):
+        why = f"is no figure of model.kind={base.model.kind}"
+        if refusal := metrics.refusal("metric", sweep.metric, valid, why):
             raise ConfigError(refusal)
         self.base = self.build({}, sweep.out, 0)
 

@@ -198,7 +198,8 @@ def _check_task(run: RunConfig) -> None:
             f"loss={run.loss} does not fit model.kind={kind}; valid: {', '.join(task.losses)}"
         )
     valid = metrics.monitors(task.groups, run.evaluation.choice)
-    if refusal := metrics.refusal("training.monitor", run.training.monitor, valid, whose=kind):
+    why = f"does not fit model.kind={kind}"
+    if refusal := metrics.refusal("training.monitor", run.training.monitor, valid, why):
         raise ConfigError(refusal)
 
 

@@ -156,7 +156,7 @@ def test_cutoffs_are_a_setting_from_training_to_report(shards, tmp_path, itrec):
     out = tmp_path / "runs" / "ite"
     code, _, err = itrec(*common, "--out", out, *cutoffs)
     assert code == 2
-    assert "training.monitor=unmasked/precision@5 is no figure of model.kind=ite" in err
+    assert "training.monitor=unmasked/precision@5 does not fit model.kind=ite; valid: loss, " in err
     assert "unmasked/precision@3" in err
     code, _, err = itrec(*common, "--out", out, *cutoffs, "--training.monitor", "masked/coverage@3")
     assert code == 2
