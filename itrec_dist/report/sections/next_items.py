@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from itrec_dist import metrics
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report import curves, measures, samples
@@ -62,9 +63,9 @@ def details(section: Section, split: str, group: str) -> Table:
     shown = shown or list(main_figures(section, group))
     columns = []
     for name in shown:
-        metric, at, k = measures.label(name).partition("@")
+        metric = metrics.of(name.metric).label
         subtitle = (published_ite.name(name) if section.is_papers else None) or ""
-        columns.append(column_of(name, at + k if k else metric, subtitle, metric))
+        columns.append(column_of(name, f"@{name.cutoff}", subtitle, metric))
     rows = [
         row(arm, [figure_cell(section, arm, split, name) for name in shown])
         for arm in section.ranked_by(split, precision)
