@@ -16,6 +16,7 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import RATINGS, MetricChoice, RatingMetric
+from itrec_dist.models.output import RatingOutput
 
 _STEPS = 2.0**24  # 5e8 ratings before a sum leaves the whole numbers that float64 holds
 
@@ -33,10 +34,11 @@ class RatingJudge:
         self._counts = torch.zeros(3 + len(self._metrics), dtype=torch.int64, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
-    def add(self, batch: Batch, scores_BK: Tensor, loss_B: Tensor) -> None:
-        """Count a batch, given the predicted ratings of its targets."""
+    def add(self, batch: Batch, output: RatingOutput) -> None:
+        """Count the real windows of a batch."""
+        predicted_BK = output.predicted_BK
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
-        error_BK = (scores_BK.double() - batch.target_ratings_BK.double()) / self._width
+        error_BK = (predicted_BK.double() - batch.target_ratings_BK.double()) / self._width
         is_lost_BK = ~error_BK.isfinite() & is_real_B1
         is_counted_BK = is_real_B1 & ~is_lost_BK
         error_BK = torch.where(is_counted_BK, error_BK, 0.0)
@@ -45,9 +47,9 @@ class RatingJudge:
             _whole(torch.where(is_counted_BK, metric.term(error_BK, self._width), 0.0))
             for metric in self._metrics
         ]
-        num_ratings = num_windows * scores_BK.shape[1]
+        num_ratings = num_windows * predicted_BK.shape[1]
         self._counts += torch.stack([num_windows, num_ratings, is_lost_BK.sum(), *terms])
-        self._loss += (loss_B * batch.weight_B).sum()
+        self._loss += (output.loss_B * batch.weight_B).sum()
 
     def state(self) -> Tensor:
         """Everything counted, flat float64: what workers add up."""

@@ -12,6 +12,8 @@ from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import LOSS, RANKINGS, FigureName, MetricChoice
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.metrics.rating_errors import RatingJudge
+from itrec_dist.models.output import RankingOutput, RatingOutput
+from itrec_dist.models.rank import both_rankings
 from tests.shards_factory import random_windows
 
 CPU = torch.device("cpu")
@@ -132,7 +134,8 @@ def judged(choice=None):
     batch = whole_batch(windows, CPU)
     scores = torch.randn(50, 12, generator=torch.Generator().manual_seed(0))
     judge = Judge(torch.arange(1, 13), 2, choice)
-    judge.add(batch, scores, torch.ones(50))
+    rankings = both_rankings([scores], 20, batch.item_ids_BL)
+    judge.add(batch, RankingOutput(torch.ones(50), *rankings))
     order = scores.argsort(1, descending=True) + 1
     hits = []
     for top, targets in zip(order.tolist(), windows.target_ids.tolist(), strict=True):
@@ -173,7 +176,7 @@ def test_a_rating_metric_from_outside_is_one_class():
     batch = whole_batch(random_windows(120, target_length=2), CPU)
     scores = torch.full((120, 2), 3.0)
     judge = RatingJudge(4.0, CPU)
-    judge.add(batch, scores, torch.ones(120))
+    judge.add(batch, RatingOutput(torch.ones(120), scores))
     found = judge.judgement().groups["ratings"]
     assert list(found) == ["within", "rmse", "mae"]
     near = (scores - batch.target_ratings_BK).abs() <= 0.5

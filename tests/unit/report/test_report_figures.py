@@ -154,16 +154,17 @@ def test_cutoffs_are_a_setting_from_training_to_report(shards, tmp_path, itrec):
     cutoffs = ("--evaluation.cutoffs", "[1,3]")
     common = ("train", "--local", "--config", DEBUG_RECIPE, "--shards", shards)
     out = tmp_path / "runs" / "ite"
-    code, _, err = itrec(*common, "--out", out, *cutoffs)
+    code, _, err = itrec(*common, "--out", out, *cutoffs, "--training.monitor", "masked/mrr@5")
     assert code == 2
-    assert "training.monitor=unmasked/precision@5 does not fit model.kind=ite; valid: loss, " in err
+    assert "training.monitor=masked/mrr@5 does not fit model.kind=ite; valid: loss, " in err
     assert "unmasked/precision@3" in err
     code, _, err = itrec(*common, "--out", out, *cutoffs, "--training.monitor", "masked/coverage@3")
     assert code == 2
     assert "training.monitor=masked/coverage@3 describes a model and has no best value" in err
     assert not out.exists()
-    code, shown, err = itrec(*common, "--out", out, *cutoffs, "--training.monitor", PRECISION_3)
+    code, shown, err = itrec(*common, "--out", out, *cutoffs)
     assert code == 0, err
+    assert f"monitor: {PRECISION_3}\n" in (out / "config.yaml").read_text(), "the nearest one"
     judged = json.loads((out / "evaluation.json").read_text())["splits"]["test"]
     assert [key for key in judged["unmasked"] if "precision" in key] == [
         "precision@1", "precision@3",
