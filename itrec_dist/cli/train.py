@@ -66,6 +66,7 @@ def run(parsed: Any) -> int:
             raise ConfigError("--resume keeps a run and --overwrite replaces it: give one of them")
         existing = "resume"
     train(config, local=parsed.local, address=parsed.address, existing=existing)
+    _print_judgement(config)
     print(f"run: {config.out}")
     return 0
 
@@ -96,6 +97,18 @@ def train(
         _train_here(config, existing)
     else:
         _train_on_ray(config, address, existing)
+
+
+def _print_judgement(config: RunConfig) -> None:
+    """Print the final figures, where something was judged and the run directory is here."""
+    from itrec_dist.metrics.judgement import Judgement
+    from itrec_dist.report.terminal import print_judgements
+    from itrec_dist.runs.directory import RunDirectory
+
+    directory = RunDirectory(config.folder)
+    if directory.is_complete:
+        splits = directory.read_json(directory.evaluation)["splits"]
+        print_judgements({split: Judgement.from_json(j) for split, j in splits.items()})
 
 
 def _absolute(place: Uri | Path) -> Uri | Path:

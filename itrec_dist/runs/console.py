@@ -7,11 +7,16 @@ import functools
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.status import Status
+
+from itrec_dist import metrics
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 
 
 class ProgressView:
@@ -64,7 +69,7 @@ class ProgressView:
             f"{event['windows_per_second']:>9,.0f} windows/s",
         ]
         if event["validation"] is not None:
-            parts += _told(event["validation"])
+            parts += in_brief(Judgement.from_json(event["validation"]))
         parts.append("best" if event["is_best"] else "")
         self._console.print("  ".join(parts).rstrip())
 
@@ -80,18 +85,25 @@ class ProgressView:
         self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
 
 
-def _told(judgement: dict[str, Any]) -> list[str]:
-    """The first figures of each group of a judgement, in a few words."""
-    if "ratings" in judgement:
-        figures = judgement["ratings"]
-        return [f"RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"]
-    if "unmasked" not in judgement:
-        return [f"validation loss {judgement['loss']:.4f}"]
-    return [
-        f"{ranking} P@5 {judgement[ranking]['precision@5']:.4f} "
-        f"HR@5 {judgement[ranking]['hit_rate@5']:.4f}"
-        for ranking in ("unmasked", "masked")
-    ]
+def in_brief(judgement: Judgement) -> list[str]:
+    """The first two figures of each group in a few words, or the loss where there is no group."""
+    found = metrics.in_order(name for name, _ in judgement.figures())
+    groups = list(dict.fromkeys(name.group for name in found if name.group))
+    if not groups:
+        return [] if judgement.loss is None else [f"validation loss {judgement.loss:.4f}"]
+    parts = []
+    for group in groups:
+        firsts = {n.metric: n for n in reversed(found) if n.group == group}  # lowest cut-off
+        shown = [n for n in found if n in firsts.values() and n.group == group][:2]
+        words = [f"{_short(name)} {judgement.value(name):.4f}" for name in shown]
+        parts.append(" ".join([group, *words] if len(groups) > 1 else words))
+    return parts
+
+
+def _short(name: FigureName) -> str:
+    """`P@5`."""
+    metric = metrics.of(name.metric)
+    return replace(name, group="", metric=metric.short or metric.label).key
 
 
 class LogFollower(threading.Thread):

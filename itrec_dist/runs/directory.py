@@ -39,13 +39,15 @@ what it trains again; the last line of an epoch holds. A run whose workers were 
 with a `restart` in place of the note. An `end` before the last `start` is that of
 an interruption.
 
-A Judgement is what `evaluation.json` holds for each split:
+A Judgement (`metrics/judgement.py`) is what `evaluation.json` holds for each split, its figures in
+groups:
 
     {"loss": 23.1 | null, "num_windows": 6903,
      "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
      "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
 
-or, where ratings are predicted, {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
+with the metrics and cut-offs of the run's `evaluation` settings, or where ratings are predicted,
+{"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
 "mae": 0.6641}}.
 
     evaluation.json: {"kind": "train" | "baseline", "name": ..., "checkpoint": "best",

@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from itrec_dist.errors import OutputError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
 
 Watcher = Callable[[dict[str, Any]], None]
@@ -46,8 +47,9 @@ class Recorder:
         self._append("epoch", fields)
         self._scalar("epoch/loss", fields["loss"], fields["epoch"])
         for split in ("train", "validation"):
-            for name, value in _flat(fields[split] or {}):
-                self._scalar(f"{split}/{name}", value, fields["epoch"])
+            if fields[split] is not None:
+                for name, value in Judgement.from_json(fields[split]).figures():
+                    self._scalar(f"{split}/{name}", value, fields["epoch"])
         self._flush()
 
     def note(self, message: str) -> None:
@@ -92,11 +94,3 @@ class Recorder:
                 f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
                 "--resume goes on from the last checkpoint"
             ) from error
-
-
-def _flat(judgement: dict[str, Any]) -> list[tuple[str, float]]:
-    figures = [("loss", judgement.get("loss"))]
-    for group, inner in judgement.items():
-        if isinstance(inner, dict):
-            figures += [(f"{group}/{n}", v) for n, v in inner.items()]
-    return [(name, value) for name, value in figures if value is not None]

@@ -25,6 +25,7 @@ from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.evaluation import per_window
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
 from itrec_dist.runs.checkpoints.retention import LAST
 from itrec_dist.runs.directory import RunDirectory
@@ -175,7 +176,8 @@ class Trials:
                 is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
-                return _Done(run.training.value(judged), {}, is_whole=False)
+                value = run.training.value(Judgement.from_json(judged))
+                return _Done(value, {}, is_whole=False)
         if job.is_final and not (place / per_window.FILE).is_file():
             per_window.write(place)
         return _read(run)
@@ -252,7 +254,7 @@ def _read(run: RunConfig) -> _Done:
         "windows_per_second": float(speeds[len(speeds) // 2]),
         "num_parameters": float(start["num_parameters"]),
     }
-    return _Done(run.training.value(judged), cost)
+    return _Done(run.training.value(Judgement.from_json(judged)), cost)
 
 
 def _summary(done: list[_Done], attempts: int) -> Outcome:

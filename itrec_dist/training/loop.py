@@ -9,29 +9,24 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
+from itrec_dist import metrics
 from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import micro_batches
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.schema import Batch
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines.engine import Engine, Runner, Update
-from itrec_dist.errors import TrainingError
-from itrec_dist.metrics.ranking import MONITORS as RANKING_MONITORS
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.errors import ConfigError, TrainingError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.runs.checkpoints.training_state import Position
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.task import SplitJudge
 from itrec_dist.training.loss_monitor import Look, Lookout, batch_at, described_windows
-
-Judgement = dict[str, Any]
-"""What `runs/directory.py` calls a Judgement."""
-
-MONITORS = tuple(dict.fromkeys((*RANKING_MONITORS, *RATING_MONITORS)))
-"""Figures of the validation split that can choose the best epoch; those of ratings fall."""
 
 MAX_SKIPPED_IN_A_ROW = 9
 """More batches than this without an update are no accident of the data."""
@@ -46,9 +41,9 @@ class TrainingConfig:
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
     monitor: str | None = None
-    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
-    ratings/rmse and ratings/mae where ratings are predicted; null takes the headline of the
-    model's task."""
+    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff with one of
+    evaluation.cutoffs, or ratings/rmse and ratings/mae where ratings are predicted; null takes the
+    headline of the model's task, at the nearest of the cut-offs."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
     log_seconds: float = field(default=2.0, metadata=FREE)
@@ -63,21 +58,28 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.monitor is not None and self.monitor not in MONITORS:
-            raise ValueError(
-                f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
-            )
+        if self.monitor is None:
+            return
+        try:
+            FigureName.parse(self.monitor)  # that the task has it is checked with other sections
+        except ConfigError as error:
+            valid = metrics.monitors(metrics.groups(), MetricChoice())
+            raise ValueError(metrics.refusal("training.monitor", self.monitor, valid)) from error
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the monitored figure."""
+        assert self.monitor is not None, "a run's configuration resolves it"
+        return FigureName.parse(self.monitor)
 
     def value(self, judgement: Judgement) -> float:
-        """The monitored figure."""
-        assert self.monitor is not None, "a run's configuration resolves it"
-        ranking, _, figure = self.monitor.partition("/")
-        return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
+        """The monitored figure; NaN if the judgement has none."""
+        value = judgement.value(self.figure)
+        return math.nan if value is None else value
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a monitored figure beats the best so far; the first one always does."""
-        falls = self.monitor in RATING_MONITORS
-        return best is None or (value < best if falls else value > best)
+        return best is None or (value < best if metrics.falls(self.figure) else value > best)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ class Trainer:
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
-                train=on_train, validation=on_validation, is_best=is_best,
+                train=on_train and on_train.to_json(),
+                validation=on_validation and on_validation.to_json(), is_best=is_best,
                 skipped=at.skipped_in_epoch,
             )  # fmt: skip
             at = replace(at, seconds=0.0, skipped_in_epoch=0, skipped_windows=0)

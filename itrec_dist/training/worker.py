@@ -23,6 +23,7 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import Keeper
 from itrec_dist.runs.checkpoints.training_state import Made, Position, State
@@ -35,7 +36,7 @@ from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
 from itrec_dist.training import precision, resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
-from itrec_dist.training.loop import Judgement, Trainer, evaluate
+from itrec_dist.training.loop import Trainer, evaluate
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
@@ -291,7 +292,7 @@ class _Worker:
     def _judge(self, split: str) -> Judgement | None:
         if split not in self._feeds:
             return None
-        judge = self._task.judge(self._context.device)
+        judge = self._task.judge(self._context.device, self._run.evaluation.choice)
         return evaluate(self._engine, self._feeds[split], judge, self._context)
 
     def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
@@ -337,7 +338,7 @@ class _Worker:
                 "epoch": best.epoch,
                 "seed": self._run.seed,
                 "fingerprint": self._manifest.fingerprint,
-                "splits": judgements,
+                "splits": {split: found.to_json() for split, found in judgements.items()},
             },
         )
 
