@@ -15,9 +15,9 @@ from itrec_dist.distributed.context import RayContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.launch.cluster import own_signals, refuse_full
 from itrec_dist.launch.failures import readable
-from itrec_dist.runs.checkpoints import retention, training_state
+from itrec_dist.runs.checkpoints import training_state
 from itrec_dist.runs.console import LogFollower, ProgressView
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage.uri import Uri
 from itrec_dist.training.config import RunConfig
@@ -181,9 +181,9 @@ def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
     step = None
     with contextlib.suppress(CheckpointError, EnvironmentProblem):
         if mirror is None:
-            step = training_state.read(run.checkpoints / retention.LAST, verify=False).position.step
+            step = training_state.read(run.checkpoints / LAST).position.step
         else:
-            step = next((c.step for c in mirror.checkpoints() if c.kind == retention.LAST), None)
+            step = next((c.step for c in mirror.checkpoints() if c.kind == LAST), None)
     if step is None:
         return ": no checkpoint was written yet, start again with --overwrite"
     return f": --resume goes on from checkpoints/last, step {step}"

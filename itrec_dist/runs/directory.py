@@ -64,6 +64,9 @@ from typing import Any
 from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.storage import atomic
 
+BEST, LAST = "best", "last"
+"""The kinds of checkpoints."""
+
 
 class RunDirectory:
     """Paths and files of one run; see the module's docstring for what each holds."""

@@ -56,11 +56,11 @@ def new_directory(
             shutil.rmtree(building, ignore_errors=True)
 
 
-def recover(place: Path) -> None:
-    """Clear up after a process that was killed while it replaced `place` by `new_directory`.
+def finish_interrupted(place: Path) -> None:
+    """Clean up after a process that was killed while it replaced `place` by `new_directory`.
 
-    Puts the old `place` back if it was aside at that moment, and removes what was half-written.
-    Only for when nobody else writes there.
+    Puts the old `place` back if it had been moved aside, and removes what was half-written. Only
+    while no other process writes there.
     """
     for aside in sorted(place.parent.glob(f".{place.name}.*")):
         old = aside / place.name
@@ -69,8 +69,8 @@ def recover(place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def empty(folder: Path, *, but: str) -> None:
-    """Remove what a folder holds, except for a file named `but` and what is half-written of it.
+def empty(folder: Path, *, keep_file: str) -> None:
+    """Remove the content of a folder, except for `keep_file` and temporary files named after it.
 
     Raises:
         OutputError: something cannot be removed.
@@ -79,7 +79,7 @@ def empty(folder: Path, *, but: str) -> None:
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif but not in path.name:
+            elif keep_file not in path.name:
                 path.unlink()
     except OSError as error:
         raise OutputError(f"cannot replace {folder}: {error.strerror or error}") from error
@@ -114,17 +114,19 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
-def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None = None) -> None:
+def refuse_taken(
+    place: Path, *, marker: str, overwrite: bool, keep_file: str | None = None
+) -> None:
     """Raise OutputError if `new_directory` would refuse `place`; for checks before long work.
 
-    A file named `but`, and what is half-written of it, does not count.
+    `keep_file`, and temporary files named after it, do not count.
     """
     ray_job_folder.refuse(place)
     if not place.exists():
         return
     if not place.is_dir():
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
-    if all(but is not None and but in path.name for path in place.iterdir()):
+    if all(keep_file is not None and keep_file in path.name for path in place.iterdir()):
         return
     if not overwrite:
         raise OutputError(
@@ -175,8 +177,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON (no NaN: it is not JSON) and rename it into place."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """`content` as `write_json` writes it.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _swap_in(building: Path, place: Path, aside: Path | None) -> None:

@@ -1,13 +1,17 @@
 """Folders at a URI: on object stores, HDFS, or whatever else pyarrow reaches.
 
-Owns: reading, writing, listing and removing, and a sentence for each way in which that fails.
-Retrying is the file system's own (S3 tries three times, GCS for a time). An object appears whole
-or not at all, but a folder of them does not, and nothing can be renamed: runs/remote.py copes
-with that.
+Owns: reading, writing, listing and removing, with a sentence for each way in which that fails.
+Retries are the file system's own (S3 tries three times, GCS for some time). An object appears
+whole or not at all, but a folder does not, and nothing can be renamed: runs/remote.py copes with
+that.
+
+`pyarrow.fs.copy_files` is not used for runs: files are hashed on their way, a checkpoint's record
+must be sent last, and a full disk must be told apart from a store that does not answer.
 """
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,15 +112,18 @@ class Store:
         """Write a small file."""
         self._put(content, name)
 
-    def download(self, name: str, place: Path) -> None:
-        """Copy a file to this machine; `place` appears whole or not at all.
+    def download(self, name: str, place: Path) -> str:
+        """Copy a file to this machine; returns its SHA-256. `place` appears whole or not at all.
 
         Raises:
             OutputError: `place` cannot be written.
         """
+        digest = hashlib.sha256()
         with atomic.new_file(place) as temporary, temporary.open("wb") as target:
             for chunk in self._chunks(name):
+                digest.update(chunk)
                 target.write(chunk)
+        return digest.hexdigest()
 
     @_explained
     def upload(self, path: Path, name: str) -> None:

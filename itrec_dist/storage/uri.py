@@ -1,4 +1,4 @@
-"""Places that are no paths: what counts as a URI, and which ones may not be written down.
+"""URIs: what counts as one, and which ones may not be written to files.
 
 A URI stands in configurations, logs and error messages, so it never holds a credential: those come
 from the environment or from the provider's own chain.

@@ -12,7 +12,7 @@ from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.models.item2vec import Item2VecConfig
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.training.config import RunConfig
 
 _WEIGHT = "item_embedding.weight"
@@ -32,8 +32,8 @@ def read(run_folder: Path) -> ItemVectors:
     Raises:
         CheckpointError: there is no such run, or its model has no item embedding.
     """
-    folder = RunDirectory.existing(run_folder).checkpoints / "best"
-    _, weights = checkpoint_format.read_weights(folder)
+    folder = RunDirectory.existing(run_folder).checkpoints / BEST
+    weights = checkpoint_format.read_weights(folder)
     if _WEIGHT not in weights:
         raise CheckpointError(
             f"the model of the run in {run_folder} has no item embedding: give a run of a model "

@@ -21,7 +21,7 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from itrec_dist.training.config import RunConfig
-from itrec_dist.training.setup import Claim
+from itrec_dist.training.setup import RunSetup
 from tests import object_store
 from tests.kept_snapshots import Killed, run_directory, steps_of, write, writer_of
 from tests.stopped_runs import _work, config_of, make_data, outcome, start
@@ -60,8 +60,8 @@ def place(request, tmp_path, monkeypatch):
 
 def train(run, existing="refuse", stop_at=None):
     """What the command does, up to the middle of a step if one is given."""
-    with Claim(run, existing) as claim:
-        claim.prepare(claim.check(1))
+    with RunSetup(run, existing) as setup:
+        setup.prepare(setup.check(1))
         context = LocalContext(torch.device("cpu"), threads=1)
         _work(run, context, stop_at)
 
@@ -286,7 +286,7 @@ def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
     outage.on = True
     write(writer, 50)
     assert sender.news(), "this is another one"
-    with pytest.raises(OutputError, match=f"stands whole in {run.path} on this machine: --resume"):
+    with pytest.raises(OutputError, match=f"is complete in {run.path} on this machine: --resume"):
         sender.finish()
     assert steps_of(run.checkpoints) == {"last": 50, "best": 50}
     outage.on = False

@@ -138,8 +138,8 @@ def test_the_folder_can_be_read_by_whom_the_umask_allows(tmp_path):
 
 def test_an_interrupted_process_leaves_nothing_behind(tmp_path):
     program = (
-        "import time, pathlib; from itrec_dist import outputs\n"
-        f"with outputs.new_directory(pathlib.Path({str(tmp_path / 'out')!r}), marker='m') as b:\n"
+        "import time, pathlib; from itrec_dist.storage import atomic\n"
+        f"with atomic.new_directory(pathlib.Path({str(tmp_path / 'out')!r}), marker='m') as b:\n"
         "    (b / 'half').write_text('written'); print('inside', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(
