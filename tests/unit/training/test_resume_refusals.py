@@ -58,7 +58,7 @@ def stopped(data, _stopped, tmp_path):
 
 
 def refusal(run, kind):
-    """The sentence in which a run is refused: for workers elsewhere, and for one of this process."""
+    """Its sentence: for workers elsewhere, and for one of this process."""
     data, said = check(run, 1), []
     for refuse in (resume.check, resume.load):
         with pytest.raises(kind) as refused:
