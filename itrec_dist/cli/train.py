@@ -136,7 +136,7 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
     from itrec_dist.training.config import check_device
     from itrec_dist.training.setup import RunSetup
 
-    at = peers.place
+    at = peers.at
     device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
     check_device(config, has_gpu=device.type == "cuda")
     setups: list[RunSetup] = []  # worker 0's

@@ -124,7 +124,7 @@ class TorchrunContext(LocalContext):
     """One of several processes that torchrun started; it sets up their process group."""
 
     def __init__(self, peers: Peers, device: torch.device, threads: int | None = None) -> None:
-        at = peers.place
+        at = peers.at
         self.rank, self.world_size = at.rank, at.world_size
         super().__init__(device, threads or _fair_threads(at.local_world_size))
         peers.meet()
