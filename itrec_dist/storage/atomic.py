@@ -157,8 +157,7 @@ def new_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -211,9 +210,20 @@ def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk of this machine takes no more data."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+def flush(path: Path) -> None:
+    """Flush a file to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _is_about(error: OSError, temporary: Path) -> bool:
     """Whether the trouble lies with the output, not with something that was read for it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+    if is_full(error):
         return True
     names = (str(name) for name in (error.filename, error.filename2) if name is not None)
     return any(Path(name).is_relative_to(temporary) for name in names)

@@ -5,8 +5,8 @@ Retries are the file system's own (S3 tries three times, GCS for some time). An 
 whole or not at all, but a folder does not, and nothing can be renamed: runs/remote.py copes with
 that.
 
-`pyarrow.fs.copy_files` is not used for runs: files are hashed on their way, a checkpoint's record
-must be sent last, and a full disk must be told apart from a store that does not answer.
+`pyarrow.fs.copy_files` copies folders that never change; it is not used for runs, whose files are
+hashed on their way, and whose checkpoints have a record that must be sent last.
 """
 
 import contextlib
@@ -124,6 +124,25 @@ class Store:
                 digest.update(chunk)
                 target.write(chunk)
         return digest.hexdigest()
+
+    def download_all(self, folder: Path) -> None:
+        """Copy every file to an empty folder of this machine, several at a time.
+
+        Raises:
+            OSError: there is no room on this machine.
+        """
+        try:
+            fs.copy_files(
+                self._base, str(folder), source_filesystem=self._fs,
+                destination_filesystem=fs.LocalFileSystem(),
+            )  # fmt: skip
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and atomic.is_full(error):
+                raise
+            raise _unreachable(self.uri, error) from error
+        for path in folder.rglob("*"):
+            if path.is_file():
+                atomic.flush(path)
 
     @_explained
     def upload(self, path: Path, name: str) -> None:

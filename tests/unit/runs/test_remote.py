@@ -1,7 +1,10 @@
 """Run directories at a URI, on a file system and on a server of the S3 protocol."""
 
+import errno
 import json
+import os
 import random
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pyarrow import fs
 
 from itrec_dist import config
 from itrec_dist.data.shards import fetch
@@ -69,6 +73,10 @@ def train(run, existing="refuse", stop_at=None):
 def there(uri):
     """The checkpoints that stand whole at a URI."""
     return {f"{c.kind}@{c.step}" for c in Mirror(uri, Path("nowhere")).checkpoints()}
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def before(patch, name, act):
@@ -358,12 +366,10 @@ def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_
         store.upload(path, path.relative_to(data).as_posix())
     fetch._fetched_folder.cache_clear()
     fetched = fetch.local(place)
-    assert {p.name: p.read_bytes() for p in fetched.rglob("*") if p.is_file()} == {
-        p.name: p.read_bytes() for p in data.rglob("*") if p.is_file()
-    }
+    assert contents(fetched) == contents(data)
     run = replace(config_of(data, tmp_path / "run", training={"epochs": 1}), shards=place)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "download", lambda *_: pytest.fail("fetched again"))
+        patch.setattr(Store, "download_all", lambda *_: pytest.fail("fetched again"))
         fetch._fetched_folder.cache_clear()
         train(run)
     assert yaml.safe_load((run.out / "config.yaml").read_text())["shards"] == str(place)
@@ -373,6 +379,29 @@ def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_
     assert fetch.local(place) != fetched
     with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
         fetch.local(place.below("none"))
+
+
+@pytest.mark.parametrize("place", ["file"], indirect=True)
+def test_shards_that_find_no_room_here_are_one_sentence(place, data, monkeypatch):
+    store = Store(place)
+    for path in (p for p in data.rglob("*") if p.is_file()):
+        store.upload(path, path.relative_to(data).as_posix())
+    fetch._fetched_folder.cache_clear()
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, kept[1]))
+    try:
+        with pytest.raises(OutputError, match=f"cannot write .*{os.strerror(errno.EFBIG)}") as full:
+            fetch.local(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert "\n" not in str(full.value)
+    plain = fs.copy_files
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "copy_files", lambda *_, **__: plain("/nowhere", "/nowhere/else"))
+        with pytest.raises(EnvironmentProblem, match=f"{place} cannot be reached"):
+            fetch.local(place)
+    found = fetch.local(place)
+    assert sorted(p.name for p in found.parent.iterdir()) == [found.name, f"{found.name}.lock"]
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(bucket, data, tmp_path, itrec, monkeypatch):
