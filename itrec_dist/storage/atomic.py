@@ -1,8 +1,4 @@
-"""Writing without leaving anything half-written.
-
-Owns: output folders that appear whole or not at all, and small files replaced in one step.
-Leaves to its callers what stands inside them.
-"""
+"""Folders and files that appear whole or not at all, and are replaced in one step."""
 
 import contextlib
 import errno
@@ -27,13 +23,13 @@ def new_directory(
     """Yield a temporary folder beside `place` that becomes `place` when the block succeeds.
 
     `marker` is the name of a file that every complete output of this kind contains. An existing
-    `place` is refused, or with `overwrite` replaced as a whole, and only if it is empty or holds
-    the marker: a mistyped path never costs a folder that something else made. With `aside`, a name
-    beside `place` that is free, the folder that is replaced goes on under it.
+    `place` is refused, or with `overwrite` replaced as a whole, but only if it is empty or holds
+    the marker, so that a mistyped path never deletes another folder. With `aside`, a free name
+    beside `place`, the replaced folder is renamed to it instead of deleted.
 
     Raises:
-        OutputError: `place` is taken, or cannot be written. What the block itself raises passes
-            unchanged, unless it is about the temporary folder or a full disk.
+        OutputError: `place` exists already, or cannot be written. Exceptions of the block pass
+            unchanged, unless they are about the temporary folder or a full disk.
     """
     place = Path(os.path.abspath(place))  # noqa: PTH100 - `..` must go: its name is used
     refuse_taken(place, marker=marker, overwrite=overwrite)
@@ -86,9 +82,9 @@ def empty(folder: Path, *, keep_file: str) -> None:
 
 
 def remove(place: Path) -> None:
-    """Remove a folder, if it is there, in one step as far as readers of its name can see."""
+    """Remove a folder if it exists; its name disappears in one step."""
     hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
-    with contextlib.suppress(OSError):  # another one is in the way: then it goes piece by piece
+    with contextlib.suppress(OSError):  # the name is taken: then file by file
         place.rename(hidden)
     for rest in (hidden, place):
         shutil.rmtree(rest, ignore_errors=True)
@@ -96,13 +92,13 @@ def remove(place: Path) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block is done; for short steps that must be whole."""
+    """Defer Ctrl-C and SIGTERM to the end of the block; for short steps that must be completed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread
         return
     held: list[int] = []
-    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {n: h for n, h in found.items() if h is not None}  # None: set by C, not ours to move
+    installed = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {n: h for n, h in installed.items() if h is not None}  # None: installed by C code
     try:
         for number in handlers:
             signal.signal(number, lambda number, _: held.append(number))
@@ -144,8 +140,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces `path` when the block succeeds.
 
     Raises:
-        OutputError: the place cannot be written. What the block itself raises passes unchanged,
-            unless it is about the temporary file or a full disk.
+        OutputError: `path` cannot be written. Exceptions of the block pass unchanged, unless they
+            are about the temporary file or a full disk.
     """
     ray_job_folder.refuse(path)
     try:
@@ -203,7 +199,7 @@ def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
         if not place.exists() and aside.exists():
             aside.rename(place)
         if holder is not None:
-            with contextlib.suppress(OSError):  # never a folder that still holds something
+            with contextlib.suppress(OSError):  # it stays if it is not empty
                 holder.rmdir()
         raise
     if holder is not None:
@@ -222,7 +218,7 @@ def flush(path: Path) -> None:
 
 
 def _is_about(error: OSError, temporary: Path) -> bool:
-    """Whether the trouble lies with the output, not with something that was read for it."""
+    """Whether an error is about the output, not about a file that was read."""
     if is_full(error):
         return True
     names = (str(name) for name in (error.filename, error.filename2) if name is not None)

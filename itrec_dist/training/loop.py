@@ -79,7 +79,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How training ended."""
 
     reason: str
@@ -147,7 +147,7 @@ class Trainer:
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
         save: Save, at: Position | None = None, save_steps: int | None = None,
-    ) -> Outcome:  # fmt: skip
+    ) -> TrainingResult:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
         Args:
@@ -184,7 +184,7 @@ class Trainer:
             at = replace(at, seconds=0.0, skipped_in_epoch=0, skipped_windows=0)
             self._save(save, [BEST, LAST] if is_best else [LAST], at, value)
             self._context.report({"epoch": at.epoch, "loss": loss, "monitor": value})
-        return Outcome(reason, at.best_epoch, at.step, at.skipped)
+        return TrainingResult(reason, at.best_epoch, at.step, at.skipped)
 
     def _reason_to_end(self, at: Position) -> str | None:
         if self._config.patience and at.epoch - at.best_epoch >= self._config.patience:

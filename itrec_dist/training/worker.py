@@ -141,7 +141,7 @@ class _Worker:
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(
+            result = trainer.train(
                 self._run.seed, self._judge_epoch, self._save, self._position,
                 self._run.checkpoints.steps,
             )  # fmt: skip
@@ -150,7 +150,7 @@ class _Worker:
             self._wind_up(error)
             raise
         self._checkpoints.close()
-        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
+        self._end(result.reason, result.best_epoch, result.skipped)
         if self._sender is not None:
             self._sender.finish()
 
