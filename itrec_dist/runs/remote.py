@@ -338,7 +338,7 @@ class Sender:
         self.send()
         if self._outage is not None:
             raise OutputError(
-                f"{self._outage}; the run is complete in {self._mirror.folder} on this machine: "
+                f"{self._outage}; the whole run is in {self._mirror.folder} on this machine: "
                 "--resume here sends it once the place answers"
             )
         self._mirror.forget()

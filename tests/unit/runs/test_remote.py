@@ -1,23 +1,17 @@
 """Run directories at a URI, on a file system and on a server of the S3 protocol."""
 
-import errno
 import json
-import os
 import random
-import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from pyarrow import fs
 
 from itrec_dist import config
-from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.errors import CheckpointError, EnvironmentProblem, OutputError
 from itrec_dist.runs import lease
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.fetched import run_here, runs_here
@@ -44,24 +38,6 @@ def undisturbed(data, tmp_path_factory):
     return outcome(start(config_of(data, tmp_path_factory.mktemp("whole") / "run")))
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    if object_store.command() is None:
-        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
-    with object_store.serving() as uri:
-        yield uri
-
-
-@pytest.fixture(params=["file", "s3"])
-def place(request, tmp_path, monkeypatch):
-    """A URI for a run, and a machine that has fetched nothing."""
-    object_store.machine(monkeypatch, tmp_path / "machine")
-    base = f"file://{tmp_path / 'store'}"
-    if request.param == "s3":
-        base = f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-    return Uri(f"{base}/runs/x")
-
-
 def train(run, existing="refuse", stop_at=None):
     """What the command does, up to the middle of a step if one is given."""
     with RunSetup(run, existing) as setup:
@@ -73,10 +49,6 @@ def train(run, existing="refuse", stop_at=None):
 def there(uri):
     """The checkpoints that stand whole at a URI."""
     return {f"{c.kind}@{c.step}" for c in Mirror(uri, Path("nowhere")).checkpoints()}
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def before(patch, name, act):
@@ -294,7 +266,7 @@ def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
     outage.on = True
     write(writer, 50)
     assert sender.news(), "this is another one"
-    with pytest.raises(OutputError, match=f"is complete in {run.path} on this machine: --resume"):
+    with pytest.raises(OutputError, match=f"the whole run is in {run.path} on this machine: --resume"):
         sender.finish()
     assert steps_of(run.checkpoints) == {"last": 50, "best": 50}
     outage.on = False
@@ -315,7 +287,7 @@ def test_a_run_outlives_an_outage_and_is_sent_later(data, undisturbed, tmp_path,
 
     with monkeypatch.context() as patch:
         before_keeping(patch, 6, unplug)
-        with pytest.raises(OutputError, match="the cable is out; the run stands"):
+        with pytest.raises(OutputError, match="the cable is out; the whole run is in"):
             train(run)
     notes = [note["message"] for note in RunDirectory(run.folder).events("note")]
     assert sum("the cable is out" in note for note in notes) == 1
@@ -358,50 +330,6 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     with pytest.raises(CheckpointError, match="holds no run directory"):
         runs_here(Uri(f"{above}/none"))
     assert "is no run directory" in itrec("evaluate", f"{above}/none")[2]
-
-
-def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_path, monkeypatch):
-    store = Store(place)
-    for path in (p for p in data.rglob("*") if p.is_file()):
-        store.upload(path, path.relative_to(data).as_posix())
-    fetch._fetched_folder.cache_clear()
-    fetched = fetch.local(place)
-    assert contents(fetched) == contents(data)
-    run = replace(config_of(data, tmp_path / "run", training={"epochs": 1}), shards=place)
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "download_all", lambda *_: pytest.fail("fetched again"))
-        fetch._fetched_folder.cache_clear()
-        train(run)
-    assert yaml.safe_load((run.out / "config.yaml").read_text())["shards"] == str(place)
-    described = json.loads((data / "manifest.json").read_text()) | {"fingerprint": "2" * 64}
-    store.write("manifest.json", json.dumps(described).encode())
-    fetch._fetched_folder.cache_clear()
-    assert fetch.local(place) != fetched
-    with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
-        fetch.local(place.below("none"))
-
-
-@pytest.mark.parametrize("place", ["file"], indirect=True)
-def test_shards_that_find_no_room_here_are_one_sentence(place, data, monkeypatch):
-    store = Store(place)
-    for path in (p for p in data.rglob("*") if p.is_file()):
-        store.upload(path, path.relative_to(data).as_posix())
-    fetch._fetched_folder.cache_clear()
-    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, kept[1]))
-    try:
-        with pytest.raises(OutputError, match=f"cannot write .*{os.strerror(errno.EFBIG)}") as full:
-            fetch.local(place)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
-    assert "\n" not in str(full.value)
-    plain = fs.copy_files
-    with monkeypatch.context() as patch:
-        patch.setattr(fs, "copy_files", lambda *_, **__: plain("/nowhere", "/nowhere/else"))
-        with pytest.raises(EnvironmentProblem, match=f"{place} cannot be reached"):
-            fetch.local(place)
-    found = fetch.local(place)
-    assert sorted(p.name for p in found.parent.iterdir()) == [found.name, f"{found.name}.lock"]
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(bucket, data, tmp_path, itrec, monkeypatch):
