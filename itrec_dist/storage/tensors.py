@@ -54,7 +54,7 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> Written:
         file.write(text)
         for _, tensor in ordered:
             flat = tensor.detach().cpu().contiguous().reshape(-1)
-            file.write(memoryview(flat.view(torch.uint8).numpy()))
+            file.write(flat.view(torch.uint8).numpy().data)
     return file.written
 
 
@@ -68,7 +68,7 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
     """
     try:
         buffer = torch.empty(path.stat().st_size, dtype=torch.uint8)
-        found = hashed_files.read_into(path, memoryview(buffer.numpy()))
+        found = hashed_files.read_into(path, buffer.numpy().data)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
     except OSError as error:
@@ -83,7 +83,7 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
 
 
 def _views(buffer: torch.Tensor) -> dict[str, torch.Tensor]:
-    raw = memoryview(buffer.numpy())
+    raw = buffer.numpy().data
     (length,) = _LENGTH.unpack(raw[: _LENGTH.size])
     start = _LENGTH.size + length
     if start > len(raw):

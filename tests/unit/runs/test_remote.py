@@ -266,7 +266,9 @@ def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
     outage.on = True
     write(writer, 50)
     assert sender.news(), "this is another one"
-    with pytest.raises(OutputError, match=f"the whole run is in {run.path} on this machine: --resume"):
+    with pytest.raises(
+        OutputError, match=f"the whole run is in {run.path} on this machine: --resume"
+    ):
         sender.finish()
     assert steps_of(run.checkpoints) == {"last": 50, "best": 50}
     outage.on = False
