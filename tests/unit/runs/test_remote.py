@@ -202,7 +202,9 @@ def test_what_another_run_left_here_goes(mirrored, tmp_path):
     assert steps_of(stale.checkpoints) == {"best": 10, "last": 10}
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no record", "record", "another step"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "gone", "state cut", "state gone", "no record", "record", "another step"]
+)
 def test_a_damaged_newest_one_names_an_older_one(damage, mirrored, tmp_path):
     run, mirror = mirrored
     write(writer_of(run, lambda: mirror.send({"last": 2, "best": 1})), 10, 20)
@@ -211,6 +213,10 @@ def test_a_damaged_newest_one_names_an_older_one(damage, mirrored, tmp_path):
         store.write(f"{folder}/model.safetensors", b"half")
     elif damage == "gone":
         store.remove(f"{folder}/config.yaml")
+    elif damage == "state cut":
+        store.write(f"{folder}/state/optimizer.safetensors", b"half")
+    elif damage == "state gone":
+        store.remove(f"{folder}/state/workers.safetensors")
     elif damage == "no record":
         store.remove(f"{folder}/checkpoint.json")
     elif damage == "record":
