@@ -67,9 +67,9 @@ class _Group:
         if self.world_size == 1:
             return [tensor]
         mine = tensor.to(self.device)
-        found = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(found, mine)
-        return [other.to(tensor.device) for other in found]
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(parts, mine)
+        return [other.to(tensor.device) for other in parts]
 
     def share(self, value: T | None) -> T:
         """Broadcast from worker 0."""

@@ -73,14 +73,14 @@ def rank_of_process() -> Rank | None:
         return None
     rank, world_size = _number("RANK"), _number("WORLD_SIZE")
     local_rank, local_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world_size)
-    found = Rank(rank, world_size, local_rank, local_size)
-    if rank >= world_size or found.local_rank >= found.local_world_size:
+    at = Rank(rank, world_size, local_rank, local_size)
+    if rank >= world_size or at.local_rank >= at.local_world_size:
         raise ConfigError(
-            f"RANK={rank} of WORLD_SIZE={world_size} with LOCAL_RANK={found.local_rank} of "
-            f"LOCAL_WORLD_SIZE={found.local_world_size} is impossible: start the workers by "
+            f"RANK={rank} of WORLD_SIZE={world_size} with LOCAL_RANK={at.local_rank} of "
+            f"LOCAL_WORLD_SIZE={at.local_world_size} is impossible: start the workers by "
             "torchrun, or unset these variables"
         )
-    return found
+    return at
 
 
 def _number(name: str, default: int | None = None) -> int:
@@ -163,8 +163,8 @@ class Peers:
             self._store.set("decided", json.dumps(decided))
             return decided
         self._wait_for(lambda: self._store.check(["decided"]))
-        found: T = json.loads(self._store.get("decided"))
-        return found
+        decision: T = json.loads(self._store.get("decided"))
+        return decision
 
     def meet(self) -> None:
         """Barrier. The next collective ignores signals while it waits."""
@@ -211,7 +211,7 @@ class Peers:
                     "a worker was lost: its process was killed or its machine went away; --resume "
                     "goes on from the last checkpoint, torchrun --max-restarts does so by itself"
                 )
-            is_first = self._store.add("told", 1) == 1
+            is_first = self._store.add("failures", 1) == 1
             if is_first:
                 self._store.set("failed", str(code))
             elif (failed := self._first_failure(_REPORT_SECONDS)) is not None:
@@ -259,21 +259,21 @@ def together() -> Iterator[None]:
         yield
         return
     _end_with_parent()
-    found = _peers = Peers(at)
+    own = _peers = Peers(at)
     try:
         with _FirstSignal() as signals, _muted(at.rank > 0):
             try:
                 yield
-                found.leave()
+                own.leave()
             except (SystemExit, PeerError):  # --help leaves by the first, everywhere
                 raise
             except KeyboardInterrupt as interruption:
                 if at.rank > 0:  # worker 0 must get the signal, not a lost connection
                     time.sleep(_HEAD_START_SECONDS)
-                found.raise_as_one(interruption, 128 + signals.number)
+                own.raise_as_one(interruption, 128 + signals.number)
             except Exception as error:
                 code = error.exit_code if isinstance(error, ItrecError) else 1
-                found.raise_as_one(error, code)
+                own.raise_as_one(error, code)
     finally:
         _peers = None
 
@@ -291,8 +291,8 @@ class _FirstSignal:
 
     def __enter__(self) -> _FirstSignal:
         if threading.current_thread() is threading.main_thread():
-            found = {number: signal.getsignal(number) for number in _ENDINGS}
-            self._before = {n: handler for n, handler in found.items() if callable(handler)}
+            installed = {number: signal.getsignal(number) for number in _ENDINGS}
+            self._before = {n: handler for n, handler in installed.items() if callable(handler)}
         for number in self._before:
             signal.signal(number, self._pass_on)
         return self

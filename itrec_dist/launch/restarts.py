@@ -71,7 +71,7 @@ class ReportFailures(UserCallback):
         failure = describe(worker_exceptions)
         if failure.mistake is not None:
             raise failure.mistake
-        self._messages.send("failure", told=failure.reason)
+        self._messages.send("failure", reason=failure.reason)
 
 
 class WaitForNodes(ControllerCallback):

@@ -143,7 +143,7 @@ def _restart(launch_messages: "LaunchMessages") -> Restart | None:
     failures = [m for m in messages[starts[-1] :] if m["kind"] == "failure"]
     if not failures:  # Ray Train started them anew by itself, to use more of the cluster
         return Restart("the cluster has room for another number of workers", None)
-    return Restart(failures[0]["told"], failures[0]["time"])
+    return Restart(failures[0]["reason"], failures[0]["time"])
 
 
 def _end_workers(trainer: Any) -> None:

@@ -231,8 +231,8 @@ def _holder(lock: Lock) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        found = json.loads(content)
-        return {field: found.get(field) for field in _FIELDS}
+        holder = json.loads(content)
+        return {field: holder.get(field) for field in _FIELDS}
     except (ValueError, AttributeError):
         return dict.fromkeys(_FIELDS)
 

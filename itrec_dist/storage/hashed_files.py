@@ -144,21 +144,21 @@ def verify(path: Path, checksum: str) -> None:
         CheckpointError: the file is missing, cannot be read, or has another checksum.
     """
     try:
-        found = sha256(path)
+        digest = sha256(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_other(path, found, checksum)
+    refuse_other(path, digest, checksum)
 
 
-def refuse_other(path: Path, found: str, recorded: str) -> None:
+def refuse_other(path: Path, digest: str, recorded: str) -> None:
     """Refuse a file whose checksum is not the recorded one.
 
     Raises:
         CheckpointError: it is not; the message names the file.
     """
-    if found != recorded:
+    if digest != recorded:
         raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
 
 

@@ -102,8 +102,8 @@ class Store:
                 if start >= file.size():
                     return b""
                 file.seek(start)
-                found: bytes = file.read()
-                return found
+                content: bytes = file.read()
+                return content
         except FileNotFoundError:
             return None
 
@@ -190,7 +190,7 @@ def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
     if asked.startswith("s3://"):  # a small file in one request, in place of three and a delay
         asked += f"{'&' if '?' in asked else '?'}allow_delayed_open=true"
     try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)
+        opened: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)
     except pa.ArrowInvalid as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -199,4 +199,4 @@ def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
         ) from error
     except (OSError, pa.ArrowException) as error:
         raise _unreachable(uri, error) from error
-    return found
+    return opened

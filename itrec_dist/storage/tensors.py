@@ -68,13 +68,13 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
     """
     try:
         buffer = torch.empty(path.stat().st_size, dtype=torch.uint8)
-        found = hashed_files.read_into(path, buffer.numpy().data)
+        digest = hashed_files.read_into(path, buffer.numpy().data)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if checksum is not None:
-        hashed_files.refuse_other(path, found, checksum)
+        hashed_files.refuse_other(path, digest, checksum)
     try:
         return _views(buffer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error) as error:

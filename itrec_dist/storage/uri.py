@@ -44,7 +44,7 @@ class Uri(str):
 
 def shown(text: str) -> str:
     """`text` with the credentials in its URIs masked."""
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda found: _masked(found.group()), text)
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda match: _masked(match.group()), text)
 
 
 def refuse_credentials(uri: str, name: str) -> None:
@@ -68,8 +68,8 @@ def refuse_credentials(uri: str, name: str) -> None:
 
 def squashed(path: Path) -> str | None:
     """The URI behind a path that was made from one, such as s3:/bucket/x; else None."""
-    found = _SQUASHED.match(str(path))
-    return f"{found.group(1)}://{found.group(2)}" if found else None
+    match = _SQUASHED.match(str(path))
+    return f"{match.group(1)}://{match.group(2)}" if match else None
 
 
 def _masked(uri: str) -> str:

@@ -50,8 +50,8 @@ def put(folder: Path, kind: str, step: int, keep: int, fill: Callable[[Path], No
 
 def older_ones(folder: Path, kind: str) -> list[Path]:
     """The older checkpoints of a kind, the newest of them first."""
-    found = (p for p in folder.glob(f"{kind}-*") if p.name.removeprefix(f"{kind}-").isdigit())
-    return sorted(found, key=step_of, reverse=True)
+    older = (p for p in folder.glob(f"{kind}-*") if p.name.removeprefix(f"{kind}-").isdigit())
+    return sorted(older, key=step_of, reverse=True)
 
 
 def step_of(place: Path) -> int:

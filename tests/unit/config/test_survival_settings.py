@@ -150,7 +150,7 @@ def test_a_mistake_ends_the_run_at_once_and_a_loss_does_not():
         ReportFailures(heard).after_exception(None, {0: ShardsError("gone")})
     assert heard.told == []
     ReportFailures(heard).after_exception(None, {0: PEER, 1: died()})
-    assert heard.told == [("failure", {"told": "worker 1 was lost (its process was killed)"})]
+    assert heard.told == [("failure", {"reason": "worker 1 was lost (its process was killed)"})]
 
 
 def test_patience_ends_when_there_is_no_room_for_too_long(monkeypatch):
