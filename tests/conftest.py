@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate-golden",
         action="store_true",
-        help="write the stored losses of tests/golden anew instead of comparing with them",
+        help="write the stored losses and surfaces anew instead of comparing with them",
     )
 
 
@@ -66,7 +66,10 @@ def call(*arguments: object) -> tuple[int, str, str]:
     """`itrec` in this process: exit code, standard output, standard error."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as leaving:  # after --help
+            code = int(leaving.code or 0)
     return code, out.getvalue(), err.getvalue()
 
 

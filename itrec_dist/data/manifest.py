@@ -58,6 +58,26 @@ class ShardFile:
     sha256: str
 
 
+ANY_SPLIT = "any"
+"""The `split` of the coverage of all splits together."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Users and events of one split, or of any, and how many of them have no window there.
+
+    A split counts the users that its protocol judges or trains on: with leave_last and last_ratings
+    every kept user, with the other protocols those with events in the split.
+    """
+
+    split: str
+    num_users: int
+    num_users_without: int
+    num_events: int
+    num_events_without: int
+    """Events that no window of the split holds, neither as input nor as target."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The whole of `manifest.json`; see the module's docstring for the files it describes."""
@@ -83,11 +103,16 @@ class Manifest:
     """SHA-256 per SQL file that was run."""
     steps: tuple[dict[str, Any], ...] = ()
     """In order, per filter: name, ratings, users, items left after it."""
+    coverage: tuple[Coverage, ...] = ()
+    """Of any split, then of each; empty in a manifest of a version that did not count it."""
     audit: dict[str, Any] = field(default_factory=dict)
     """The leakage audit: see sql/checks."""
     rating_min: float = 0.0
     """Lower end of the rating scale; equal to the upper end where that is not known."""
     rating_max: float = 0.0
+    task: str = ""
+    """The task that the windows were cut for; empty in a manifest of a version that did not name
+    it: see `tasks.task_of`."""
     format_version: int = FORMAT_VERSION
     version: str = ""
     """The itrec_dist version that wrote it."""
@@ -135,6 +160,7 @@ class Manifest:
                     **content,
                     **features,
                     "steps": tuple(content.get("steps", ())),
+                    "coverage": tuple(Coverage(**c) for c in content.get("coverage", ())),
                     "splits": {
                         split: tuple(ShardFile(**f) for f in files)
                         for split, files in content["splits"].items()

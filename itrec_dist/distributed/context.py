@@ -6,7 +6,6 @@ in each of several, a Ray context inside a Ray Train worker.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from itrec_dist.distributed.torchrun import Peers
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.storage import cache
+from itrec_dist.system import limits
 
 T = TypeVar("T")
 
@@ -213,5 +213,4 @@ def _unreadable(path: Path, error: BaseException) -> ShardsError:
 
 
 def _fair_threads(workers_on_node: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // workers_on_node)
+    return max(1, limits.whole_cores() // workers_on_node)

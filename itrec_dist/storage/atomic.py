@@ -14,6 +14,7 @@ from typing import Any
 
 from itrec_dist.errors import OutputError
 from itrec_dist.storage import ray_job_folder
+from itrec_dist.storage.uri import Uri
 
 
 @contextlib.contextmanager
@@ -110,6 +111,18 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
+def refuse_existing(place: Path | Uri, *, overwrite: bool) -> None:
+    """Refuse an output that exists already, unless it may be replaced; the caller checks that.
+
+    Raises:
+        OutputError: it may not be replaced.
+    """
+    if not overwrite:
+        raise OutputError(
+            f"{place} already exists: choose another place, or pass --overwrite to replace it"
+        )
+
+
 def refuse_taken(
     place: Path, *, marker: str, overwrite: bool, keep_file: str | None = None
 ) -> None:
@@ -124,10 +137,7 @@ def refuse_taken(
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
     if all(keep_file is not None and keep_file in path.name for path in place.iterdir()):
         return
-    if not overwrite:
-        raise OutputError(
-            f"{place} already exists: choose another place, or pass --overwrite to replace it"
-        )
+    refuse_existing(place, overwrite=overwrite)
     if not (place / marker).exists():
         raise OutputError(
             f"{place} holds no {marker}, so it was not made by this command and "

@@ -23,7 +23,7 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.metrics.ranking import top_items
+from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.checkpoints.training_state import Position, Provenance, ResumePoint, State
 from itrec_dist.runs.checkpoints.writer import CheckpointWriter
@@ -305,7 +305,7 @@ class _Worker:
         return self._judge("train sample"), self._judge(VALIDATION)
 
     def _save(self, kinds: Sequence[str], at: Position, value: float | None) -> None:
-        figures = {} if value is None else {self._run.training.monitor: value}
+        figures = {} if value is None else {str(self._run.training.monitor): value}
         with atomic.uninterrupted():  # checkpoints and the end of the log name the same epoch
             self._checkpoints.save(kinds, at, figures)
             self._position = at
@@ -325,7 +325,9 @@ class _Worker:
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
-                top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+                output = self._engine(batch)
+            assert isinstance(output, RankingOutput)
+            top_BN = output.top_ids_BN[:, : self._manifest.target_length]
         if not self._is_first:
             return
         if self._sampled is not None and top_BN is not None:

@@ -202,7 +202,7 @@ def test_ctrl_c_ends_the_run_in_order(shards, tmp_path):
     out = tmp_path / "run"
     program = (  # a suite in the background of a shell hands its children an ignored SIGINT
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from itrec_dist.cli.app import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
     process = subprocess.Popen(

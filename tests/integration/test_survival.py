@@ -36,7 +36,7 @@ SETTINGS = {
 THREE = {"evaluation.batch_size": 129}  # what three workers can share
 PROGRAM = (  # a suite in the background of a shell hands its children an ignored SIGINT
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+    "from itrec_dist.cli.app import main; sys.exit(main(sys.argv[1:]))"
 )
 
 

@@ -326,7 +326,7 @@ def start_long_training(shards, out):
     arguments = train_arguments(shards, out, "--training.epochs", 100_000)
     program = (  # a suite in the background of a shell hands its children an ignored SIGINT
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from itrec_dist.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from itrec_dist.cli.app import main; sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],

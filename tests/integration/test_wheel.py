@@ -82,11 +82,11 @@ def test_the_command_runs_from_the_wheel(installed, tmp_path):
 
 def test_sql_and_recipes_are_found_in_the_wheel_and_not_in_the_checkout(installed, tmp_path):
     program = (
-        "import itrec_dist; from itrec_dist import resources\n"
+        "import itrec_dist; from itrec_dist.config import shipped_files\n"
         "print(itrec_dist.__file__)\n"
-        "print(resources.sql_folder()); print(resources.recipes_folder())\n"
-        "print(*sorted(p.stem for p in resources.recipes_folder().glob('*.yaml')))\n"
-        "print(len(list(resources.sql_folder().rglob('*.sql'))))\n"
+        "print(shipped_files.sql_folder()); print(shipped_files.recipes_folder())\n"
+        "print(*sorted(p.stem for p in shipped_files.recipes_folder().glob('*.yaml')))\n"
+        "print(len(list(shipped_files.sql_folder().rglob('*.sql'))))\n"
     )
     told = call(installed / "python", "-c", program, cwd=tmp_path).splitlines()
     for path in told[:3]:

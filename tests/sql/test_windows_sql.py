@@ -44,7 +44,7 @@ def test_events_order_by_time_and_then_by_row(database):
     rows = [("u", "b", 5, 1.0), ("u", "c", 3, 2.0), ("u", "a", 5, None), ("v", "a", 0, 4.0)]
     give(database, "ratings", columns, *rows)
     for kind in ("user", "item"):
-        database.table(f"{kind}_keys", f"windows/{kind}_keys")
+        database.table(f"{kind}_keys", f"shared/{kind}_keys")
     assert sorted(run(database, "shared/events"), key=lambda r: (r[0], r[4])) == [
         (0, 2, 3, 2.0, 0),
         (0, 1, 5, 1.0, 1),
@@ -206,7 +206,7 @@ def test_windows_hold_inputs_and_what_follows(windowed):
 
 
 def test_rating_moments_are_of_training_inputs(windowed):
-    ((mean, deviation),) = run(windowed, "next_items/rating_moments")
+    ((mean, deviation),) = run(windowed, "shared/rating_moments")
     assert mean == 1.0
     assert deviation == pytest.approx(0.5**0.5)
 

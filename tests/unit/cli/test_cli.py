@@ -32,7 +32,7 @@ def test_the_overview_names_every_verb(arguments, capsys):
 
 def test_the_overview_imports_nothing_heavy():
     program = (
-        "import sys; from itrec_dist.cli import main; main(['--help']); "
+        "import sys; from itrec_dist.cli.app import main; main(['--help']); "
         "sys.exit(bool({'torch', 'ray', 'duckdb', 'pyarrow', 'jsonargparse'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -381,11 +381,11 @@ def test_auto_caches_what_fits_a_quarter_of_free_memory(tmp_path, monkeypatch):
     # ids, user, 2 features, 4 inputs and 2 targets with ratings, in words of four bytes
     at_least = 4 * 1000 * (2 + 1 + 2 + 2 * 4 + 2 * 2)
     for free, expected in ((8 * at_least, "host"), (4 * at_least - 1, "none")):
-        monkeypatch.setattr(data_feeds.machine, "memory", lambda free=free: (10**15, free))
+        monkeypatch.setattr(data_feeds.limits, "memory", lambda free=free: (10**15, free))
         assert resolve_cache("auto", manifest, CPU) == expected
-    monkeypatch.setattr(data_feeds.machine, "memory", lambda: (8 * at_least, None))
+    monkeypatch.setattr(data_feeds.limits, "memory", lambda: (8 * at_least, None))
     assert resolve_cache("auto", manifest, CPU) == "host", "a system that does not say what is free"
-    monkeypatch.setattr(data_feeds.machine, "memory", lambda: (None, None))
+    monkeypatch.setattr(data_feeds.limits, "memory", lambda: (None, None))
     assert resolve_cache("auto", manifest, CPU) == "none"
 
 

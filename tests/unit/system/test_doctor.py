@@ -183,8 +183,8 @@ def test_a_package_that_cannot_be_imported_is_a_finding_and_no_crash(
 
 
 def test_a_broken_shipment_is_noticed(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.resources, "sql_folder", lambda: tmp_path)
-    monkeypatch.setattr(doctor.resources, "recipes_folder", lambda: tmp_path)
+    monkeypatch.setattr(doctor.shipped_files, "sql_folder", lambda: tmp_path)
+    monkeypatch.setattr(doctor.shipped_files, "recipes_folder", lambda: tmp_path)
     assert doctor.files().status == "failed"
     (tmp_path / "windows").mkdir()
     (tmp_path / "windows" / "events.sql").write_text("select 1")
@@ -216,7 +216,7 @@ def test_the_command_prints_one_json_object_and_its_code_says_whether_the_job_ca
 
 def test_deepspeed_is_looked_for_but_not_imported():
     program = (
-        "import sys; from itrec_dist import doctor; doctor.examine(); "
+        "import sys; from itrec_dist.system import doctor; doctor.examine(); "
         "sys.exit('deepspeed' in sys.modules)"
     )
     done = subprocess.run(
