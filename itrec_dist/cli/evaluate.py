@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser
 from itrec_dist.errors import ConfigError
+from itrec_dist.runs.directory import BEST
 from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def add_model(options: Parser) -> None:
     options.add_argument(
         "--checkpoint",
         type=str,
-        default="best",
+        default=BEST,
         help="Which one: best, last, or an older one such as last-00001200.",
     )
 

@@ -27,8 +27,7 @@ from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.retention import LAST
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.space import Assignment
@@ -205,7 +204,7 @@ class Trials:
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
         if last.is_dir():
-            epoch = training_state.read(last, verify=False).position.epoch
+            epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it knew
             resume.prepare(run, recorded)

@@ -264,12 +264,12 @@ def launched(monkeypatch):
 
 
 def test_the_place_is_read_from_the_environment(launched):
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 2)
+    assert torchrun.rank_of_process() == torchrun.Rank(1, 4, 1, 2)
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         launched.delenv(name)
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 4)
+    assert torchrun.rank_of_process() == torchrun.Rank(1, 4, 1, 4)
     launched.delenv("MASTER_PORT")
-    assert torchrun.place() is None
+    assert torchrun.rank_of_process() is None
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_place_is_read_from_the_environment(launched):
 def test_an_impossible_place_is_refused(name, value, sentence, launched):
     launched.setenv(name, value)
     with pytest.raises(ConfigError, match=sentence):
-        torchrun.place()
+        torchrun.rank_of_process()
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(launched, itrec, monkeypatch):

@@ -29,9 +29,9 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.loop import (
-    Outcome,
     Trainer,
     TrainingConfig,
+    TrainingResult,
     evaluate,
     train_step,
 )
@@ -110,7 +110,7 @@ class Constant(nn.Module):
 def test_the_best_epoch_is_the_first_of_the_highest():
     script = Script([0.1, 0.3, 0.2, 0.3])
     outcome = script.train(TrainingConfig(epochs=4, batch_size=8))
-    assert outcome == Outcome("finished", best_epoch=2, step=12)
+    assert outcome == TrainingResult("finished", best_epoch=2, step=12)
     assert script.kept == [
         (("best", "last"), 1, 3, 0.1), (("best", "last"), 2, 6, 0.3),
         (("last",), 3, 9, 0.2), (("last",), 4, 12, 0.3),
@@ -140,14 +140,14 @@ def test_a_monitored_loss_is_best_when_lowest():
 def test_patience_counts_epochs_since_the_best(values, patience, stopped_after, best):
     script = Script(values)
     outcome = script.train(TrainingConfig(epochs=len(values), batch_size=8, patience=patience))
-    assert outcome == Outcome("stopped early", best, 3 * stopped_after)
+    assert outcome == TrainingResult("stopped early", best, 3 * stopped_after)
     assert len(script.kept) == stopped_after
 
 
 def test_patience_that_never_runs_out_finishes():
     script = Script([0.1, 0.2, 0.1, 0.2, 0.3])
     outcome = script.train(TrainingConfig(epochs=5, batch_size=8, patience=3))
-    assert outcome == Outcome("finished", 5, 15)
+    assert outcome == TrainingResult("finished", 5, 15)
 
 
 def test_without_validation_the_newest_epoch_is_kept_without_a_figure():
