@@ -111,8 +111,8 @@ def test_resuming_reads_every_file_once_before_the_first_step(tmp_path, counts, 
     code, _, err = itrec("train", "--local", "--config", recipe, "--resume")
     counts.folder = None
     assert (code, seen) == (130, [True]), err
-    parsed = counts.read.pop("last/config.yaml")  # hashed, then parsed as a recipe is
-    assert parsed == 2
+    parsed = counts.read.pop("last/config.yaml")  # parsed as a recipe, hashed, and asked for the precision
+    assert parsed == 3
     assert counts.read == {
         **{f"last/{name}": 1 for name in (*FILES, "checkpoint.json") if name != "config.yaml"},
         **{f"last/state/{name}": 1 for name in STATE},

@@ -103,7 +103,7 @@ def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_
     for failing in range(1000):
         run = RunDirectory(shutil.copytree(template.path, tmp_path / str(failing)))
         writer = writer_of(run, keep_last=keep, keep_best=keep)
-        writer.kept = 20  # as in the process that wrote it
+        writer.saved_step = 20  # as in the process that wrote it
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with monkeypatch.context() as patch:
             done = Operations(patch, failing, full, for_good=False)
