@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.config import shipped_files
 from itrec_dist.config.fields import CHANGEABLE, FREE, marked
 from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.sweep.space import Assignment, Space, parse
 from itrec_dist.tasks import TASKS
@@ -207,7 +207,12 @@ class SweepConfig:
     @property
     def falls(self) -> bool:
         """Whether the better figure of the metric is the lower one."""
-        return self.metric in RATING_MONITORS
+        return metrics.falls(self.figure)
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the metric's figure."""
+        return FigureName.parse(self.metric)
 
     def score(self, value: float) -> float:
         """The metric's value as something of which more is better."""
@@ -233,12 +238,10 @@ class Runs:
         self._is_grouped = base.cluster.num_workers > 1
         task = TASKS[base.model.task]
         self.metric = sweep.metric or str(task.headline)
-        monitors = task.monitors
-        if self.metric not in monitors:
-            raise ConfigError(
-                f"metric={self.metric} is no figure of model.kind={base.model.kind}; valid: "
-                f"{', '.join(monitors)}"
-            )
+        valid = metrics.monitors(task.groups, base.evaluation.choice)
+        why = f"is no figure of model.kind={base.model.kind}"
+        if refusal := metrics.refusal("metric", self.metric, valid, why):
+            raise ConfigError(refusal)
         training = replace(base.training, monitor=self.metric)
         cluster = base.cluster
         if not self._is_grouped:
