@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -24,6 +25,7 @@ from itrec_dist.data.shards import reader
 from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.leakage import Leakage, hold
 from itrec_dist.data.windowing.task_windows import TaskWindows
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.tasks.baselines import TaskBaselines
 from itrec_dist.tasks.data import TaskData
 from itrec_dist.tasks.task import Task
@@ -75,17 +77,13 @@ class PairWindows(TaskWindows[PairConfig]):
 
 class PairBaselines(TaskBaselines):
     registry = Registry("pair baseline", "their_baselines", group="their_baselines")
-    groups = {"pairs": "of pairs"}
-
-    def columns(self):
-        return {"share": "share"}
 
     def training(self, shards, data):
         return reader.read_split(shards, data, schema.TRAIN)
 
-    def judge(self, fitted, windows, training):
+    def judge(self, fitted, windows, training, choice):
         hits = (fitted(windows) == windows.target_ids[:, 0]).mean()
-        return {"loss": None, "num_windows": len(windows), "pairs": {"share": float(hits)}}
+        return Judgement(None, len(windows), {"pairs": {"share": float(hits)}})
 
 
 class Pairs(Task):
@@ -207,7 +205,7 @@ def test_its_baseline_is_judged_with_its_own_settings(pairs, tmp_path, itrec):
     windows = reader.read_split(out, manifest.read(out), "test")
     share = (windows.item_ids[:, 0] + 1 == windows.target_ids[:, 0]).mean()
     assert found["splits"]["test"]["pairs"]["share"] == pytest.approx(share)
-    assert "follower, test" in text
+    assert re.search(r"^follower +test +pairs ", text, re.MULTILINE)
     assert f"{share:.4f}" in text
     code, _, err = itrec("baselines", "--shards", out, "--out", tmp_path / "x", "--only", "ridge")
     assert code == 2
