@@ -159,6 +159,9 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
             "`optimizer.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}`"
         )
     base = base if isinstance(base, Setter) else Setter(base)
+    for long, short in _LONG_NAMES.items():
+        if long in raw and short in raw:
+            raise ConfigError(f"space.{long} and space.{short} both name {long}: take one out")
     raw = {_LONG_NAMES.get(str(name), str(name)): given for name, given in raw.items()}
     kinds = _kinds(raw, base)
     names = [name for chosen in kinds for name in base.names(chosen) if name != "model"]
