@@ -10,6 +10,7 @@ import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import arrays
+from itrec_dist.data.shards.columns import columns_of
 from itrec_dist.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -42,43 +43,61 @@ class Share:
 
 
 class TensorTable:
-    """Windows as two matrices, so that a batch costs two gathers instead of eight."""
+    """Windows as one matrix per type of value, so that a batch costs two or three gathers.
+
+    Times are left out of windows that were read without.
+    """
 
     def __init__(self, windows: arrays.Windows, device: torch.device) -> None:
-        integers = (
-            windows.user_ids[:, None],
-            windows.user_features,
-            windows.item_ids,
-            windows.target_ids,
-        )
-        floats = (windows.ratings, windows.target_ratings)
-        self._integer_widths = [part.shape[1] for part in integers]
-        self._float_widths = [part.shape[1] for part in floats]
-        self.window_ids_B = torch.from_numpy(windows.window_ids.copy()).to(device)
-        self.integers = torch.from_numpy(np.concatenate(integers, axis=1)).to(device)
-        self.floats = torch.from_numpy(np.concatenate(floats, axis=1)).to(device)
+        packed: dict[np.dtype[Any], dict[str, npt.NDArray[Any]]] = {}
+        for name, column in columns_of(arrays.Windows).items():
+            if windows.times is not None or not column.is_time:
+                array = getattr(windows, name)
+                packed.setdefault(column.dtype, {})[column.tensor(name)] = array
+        self._blocks = [_Block.of(members, device) for members in packed.values()]
+        self._count = len(windows)
         self.device = device
 
     def __len__(self) -> int:
-        return len(self.window_ids_B)
+        return self._count
 
     def batch(self, rows: torch.Tensor, weight_B: torch.Tensor, denominator: float) -> Batch:
-        """The windows at `rows` (on this table's device) as views of two gathered matrices."""
-        users_B1, features_BF, items_BL, targets_BK = self.integers[rows].split(
-            self._integer_widths, dim=1
-        )
-        ratings_BL, target_ratings_BK = self.floats[rows].split(self._float_widths, dim=1)
-        return Batch(
-            window_ids_B=self.window_ids_B[rows],
-            user_ids_B=users_B1.squeeze(1),
-            user_features_BF=features_BF,
-            item_ids_BL=items_BL,
-            ratings_BL=ratings_BL,
-            target_ids_BK=targets_BK,
-            target_ratings_BK=target_ratings_BK,
-            weight_B=weight_B,
-            denominator=denominator,
-        )
+        """The windows at `rows` (on this table's device) as views of the gathered matrices."""
+        tensors: dict[str, Any] = {}
+        for block in self._blocks:
+            tensors |= block.gather(rows)
+        return Batch(**tensors, weight_B=weight_B, denominator=denominator)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Columns of one type side by side in a matrix; a column of single values alone is a vector."""
+
+    values: torch.Tensor
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    is_single: tuple[bool, ...]
+    """Whether a column has one value per row, and so is a vector of the batch."""
+
+    @classmethod
+    def of(cls, members: dict[str, npt.NDArray[Any]], device: torch.device) -> "_Block":
+        columns = [a if a.ndim == 2 else a[:, None] for a in members.values()]
+        matrix = np.concatenate(columns, axis=1)
+        is_single = tuple(array.ndim == 1 for array in members.values())
+        if is_single == (True,):
+            matrix = matrix[:, 0]
+        widths = tuple(column.shape[1] for column in columns)
+        return cls(torch.from_numpy(matrix).to(device), tuple(members), widths, is_single)
+
+    def gather(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        taken = self.values[rows]
+        if taken.ndim == 1:
+            return {self.names[0]: taken}
+        parts = taken.split(self.widths, dim=1)
+        return {
+            name: part.squeeze(1) if single else part
+            for name, part, single in zip(self.names, parts, self.is_single, strict=True)
+        }
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
@@ -99,10 +118,10 @@ def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
     size = len(batch.weight_B) // count
     for start in range(0, size * count, size):
         part: dict[str, Any] = {
-            name: value[start : start + size] if isinstance(value, torch.Tensor) else value / count
+            name: value[start : start + size] if isinstance(value, torch.Tensor) else value
             for name, value in vars(batch).items()
         }
-        yield Batch(**part)
+        yield Batch(**(part | {"denominator": batch.denominator / count}))
 
 
 def whole_batch(windows: arrays.Windows, device: torch.device) -> Batch:

@@ -17,6 +17,7 @@ from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ShardsError
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
@@ -52,11 +53,11 @@ def judge_all(
     training = baselines.Training(
         shards,
         described,
-        reader.read_split(shards, described, schema.TRAIN),
+        read_split(shards, described, schema.TRAIN),
         reader.read_items(shards, described),
     )
     splits = {
-        split: reader.read_split(shards, described, split)
+        split: read_split(shards, described, split)
         for split in EVALUATED
         if described.num_windows(split)
     }

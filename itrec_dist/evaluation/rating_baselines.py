@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import arrays, reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ShardsError
 from itrec_dist.evaluation import baselines as baseline_evaluation
 from itrec_dist.runs.directory import RunDirectory
@@ -39,7 +40,7 @@ def judge_all(
         atomic.refuse_taken(out / name, marker=baseline_evaluation.MARKER, overwrite=overwrite)
     data = manifest.read(shards)
     splits = {
-        split: reader.read_split(shards, data, split)
+        split: read_split(shards, data, split)
         for split in baseline_evaluation.EVALUATED
         if data.num_windows(split)
     }

@@ -22,13 +22,14 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.sparse_matrix import SparseMatrix, dots
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class AutoRecConfig:
+class AutoRecConfig(ModelConfig):
     """The autoencoder's shape."""
 
     task: ClassVar[str] = "ratings"

@@ -22,6 +22,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout, EncoderLayer
 
@@ -29,7 +30,7 @@ _EMBEDDING_STD = 0.05
 
 
 @dataclass(frozen=True)
-class BSTConfig:
+class BSTConfig(ModelConfig):
     """The transformer's shape and what it is told."""
 
     task: ClassVar[str] = "ratings"

@@ -12,6 +12,9 @@ class ModelConfig(Protocol):
     task: ClassVar[str]
     """The file of `tasks/` that trains it."""
 
+    uses_times: ClassVar[bool] = False
+    """Whether it is given `times_BL` and `target_time_B`, which other models do not pay for."""
+
     @property
     def kind(self) -> str:
         """Its name in recipes, the same in every instance."""

@@ -16,11 +16,12 @@ from torch import nn
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class DotProductConfig:
+class DotProductConfig(ModelConfig):
     """The factorisation's shape."""
 
     task: ClassVar[str] = "ratings"

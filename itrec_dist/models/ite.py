@@ -16,6 +16,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.transformer import Dropout, EncoderLayer
 
 SideInformation = Literal["none", "user", "movie", "both"]
@@ -26,7 +27,7 @@ _REPEAT_GAIN = 10.0  # a handful of scalars must travel far at the pace of the o
 
 
 @dataclass(frozen=True)
-class ITEConfig:
+class ITEConfig(ModelConfig):
     """The encoder's shape and what it is told."""
 
     task: ClassVar[str] = "next_items"

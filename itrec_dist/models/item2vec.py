@@ -18,13 +18,14 @@ from torch import nn
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 
 _POWER = 0.75
 _DRAWS_SEED = 0  # judged epochs are compared on the same drawn items
 
 
 @dataclass(frozen=True)
-class Item2VecConfig:
+class Item2VecConfig(ModelConfig):
     """The vectors' shape and how they are learned."""
 
     task: ClassVar[str] = "item_vectors"

@@ -15,12 +15,13 @@ from torch import nn
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class NeuralMFConfig:
+class NeuralMFConfig(ModelConfig):
     """The net's shape."""
 
     task: ClassVar[str] = "ratings"

@@ -100,10 +100,9 @@ def window(
     """
     table = table or TableConfig()
     refuse_source(source, table)
-    atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
     with (
-        Database(config.memory_limit, config.threads) as database,
         atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+        Database(config.memory_limit, config.threads) as database,
     ):
         staged, origin = stage(database, source, path, table)
         staging.key_events(database, staged)
@@ -231,6 +230,7 @@ def _write(
         has_ratings=staged.has_ratings,
         rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
         rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+        has_times=True,
         rating_min=scale["rating_min"] if staged.has_ratings else 0.0,
         rating_max=scale["rating_max"] if staged.has_ratings else 0.0,
         user_features=user_features,

@@ -89,10 +89,9 @@ def window_ratings(
     """
     table = table or TableConfig()
     shards.refuse_source(source, table)
-    atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
     with (
-        Database(config.memory_limit, config.threads) as database,
         atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+        Database(config.memory_limit, config.threads) as database,
     ):
         staged, origin = shards.stage(database, source, path, table)
         _refuse_unfit(database, staged, config)
@@ -182,6 +181,7 @@ def _write(
         has_ratings=True,
         rating_mean=moments["rating_mean"],
         rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+        has_times=True,
         rating_min=scale[0],
         rating_max=scale[1],
         user_features=user_features,
