@@ -63,41 +63,37 @@ class TensorTable:
 
     def batch(self, rows: torch.Tensor, weight_B: torch.Tensor, denominator: float) -> Batch:
         """The windows at `rows` (on this table's device) as views of the gathered matrices."""
-        tensors: dict[str, Any] = {}
+        tensors: dict[str, Any] = {"weight_B": weight_B, "denominator": denominator}
         for block in self._blocks:
-            tensors |= block.gather(rows)
-        return Batch(**tensors, weight_B=weight_B, denominator=denominator)
+            taken = block.values[rows]
+            parts = taken.split(block.widths, dim=1) if taken.ndim == 2 else (taken,)
+            tensors.update(zip(block.names, parts, strict=True))
+            for name in block.vectors:
+                tensors[name] = tensors[name].squeeze(1)
+        return Batch(**tensors)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Columns of one type side by side in a matrix; a column of single values alone is a vector."""
+    """Columns of one type side by side in a matrix [W, *]; one of single values alone is [W]."""
 
     values: torch.Tensor
     names: tuple[str, ...]
-    widths: tuple[int, ...]
-    is_single: tuple[bool, ...]
-    """Whether a column has one value per row, and so is a vector of the batch."""
+    widths: list[int]
+    vectors: tuple[str, ...]
+    """Those of the columns in a matrix that have one value per window."""
 
     @classmethod
     def of(cls, members: dict[str, npt.NDArray[Any]], device: torch.device) -> "_Block":
-        columns = [a if a.ndim == 2 else a[:, None] for a in members.values()]
-        matrix = np.concatenate(columns, axis=1)
-        is_single = tuple(array.ndim == 1 for array in members.values())
-        if is_single == (True,):
-            matrix = matrix[:, 0]
-        widths = tuple(column.shape[1] for column in columns)
-        return cls(torch.from_numpy(matrix).to(device), tuple(members), widths, is_single)
-
-    def gather(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        taken = self.values[rows]
-        if taken.ndim == 1:
-            return {self.names[0]: taken}
-        parts = taken.split(self.widths, dim=1)
-        return {
-            name: part.squeeze(1) if single else part
-            for name, part, single in zip(self.names, parts, self.is_single, strict=True)
-        }
+        names = tuple(members)
+        if len(members) == 1 and members[names[0]].ndim == 1:
+            values = members[names[0]].copy()  # it may be read-only
+            return cls(torch.from_numpy(values).to(device), names, [], ())
+        parts = [a if a.ndim == 2 else a[:, None] for a in members.values()]
+        values = np.concatenate(parts, axis=1)
+        vectors = tuple(name for name, array in members.items() if array.ndim == 1)
+        widths = [part.shape[1] for part in parts]
+        return cls(torch.from_numpy(values).to(device), names, widths, vectors)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
