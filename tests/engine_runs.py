@@ -17,6 +17,7 @@ from itrec_dist.engines import kind_of, optimizer_state
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.storage import tensors as tensor_files
@@ -93,7 +94,7 @@ class Runs:
     ) -> Any:
         """A fresh engine, the same weights each time."""
         torch.manual_seed(0)
-        task = NextItems(MODEL, "bce", self._spec)
+        task = NextItems(MODEL, BceConfig(), self._spec)
         config = replace(config, precision=precision, accumulate=2)
         kind = kind_of(config, self.context.world_size)
         return kind(task, config, optimizer, STEPS, CPU)

@@ -24,7 +24,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "data get": ("data_get", "download a public data set from its publisher"),
     "data make": ("data_make", "generate a data set with planted structure"),
     "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
-    "window ratings": ("window_ratings", "hold out ratings to predict, with what came before"),
     "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
     "sweep": ("sweep", "search over settings, judge the best on the test split"),
     "baselines": ("baselines", "judge the non-neural baselines on the same windows"),

@@ -57,15 +57,12 @@ def run(parsed: Any) -> int:
     """Judge and print."""
     from itrec_dist.data import manifest
     from itrec_dist.data.shards import fetch
-    from itrec_dist.errors import OutputError
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
     from itrec_dist.report.terminal import print_judgements
     from itrec_dist.storage import atomic
 
-    if parsed.out is not None and parsed.out.exists() and not parsed.overwrite:
-        raise OutputError(
-            f"{parsed.out} already exists: choose another place, or pass --overwrite to replace it"
-        )
+    if parsed.out is not None and parsed.out.exists():
+        atomic.refuse_existing(parsed.out, overwrite=parsed.overwrite)
     restored, place = restored_from(parsed)
     shards = fetch.local(place)
     judgements = judge_checkpoint(restored, shards)

@@ -6,7 +6,6 @@ process, the torchrun context in each of several, the Ray context inside a Ray T
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from itrec_dist.distributed.torchrun import Peers
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage import cache, parquet
+from itrec_dist.system import limits
 
 T = TypeVar("T")
 
@@ -207,5 +207,4 @@ def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> to
 
 
 def _fair_threads(workers_on_node: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // workers_on_node)
+    return max(1, limits.whole_cores() // workers_on_node)

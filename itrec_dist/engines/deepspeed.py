@@ -19,6 +19,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
 import torch
@@ -35,7 +36,7 @@ from itrec_dist.engines.precision import LossScale, Precision, autocast
 from itrec_dist.engines.weights import model_of, refuse_misfits
 from itrec_dist.engines.zero_parts import ZeroParts
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 
 class DeepSpeedEngine:
@@ -92,11 +93,11 @@ class DeepSpeedEngine:
                 f"{engine.deepspeed.stage}: choose another optimiser, or engine.deepspeed.stage=0"
             )
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
-        loss_B, scores_BC = self._engine(batch)
+        loss_B, output = self._engine(batch)
         self._loss_B = loss_B if loss_B.requires_grad else None
-        return TaskOutput(loss_B, scores_BC)
+        return replace(output, loss_B=loss_B)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
@@ -236,7 +237,10 @@ class _Precise(nn.Module):
     """A task under autocast, for DeepSpeed to wrap.
 
     Inside, because DeepSpeed ends an autocast that it meets outside; a tuple, because it hooks
-    the outputs that it finds in tuples, lists and dicts.
+    the outputs that it finds in tuples, lists and dicts. The task's forward is called without the
+    task's own hooks: what stage 3 gathers when a weight is read outside of its module's forward,
+    such as the item table's, it keeps for the innermost hooked module, and gathers again for the
+    backward from the hook on that module's output. That has to be this one, whose output is hooked.
     """
 
     def __init__(self, task: nn.Module, device: torch.device, precision: Precision) -> None:
@@ -244,10 +248,10 @@ class _Precise(nn.Module):
         self.task = task
         self._device, self._precision = device, precision
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, Output]:
         with autocast(self._device, self._precision):
-            output: TaskOutput = self.task(batch)
-        return output.loss_B, output.scores_BC
+            output: Output = self.task.forward(batch)
+        return output.loss_B, output
 
 
 def _sizes(task: nn.Module) -> Sizes:

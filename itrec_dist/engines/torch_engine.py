@@ -13,7 +13,7 @@ from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.update_step import Updater
 from itrec_dist.engines.weights import load_whole_weights, whole_weights
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 _MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
 
@@ -31,10 +31,10 @@ class TorchEngine:
         self._forward = compiled(self.task, engine.compile)
         self._updater = Updater(self.task, engine, optimizer, total_steps, device)
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task under the precision asked for."""
         with autocast(self.device, self._precision):
-            output: TaskOutput = self._forward(batch)
+            output: Output = self._forward(batch)
         return output
 
     def backward(self, loss: torch.Tensor) -> None:

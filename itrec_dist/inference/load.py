@@ -36,10 +36,12 @@ class Restored:
     task: Task
     engine: InferenceEngine
 
-    def catalogue_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of every item for each window, [B, C]: what recommendations are made from."""
+    def top_items(
+        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The n best unseen items of each window and their scores, as `Task.top_items`."""
         with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
-            return self.task.catalogue_scores(batch)
+            return self.task.top_items(batch, n, seen_ids_BS)
 
 
 def restore(run_folder: Path, name: str = BEST) -> Restored:

@@ -14,6 +14,7 @@ from typing import Any
 
 from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.runs.console import ProgressView
+from itrec_dist.system import limits
 from itrec_dist.training.config import RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
@@ -54,23 +55,29 @@ def join(address: str | None) -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    # Workers must import the package that the driver runs, also from a checkout.
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    # Workers must import the package that the driver runs, also from a checkout, and the modules
+    # of the working directory that `module:Class` names.
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
     environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     try:
         with own_signals():
             if address:
                 ray.init(address=address, **quiet)
             else:
-                cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
                 ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
-                    address="local", num_cpus=cpus, include_dashboard=False,
+                    address="local", num_cpus=local_cpus(), include_dashboard=False,
                     runtime_env={"env_vars": environment}, **quiet,
                 )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
         reason = " ".join(str(error).split())
         raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
+
+
+def local_cpus() -> int:
+    """Logical CPUs of a Ray that is started on this machine."""
+    return max(_LEAST_LOCAL_CPUS, limits.whole_cores())
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Full-ranking metrics of next-item recommendation, exact under any number of workers.
 
-Owns how scores become a ranking, what is counted about it and what the figures mean. Leaves
-scoring to models and baselines, and the sum over workers to whoever holds the process group.
+Owns what is counted about a ranking and what the figures mean. Leaves scoring to models and
+baselines, ranking to `models/rank.py`, and the sum over workers to whoever holds the process group.
 
 Every counter is a whole number, so that sums over batches and workers are exact in any order:
 the figures of one evaluation are bit for bit the same on one worker and on many, and whatever
@@ -35,7 +35,8 @@ import torch
 from torch import Tensor
 
 from itrec_dist.data.schema import PAD, Batch
-from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.errors import ShardsError
+from itrec_dist.models.output import RankingOutput
 
 CUTOFFS = (5, 10, 20)
 
@@ -50,60 +51,6 @@ MONITORS = ("loss", *(f"{r}/{m}@{k}" for r in RANKINGS for m in METRICS for k in
 
 PAPER_NAMES = {"precision@5": "Accuracy 1", "hit_rate@5": "Accuracy 2"}
 """What Nitayanont, Informative Transformer Encoder, section 5.3 calls them."""
-
-
-def top_items(scores_BC: Tensor, n: int) -> Tensor:
-    """The ids of the n highest scores, best first, equal scores by rising id: int64 [B, n].
-
-    An item at -inf is excluded: it is never recommended, and places that no item is left for hold
-    PAD, as do those beyond a catalogue smaller than n.
-
-    Raises:
-        ConfigError: a score is NaN.
-    """
-    num_items = scores_BC.shape[1]
-    if num_items == 0:
-        return torch.full((len(scores_BC), n), PAD, device=scores_BC.device)
-    # One more than asked for shows whether the last place is contested.
-    values, columns = scores_BC.topk(min(n + 1, num_items))
-    if bool(values.isnan().any()):  # topk ranks NaN highest, so the top tells of all
-        rows = int(values.isnan().any(1).sum())
-        raise ConfigError(
-            f"the scores of {rows} of {len(values)} windows hold NaN and cannot be ranked: the "
-            "training diverged, lower its learning rate, clip gradients or use full precision"
-        )
-    if num_items > n:
-        contested = (values[:, n - 1] == values[:, n]) & (values[:, n] > -math.inf)
-        values, columns = values[:, :n], columns[:, :n]
-        rows_R = contested.nonzero().squeeze(1)
-        if len(rows_R):
-            columns[rows_R] = _lowest_of_tied(scores_BC[rows_R], values[rows_R], columns[rows_R])
-    # Equal scores by rising id: adding 0.0 makes -0.0 and 0.0 one value for the sort as well.
-    columns, by_id = columns.sort(dim=1)
-    values, by_score = (values.gather(1, by_id) + 0.0).sort(dim=1, descending=True, stable=True)
-    ids = (columns.gather(1, by_score) + 1).masked_fill(values == -math.inf, PAD)
-    return torch.nn.functional.pad(ids, (0, n - ids.shape[1]), value=PAD)
-
-
-def _lowest_of_tied(scores_RC: Tensor, values_RN: Tensor, columns_RN: Tensor) -> Tensor:
-    """Give the places that many items contest with one score to the lowest columns."""
-    num_items, n = scores_RC.shape[1], values_RN.shape[1]
-    threshold = values_RN[:, -1:]
-    falling = torch.arange(num_items, 0, -1, device=scores_RC.device, dtype=torch.int32)
-    tied_RN = (falling * (scores_RC == threshold)).topk(n).indices  # lowest columns first
-    num_above = (values_RN > threshold).sum(1, keepdim=True)
-    place = torch.arange(n, device=scores_RC.device) - num_above
-    return torch.where(place < 0, columns_RN, tied_RN.gather(1, place.clamp(min=0)))
-
-
-def without_seen(top_BM: Tensor, item_ids_BL: Tensor, n: int) -> Tensor:
-    """The first n items of a ranking that are not among `item_ids_BL`, then PAD: [B, n].
-
-    A ranking of n + L items always has n such items where the catalogue does.
-    """
-    is_seen_BM = (top_BM[:, :, None] == item_ids_BL[:, None, :]).any(2)
-    order = is_seen_BM.to(torch.uint8).sort(dim=1, stable=True).indices[:, :n]
-    return top_BM.masked_fill(is_seen_BM, PAD).gather(1, order)
 
 
 class RankingMetrics:
@@ -136,7 +83,7 @@ class RankingMetrics:
         }
 
     def update(self, top_BN: Tensor, target_ids_BK: Tensor, weight_B: Tensor) -> None:
-        """Count windows, given their rankings of at least `depth` items as from `top_items`.
+        """Count windows, given their rankings of at least `depth` items as from `rank.top_items`.
 
         Rows of weight 0 (fillers), and windows without a real target, count nowhere.
         """
@@ -225,7 +172,7 @@ class RankingMetrics:
 class Judge:
     """Judges one split: the ranking as it is and the one without the items of the input.
 
-    Both come from the same scores. `judgement` is what `runs/directory.py` calls a Judgement.
+    `judgement` is what `runs/directory.py` calls a Judgement.
     """
 
     def __init__(
@@ -236,28 +183,20 @@ class Judge:
         self._loss = torch.zeros(2, dtype=torch.float64, device=popularity_C.device)
 
     def update(
-        self, scores_BC: Tensor, item_ids_BL: Tensor, target_ids_BK: Tensor, weight_B: Tensor
+        self, top_BN: Tensor, unseen_BN: Tensor, target_ids_BK: Tensor, weight_B: Tensor
     ) -> None:
-        """Rank and count windows; rows of weight 0 may hold any scores.
+        """Count windows, given both rankings as from `rank.both_rankings`.
 
-        Raises:
-            ConfigError: a score of a real window is NaN.
+        Rows of weight 0 count nowhere.
         """
-        is_real_B = weight_B > 0
-        if not bool(is_real_B.all()):
-            scores_BC, item_ids_BL = scores_BC[is_real_B], item_ids_BL[is_real_B]
-            target_ids_BK, weight_B = target_ids_BK[is_real_B], weight_B[is_real_B]
-        n = self.unmasked.depth
-        # The ranking without the L input items is the first n left of the n + L best.
-        top_BM = top_items(scores_BC, n + item_ids_BL.shape[1])
-        self.unmasked.update(top_BM[:, :n], target_ids_BK, weight_B)
-        self.masked.update(without_seen(top_BM, item_ids_BL, n), target_ids_BK, weight_B)
+        self.unmasked.update(top_BN, target_ids_BK, weight_B)
+        self.masked.update(unseen_BN, target_ids_BK, weight_B)
 
-    def add(self, batch: Batch, scores_BC: Tensor, loss_B: Tensor) -> None:
-        """Count a batch, given the scores and losses of its windows."""
+    def add(self, batch: Batch, output: RankingOutput) -> None:
+        """Count the real windows of a batch."""
         weight_B = batch.weight_B
-        self.update(scores_BC, batch.item_ids_BL, batch.target_ids_BK, weight_B)
-        self.add_loss((loss_B * weight_B).sum(), weight_B.sum())
+        self.update(output.top_ids_BN, output.unseen_ids_BN, batch.target_ids_BK, weight_B)
+        self.add_loss((output.loss_B * weight_B).sum(), weight_B.sum())
 
     def add_loss(self, total: Tensor | float, num_windows: Tensor | float) -> None:
         """Add the loss summed over `num_windows` real windows."""

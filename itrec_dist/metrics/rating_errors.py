@@ -18,6 +18,7 @@ from torch import Tensor
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ShardsError
+from itrec_dist.models.output import RatingOutput
 
 RATING_METRICS = ("rmse", "mae")
 """Names of the figures; less is better."""
@@ -40,19 +41,20 @@ class RatingJudge:
         self._counts = torch.zeros(5, dtype=torch.int64, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
-    def add(self, batch: Batch, scores_BK: Tensor, loss_B: Tensor) -> None:
-        """Count a batch, given the predicted ratings of its targets."""
+    def add(self, batch: Batch, output: RatingOutput) -> None:
+        """Count the real windows of a batch."""
+        predicted_BK = output.predicted_BK
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
-        error_BK = (scores_BK.double() - batch.target_ratings_BK.double()) / self._width
+        error_BK = (predicted_BK.double() - batch.target_ratings_BK.double()) / self._width
         is_lost_BK = ~error_BK.isfinite() & is_real_B1
         error_BK = torch.where(is_real_B1 & ~is_lost_BK, error_BK, 0.0)
         num_windows = is_real_B1.sum()
         added = (
-            num_windows, num_windows * scores_BK.shape[1], _whole(error_BK.square()),
+            num_windows, num_windows * predicted_BK.shape[1], _whole(error_BK.square()),
             _whole(error_BK.abs()), is_lost_BK.sum(),
         )  # fmt: skip
         self._counts += torch.stack(added)
-        self._loss += (loss_B * batch.weight_B).sum()
+        self._loss += (output.loss_B * batch.weight_B).sum()
 
     def state(self) -> Tensor:
         """Everything counted, flat float64: what workers add up."""

@@ -30,6 +30,8 @@ class Item2VecConfig(ModelConfig):
 
     task: ClassVar[str] = "item_vectors"
     """It learns item vectors."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["item2vec"] = "item2vec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -43,6 +45,15 @@ class Item2VecConfig(ModelConfig):
     def __post_init__(self) -> None:
         if min(self.width, self.negatives) < 1:
             raise ValueError("model.width and model.negatives must be at least 1")
+
+    @property
+    def item_width(self) -> int:
+        """Width of the vectors."""
+        return self.width
+
+    def build(self, spec: DataSpec) -> "Item2Vec":
+        """The model."""
+        return Item2Vec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

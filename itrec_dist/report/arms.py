@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from itrec_dist import tasks
+from itrec_dist.config import flat
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.report import measures
@@ -168,9 +170,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
         by_data.setdefault(data, []).append(run)
-    order = {
-        protocol: i for i, protocol in enumerate((*schema.PROTOCOLS, *schema.RATING_PROTOCOLS))
-    }
+    order = {protocol: i for i, protocol in enumerate(tasks.protocols())}
     found = [
         Section(
             fingerprint=fingerprint,
@@ -182,18 +182,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return sorted(found, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested configuration as dotted names and leaf values; lists are leaves."""
-    if not isinstance(config, dict):
-        return {prefix.removesuffix("."): config}
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        leaves.update(flatten(value, f"{prefix}{key}."))
-    return leaves
-
-
 def _identity(run: Run) -> dict[str, Any]:
-    leaves = flatten({key: v for key, v in run.config.items() if key not in _PLACES})
+    leaves = flat({key: v for key, v in run.config.items() if key not in _PLACES})
     return {name: v for name, v in leaves.items() if name.rpartition(".")[2] != "seed"}
 
 

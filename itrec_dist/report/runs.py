@@ -192,6 +192,8 @@ def _config(directory: RunDirectory) -> tuple[dict[str, Any], str]:
         raise _damaged(directory.config, error) from error
     if not isinstance(config, dict):
         raise _damaged(directory.config, "it holds no settings")
+    if isinstance(config.get("loss"), str):  # of runs from before losses had settings
+        config["loss"] = {"kind": config["loss"]}
     return config, text
 
 

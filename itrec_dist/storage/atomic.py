@@ -18,6 +18,7 @@ from typing import Any
 
 from itrec_dist.errors import OutputError
 from itrec_dist.storage import ray_job_folder
+from itrec_dist.storage.uri import Uri
 
 
 @contextlib.contextmanager
@@ -114,6 +115,18 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(held[0])
 
 
+def refuse_existing(place: Path | Uri, *, overwrite: bool) -> None:
+    """Refuse a place that holds something, unless that is to be replaced; the caller looked there.
+
+    Raises:
+        OutputError: it may not be replaced.
+    """
+    if not overwrite:
+        raise OutputError(
+            f"{place} already exists: choose another place, or pass --overwrite to replace it"
+        )
+
+
 def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None = None) -> None:
     """Raise OutputError if `new_directory` would refuse `place`; for checks before long work.
 
@@ -126,10 +139,7 @@ def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None =
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
     if all(but is not None and but in path.name for path in place.iterdir()):
         return
-    if not overwrite:
-        raise OutputError(
-            f"{place} already exists: choose another place, or pass --overwrite to replace it"
-        )
+    refuse_existing(place, overwrite=overwrite)
     if not (place / marker).exists():
         raise OutputError(
             f"{place} holds no {marker}, so it was not made by this command and "

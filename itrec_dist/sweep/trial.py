@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,6 +87,15 @@ def wait_for(file: str) -> Job:
     return Job(-1, {}, (), awaits=file)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A run from where it stands to its last epoch `until`; null is the run's end."""
+
+    until: int | None
+    assignment: Assignment
+    run: RunConfig
+
+
 class _TrialContext(LocalContext):
     """The only worker of a run, which tells of its epochs."""
 
@@ -152,23 +162,35 @@ class Trials:
 
     def _run(self, job: Job, seed: int, on_epoch: OnEpoch) -> "_Done":
         place = self._directory.run(job.number, seed, is_final=job.is_final)
-        run = self._runs.build(job.assignment, place, seed, judge_test=job.is_final)
+        parts = self.built(job, place, seed)
+        run = parts[-1].run
         directory = RunDirectory(place)
         if not (directory.is_complete and _is_same(directory, run)):
             if job.until is None:
                 shutil.rmtree(place, ignore_errors=True)
             is_whole = True
-            for until, assignment in (*job.before, (job.until, job.assignment)):
-                run = self._runs.build(assignment, place, seed, judge_test=job.is_final)
-                tracked = Tracked(self._sweep.out.name, _name(job, seed, until), assignment,
-                                  directory)  # fmt: skip
-                is_whole = self._train(run, on_epoch, until, tracked)
+            for part in parts:
+                name = _name(job, seed, part.until)
+                tracked = Tracked(self._sweep.out.name, name, part.assignment, directory)
+                is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
                 return _Done(run.training.value(judged), {}, is_whole=False)
         if job.is_final and not (place / per_window.FILE).is_file():
             per_window.write(place)
         return _read(run)
+
+    def built(self, job: Job, place: Path, seed: int) -> list["Part"]:
+        """The parts of a job's run with one seed, each with its own settings.
+
+        Raises:
+            ConfigError: settings do not fit each other.
+        """
+        return [
+            Part(until, assignment,
+                 self._runs.build(assignment, place, seed, judge_test=job.is_final))
+            for until, assignment in (*job.before, (job.until, job.assignment))
+        ]  # fmt: skip
 
     def _train(
         self, run: RunConfig, on_epoch: OnEpoch, until: int | None, tracked: Tracked

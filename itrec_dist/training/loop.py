@@ -8,11 +8,12 @@ lookout when losses are looked at.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
+from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import micro_batches
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.schema import Batch
@@ -44,14 +45,15 @@ class TrainingConfig:
     """Passes over the training windows."""
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
-    monitor: str = "unmasked/precision@5"
+    monitor: str | None = None
     """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
-    ratings/rmse and ratings/mae where ratings are predicted."""
+    ratings/rmse and ratings/mae where ratings are predicted; null takes the headline of the
+    model's task."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
-    log_seconds: float = 2.0
+    log_seconds: float = field(default=2.0, metadata=FREE)
     """Seconds between progress lines."""
-    non_finite: Literal["stop", "skip"] = "stop"
+    non_finite: Literal["stop", "skip"] = field(default="stop", metadata=FREE)
     """What a loss that is not finite does: stop ends the run and names the step and its windows;
     skip leaves the batch out on all workers, at the cost of waiting for the device at every
     micro-batch, and stops at ten in a row."""
@@ -61,13 +63,14 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.monitor not in MONITORS:
+        if self.monitor is not None and self.monitor not in MONITORS:
             raise ValueError(
                 f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
             )
 
     def value(self, judgement: Judgement) -> float:
         """The monitored figure."""
+        assert self.monitor is not None, "a run's configuration resolves it"
         ranking, _, figure = self.monitor.partition("/")
         return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
 
@@ -113,8 +116,7 @@ def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerConte
     engine.train(False)
     with torch.inference_mode():
         for batch in feed.epoch(None):
-            output = engine(batch)
-            judge.add(batch, output.scores_BC, output.loss_B)
+            judge.add(batch, engine(batch))
     engine.train(True)
     judge.load(context.sum(judge.state()))
     return judge.judgement()

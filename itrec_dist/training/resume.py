@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config
+from itrec_dist.config.fields import FREE, marked
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
@@ -19,22 +20,6 @@ from itrec_dist.runs.checkpoints.training_state import State
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.training.config import RunConfig
-
-FREE = frozenset({
-    "shards",  # the fingerprint is compared instead
-    "out", "name",
-    "training.log_seconds", "training.non_finite",
-    "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
-    # Another rounding, as with other workers; the training state has one form for all engines.
-    "engine.name", "engine.accumulate", "engine.compile",
-    "engine.deepspeed.stage", "engine.deepspeed.offload_optimizer",
-    "engine.deepspeed.offload_parameters",
-    "feed.cache",  # the worker sees to it that the order of windows stays
-    "evaluation.batch_size",
-    "cluster.num_workers", "cluster.min_workers", "cluster.max_failures", "cluster.wait_seconds",
-    "cluster.use_gpu", "cluster.cpus_per_worker", "cluster.threads",
-})  # fmt: skip
-"""Settings that may differ on resuming; every other one has to be what it was."""
 
 
 def check(run: RunConfig, data: Manifest) -> None:
@@ -142,10 +127,11 @@ def _refuse_other_settings(run: RunConfig, path: Path) -> None:
         before = config.flat(config.load(RunConfig, path))
     except ConfigError as error:
         raise CheckpointError(f"{path} is of another version or damaged: {error}") from error
+    free = marked(run, FREE)
     differing = [
-        f"{name}={value} (it began with {before[name]})"
+        f"{name}={value} (it began with {before.get(name, 'another kind')})"
         for name, value in config.flat(run).items()
-        if name not in FREE and value != before[name]
+        if name not in free and value != before.get(name)
     ]
     if differing:
         raise ConfigError(

@@ -112,11 +112,8 @@ class Claim:
             )
             return
         files = [name for name in self._mirror.store.files() if name != lease.FILE]
-        if files and not overwrite:
-            raise OutputError(
-                f"{self._run.out} already exists: choose another place, or pass --overwrite to "
-                "replace it"
-            )
+        if files:
+            atomic.refuse_existing(self._run.out, overwrite=overwrite)
         if files and "config.yaml" not in files:
             raise OutputError(
                 f"{self._run.out} holds no config.yaml, so it was not made by this command and "

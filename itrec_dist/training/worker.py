@@ -24,7 +24,7 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.metrics.ranking import top_items
+from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import Keeper
 from itrec_dist.runs.checkpoints.training_state import Made, Position, State
 from itrec_dist.runs.checkpoints.writer import CheckpointWriter
@@ -294,7 +294,7 @@ class _Worker:
         return self._judge("train sample"), self._judge(VALIDATION)
 
     def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
-        figures = {} if value is None else {self._run.training.monitor: value}
+        figures = {} if value is None else {str(self._run.training.monitor): value}
         with atomic.uninterrupted():  # the checkpoints and the log's end tell of one epoch
             self._keeper.keep(names, at, figures)
             self._position = at
@@ -314,7 +314,9 @@ class _Worker:
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
-                top_BN = top_items(self._engine(batch).scores_BC, self._manifest.target_length)
+                output = self._engine(batch)
+            assert isinstance(output, RankingOutput)
+            top_BN = output.top_ids_BN[:, : self._manifest.target_length]
         if not self._is_first:
             return
         if self._sampled is not None and top_BN is not None:

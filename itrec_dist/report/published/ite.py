@@ -51,6 +51,7 @@ def arm(config: dict[str, Any]) -> tuple[str, str] | None:
     None for a model that goes beyond the paper's, as one with the repeat bias does.
     """
     loss, model = config.get("loss"), config.get("model")
+    loss = loss.get("kind") if isinstance(loss, dict) else loss
     if not isinstance(model, dict) or model.get("repeat_bias"):
         return None
     side = model.get("side_information")

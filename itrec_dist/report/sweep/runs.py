@@ -89,6 +89,8 @@ class Sweep:
         value: Any = self.base
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            value = value.get("kind")  # what a section such as the loss is searched by
         found: Value = value
         return found
 
@@ -136,7 +138,7 @@ def read(path: Path) -> Sweep:
         base=directory.read_base(),
         manifest=directory.read_manifest(),
         environment=directory.read_environment(),
-        dimensions=directory.read_space().dimensions,
+        dimensions=directory.read_space(config).dimensions,
         trials=trials,
         curves={trial.number: _curve(directory, trial, config.metric) for trial in trials},
         finalists=tuple(chosen),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from itrec_dist.config import as_text
 from itrec_dist.data import schema
 from itrec_dist.evaluation import statistics
 from itrec_dist.report import measures
@@ -18,7 +19,7 @@ from itrec_dist.report.sweep.answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep.runs import Finalist, Sweep
 from itrec_dist.report.tables import Cell, Column, Row, Table
 from itrec_dist.sweep.directory import Trial, as_number, told
-from itrec_dist.sweep.space import Value, as_text
+from itrec_dist.sweep.space import Value
 
 LOSS, SIDE = "loss", "model.side_information"
 _COSTS = {

@@ -24,6 +24,7 @@ from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.single import InferenceEngine, SingleEngine
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.runs.log import Recorder
@@ -74,7 +75,7 @@ def fresh_task(shards, dropout=0.0):
     data = manifest.read(shards)
     spec = data_spec.build(data, reader.read_items(shards, data))
     torch.manual_seed(0)
-    return NextItems(replace(MODEL, dropout=dropout), "bce", spec)
+    return NextItems(replace(MODEL, dropout=dropout), BceConfig(), spec)
 
 
 def feed_of(shards, split, context, batch_size=BATCH):
@@ -348,7 +349,9 @@ def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
     batch = all_of(random_windows(20), CPU)
     engine.train(False)
     with torch.inference_mode():
-        torch.testing.assert_close(engine(batch).scores_BC, task(batch).scores_BC)
+        ours, theirs = engine(batch), task(batch)
+        torch.testing.assert_close(ours.loss_B, theirs.loss_B)
+        assert (ours.top_ids_BN == theirs.top_ids_BN).float().mean() > 0.99
     assert list(task.state_dict()) == names, "checkpoints do not depend on compiling"
 
 
@@ -357,9 +360,9 @@ def test_dropout_is_on_in_training_and_off_outside(shards):
     engine = engine_of(SingleEngine, task, Case(SGD))
     batch = all_of(random_windows(20), CPU)
     engine.train(True)
-    assert not torch.equal(engine(batch).scores_BC, engine(batch).scores_BC)
+    assert not torch.equal(engine(batch).loss_B, engine(batch).loss_B)
     engine.train(False)
-    assert torch.equal(engine(batch).scores_BC, engine(batch).scores_BC)
+    assert torch.equal(engine(batch).loss_B, engine(batch).loss_B)
 
 
 def test_the_inference_engine_keeps_no_graph(shards):
@@ -367,8 +370,9 @@ def test_the_inference_engine_keeps_no_graph(shards):
     engine = InferenceEngine(task, EngineConfig(precision="bf16"), CPU)
     engine.train(False)
     output = engine(all_of(random_windows(20), CPU))
-    assert not output.scores_BC.requires_grad
-    assert output.scores_BC.dtype == output.loss_B.dtype == torch.float32
+    assert not output.loss_B.requires_grad
+    assert output.loss_B.dtype == torch.float32
+    assert output.top_ids_BN.dtype == torch.int64
 
 
 def test_accumulating_nothing_is_refused():

@@ -10,6 +10,7 @@ import torch
 from itrec_dist.data.batches import micro_batches, whole_batch
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.rating_errors import RatingJudge
+from itrec_dist.models.output import RatingOutput
 from tests.shards_factory import random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -30,7 +31,8 @@ def predictions(batch):
 def judged(*parts):
     judge = RatingJudge(4.0, CPU)
     for batch, scores in parts:
-        judge.add(batch, scores, (scores - batch.target_ratings_BK).square().mean(1))
+        loss_B = (scores - batch.target_ratings_BK).square().mean(1)
+        judge.add(batch, RatingOutput(loss_B, scores))
     return judge
 
 

@@ -16,13 +16,15 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.single import InferenceEngine, SingleEngine
 from itrec_dist.errors import TrainingError
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.metrics.rating_errors import RatingJudge
 from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.output import LossOutput, RatingOutput
+from itrec_dist.models.rank import both_rankings
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.next_items.task import NextItems
-from itrec_dist.tasks.task import TaskOutput
 from itrec_dist.training.loop import (
     MONITORS,
     Outcome,
@@ -48,7 +50,7 @@ def feed_of(windows, batch_size=8):
 def make_task(folder, windows):
     data = make_shards(folder, {"train": windows})
     torch.manual_seed(0)
-    return NextItems(MODEL, "bce", data_spec.build(data, reader.read_items(folder, data)))
+    return NextItems(MODEL, BceConfig(), data_spec.build(data, reader.read_items(folder, data)))
 
 
 def judgement(value):
@@ -72,6 +74,7 @@ class Script:
         self.kept.append((tuple(names), at.epoch, at.step, value))
 
     def train(self, config, task=None, windows=None, recorder=None, **engine):
+        config = replace(config, monitor=config.monitor or "unmasked/precision@5")
         windows = windows or random_windows(20)
         context = LocalContext(CPU)
         context.report = self.reported.append
@@ -96,7 +99,7 @@ class Constant(nn.Module):
         loss = self.weight.square().expand(len(batch.weight_B), 1).squeeze(1)
         if self._by_window:
             loss = loss * 0 + batch.window_ids_B
-        return TaskOutput(loss, torch.zeros(len(batch.weight_B), 12))
+        return LossOutput(loss)
 
 
 # ---------------------------------------------------------------------------- epochs
@@ -213,11 +216,12 @@ def test_every_monitor_is_a_figure_that_a_judge_gives():
     judge = Judge(torch.arange(1, 13), target_length=2)
     batch = whole_batch(random_windows(20), CPU)
     scores = torch.randn(20, 12)
-    judge.update(scores, batch.item_ids_BL, batch.target_ids_BK, batch.weight_B)
+    rankings = both_rankings([scores], 20, batch.item_ids_BL)
+    judge.update(*rankings, batch.target_ids_BK, batch.weight_B)
     judge.add_loss(40.0, 20)
     found = judge.judgement()
     of_ratings = RatingJudge(4.0, CPU)
-    of_ratings.add(batch, torch.full((20, 2), 3.0), torch.ones(20))
+    of_ratings.add(batch, RatingOutput(torch.ones(20), torch.full((20, 2), 3.0)))
     for monitor in MONITORS:
         config = TrainingConfig(monitor=monitor)
         judgement = of_ratings.judgement() if monitor.startswith("ratings/") else found
@@ -289,7 +293,7 @@ def test_a_judgement_is_of_the_model_without_dropout_and_leaves_it_in_training(t
     windows = random_windows(50)
     data = make_shards(tmp_path, {"train": windows})
     spec = data_spec.build(data, reader.read_items(tmp_path, data))
-    task = NextItems(replace(MODEL, dropout=0.5), "bce", spec)
+    task = NextItems(replace(MODEL, dropout=0.5), BceConfig(), spec)
     engine = SingleEngine(task, EngineConfig(), OPTIMIZER, 10, CPU)
     losses = []
     for _ in range(2):

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.next_items import task as next_items_task
 from itrec_dist.tasks.next_items.task import NextItems
-from itrec_dist.tasks.task import TaskOutput
 from itrec_dist.training.loop import Trainer, TrainingConfig, train_step
 from itrec_dist.training.loss_monitor import Lookout, named
 from tests.shards_factory import random_windows
@@ -49,7 +49,7 @@ class Poisoned(torch.nn.Module):
 
     def forward(self, batch):
         found = self._task[0](batch)
-        return TaskOutput(poisoned(found.loss_B, batch, self._bad), found.scores_BC)
+        return replace(found, loss_B=poisoned(found.loss_B, batch, self._bad))
 
 
 def batches_of(windows, epoch):
@@ -59,8 +59,9 @@ def batches_of(windows, epoch):
 
 def train(task, windows, keep=None, recorder=None, **config):
     engine = SingleEngine(task, EngineConfig(accumulate=2), OPTIMIZER, 100, CPU)
+    settings = TrainingConfig(batch_size=8, monitor="unmasked/precision@5", **config)
     trainer = Trainer(
-        TrainingConfig(batch_size=8, **config), engine, feed_of(windows), LocalContext(CPU),
+        settings, engine, feed_of(windows), LocalContext(CPU),
         recorder or Recorder(None), 2,
     )  # fmt: skip
     script = Script([0.1] * 20)
@@ -183,7 +184,7 @@ class SpoiledItems(NextItems):
 
     def forward(self, batch):
         found = super().forward(batch)
-        return TaskOutput(poisoned(found.loss_B, batch, BAD), found.scores_BC)
+        return replace(found, loss_B=poisoned(found.loss_B, batch, BAD))
 
 
 @pytest.fixture

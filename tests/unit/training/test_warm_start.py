@@ -116,7 +116,7 @@ def test_an_embedding_starts_from_the_vectors_of_the_items_that_it_knows(made):
     given = ItemVectors(theirs, torch.randn(13, 4, generator=torch.Generator().manual_seed(0)))
     embedding = torch.nn.Embedding(13, 4, padding_idx=0)
     before = embedding.weight.detach().clone()
-    assert warm_start.start(embedding, given, items) == 6
+    assert warm_start.start(embedding.weight, given, items) == 6
     assert torch.equal(embedding.weight[:7], before[:7])
     cosines = torch.cosine_similarity(embedding.weight[7:], given.vectors_VD[1:7])
     torch.testing.assert_close(cosines, torch.ones(6))

@@ -8,19 +8,25 @@ A baseline sees training windows alone, and scores a window from its inputs alon
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from itrec_dist.config.registry import Registry
+from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.system import limits
+from itrec_dist.tasks.baselines import TaskBaselines
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SCORES_PER_BATCH = 4_000_000
 
 Scorer = Callable[["Tensor"], "Tensor"]
 """`item_ids_BL -> scores_BC`, int64 to float64: the higher, the sooner recommended."""
@@ -67,3 +73,52 @@ def refuse_too_large(name: str, num_items: int) -> None:
             f"memory, {free / 2**30:.1f} GiB are free: leave it out with --only, or window the "
             "data with fewer --top_items"
         )
+
+
+class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
+    """Baselines that rank the whole catalogue, judged as models are."""
+
+    registry = BASELINES
+    groups: ClassVar[Mapping[str, str]] = {
+        "unmasked": "seen items kept",
+        "masked": "seen items left out",
+    }
+
+    def columns(self) -> Mapping[str, str]:
+        """Some figures, with their names in the paper."""
+        from itrec_dist.metrics.ranking import PAPER_NAMES
+
+        shown = ("precision@5", "hit_rate@5", "recall@10", "ndcg@10", "mrr@10", "coverage@10")
+        return {f: f"{f}\n({PAPER_NAMES[f]})" if f in PAPER_NAMES else f for f in shown}
+
+    def training(self, shards: Path, data: Manifest) -> Training:
+        """The training windows and the item table."""
+        windows = read_split(shards, data, schema.TRAIN)
+        return Training(shards, data, windows, reader.read_items(shards, data))
+
+    def refuse(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
+        """Refuse matrices that the memory cannot hold."""
+        refuse_too_large(name, data.num_items)
+
+    def batch_size(self, data: Manifest) -> int:
+        """So many windows that their scores of the catalogue fit the memory."""
+        return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
+
+    def judge(self, fitted: Scorer, windows: Windows, training: Training) -> dict[str, Any]:
+        """Score all windows and count both rankings of each."""
+        import torch
+
+        from itrec_dist.metrics.ranking import Judge
+        from itrec_dist.models.rank import both_rankings
+
+        data = training.manifest
+        counted = Judge(torch.tensor(training.items.num_train_targets), data.target_length)
+        batch_size = self.batch_size(data)
+        for start in range(0, len(windows), batch_size):
+            rows = slice(start, start + batch_size)
+            item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
+            target_ids_BK = torch.tensor(windows.target_ids[rows])
+            weight_B = torch.ones(len(item_ids_BL))
+            rankings = both_rankings([fitted(item_ids_BL)], counted.unmasked.depth, item_ids_BL)
+            counted.update(*rankings, target_ids_BK, weight_B)
+        return counted.judgement()

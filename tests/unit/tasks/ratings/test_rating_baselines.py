@@ -10,12 +10,13 @@ import torch
 from itrec_dist.data import manifest, training_ratings
 from itrec_dist.data.shards import reader, splits
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.evaluation.rating_baselines import judge_all
+from itrec_dist.evaluation.baselines import judge_all
 from itrec_dist.tasks.ratings import baselines as rating_baselines
 from itrec_dist.tasks.ratings.baselines import Training
 from itrec_dist.tasks.ratings.baselines.biases import Biases
 from itrec_dist.tasks.ratings.baselines.content import Content, item_features
 from itrec_dist.tasks.ratings.baselines.surprise_svd import SurpriseSvd
+from itrec_dist.tasks.ratings.data import DATA
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -163,7 +164,7 @@ def test_a_reference_that_is_not_installed_is_left_out_or_refused(
 
 def test_the_baselines_become_runs_that_are_in_order(rated_shards, tmp_path):
     chosen = rating_baselines.installed()
-    judged = judge_all(rated_shards, tmp_path, chosen)
+    judged = judge_all(DATA.baselines, rated_shards, tmp_path, chosen)
     for split in ("validation", "test"):
         of_mean = judged["global_mean"][split]["ratings"]["rmse"]
         assert judged["biases"][split]["ratings"]["rmse"] < of_mean
