@@ -53,7 +53,7 @@ def config_of(shards: Path, out: Path, **changes) -> RunConfig:
             epochs=3, batch_size=8, monitor="loss", patience=2, log_seconds=0
         ),
         "checkpoints": CheckpointConfig(steps=3),
-        "engine": EngineConfig(accumulate=2),
+        "engine": EngineConfig(accumulate=2, precision="fp32"),
         "feed": FeedConfig(cache="host"),
         "evaluation": EvaluationConfig(batch_size=8, train_sample=8),
         "cluster": ClusterConfig(threads=1),

@@ -32,7 +32,7 @@ from itrec_dist.engines.deepspeed_settings import Sizes, derive
 from itrec_dist.engines.engine import EngineConfig, Update
 from itrec_dist.engines.optimizer_state import OptimizerState, copied
 from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
-from itrec_dist.engines.precision import LossScale, Precision, autocast
+from itrec_dist.engines.precision import LossScale, PrecisionChoice, autocast
 from itrec_dist.engines.weights import model_of, refuse_misfits
 from itrec_dist.engines.zero_parts import ZeroParts
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
@@ -243,7 +243,7 @@ class _Precise(nn.Module):
     backward from the hook on that module's output. That has to be this one, whose output is hooked.
     """
 
-    def __init__(self, task: nn.Module, device: torch.device, precision: Precision) -> None:
+    def __init__(self, task: nn.Module, device: torch.device, precision: PrecisionChoice) -> None:
         super().__init__()
         self.task = task
         self._device, self._precision = device, precision

@@ -17,7 +17,7 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.optimizers import OptimizerConfig
-from itrec_dist.engines.precision import Precision
+from itrec_dist.engines.precision import PrecisionChoice
 from itrec_dist.models.output import Output
 
 EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
@@ -31,8 +31,10 @@ class EngineConfig:
     name: EngineName = field(default="auto", metadata=FREE)
     """Who spreads the work: single (one worker), ddp (a copy per worker), deepspeed (ZeRO) or fsdp
     (weights in parts); auto is single with one worker and ddp with several."""
-    precision: Precision = "fp32"
-    """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling)."""
+    precision: PrecisionChoice = "auto"
+    """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling); auto is
+    bf16 where every worker's device computes in it (CUDA of compute capability 8 and up, a CPU
+    with AMX or AVX512-BF16) and fp32 elsewhere."""
     accumulate: int = field(default=1, metadata=FREE)
     """Micro-batches per update; must divide each worker's share of the batch."""
     compile: Compilation = field(default="none", metadata=FREE)

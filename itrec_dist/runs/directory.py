@@ -2,7 +2,8 @@
 
     RUN/
       lease.json         who is writing, while somebody is (runs/lease.py)
-      config.yaml        the resolved configuration, as `itrec train --config` reads it
+      config.yaml        the resolved configuration, as `itrec train --config` reads it; in place of
+                         engine.precision=auto it has what the workers settled on
       manifest.json      the data manifest the run was trained on
       environment.json   versions, hardware, commit, command, seed
       log.jsonl          one JSON object per line, see below
@@ -17,7 +18,7 @@
 Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
 
     start     kind ("train" | "baseline"), name, workers, batch_size, epochs, num_parameters,
-              steps_per_epoch
+              steps_per_epoch, precision (that `engine.precision` was settled on)
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),

@@ -22,6 +22,7 @@ from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingErr
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.study import Study
 from itrec_dist.system import limits
+from itrec_dist.training import precision
 from itrec_dist.training.config import RunConfig
 
 Say = Callable[[str], None]
@@ -169,7 +170,7 @@ def is_done(run: RunConfig) -> bool:
     if not directory.is_complete:
         return False
     try:
-        return config.load(RunConfig, directory.config) == run
+        return precision.is_same(config.load(RunConfig, directory.config), run)
     except ConfigError:  # of a version with other settings
         return False
 

@@ -33,7 +33,7 @@ from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.sweep.trackers import Tracked, following
 from itrec_dist.system import environment
-from itrec_dist.training import resume
+from itrec_dist.training import precision, resume
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.worker import run_worker
 
@@ -270,7 +270,8 @@ def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
         return False
     judged = directory.read_json(directory.evaluation)
     fingerprint = manifest.read(fetch.local(run.shards)).fingerprint
-    return replace(stored, out=run.out) == run and judged["fingerprint"] == fingerprint
+    is_same = precision.is_same(replace(stored, out=run.out), run)
+    return is_same and judged["fingerprint"] == fingerprint
 
 
 @cache

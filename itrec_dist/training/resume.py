@@ -20,6 +20,7 @@ from itrec_dist.runs.checkpoints.training_state import State
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.training.config import RunConfig
+from itrec_dist.training.precision import precision_of, with_precision
 
 
 def check(run: RunConfig, data: Manifest) -> None:
@@ -115,7 +116,8 @@ def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
         OutputError: the place cannot be written.
     """
     directory = RunDirectory(run.folder)
-    atomic.write_text(directory.config, config.to_yaml(run))
+    settled = with_precision(run, precision_of(directory))
+    atomic.write_text(directory.config, config.to_yaml(settled))
     began = directory.read_json(directory.environment)
     began["resumed"] = [*began.get("resumed", []), environment]
     directory.write_json(directory.environment, began)
@@ -124,9 +126,11 @@ def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
 
 def _refuse_other_settings(run: RunConfig, path: Path) -> None:
     try:
-        before = config.flat(config.load(RunConfig, path))
+        began = config.load(RunConfig, path)
     except ConfigError as error:
         raise CheckpointError(f"{path} is of another version or damaged: {error}") from error
+    before = config.flat(began)
+    run = with_precision(run, began.engine.precision)
     free = marked(run, FREE)
     differing = [
         f"{name}={value} (it began with {before.get(name, 'another kind')})"

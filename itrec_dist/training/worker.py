@@ -34,7 +34,7 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import resume, samples, warm_start
+from itrec_dist.training import precision, resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.loop import Judgement, Trainer, evaluate
 
@@ -75,11 +75,13 @@ class _Worker:
         self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
         restart: Restart | None,
     ) -> None:  # fmt: skip
-        self._run, self._context, self._restart = run, context, restart
+        self._context, self._restart = context, restart
         self._started = time.monotonic()
         self._directory = RunDirectory(run.folder)
         self._is_first = context.rank == 0
-        self._sender = self._join_mirror() if self._is_first else None
+        self._sender = self._join_mirror(run) if self._is_first else None
+        run, self._note_on_precision = precision.settle(run, context)
+        self._run = run
         self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
         begun = 0 if restart else None
         step = self._state.position.step if self._state else begun
@@ -121,12 +123,15 @@ class _Worker:
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
             num_parameters=self._num_parameters,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
+            precision=self._run.engine.precision,
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
         if self._restart:
             self._record_restart(self._restart, trained_to)
         elif self._state:
             self._recorder.note(self._told_resumption(self._state))
+        if self._note_on_precision:
+            self._recorder.note(self._note_on_precision)
         trainer = Trainer(
             self._run.training, self._engine, feed, self._context, self._recorder,
             self._run.engine.accumulate,
@@ -157,9 +162,8 @@ class _Worker:
             self._sender.stop()
             self._sender.send()
 
-    def _join_mirror(self) -> Sender | None:
+    def _join_mirror(self, run: RunConfig) -> Sender | None:
         """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
-        run = self._run
         if not isinstance(run.out, Uri):
             return None
         mirror = Mirror(run.out, run.folder)

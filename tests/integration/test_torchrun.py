@@ -99,7 +99,9 @@ def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
     [
         (["--loss", "hinge"], "loss must be one of"),
         (["--training.batch_size", 33], "shared equally by 2 workers"),
-        (["--address", "auto"], "torchrun has started the workers"),
+        pytest.param(
+            ["--address", "auto"], "torchrun has started the workers", marks=pytest.mark.slow
+        ),
     ],
     ids=["every worker meets it", "worker 0 meets it", "two ways at once"],
 )

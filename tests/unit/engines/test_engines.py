@@ -1,16 +1,10 @@
 """The engines: the same numbers however a batch is cut, on one process and on two."""
 
-import json
-import os
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
@@ -136,46 +130,24 @@ def train_by_loop(shards, context, kind):
     return [metrics["loss"] for metrics in reported]
 
 
-class TwoWorkers(LocalContext):
-    """One of two processes that are joined by torch alone."""
-
-    world_size = 2
-
-    def __init__(self, rank):
-        super().__init__(CPU, threads=1)
-        self.rank = rank
-
-    def sum(self, tensor):
-        dist.all_reduce(tensor)
-        return tensor
-
-
-def work(rank, shards, out):
+def work(context, shards, out):
     """What each of the two processes does: every case, and one through the loop."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{out / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
-    )  # fmt: skip
     found = {}
     for number, (name, case) in enumerate(CASES.items()):
-        losses, figures, weights = train(shards, case, TwoWorkers(rank), DDPEngine)
+        losses, figures, weights = train(shards, case, context, DDPEngine)
         found[name] = {"losses": losses, "figures": figures}
-        safetensors.torch.save_file(weights, out / f"{number}-{rank}.safetensors")
-    found["loop"] = train_by_loop(shards, TwoWorkers(rank), DDPEngine)
+        safetensors.torch.save_file(weights, out / f"{number}-{context.rank}.safetensors")
+    found["loop"] = train_by_loop(shards, context, DDPEngine)
     case = CASES["clipped, accumulated"]
-    found["left out"] = train(shards, case, TwoWorkers(rank), DDPEngine, discards=True)[0]
-    (out / f"{rank}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    found["left out"] = train(shards, case, context, DDPEngine, discards=True)[0]
+    return found
 
 
 @pytest.fixture(scope="module")
-def two_workers(shards, tmp_path_factory):
+def two_workers(shards, pair, tmp_path_factory):
     """What both processes found: a list by rank of case -> losses, figures and weights."""
     out = tmp_path_factory.mktemp("two")
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(work, args=(shards, out), nprocs=2)
-    found = [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+    found = pair.run(work, shards, out)
     for rank in range(2):
         for number, name in enumerate(CASES):
             weights = safetensors.torch.load_file(out / f"{number}-{rank}.safetensors")

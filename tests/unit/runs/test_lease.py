@@ -73,9 +73,10 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(pid, tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     number = child.pid if pid == "gone" else os.getpid()
-    holder(tmp_path, host=socket.gethostname(), pid=number)
+    path = holder(tmp_path, host=socket.gethostname(), pid=number)
     with lease.held(lease.Here(tmp_path)):
-        pass
+        assert "birth" in json.loads(path.read_text())
+        assert json.loads(path.read_text())["token"] != "t"
 
 
 def test_a_suspended_process_of_this_machine_is_still_alive(tmp_path):
@@ -84,17 +85,18 @@ def test_a_suspended_process_of_this_machine_is_still_alive(tmp_path):
         pytest.skip("this system does not tell when a process began")
     path = holder(tmp_path, host=socket.gethostname(), pid=os.getpid(), birth=birth)
     aged(path, 1e6)
-    refusal(tmp_path)
+    assert f"process {os.getpid()} on {socket.gethostname()}" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
 def test_an_unreadable_lease_is_believed_for_a_minute_too(content, tmp_path):
     path = tmp_path / lease.FILE
     path.write_text(content)
-    refusal(tmp_path)
+    assert "is being written" in refusal(tmp_path)
+    assert path.read_text() == content
     aged(path, lease.FRESH_SECONDS + 10)
     with lease.held(lease.Here(tmp_path)):
-        pass
+        assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
 def test_a_lease_is_kept_fresh(tmp_path, monkeypatch):

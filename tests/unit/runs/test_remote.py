@@ -173,11 +173,14 @@ def test_as_many_stay_there_as_were_asked_for(mirrored):
 
 def test_a_kill_at_any_operation_there_costs_the_newest_at_most(tmp_path, monkeypatch):
     """Operation after operation is the last one; what another machine fetches is whole."""
+    template = run_directory(tmp_path / "template" / "here")
+    sending = Mirror(Uri(f"file://{tmp_path}/template/store"), template.path)
+    write(writer_of(template, lambda: sending.send(KEEP)), 10, 20)
+    write(writer_of(template), 30)
     for failing in range(200):
-        run = run_directory(tmp_path / str(failing) / "here")
+        shutil.copytree(tmp_path / "template", tmp_path / str(failing))
+        run = RunDirectory(tmp_path / str(failing) / "here")
         mirror = Mirror(Uri(f"file://{tmp_path}/{failing}/store"), run.path)
-        write(writer_of(run, lambda mirror=mirror: mirror.send(KEEP)), 10, 20)
-        write(writer_of(run), 30)
         count, killed = iter(range(1000)), False
         with monkeypatch.context() as patch:
             for name in ("upload", "remove", "write"):

@@ -1,18 +1,12 @@
 """Losses that are not finite: the step and its windows are named, or the batch is left out."""
 
 import itertools
-import json
 import math
-import os
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from itrec_dist.data.batches import Share, TensorTable, micro_batches
 from itrec_dist.data.feeds import CachedFeed
@@ -222,42 +216,25 @@ def test_a_run_that_stopped_goes_on_leaving_the_batch_out(data, tmp_path):
 # ---------------------------------------------------------------------------- two workers
 
 
-class TwoWorkers(LocalContext):
-    """One of two processes that are joined by torch alone."""
-
-    world_size = 2
-
-    def __init__(self, rank):
-        super().__init__(CPU, threads=1)
-        self.rank = rank
-
-
 STILL = {"model": {"dropout": 0.0}, "optimizer": {"name": "sgd"}, "evaluation": {"train_sample": 0}}
 
 
-def work(rank, data, out):
+def work(context, data, out):
     """What each of the two processes does: a run that stops, and one that leaves batches out."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{out / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
-    )  # fmt: skip
-    next_items_task.NextItems = SpoiledItems
     told = None
-    try:
-        stopping = STILL | {"training": {"log_seconds": 1000.0}}
-        start(config_of(data, out / "stopped", **stopping), TwoWorkers(rank))
-    except TrainingError as error:
-        told = str(error)
-    start(config_of(data, out / "skipped", **(STILL | SKIP)), TwoWorkers(rank))
-    (out / f"{rank}.json").write_text(json.dumps(told))
-    dist.destroy_process_group()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(next_items_task, "NextItems", SpoiledItems)
+        try:
+            stopping = STILL | {"training": {"log_seconds": 1000.0}}
+            start(config_of(data, out / "stopped", **stopping), context)
+        except TrainingError as error:
+            told = str(error)
+        start(config_of(data, out / "skipped", **(STILL | SKIP)), context)
+    return told
 
 
-def test_two_workers_agree_on_what_is_lost(data, tmp_path, spoiled):
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(work, args=(data, tmp_path), nprocs=2)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+def test_two_workers_agree_on_what_is_lost(data, pair, tmp_path, spoiled):
+    first, second = pair.run(work, data, tmp_path)
     with pytest.raises(TrainingError) as alone:
         start(config_of(data, tmp_path / "alone", **STILL))
     assert first == second == str(alone.value), "one worker is met by the bad window, both tell it"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import threading
 
 import pytest
@@ -68,10 +69,10 @@ def test_a_count_below_one_is_refused(field):
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_a_kill_at_any_file_operation_costs_the_newest_at_most(keep, tmp_path, monkeypatch):
-    reached = set()
+    template, reached = run_directory(tmp_path / "template"), set()
+    write(writer_of(template, keep_last=keep, keep_best=keep), 10, 20, 30)
     for failing in range(1000):
-        run = run_directory(tmp_path / str(failing))
-        write(writer_of(run, keep_last=keep, keep_best=keep), 10, 20, 30)
+        run = RunDirectory(shutil.copytree(template.path, tmp_path / str(failing)))
         writer = writer_of(run, keep_last=keep, keep_best=keep)
         with monkeypatch.context() as patch:
             done = Operations(patch, failing, Killed(), for_good=True)
@@ -97,10 +98,12 @@ def test_a_kill_at_any_file_operation_costs_the_newest_at_most(keep, tmp_path, m
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_path, monkeypatch):
     """Operation after operation fails once; nothing is lost, and the next checkpoint succeeds."""
+    template = run_directory(tmp_path / "template")
+    write(writer_of(template, keep_last=keep, keep_best=keep), 10, 20)
     for failing in range(1000):
-        run = run_directory(tmp_path / str(failing))
+        run = RunDirectory(shutil.copytree(template.path, tmp_path / str(failing)))
         writer = writer_of(run, keep_last=keep, keep_best=keep)
-        write(writer, 10, 20)
+        writer.kept = 20  # as in the process that wrote it
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with monkeypatch.context() as patch:
             done = Operations(patch, failing, full, for_good=False)
