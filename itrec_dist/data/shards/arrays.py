@@ -48,8 +48,10 @@ class Windows:
 
     def take(self, indices: Int64) -> Windows:
         """The windows at `indices`, in that order, as writable copies."""
-        arrays: dict[str, Any] = vars(self)
-        return Windows(**{n: None if a is None else a[indices] for n, a in arrays.items()})
+        taken: dict[str, Any] = {
+            name: None if array is None else array[indices] for name, array in vars(self).items()
+        }
+        return Windows(**taken)
 
     @staticmethod
     def concatenated(parts: Sequence[Windows]) -> Windows:

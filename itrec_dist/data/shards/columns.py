@@ -40,7 +40,8 @@ class Column:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of one value in numpy, and in torch."""
-        return np.dtype(self.values.to_pandas_dtype())
+        dtype: np.dtype[Any] = np.dtype(self.values.to_pandas_dtype())
+        return dtype
 
     def tensor(self, array: str) -> str:
         """The name on a batch of what is called `array` in numpy: item_ids is item_ids_BL."""

@@ -95,9 +95,9 @@ def read_users(shards: Path, manifest: Manifest) -> Users:
     table = _read_file(path, expected, rows=manifest.num_users)
     _refuse_gaps(table, "user_id", path)
     columns = columns_of(Users)
-    source_ids = {"source_ids": tuple(table[columns["source_ids"].name].to_pylist())}
-    numbers = {name: c for name, c in columns.items() if name not in source_ids}
-    return Users(**source_ids, **_arrays(table, numbers, manifest, str(path)))
+    source_ids = tuple(table[columns["source_ids"].name].to_pylist())
+    numbers = {name: c for name, c in columns.items() if name != "source_ids"}
+    return Users(source_ids=source_ids, **_arrays(table, numbers, manifest, str(path)))
 
 
 def read_histories(shards: Path, manifest: Manifest) -> Histories:
