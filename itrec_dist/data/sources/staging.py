@@ -97,8 +97,9 @@ def vocabulary(
 ) -> tuple[Feature, ...]:
     """Fill `user_vocabulary` or `item_vocabulary` and return it as the manifest has it."""
     names = [name for name, _ in features]
-    database.table(f"{kind}_vocabulary", f"shared/{kind}_vocabulary", features=names)
-    rows = database.rows(f"shared/{kind}_vocabulary", features=names)
+    filled = database.arrow(f"shared/{kind}_vocabulary", features=names)
+    database.register(f"{kind}_vocabulary", filled)
+    rows = filled.select(["feature", "feature_value"]).to_pylist()
     return tuple(
         Feature(name, how, tuple(r["feature_value"] for r in rows if r["feature"] == name))
         for name, how in features
