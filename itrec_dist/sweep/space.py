@@ -164,10 +164,10 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
             raise ConfigError(f"space.{long} and space.{short} both name {long}: take one out")
     raw = {_LONG_NAMES.get(str(name), str(name)): given for name, given in raw.items()}
     kinds = _kinds(raw, base)
-    names = [name for chosen in kinds for name in base.names(chosen) if name != "model"]
-    names = list(dict.fromkeys(names))
+    names = dict.fromkeys(name for chosen in kinds for name in base.names(chosen))
+    names.pop("model")  # a section, as far as a search is concerned
     for name in raw:
-        _refuse_unsearchable(name, names)
+        _refuse_unsearchable(name, list(names))
     readers = {name: _Reader(name, base, kinds) for name in raw}
     read = {name: readers[name].dimension(given) for name, given in raw.items()}
     dimensions = {
@@ -237,9 +237,8 @@ class _Reader:
         try:
             read: Value = self._base.plain(self._name, value, self._chosen)
         except ConfigError as error:
-            names_it = str(error).startswith(self._name)
-            told = f"space.{error}" if names_it else f"space.{self._name}: {error}"
-            raise ConfigError(told) from error
+            name = "" if str(error).startswith(self._name) else f"{self._name}: "
+            raise ConfigError(f"space.{name}{error}") from error
         return read
 
     def _listed(self, kind: Kind, values: Any) -> tuple[Value, ...]:
