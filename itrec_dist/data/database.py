@@ -5,6 +5,8 @@ handing them out as Arrow, and which files were run. Leaves to its callers what 
 """
 
 import hashlib
+import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +42,8 @@ class Database:
     """An in-memory DuckDB whose tables are filled from the SELECT files of `sql/`.
 
     A file is named by its path under `sql/` without the suffix, such as `next_items/catalogue`; its
-    `$named` parameters are given as keywords, exactly those it uses.
+    `$named` parameters are given as keywords, exactly those it uses. A `Path`, or a list of them,
+    stands for exactly that file, whatever its name: brackets and stars are no pattern.
 
         with Database(memory_limit="2GB", threads=2) as database:
             database.table("events", "shared/events")
@@ -183,14 +186,17 @@ class Database:
     def _open(
         self, files: Sequence[Path], texts: Sequence[str], sample: int
     ) -> duckdb.DuckDBPyRelation:
-        names = [str(file) for file in files]
+        names = [exactly(file) for file in files]
         if files[0].suffix == ".parquet":
-            return _guarded(names[0], lambda: self._connection.read_parquet(names))
+            return _guarded(
+                names[0], lambda: self._connection.read_parquet(names, hive_partitioning=False)
+            )
         return _guarded(
             names[0],
             lambda: self._connection.read_csv(
                 names[0],
                 header=True,
+                hive_partitioning=False,
                 dtype=dict.fromkeys(texts, "VARCHAR"),
                 sample_size=sample,
                 store_rejects=True,
@@ -206,19 +212,50 @@ class Database:
     def _relation(self, sql_name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
         statement = self._read(sql_name)
         self._check_names(sql_name, statement, parameters)
-        return _guarded(sql_name, lambda: self._connection.sql(statement, params=dict(parameters)))
+        bound = _bound(parameters)
+        return _guarded(sql_name, lambda: self._connection.sql(statement, params=bound))
 
     def _execute(
         self, sql_name: str, statement: str, parameters: Mapping[str, Any]
     ) -> duckdb.DuckDBPyConnection:
         self._check_names(sql_name, statement, parameters)
-        return _guarded(sql_name, lambda: self._connection.execute(statement, dict(parameters)))
+        bound = _bound(parameters)
+        return _guarded(sql_name, lambda: self._connection.execute(statement, bound))
 
     def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
         parsed = self._connection.extract_statements(statement)
         assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
         wanted, given = set(parsed[0].named_parameters), set(parameters)
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
+
+
+def exactly(path: Path) -> str:
+    """The name under which DuckDB opens this file and no other.
+
+    DuckDB takes every name for a pattern, in which a sign in brackets stands for itself.
+
+    Raises:
+        DataError: the name holds a backslash as well, which no pattern can express.
+    """
+    name = str(path.absolute())  # DuckDB would expand a leading ~
+    pattern = re.sub(r"[\[*?]", r"[\g<0>]", name)
+    if pattern != name and os.sep == "/" and "\\" in name:
+        raise DataError(
+            f"{path} cannot be read: its path holds both a backslash and one of [ * ?: rename it"
+        )
+    return pattern
+
+
+def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as DuckDB takes them: paths by their exact names."""
+    return {
+        name: exactly(value)
+        if isinstance(value, Path)
+        else [exactly(v) if isinstance(v, Path) else v for v in value]
+        if isinstance(value, list)
+        else value
+        for name, value in parameters.items()
+    }
 
 
 def _expression(source: SourceColumn, types: Mapping[str, str]) -> duckdb.Expression:

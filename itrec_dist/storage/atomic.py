@@ -6,6 +6,7 @@ Leaves to its callers what stands inside them.
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -62,7 +63,7 @@ def recover(place: Path) -> None:
     Puts the old `place` back if it was aside at that moment, and removes what was half-written.
     Only for when nobody else writes there.
     """
-    for aside in sorted(place.parent.glob(f".{place.name}.*")):
+    for aside in sorted(place.parent.glob(f".{glob.escape(place.name)}.*")):
         old = aside / place.name
         if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
             old.rename(place)
