@@ -169,7 +169,9 @@ class RayContext(_Group):
         try:
             # A copy that this machine fetched is read by tasks on this machine alone.
             names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
-            dataset = ray.data.read_parquet(names, override_num_blocks=len(files))
+            dataset = ray.data.read_parquet(
+                names, override_num_blocks=len(files), partitioning=None
+            )
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
             cause = getattr(error, "cause", None) or error

@@ -129,3 +129,39 @@ def test_a_name_that_no_pattern_can_express_is_refused(tmp_path):
         window("table", path, tmp_path / "out", SMALL, RATED)
     window("table", write(tmp_path / "a\\b.parquet", "u"), tmp_path / "out", SMALL, RATED)
     assert users_of(tmp_path / "out") == ["u"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_a_folder_with_an_equals_sign_is_no_column(tmp_path, suffix):
+    path = write(tmp_path / "user=acme" / "rating=1" / f"t{suffix}", "u")
+    window("table", path, tmp_path / "out", SMALL, RATED)
+    assert users_of(tmp_path / "out") == ["u"]
+    assert pq.read_table(tmp_path / "out" / schema.HISTORIES_FILE)["ratings"].to_pylist() == [
+        [3.0, 5.0]
+    ]
+    absent = TableConfig(columns=TableColumns(user="shop"))
+    path = write(tmp_path / "shop=acme" / f"t{suffix}", "u")
+    with pytest.raises(DataError, match="has no column 'shop'"):
+        window("table", path, tmp_path / "out", SMALL, absent, overwrite=True)
+
+
+@pytest.mark.parametrize("source", ["ml-1m", "ml-100k", "ml-csv"])
+def test_a_folder_with_an_equals_sign_is_no_column_of_movielens(tmp_path, source):
+    made = []
+    for place in ("plain", "gender=F/rating=1/title=X/genre_names=Y/user_source_id=9/action=1"):
+        folder = write_movielens(tmp_path / place, source, "7")
+        made.append(window(source, folder, tmp_path / "out", SMALL, overwrite=True))
+    assert made[0].fingerprint == made[1].fingerprint
+    assert made[0].user_features == made[1].user_features
+
+
+def test_shards_under_a_folder_with_an_equals_sign_give_the_same_pairs(tmp_path):
+    place = tmp_path / "item_ids=1" / "target_ids=2"
+    manifest = make_shards(place, {"train": random_windows(30)})
+    shutil.copytree(place, tmp_path / "plain")
+    pairs = []
+    for folder in (place, tmp_path / "plain"):
+        with Database() as database:
+            files = [folder / f.name for f in manifest.splits["train"]]
+            pairs.append(database.rows("next_items/baselines/cooccurrence", files=files))
+    assert pairs[0] == pairs[1] != []
