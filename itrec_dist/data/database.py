@@ -1,41 +1,27 @@
-"""Running the SELECT files of `sql/` in DuckDB: the only file that knows DuckDB.
+"""Running the SELECT files of `sql/` in DuckDB.
 
 Owns: the connection and its limits, reading and binding a file, keeping its rows as a table or
-handing them out as Arrow, and which files were run. Leaves to its callers what the rows mean.
+handing them out as Arrow, and which files were run. Leaves opening users' files to
+data/source_files.py and what the rows mean to its callers.
 """
 
 import hashlib
-import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
+from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 
 T = TypeVar("T")
 
 ROWS_PER_BATCH = 65_536
-
-
-@dataclass(frozen=True)
-class SourceColumn:
-    """How a column of a user's file is read; with no `columns` it is null.
-
-    text: as varchar. plain: as it is. time: date and timestamp types as whole microseconds since
-    1970 (nanoseconds for a type that has them), others as they are. lists: any number of columns
-    as one list per row that holds, for each, a list of text; text is cut at `|`.
-    """
-
-    kind: Literal["text", "plain", "time", "lists"]
-    columns: tuple[str, ...]
 
 
 class Database:
@@ -116,31 +102,36 @@ class Database:
         )
         self._connection.unregister("incoming_rows")
 
-    def columns(self, files: Sequence[Path]) -> list[str]:
-        """The column names of a CSV file or of Parquet files alike; see `load`."""
-        return list(self._open(files, (), sample=20_480).columns)
+    def open(self, files: Sequence[Path], *, header: bool = True) -> SourceFiles:
+        """A user's CSV file, or Parquet files alike, to be looked at and given to `load`.
+
+        `header` says whether the first line of a CSV file holds the names of the columns.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return SourceFiles(self._connection, files, _reading, header)
 
     def load(
-        self,
-        name: str,
-        files: Sequence[Path],
-        columns: Mapping[str, SourceColumn],
-        texts: Sequence[str] = (),
-    ) -> None:
-        """Create the table `name` from a user's CSV file or Parquet files, in their row order.
+        self, name: str, source: SourceFiles, columns: Mapping[str, SourceColumn]
+    ) -> tuple[tuple[Path, int], ...]:
+        """Create the table `name` from opened files, in their row order; return the rows of each.
 
         A column's name cannot be bound as a parameter, so it is mapped to the names that the SQL
-        files know here. The CSV columns `texts` are read as text, so that id 007 is not 7; lines
-        that do not parse are left out and named by checks/rejected_lines.
+        files know here. Lines of a CSV file that do not parse are left out and named by
+        checks/rejected_lines.
 
         Raises:
             DataError: the files cannot be read.
         """
-        opened = self._open(files, texts, sample=-1)
-        types = {c: str(t) for c, t in zip(opened.columns, opened.types, strict=True)}
-        mapped = [_expression(column, types).alias(n) for n, column in columns.items()]
         self.drop(name)
-        _guarded(name, lambda: opened.project(*mapped).create(name))
+        where = str(source.parts[0].path)
+        first, *others = source.mapped(columns)
+        _reading(where, lambda: first.create(name))
+        for relation in others:
+            _reading(where, lambda relation=relation: relation.insert_into(name))
+        total = int(self._connection.table(name).aggregate("count(*)").fetchall()[0][0])
+        return tuple((p.path, total if p.num_rows is None else p.num_rows) for p in source.parts)
 
     def drop(self, *names: str) -> None:
         """Drop tables that are no longer needed, freeing their memory."""
@@ -183,27 +174,6 @@ class Database:
                 raise _explained(sql_name, error) from error
             yield batch
 
-    def _open(
-        self, files: Sequence[Path], texts: Sequence[str], sample: int
-    ) -> duckdb.DuckDBPyRelation:
-        names = [exactly(file) for file in files]
-        if files[0].suffix == ".parquet":
-            return _guarded(
-                names[0], lambda: self._connection.read_parquet(names, hive_partitioning=False)
-            )
-        return _guarded(
-            names[0],
-            lambda: self._connection.read_csv(
-                names[0],
-                header=True,
-                hive_partitioning=False,
-                dtype=dict.fromkeys(texts, "VARCHAR"),
-                sample_size=sample,
-                store_rejects=True,
-                rejects_limit=100,
-            ),
-        )
-
     def _read(self, sql_name: str) -> str:
         text = (self._folder / f"{sql_name}.sql").read_text(encoding="utf-8")
         self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
@@ -229,23 +199,6 @@ class Database:
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
 
 
-def exactly(path: Path) -> str:
-    """The name under which DuckDB opens this file and no other.
-
-    DuckDB takes every name for a pattern, in which a sign in brackets stands for itself.
-
-    Raises:
-        DataError: the name holds a backslash as well, which no pattern can express.
-    """
-    name = str(path.absolute())  # DuckDB would expand a leading ~
-    pattern = re.sub(r"[\[*?]", r"[\g<0>]", name)
-    if pattern != name and os.sep == "/" and "\\" in name:
-        raise DataError(
-            f"{path} cannot be read: its path holds both a backslash and one of [ * ?: rename it"
-        )
-    return pattern
-
-
 def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as DuckDB takes them: paths by their exact names."""
     return {
@@ -256,33 +209,6 @@ def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in parameters.items()
     }
-
-
-def _expression(source: SourceColumn, types: Mapping[str, str]) -> duckdb.Expression:
-    columns = [duckdb.ColumnExpression(column) for column in source.columns]
-    if source.kind == "lists":
-        lists = [_as_list(e, types[c]) for e, c in zip(columns, source.columns, strict=True)]
-        return duckdb.FunctionExpression("list_value", *lists).cast("VARCHAR[][]")
-    if not columns:
-        return duckdb.ConstantExpression(None).cast(
-            "VARCHAR" if source.kind == "text" else "DOUBLE"
-        )
-    (column,) = columns
-    if source.kind == "text":
-        return column.cast("VARCHAR")
-    kind = types[source.columns[0]]
-    if source.kind == "time" and kind == "TIMESTAMP_NS":
-        return duckdb.FunctionExpression("epoch_ns", column)
-    if source.kind == "time" and kind.startswith(("TIMESTAMP", "DATE")):
-        return duckdb.FunctionExpression("epoch_us", column.cast("TIMESTAMP"))
-    return column
-
-
-def _as_list(column: duckdb.Expression, kind: str) -> duckdb.Expression:
-    if kind.endswith("]"):
-        return column.cast("VARCHAR[]")
-    bar = duckdb.ConstantExpression("|")
-    return duckdb.FunctionExpression("string_split", column.cast("VARCHAR"), bar)
 
 
 def _quoted(name: str) -> str:
@@ -298,6 +224,22 @@ def _guarded(sql_name: str, call: Callable[[], T]) -> T:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
         raise _explained(sql_name, error) from error
+
+
+def _reading(path: str, call: Callable[[], T]) -> T:
+    """Run what reads a user's file: whatever DuckDB refuses there is the file's fault."""
+    try:
+        return call()
+    except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
+        explained = _explained(path, error)
+        if "Invalid string encoding" in str(error):
+            shown = _first_line(error).partition("file ")[2] or path
+            explained = DataError(
+                f"binary values cannot be read as text: {shown}: save it as UTF-8"
+            )
+        elif explained is error:
+            explained = DataError(f"{path} cannot be read: {_first_line(error)}")
+        raise explained from error
 
 
 def _explained(sql_name: str, error: Exception) -> BaseException:

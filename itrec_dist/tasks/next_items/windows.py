@@ -21,7 +21,13 @@ from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
 from itrec_dist.data.sources.table import TableConfig
 from itrec_dist.data.windowing import settings as window_settings
-from itrec_dist.data.windowing.shards import refuse_source, stage, write_splits, write_tables
+from itrec_dist.data.windowing.shards import (
+    refuse_source,
+    stage,
+    undescribed,
+    write_splits,
+    write_tables,
+)
 from itrec_dist.errors import DataError
 from itrec_dist.storage import atomic
 from itrec_dist.tasks.next_items import audit as next_item_audit
@@ -109,7 +115,7 @@ def window(
         staging.key_events(database, staged)
         steps = cut(database, config)
         manifest = _write(database, config, staged, building, steps)
-        origin["undescribed_items"] = database.rows("shared/num_undescribed")[0]["num_items"]
+        origin |= undescribed(database)
         manifest = dataclasses.replace(manifest, source=origin)
         atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
     return manifest

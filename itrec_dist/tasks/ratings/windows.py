@@ -99,7 +99,7 @@ def window_ratings(
         staging.key_events(database, staged)
         _deal(database, config)
         manifest = _write(database, config, staged, building)
-        origin["undescribed_items"] = database.rows("shared/num_undescribed")[0]["num_items"]
+        origin |= shards.undescribed(database)
         manifest = dataclasses.replace(manifest, source=origin)
         atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
     return manifest
@@ -116,7 +116,7 @@ def _refuse_unfit(database: Database, staged: staging.Staged, config: RatingWind
     low, high = config.scale
     for row in database.rows("checks/ratings_outside_scale", lowest=low, highest=high):
         raise DataError(
-            f"{staged.ratings_file}: row {row['row_number']} has the rating {row['rating']:g}, "
+            f"{staged.place(row['row_number'])} has the rating {row['rating']:g}, "
             f"the scale is {low:g} to {high:g}: correct the row, or give another --scale"
         )
 
