@@ -177,8 +177,8 @@ def _text(value: str, kind: str) -> str:
     if kind in _FLOATS:
         whole = f"{value} = trunc({value}) and abs({value}) < {_FLOATS[kind]}"
         return (
-            f"case when isnan({value}) then null when {whole} then try_cast({value} as bigint)::varchar "
-            f"else {value}::varchar end"
+            f"case when isnan({value}) then null when {whole} "
+            f"then try_cast({value} as bigint)::varchar else {value}::varchar end"
         )
     if kind.startswith("DECIMAL"):
         whole = f"{value} = trunc({value})"
