@@ -8,6 +8,7 @@ data/source_files.py and what the rows mean to its callers.
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -129,7 +130,7 @@ class Database:
         first, *others = source.mapped(columns)
         _reading(where, lambda: first.create(name))
         for relation in others:
-            _reading(where, lambda relation=relation: relation.insert_into(name))
+            _reading(where, partial(relation.insert_into, name))
         total = int(self._connection.table(name).aggregate("count(*)").fetchall()[0][0])
         return tuple((p.path, total if p.num_rows is None else p.num_rows) for p in source.parts)
 
@@ -215,7 +216,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].strip()
 
 
@@ -232,14 +233,18 @@ def _reading(path: str, call: Callable[[], T]) -> T:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
         explained = _explained(path, error)
-        if "Invalid string encoding" in str(error):
-            shown = _first_line(error).partition("file ")[2] or path
-            explained = DataError(
-                f"binary values cannot be read as text: {shown}: save it as UTF-8"
-            )
-        elif explained is error:
-            explained = DataError(f"{path} cannot be read: {_first_line(error)}")
-        raise explained from error
+        if not isinstance(explained, (DataError, duckdb.Error)):
+            raise explained from error
+        reason = _first_line(error)
+        if "Invalid string encoding" in reason:
+            told = reason.partition("file ")[2] or path
+            raise DataError(f"{told}: save binary columns as UTF-8 text") from error
+        if "CSV Sniffer" in reason:
+            raise DataError(
+                f"{path} cannot be cut into columns: give UTF-8 text with a header and one row per "
+                "line, separated by a comma, semicolon, tab or |"
+            ) from error
+        raise DataError(f"{path} cannot be read: {reason}") from error
 
 
 def _explained(sql_name: str, error: Exception) -> BaseException:

@@ -215,7 +215,8 @@ def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path
     """SQL of a column of categories as a list of text."""
     told = str(kind)
     if told.endswith("]"):
-        inner = kind.children[0][1]
+        inner = dict(kind.children)["child"]
+        assert isinstance(inner, duckdb.sqltypes.DuckDBPyType)
         element = _category("element", inner, name, path)
         return f"list_transform({column}::{inner}[], lambda element: {element})"
     if told == "VARCHAR":

@@ -23,6 +23,7 @@ Parts = tuple[tuple[Path, int], ...]
 
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
+_ENCODING = "invalid encoding"  # as DuckDB calls it
 
 
 @dataclass(frozen=True)
@@ -144,5 +145,5 @@ def refuse_rejected(database: Database) -> None:
         raise DataError(
             f"{row['file_path']}: {'line' if has_header else 'row'} {row['line']} cannot be read "
             f"({problem}{where}): "
-            f"{(row['csv_line'] or '')[:80]!r}"
+            f"{(row['csv_line'] or '')[:80]!r}{': save the file as UTF-8' * (problem == _ENCODING)}"
         )

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def test_whole_ids_have_no_point(tmp_path, kind):
         ("user", [1.0, 2.0**53, 2.0, 2.0], "row 2: user 9007199254740992.0 is not a whole"),
         ("user", [decimal.Decimal("1.5")] * 4, "row 1: user 1.5 is not a whole number"),
         ("user", [[1]] * 4, "column 'user' is of type BIGINT[]: give one number or text per row"),
-        ("user", [b"caf\xe9"] * 4, "binary values cannot be read as text: \"{}\": value"),
+        ("user", [b"caf\xe9"] * 4, "\"caf\\xE9\" is not valid UTF8!: save binary"),
     ],
 )  # fmt: skip
 def test_ids_that_cannot_be_meant_are_refused(tmp_path, name, values, words):
@@ -251,6 +252,28 @@ def test_a_csv_without_header_names_the_setting_and_can_be_read(tmp_path):
     found = read(path, TableConfig(columns=names, header=False))
     assert list(found[0].values()) == ["196", "242", 881250949, 3.0]
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("l.csv", "café,x,1\n".encode("latin-1"), "l.csv: line 2 cannot be read (invalid encoding"),
+        ("w.csv", "é,x,1\n".encode("utf-16-le"), "w.csv is not UTF-8 text: save it as UTF-8"),
+        ("w.csv.gz", gzip.compress("é,x,1\n".encode("utf-16")), "w.csv.gz cannot be cut into"),
+        ("half.csv.gz", gzip.compress(b"a,x,1\n" * 9999)[:-9], "half.csv.gz cannot be read: IO"),
+    ],
+)
+def test_text_in_other_encodings_is_refused(tmp_path, name, content, words):
+    header = b"user,item,timestamp\n"
+    (tmp_path / name).write_bytes(content if name.endswith("gz") else header + content)
+    assert words in refusal(tmp_path / name, TableConfig())
+
+
+def test_quotes_after_many_rows_without_any_are_still_quotes(tmp_path):
+    rows = "".join(f"u{n},x,{n}\n" for n in range(25_000))
+    text = "user,item,timestamp\n" + rows + '"a,b",x,5\n"a\nb",x,6\n'
+    (tmp_path / "t.csv").write_text(text)
+    assert column(tmp_path / "t.csv", "user_source_id", TableConfig())[-2:] == ["a,b", "a\nb"]
 
 
 def test_categories_and_titles_of_a_csv_are_what_is_written(tmp_path):
