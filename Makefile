@@ -1,6 +1,7 @@
 # make run    set up .venv, then the whole way on generated data: ratings -> windows -> training
 #             on two workers -> baselines -> report
 # make test   set up .venv, then the test suite          make lint   ruff, check only
+# make test-fast   its quick half: no integration tests  make test-slow   what make test leaves out
 # make types  mypy, strict                               make sql-lint   sqlfluff
 # make wheel  build the wheel into dist/                 make clean  remove what these made
 #
@@ -12,7 +13,7 @@ ITREC := $(BIN)/itrec
 RUN := runs/quickstart
 READY := .venv/.ready
 
-.PHONY: run test lint types sql-lint wheel clean setup
+.PHONY: run test test-fast test-slow lint types sql-lint wheel clean setup
 .DELETE_ON_ERROR:
 
 run: $(READY)
@@ -23,8 +24,18 @@ run: $(READY)
 	$(ITREC) baselines --shards $(RUN)/shards --out $(RUN)/baselines
 	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
 
+# One thread for each process of torch: on the tiny products of tests more would only wait for each
+# other. Two processes of pytest, whatever the machine: all tests that need Ray share one of them.
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest --timeout 600 -n 2
+
 test: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --timeout 600
+	$(PYTEST)
+
+test-fast: $(READY)
+	$(PYTEST) --ignore tests/integration
+
+test-slow: $(READY)
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`itrec window ratings` as a cluster job, with the options of the command.
+"""`itrec window --task ratings` as a cluster job, with the options of the command.
 
 ray job submit --working-dir . -- python jobs/window_ratings.py --help
 """
@@ -8,4 +8,4 @@ import sys
 from itrec_dist.cli.app import main
 
 if __name__ == "__main__":
-    sys.exit(main(["window", "ratings", *sys.argv[1:]]))
+    sys.exit(main(["window", "--task", "ratings", *sys.argv[1:]]))

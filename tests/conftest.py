@@ -1,17 +1,24 @@
 """What several tests share, made once per session: generated data, its shards, a tiny run, Ray."""
 
 import contextlib
+import functools
 import io
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from itrec_dist import metrics
 from itrec_dist.cli.app import main
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from tests import outside_metrics as outside
+from tests.pair import Pair
 
 # Ray reads it once, when it is imported, and would put its workers behind all else on the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
@@ -28,6 +35,55 @@ TRAINED_EPOCHS = 4
 """Of the fixture `trained` and what is compared with it."""
 
 Command = Callable[..., tuple[int, str, str]]
+
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 2**30
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put temporary folders into memory where there is room: every file is synchronised to disk."""
+    if config.option.basetemp is None and "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+        with contextlib.suppress(OSError):
+            runs_programs = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+            if runs_programs and shutil.disk_usage(MEMORY).free >= ROOM:
+                os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes of pytest, begin with what takes longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _turn(_group(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal whole files to the processes of pytest, so that each file's fixtures are made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(config.rootpath / nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False  # the order is that of the workers
+    return ByGroup(config, log)
+
+
+@functools.cache
+def _group(path: Path) -> str:
+    """What the tests of a file share with those of others: a Ray, a pair of processes, or nothing.
+
+    pytest-xdist's own groups come from marks, which it does not see under pytest 9.2.
+    """
+    content = path.read_text(encoding="utf-8")
+    if "mark.ray" in content:
+        return "ray"
+    return "pair" if "pair.run(" in content else str(path)
+
+
+def _turn(group: str) -> int:
+    """Ray's tests first, then the others that start processes, then the quick ones."""
+    return 0 if group == "ray" else 1 if "integration" in group or group == "pair" else 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +116,29 @@ def rated_shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("windowed") / "rated"
     window_ratings("ml-1m", ratings_folder, folder, HELD_OUT)
     return folder
+
+
+@pytest.fixture
+def outside_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed package with the metrics f1, miss_rate and within; another has `MAPMetric`."""
+    package = tmp_path / "site-packages"
+    info = package / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(outside.ENTRY_POINTS)
+    for name, source in outside.SOURCES.items():
+        (package / name).write_text(source)
+    monkeypatch.syspath_prepend(package)
+    before = vars(metrics.METRICS).pop("_installed", None)  # what is installed is looked up once
+    yield
+    vars(metrics.METRICS).pop("_installed", None)
+    if before is not None:
+        vars(metrics.METRICS)["_installed"] = before
+    for name in outside.SOURCES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+    for found in (metrics._given, metrics._made):
+        for metric in [m for m in found.values() if type(m).__module__.startswith("their_")]:
+            del found[metric.name]
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
@@ -97,6 +176,13 @@ def train_on_two(shards: Path, out: Path, *more: object) -> tuple[int, str, str]
         "train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
         "--cluster.num_workers", 2, "--training.epochs", TRAINED_EPOCHS, *more,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two processes that are joined by torch alone, for every test that is marked `pair`."""
+    with Pair(tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="session")

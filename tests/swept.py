@@ -52,3 +52,8 @@ def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = Non
     assert course.is_over
     directory.append("session", workers=1, seconds=1.0)
     return directory, said
+
+
+def outcomes(directory: SweepDirectory) -> list[tuple]:
+    """What two sweeps must agree on, trial by trial."""
+    return [(t.number, t.assignment, t.outcome.status, t.outcome.value) for t in directory.trials()]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
-    errors losses storage config distributed system data models metrics tasks engines runs training
+    errors storage config losses system distributed data models metrics tasks engines runs training
     inference launch evaluation sweep report studies cli __main__
 """.split()
 """The folders, lowest first: one imports only from itself and from those before it."""

@@ -24,7 +24,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "data get": ("data_get", "download a public data set from its publisher"),
     "data make": ("data_make", "generate a data set with planted structure"),
     "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
-    "window ratings": ("window_ratings", "hold out ratings to predict, with what came before"),
     "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
     "sweep": ("sweep", "search over settings, judge the best on the test split"),
     "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
@@ -128,9 +127,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _refuse_together(verb: str) -> None:
     peers = torchrun.peers()
-    if peers and peers.place.world_size > 1 and verb not in TOGETHER:
+    if peers and peers.at.world_size > 1 and verb not in TOGETHER:
         raise ConfigError(
-            f"torchrun has started `itrec {verb}` {peers.place.world_size} times, and only itrec "
+            f"torchrun has started `itrec {verb}` {peers.at.world_size} times, and only itrec "
             f"{' and '.join(TOGETHER)} can share its work: start it without torchrun"
         )
 

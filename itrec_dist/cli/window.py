@@ -1,71 +1,107 @@
-"""`itrec window`: ratings to windows."""
+"""`itrec window`: ratings to windows, those of the task that is named.
 
+The options are the same for every task, with the settings of the task's windows between them.
+"""
+
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from itrec_dist import config
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
-from itrec_dist.data.windowing.leakage import Leakage
 
 MUCH = 0.1
 """Share of a split's users without a window from which on a warning is printed."""
 
 
-def parser() -> config.Parser:
-    """Source, input, place of the output, and every field of WindowConfig."""
-    from itrec_dist.tasks.next_items.windows import WindowConfig
+class _Parser(config.Parser):
+    """A parser for the windows of one task, which gives way to another task's parser."""
 
-    return parser_of(
-        WindowConfig,
-        "itrec window",
-        "Cut ratings into windows of inputs and targets: Parquet shards, item and user tables, "
-        "a manifest and a leakage audit. The defaults are the paper's settings.",
-    )
+    def __init__(self, task: str, description: str) -> None:
+        super().__init__("itrec window", description)
+        self._task = task
+
+    def parse(self, arguments: Sequence[str]) -> Any:
+        """Parse with the settings of the task that the arguments name.
+
+        A first argument without dashes is a task too: `itrec window ratings`.
+
+        Raises:
+            ConfigError: as `config.Parser.parse`, or there is no such task.
+        """
+        if arguments and not arguments[0].startswith("-"):
+            arguments = [f"--task={arguments[0]}", *arguments[1:]]
+        task = _task_in(arguments) or self._task
+        if task != self._task:
+            return parser(task).parse(arguments)
+        return super().parse(arguments)
 
 
-def parser_of(settings: type, command: str, told: str) -> config.Parser:
-    """Options of a command that makes shards: the same ones, and every field of its settings."""
+def parser(task: str | None = None) -> config.Parser:
+    """Source, input, place of the output, and the settings of the task's windows."""
+    from itrec_dist import tasks
     from itrec_dist.data.sources.movielens import FORMATS
     from itrec_dist.data.sources.table import TableConfig
 
-    parser = config.Parser(command, told)
-    parser.add_config_file()
-    parser.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
-    parser.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
-    parser.add_argument("--out", type=Path, required=True, help="shards folder to write")
-    parser.add_argument(
+    task = task or tasks.DEFAULT
+    windows = tasks.data_of(task).windows
+    made = _Parser(task, windows.description)
+    made.add_config_file()
+    made.add_argument(
+        "--task",
+        type=str,
+        default=task,
+        help=f"what the windows are for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
+        "package, or module:Class; it decides which other options there are",
+    )
+    made.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
+    made.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
+    made.add_argument("--out", type=Path, required=True, help="shards folder to write")
+    made.add_argument(
         "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
     )
-    parser.add_class_arguments(settings)
-    parser.add_class_arguments(TableConfig)
-    return parser
+    made.add_class_arguments(windows.settings)
+    made.add_class_arguments(TableConfig)
+    return made
+
+
+def _task_in(arguments: Sequence[str]) -> str | None:
+    """The last task that an option or a recipe names; one that cannot be read is refused later."""
+    found = None
+    for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        flag, equals, value = argument.partition("=")
+        value = value if equals else after
+        if flag == "--task":
+            found = value
+        elif flag == "--config":
+            try:
+                content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue
+            if isinstance(content, dict) and isinstance(content.get("task"), str):
+                found = content["task"]
+    return found
 
 
 def run(parsed: Any) -> int:
     """Window, then print what was kept, what was written and what the split lets through."""
-    from itrec_dist.tasks.next_items import audit as next_item_audit
-    from itrec_dist.tasks.next_items import windows as next_item_windows
-
-    return make(
-        parsed, next_item_windows.WindowConfig, next_item_windows.window, next_item_audit.LEAKAGE
-    )
-
-
-def make(parsed: Any, kind: type, cut: Callable[..., Manifest], leakage: Leakage) -> int:
-    """Make shards by `cut` with settings of a kind, and print what became of the ratings."""
-    from itrec_dist.data.sources import table as sources_table
+    from itrec_dist import tasks
+    from itrec_dist.data.sources.table import TableConfig
 
     started = time.perf_counter()
-    settings: Any = config.pick(kind, parsed)
-    table = config.pick(sources_table.TableConfig, parsed)
+    windows = tasks.data_of(parsed.task).windows
+    settings: Any = config.pick(windows.settings, parsed)
+    table = config.pick(TableConfig, parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
-    manifest = cut(
+    manifest = windows.write(
         parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
     )
-    tables = (steps, coverage, splits, leakage.lines)
+    tables = (steps, coverage, splits, windows.leakage.lines)
     lines = [line for table in tables for line in (*table(manifest), "")]
     print("\n".join([*lines, *warnings(manifest)]))
     print(f"wrote {parsed.out} in {time.perf_counter() - started:.1f} s")
@@ -106,15 +142,18 @@ def splits(manifest: Manifest) -> list[str]:
 
 def warnings(manifest: Manifest) -> list[str]:
     """What a person should know before training on these windows, in lines."""
+    from itrec_dist import tasks
+
+    windows = tasks.data_of(tasks.task_of(manifest)).windows
     texts = []
     for split in (schema.VALIDATION, schema.TEST):
-        wanted = manifest.settings[f"{split}_fraction"] or manifest.protocol == "leave_last"
-        if wanted and split not in manifest.splits:
+        if windows.expects(manifest, split) and split not in manifest.splits:
             texts.append(
                 f"warning: the {split} split has no windows: the histories are too short, or the "
                 f"share is too small"
             )
-    texts += _too_few_covered(manifest)
+    if few := _few_covered(manifest):
+        texts.append(f"warning: {few}: {windows.coverage_remedy(manifest)}")
     return texts + _undescribed(manifest)
 
 
@@ -128,37 +167,25 @@ def _undescribed(manifest: Manifest) -> list[str]:
         texts.append(
             f"warning: {items:,} of {manifest.num_items:,} items stand in no item table: they are "
             "kept with unknown features and their id for a title"
-            + unlike
-            * (items == manifest.num_items)
+            + (unlike if items == manifest.num_items else "")
         )
     users = manifest.source["undescribed_users"]
     if manifest.user_features and users:
         texts.append(
             f"warning: {users:,} of {manifest.num_users:,} users have no value of "
             f"{', '.join(f.name for f in manifest.user_features)}: they are kept with unknown "
-            "features" + unlike * (users == manifest.num_users)
+            "features" + (unlike if users == manifest.num_users else "")
         )
     return texts
 
 
-def _too_few_covered(manifest: Manifest) -> list[str]:
-    """One warning that names every split in which many users have no window."""
+def _few_covered(manifest: Manifest) -> str:
+    """Every split in which many users have no window, in words; empty where there is none."""
     few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
-    if not few:
-        return []
     names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
     counts = [
         f"{row.num_users_without:,} of {row.num_users:,}{' users have' if row is few[0] else ''} "
         f"no {names.get(row.split, row.split + ' window')}"
         for row in few
     ]
-    if manifest.protocol in schema.RATING_PROTOCOLS:
-        remedy = "raise the share that is held out, or give only users with more ratings"
-    else:
-        needed = manifest.input_length + manifest.target_length
-        lengths = ["--input_length", "--target_length"][: min(manifest.target_length, 2)]
-        remedy = (
-            f"one needs {needed} events in a row (input_length + target_length): lower "
-            f"{' or '.join(lengths)}, or raise --min_user_events to leave out short histories"
-        )
-    return [f"warning: {', '.join(counts)}: {remedy}"]
+    return ", ".join(counts)

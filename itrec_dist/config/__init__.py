@@ -1,8 +1,9 @@
 """Typed configuration: YAML recipes and dotted overrides onto frozen dataclasses."""
 
+from itrec_dist.config.kinds import KINDS
 from itrec_dist.config.parser import Parser, load, pick, valid
+from itrec_dist.config.recipes import as_text
 from itrec_dist.config.values import (
-    KINDS,
     as_yaml,
     field_names,
     flat,
@@ -15,6 +16,7 @@ from itrec_dist.config.values import (
 __all__ = [
     "KINDS",
     "Parser",
+    "as_text",
     "as_yaml",
     "field_names",
     "flat",

@@ -1,15 +1,15 @@
 """Loading, overriding, printing and storing configurations.
 
-A configuration is a tree of frozen dataclasses with a docstring under each field. Recipes (YAML),
-dotted overrides and Tune trials all go through the one parser made here, by jsonargparse: it
-checks every type and refuses unknown keys. This file adds the names that would have been valid.
+A configuration is a tree of frozen dataclasses with a docstring under each field. Recipes (YAML)
+and dotted overrides go through the one parser made here, by jsonargparse: it checks every type and
+refuses unknown keys. This file adds the names that would have been valid. A recipe is read once;
+jsonargparse is handed its settings as options, in the recipe's place on the command line.
 """
 
 import dataclasses
 import difflib
-import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +17,9 @@ import jsonargparse
 import yaml
 from jsonargparse.typing import register_type
 
-from itrec_dist.config.values import KINDS
+from itrec_dist.config import kinds, recipes
+from itrec_dist.config.recipes import Recipe, as_text
+from itrec_dist.config.values import texts
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri, shown, squashed
 
@@ -73,19 +75,25 @@ class Parser(jsonargparse.ArgumentParser):
             print_config="--print-%s",
             formatter_class=_Help,
         )
+        self._classes: list[type[Any]] = []
         self._sections: dict[str, dataclasses.Field[Any]] = {}
+        self._texts: dict[str, bool] = {}
+        self._followed: frozenset[str] = frozenset()
+        self._has_recipes = False
 
     def add_class_arguments(self, theclass: type[Any], *names: Any, **options: Any) -> Any:
         """Add a class's fields; one that holds one of several classes waits for its kind."""
-        fields = dataclasses.fields(theclass) if dataclasses.is_dataclass(theclass) else ()
-        waiting = {f.name: f for f in fields if KINDS in f.metadata}
+        waiting = kinds.sections(theclass)
         assert not (waiting and names), "kinds are chosen at the top level alone"
         self._sections |= waiting
+        self._classes.append(theclass)
+        self._texts |= texts(theclass, f"{names[0]}." if names else "")
         skipped = {*options.pop("skip", ()), *waiting}
         return super().add_class_arguments(theclass, *names, skip=skipped, **options)
 
     def add_config_file(self) -> None:
         """Add `--config RECIPE` and `--print-config`."""
+        self._has_recipes = True
         self.add_argument(
             "--config",
             action="config",
@@ -105,35 +113,112 @@ class Parser(jsonargparse.ArgumentParser):
         Raises:
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
-        arguments = _with_underscores(arguments)
-        self._add_chosen(arguments)
-        for recipe in _recipes(arguments):
-            self._check_recipe(recipe)
+        given, chosen = self._choose(self._read(_with_underscores(arguments)))
+        options: list[str] = []
+        for part in given:
+            options += self._options_of(part) if isinstance(part, Recipe) else [part]
         try:
-            parsed = self.instantiate(self.parse_args(arguments))
+            parsed = self.parse_args(options)
+            for name, cls in chosen.items():
+                if kinds.has_own_kind(cls):
+                    del parsed[name].kind
+            parsed = self.instantiate(parsed)
             _refuse_squashed(parsed)
             return parsed
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
 
-    def _add_chosen(self, arguments: Sequence[str]) -> None:
-        """Add the settings of the classes that the arguments choose by their kind."""
-        while self._sections:
-            name, field = self._sections.popitem()
-            assert callable(field.default_factory)
-            default = field.default_factory().kind
-            recipes, given = _given_kinds(arguments, name)
-            kind = [default, *recipes, *given][-1]
-            if kind not in field.metadata[KINDS]:
-                known = ", ".join(field.metadata[KINDS])
-                raise ConfigError(f"there is no {name}.kind {kind!r}; there are: {known}")
-            for other in (*recipes, *given):
-                if other != kind:
-                    raise ConfigError(
-                        f"{name}.kind={other} and {name}.kind={kind} are both given, and have "
-                        f"settings of their own: give one of them, with a recipe of its kind"
-                    )
-            super().add_class_arguments(field.metadata[KINDS][kind], name)
+    def _read(self, arguments: Sequence[str]) -> kinds.Given:
+        """The arguments, with each recipe in the place of its `--config`."""
+        given: kinds.Given = []
+        waits = False
+        for argument in arguments:
+            if waits:
+                given[-1] = recipes.read(argument)
+                waits = False
+            elif self._has_recipes and argument.startswith("--config="):
+                given.append(recipes.read(argument.partition("=")[2]))
+            else:
+                given.append(argument)
+                waits = self._has_recipes and argument == "--config"
+        return given
+
+    def _choose(self, given: kinds.Given) -> tuple[kinds.Given, dict[str, type[Any]]]:
+        """Choose the class of each section, and add its settings; defaults that follow are set."""
+        chosen: dict[str, type[Any]] = {}
+        following: dict[str, Any] = {}
+        for field in sorted(self._sections.values(), key=lambda field: field.default is None):
+            name, default = field.name, kinds.default_kind(field)
+            if default is None:
+                following = following or self._following(chosen)
+                default = str(following.pop(f"{name}.kind"))
+            kind, given = kinds.take(given, field, default)
+            chosen[name] = kinds.class_of(field, kind)
+            self._add_section(field, chosen[name], default)
+            given = [f"--{name}.kind={kind}", *given]
+        self.set_defaults(following)
+        self._followed = frozenset(following)
+        self._sections = {}
+        return given, chosen
+
+    def _following(self, chosen: dict[str, type[Any]]) -> dict[str, Any]:
+        return {
+            name: value
+            for cls in self._classes if hasattr(cls, "following")
+            for name, value in cls.following(chosen).items()
+        }  # fmt: skip
+
+    def _add_section(self, field: dataclasses.Field[Any], cls: type[Any], default: str) -> None:
+        name = field.name
+        self._texts |= texts(cls, f"{name}.")
+        super().add_class_arguments(cls, name, skip={"kind"})
+        assert self.groups is not None
+        self.groups[name].add_argument(
+            f"--{name}.kind",
+            type=str,
+            default=default,
+            help=f"{kinds.listed(field)}; `--{name}.kind KIND --help` lists the settings of one.",
+        )
+
+    def _options_of(self, recipe: Recipe) -> list[str]:
+        """A recipe's settings as options."""
+        places = [a.dest for a in self._actions if not a.option_strings]
+        valid_keys = [o for o in [*self.options(), *places] if o != "config"]
+        return list(self._leaves(recipe.content, recipe.path, "", valid_keys))
+
+    def _leaves(
+        self, content: dict[str, Any], path: str, prefix: str, valid_keys: Sequence[str]
+    ) -> Iterator[str]:
+        """Options for the settings of a section, refused where file and valid keys can be named."""
+        for name, value in content.items():
+            key = f"{prefix}{name}"
+            inner = [o for o in valid_keys if o.startswith(key + ".")]
+            if inner and isinstance(value, dict):
+                yield from self._leaves(value, path, key + ".", valid_keys)
+            elif inner:
+                raise ConfigError(
+                    f"{path}: {key} must be a section with settings ({', '.join(inner)}), "
+                    f"not {value!r}"
+                )
+            elif key not in valid_keys:
+                raise ConfigError(f"{path}: there is no setting {key}{valid(key, valid_keys)}")
+            elif value is not None or key not in self._followed:
+                yield from self._as_option(key, value)
+
+    def _as_option(self, key: str, value: Any) -> list[str]:
+        action = self._option_string_actions.get(f"--{key}")
+        if action is None:
+            return [as_text(value)]
+        if action.nargs == 0:
+            if not isinstance(value, bool):
+                raise ConfigError(f"{key} must be true or false, not {as_text(value)!r}")
+            return [f"--{key}"] if value else []
+        if key in self._texts and not isinstance(value, str):
+            takes_null = self._texts[key]
+            if value is not None or not takes_null:
+                null = " or null" if takes_null else ""
+                raise ConfigError(f"{key} must be text{null}, not {as_text(value)!r}")
+        return [f"--{key}={as_text(value)}"]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage and leaving the process."""
@@ -144,46 +229,6 @@ class Parser(jsonargparse.ArgumentParser):
         names = (s[2:] for a in self._actions for s in a.option_strings if s.startswith("--"))
         found = sorted(n for n in names if n != "help" and not n.startswith("print"))
         return [n for n in found if not any(o.startswith(n + ".") for o in found)]
-
-    def _keys(self) -> list[str]:
-        """Every dotted key that a recipe may hold: the options, and what stands without dashes."""
-        places = [a.dest for a in self._actions if not a.option_strings]
-        return [o for o in [*self.options(), *places] if o != "config"]
-
-    def _check_recipe(self, path: str) -> None:
-        """Refuse what the parser behind would refuse without naming file, line or valid keys."""
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"the recipe {path} is not UTF-8 text: save it as UTF-8") from error
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            raise ConfigError(
-                f"the recipe {path} is no YAML: line {line}: {error.problem}"
-            ) from error
-        if not isinstance(content, dict):
-            raise ConfigError(
-                f"the recipe {path} must hold settings, one `name: value` a line, "
-                f"not {'nothing' if content is None else _shortened(repr(content))}"
-            )
-        self._check_keys(content, path, "")
-
-    def _check_keys(self, content: dict[str, Any], path: str, prefix: str) -> None:
-        options = self._keys()
-        for name, value in content.items():
-            key = f"{prefix}{name}"
-            inner = [o for o in options if o.startswith(key + ".")]
-            if inner and isinstance(value, dict):
-                self._check_keys(value, path, key + ".")
-            elif inner:
-                raise ConfigError(
-                    f"{path}: {key} must be a section with settings ({', '.join(inner)}), "
-                    f"not {value!r}"
-                )
-            elif key not in options:
-                raise ConfigError(f"{path}: there is no setting {key}{valid(key, options)}")
 
     def _explain(self, message: str) -> str:
         sentence = re.sub(r"\s+", " ", message).strip()
@@ -262,10 +307,6 @@ def _refuse_squashed(parsed: Any) -> None:
                 raise ConfigError(f"{name} must be a path on this machine, not {shown(meant)!r}")
 
 
-def _shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
 def _in_words(kind: str) -> str:
     words = {
         "int": "a whole number",
@@ -276,36 +317,6 @@ def _in_words(kind: str) -> str:
         "list": "a list, as in [1, 2]",
     }
     return re.sub(r"\b[a-z]+\b", lambda found: words.get(found.group(), found.group()), kind)
-
-
-def _recipes(arguments: Sequence[str]) -> list[str]:
-    """The files that `--config FILE` and `--config=FILE` name."""
-    after = [b for a, b in itertools.pairwise(arguments) if a == "--config"]
-    return after + [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
-
-
-def _given_kinds(arguments: Sequence[str], section: str) -> tuple[list[str], list[str]]:
-    """The kinds of a section that recipes give, and those that options give.
-
-    A recipe that cannot be read gives none here: it is refused when it is checked.
-    """
-    recipes: list[str] = []
-    given: list[str] = []
-    option = f"--{section}.kind"
-    for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        flag, equals, value = argument.partition("=")
-        value = value if equals else after
-        if flag == option:
-            given.append(value)
-        elif flag == "--config":
-            try:
-                content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-            except (OSError, ValueError, yaml.YAMLError):
-                continue
-            inner = content.get(section) if isinstance(content, dict) else None
-            if isinstance(inner, dict) and "kind" in inner:
-                recipes.append(str(inner["kind"]))
-    return recipes, given
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:

@@ -2,25 +2,25 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
 
+from itrec_dist.config import kinds
 from itrec_dist.storage.uri import Uri
-
-KINDS = "kinds"
-"""Metadata of a field that holds one of several dataclasses: kind -> class.
-
-Each of them has a field `kind`, a Literal of its own name, and the kind that a recipe or an
-option gives decides which settings are valid; the field's default is taken where neither does.
-"""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as plain values, ready for YAML and JSON."""
-    return {k: to_plain(v) for k, v in dataclasses.asdict(config).items()}
+    plain = {k: to_plain(v) for k, v in dataclasses.asdict(config).items()}
+    for name, field in kinds.sections(type(config)).items():
+        if (section := getattr(config, name)) is not None:
+            plain[name] = {"kind": kinds.stored(field, section)} | {
+                k: v for k, v in plain[name].items() if k != "kind"
+            }
+    return plain
 
 
 def to_yaml(config: Any) -> str:
@@ -33,17 +33,20 @@ def as_yaml(values: dict[str, Any]) -> str:
     return yaml.safe_dump(to_plain(values), sort_keys=False, allow_unicode=True)
 
 
-def flat(config: Any) -> dict[str, Any]:
-    """Every leaf of a configuration by its dotted name, as plain values."""
+def flat(config: Any, separator: str = ".") -> dict[str, Any]:
+    """Every leaf of a configuration, or of nested mappings, by its dotted name; lists are leaves.
 
-    def walk(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    The leaves of a configuration are plain values; an empty mapping is no leaf.
+    """
+
+    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name, value in values.items():
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping):
+                yield from walk(value, f"{prefix}{name}{separator}")
             else:
-                yield prefix + name, value
+                yield f"{prefix}{name}", value
 
-    return dict(walk(to_dict(config), ""))
+    return dict(walk(config if isinstance(config, Mapping) else to_dict(config), ""))
 
 
 def nested(leaves: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +66,7 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
     hints = get_type_hints(cls)
     names: list[str] = []
     for field in dataclasses.fields(cls):
-        classes = field.metadata.get(KINDS)
+        classes = field.metadata.get(kinds.KINDS)
         if classes:
             inner = (field_names(one, f"{prefix}{field.name}.") for one in classes.values())
             names += dict.fromkeys(itertools.chain.from_iterable(inner))
@@ -73,6 +76,19 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
         is_section = isinstance(hint, type) and dataclasses.is_dataclass(hint)
         names += field_names(hint, f"{name}.") if is_section else [name]
     return names
+
+
+def texts(cls: type[Any], prefix: str = "") -> dict[str, bool]:
+    """The dotted fields of a configuration class that hold text -> whether they may be null."""
+    if not dataclasses.is_dataclass(cls):
+        return {}
+    found: dict[str, bool] = {}
+    for name, hint in get_type_hints(cls).items():
+        if hint in (str, str | None):
+            found[prefix + name] = hint is not str
+        elif isinstance(hint, type):
+            found |= texts(hint, f"{prefix}{name}.")
+    return found
 
 
 def to_plain(value: Any) -> Any:

@@ -45,13 +45,13 @@ class Database:
         threads: int | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Open it; `folder` replaces the SQL folder of the installation, for tests.
+        """Open it; SQL files are looked for in `folder`, then in the installation's SQL folder.
 
         Raises:
             ConfigError: DuckDB refuses the limit, such as a size without a unit.
         """
         self.sql: dict[str, str] = {}
-        self._folder = folder or shipped_files.sql_folder()
+        self._folders = [*([folder] if folder else []), shipped_files.sql_folder()]
         self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
         settings: dict[str, str | bool | int | float | list[str]] = {
             "temp_directory": self._spill.name,
@@ -176,7 +176,9 @@ class Database:
             yield batch
 
     def _read(self, sql_name: str) -> str:
-        text = (self._folder / f"{sql_name}.sql").read_text(encoding="utf-8")
+        paths = [folder / f"{sql_name}.sql" for folder in self._folders]
+        path = next((path for path in paths if path.is_file()), paths[0])
+        text = path.read_text(encoding="utf-8")
         self.sql[sql_name] = hashlib.sha256(text.encode()).hexdigest()
         return text
 

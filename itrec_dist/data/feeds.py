@@ -15,7 +15,7 @@ so that every worker runs the same number of steps on the same shapes.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import Indices, Share, TensorTable, _to_device
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import Batch
@@ -43,7 +44,7 @@ Seed = tuple[int, int]
 class FeedConfig:
     """How windows reach the model."""
 
-    cache: CacheName = "auto"
+    cache: CacheName = field(default="auto", metadata=FREE)
     """Where a split is kept after it was read once: device, host, or none (read it again every
     epoch). auto takes device memory, then host memory, if the split fits a quarter of it."""
     shuffle_buffer: int = 262_144

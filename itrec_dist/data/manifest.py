@@ -110,6 +110,9 @@ class Manifest:
     rating_min: float = 0.0
     """Lower end of the rating scale; equal to the upper end where that is not known."""
     rating_max: float = 0.0
+    task: str = ""
+    """The task that the windows were cut for; empty in a manifest of a version that did not name
+    it: see `tasks.task_of`."""
     format_version: int = FORMAT_VERSION
     version: str = ""
     """The itrec_dist version that wrote it."""

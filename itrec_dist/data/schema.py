@@ -26,11 +26,6 @@ VALIDATION = "validation"
 TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
-PROTOCOLS = ("random_windows", "user_disjoint", "leave_last", "global_time")
-
-RATING_PROTOCOLS = ("random_ratings", "last_ratings", "ratings_by_time")
-"""Protocols that hold out ratings one by one, to be predicted themselves."""
-
 MANIFEST_FILE = "manifest.json"
 ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"

@@ -1,7 +1,7 @@
 """The training ratings of a shards folder as three columns: what rating models may count.
 
-A training rating is a target of a training window; every one of them is somebody's target once
-in shards of `itrec ratings`, and some are left out where windows were cut with a wider stride.
+A training rating is a target of a training window. In shards of `itrec window --task ratings` every
+one of them is a target once; where windows were cut with a wider stride some are left out.
 """
 
 from dataclasses import dataclass

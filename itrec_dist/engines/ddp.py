@@ -17,7 +17,7 @@ from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.torch_engine import TorchEngine, compiled
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 # Torch 2.13 gave the setting another name and warns of the old one.
 _SENDS_BUFFERS = (
@@ -57,10 +57,10 @@ class DDPEngine(TorchEngine):
                 "set engine.compile to default or none"
             )
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task; outside training without the wrapper, so no worker waits for another."""
         with autocast(self.device, self._precision), self._unsynchronised():
-            output: TaskOutput = self._forward(batch) if self.task.training else self.task(batch)
+            output: Output = self._forward(batch) if self.task.training else self.task(batch)
         return output
 
     def backward(self, loss: torch.Tensor) -> None:

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
 import torch
@@ -29,13 +30,13 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.engines import optimizer_state, process_group
 from itrec_dist.engines.deepspeed_settings import Sizes, derive
 from itrec_dist.engines.engine import EngineConfig, Update
-from itrec_dist.engines.optimizer_state import OptimizerState, copied
+from itrec_dist.engines.optimizer_state import OptimizerState, copy_to_cpu
 from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
-from itrec_dist.engines.precision import LossScale, Precision, autocast
+from itrec_dist.engines.precision import LossScale, PrecisionChoice, autocast
 from itrec_dist.engines.weights import model_of, refuse_misfits
 from itrec_dist.engines.zero_parts import ZeroParts
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 
 class DeepSpeedEngine:
@@ -92,11 +93,12 @@ class DeepSpeedEngine:
                 f"{engine.deepspeed.stage}: choose another optimiser, or engine.deepspeed.stage=0"
             )
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
-        loss_B, scores_BC = self._engine(batch)
+        loss_B, output = self._engine(batch)
         self._loss_B = loss_B if loss_B.requires_grad else None
-        return TaskOutput(loss_B, scores_BC)
+        hooked: Output = replace(output, loss_B=loss_B)
+        return hooked
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
@@ -154,19 +156,19 @@ class DeepSpeedEngine:
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the task's model, on the first worker; gathered one by one."""
         return {
-            name: copied(whole)
-            for name, whole in self._parts.gathered(model_of(self.task))
+            name: copy_to_cpu(full)
+            for name, full in self._parts.gathered(model_of(self.task))
             if dist.get_rank() == 0
         }
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of the task's model, every one of them, and look that they arrived."""
+        """Load the weights of the task's model, every one of them, and verify they were applied."""
         refuse_misfits(weights, self._shapes)
         model = model_of(self.task)
         for name, weight in model.state_dict(keep_vars=True).items():
             self._parts.put_weight(weight, weights[name])
-        for name, whole in self._parts.gathered(model):
-            assert torch.equal(whole.cpu(), weights[name].to(whole.dtype)), name
+        for name, full in self._parts.gathered(model):
+            assert torch.equal(full.cpu(), weights[name].to(full.dtype)), name
         for name, master in self._parts.masters(model):
             assert torch.equal(master.cpu(), weights[name].to(master.dtype)), name
 
@@ -191,7 +193,7 @@ class DeepSpeedEngine:
         )
 
     def load_state(self, state: OptimizerState) -> None:
-        """Take up what `state` gave, of any engine, and look that it arrived."""
+        """Restore what `state` returned, of any engine, and verify it was applied."""
         if self._stage == 0:
             own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
             optimizer_state.restore(state, *own)
@@ -201,7 +203,7 @@ class DeepSpeedEngine:
         weights = dict(self.task.named_parameters())
         try:
             self._parts.put_values(weights, {**state.tensors, **state.plain})
-            optimizer_state.take_schedule(self._optimizer, self._schedule, state)
+            optimizer_state.restore_schedule(self._optimizer, self._schedule, state)
             self._scale.load(state.scaler)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"the optimiser state does not fit: {error}") from error
@@ -236,18 +238,21 @@ class _Precise(nn.Module):
     """A task under autocast, for DeepSpeed to wrap.
 
     Inside, because DeepSpeed ends an autocast that it meets outside; a tuple, because it hooks
-    the outputs that it finds in tuples, lists and dicts.
+    the outputs that it finds in tuples, lists and dicts. The task's forward is called without the
+    task's own hooks: what stage 3 gathers when a weight is read outside of its module's forward,
+    such as the item table's, it keeps for the innermost hooked module, and gathers again for the
+    backward from the hook on that module's output. That has to be this one, whose output is hooked.
     """
 
-    def __init__(self, task: nn.Module, device: torch.device, precision: Precision) -> None:
+    def __init__(self, task: nn.Module, device: torch.device, precision: PrecisionChoice) -> None:
         super().__init__()
         self.task = task
         self._device, self._precision = device, precision
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, Output]:
         with autocast(self._device, self._precision):
-            output: TaskOutput = self.task(batch)
-        return output.loss_B, output.scores_BC
+            output: Output = self.task.forward(batch)
+        return output.loss_B, output
 
 
 def _sizes(task: nn.Module) -> Sizes:

@@ -12,12 +12,13 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
+from itrec_dist.config.fields import FREE
 from itrec_dist.data.schema import Batch
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.optimizers import OptimizerConfig
-from itrec_dist.engines.precision import Precision
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.engines.precision import PrecisionChoice
+from itrec_dist.models.output import Output
 
 EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
 Compilation = Literal["none", "default", "cuda_graphs"]
@@ -27,17 +28,19 @@ Compilation = Literal["none", "default", "cuda_graphs"]
 class EngineConfig:
     """How the computation is carried out; none of it changes what is learned in principle."""
 
-    name: EngineName = "auto"
+    name: EngineName = field(default="auto", metadata=FREE)
     """Who spreads the work: single (one worker), ddp (a copy per worker), deepspeed (ZeRO) or fsdp
     (weights in parts); auto is single with one worker and ddp with several."""
-    precision: Precision = "fp32"
-    """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling)."""
-    accumulate: int = 1
+    precision: PrecisionChoice = "auto"
+    """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling); auto is
+    bf16 where every worker's device computes in it (CUDA of compute capability 8 and up, a CPU
+    with AMX or AVX512-BF16) and fp32 elsewhere."""
+    accumulate: int = field(default=1, metadata=FREE)
     """Micro-batches per update; must divide each worker's share of the batch."""
-    compile: Compilation = "none"
+    compile: Compilation = field(default="none", metadata=FREE)
     """Compile the model with torch.compile, a slow first step for faster ones after it: none,
     default, or cuda_graphs (one launch for all kernels; on a GPU, engine single)."""
-    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig, metadata=FREE)
     """What engine deepspeed spreads; the other engines do not look at it."""
 
     def __post_init__(self) -> None:
@@ -63,7 +66,7 @@ class Runner(Protocol):
     task: nn.Module
     """The task without wrappers: its weights are what checkpoints hold."""
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task; an engine keeps gradients in training mode."""
 
     def train(self, mode: bool = True) -> None:
@@ -95,13 +98,13 @@ class Engine(Runner, Protocol):
         """
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the whole weights of the task's model by name, on the CPU.
+        """A copy on the CPU of the full weights of the task's model by name.
 
         Empty on the workers but the first, where an engine saves memory by it.
         """
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the whole weights of the task's model, every one of them, on every worker.
+        """Load the full weights of the task's model, every one of them, on every worker.
 
         Raises:
             CheckpointError: a weight is missing, unknown or of another shape.

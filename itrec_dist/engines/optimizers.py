@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import nn
+
+from itrec_dist.config.fields import CHANGEABLE
 
 OptimizerName = Literal["adamw", "adam", "sgd", "adagrad"]
 ScheduleName = Literal["one_cycle", "cosine", "linear", "constant"]
@@ -21,20 +23,20 @@ class OptimizerConfig:
 
     name: OptimizerName = "adamw"
     """Optimiser of torch.optim."""
-    learning_rate: float = 2e-3
+    learning_rate: float = field(default=2e-3, metadata=CHANGEABLE)
     """Peak learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: float = field(default=0.01, metadata=CHANGEABLE)
     """Weight decay (decoupled with adamw); biases, norms and embeddings are left out."""
-    beta1: float = 0.9
+    beta1: float = field(default=0.9, metadata=CHANGEABLE)
     """Decay of the first moment (momentum with sgd)."""
-    beta2: float = 0.98
+    beta2: float = field(default=0.98, metadata=CHANGEABLE)
     """Decay of the second moment; not used by sgd and adagrad."""
     schedule: ScheduleName = "one_cycle"
     """Course of the learning rate over all steps: one_cycle (cosine up and down), cosine or
     linear decay to zero after the warm-up, or constant after it."""
     warmup_fraction: float = 0.2
     """Share of all steps in which the rate rises."""
-    clip_norm: float | None = None
+    clip_norm: float | None = field(default=None, metadata=CHANGEABLE)
     """Largest norm of the gradient over all weights; null does not clip."""
 
     def __post_init__(self) -> None:

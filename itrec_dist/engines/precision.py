@@ -7,19 +7,21 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-Precision = Literal["fp32", "bf16", "fp16"]
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+"""What may be asked for. Workers settle `auto` before they build an engine
+(training/precision.py); an engine that is given `auto` computes in fp32."""
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def autocast(device: torch.device, precision: PrecisionChoice) -> torch.autocast:
     """The autocast context of a precision; a disabled one for fp32."""
     return torch.autocast(
         device.type, dtype=_AUTOCAST.get(precision), enabled=precision in _AUTOCAST
     )
 
 
-def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
+def loss_scaler(device: torch.device, precision: PrecisionChoice) -> torch.amp.GradScaler:
     """The scaler that keeps fp16's small gradients; one that does nothing for the others."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
@@ -27,11 +29,12 @@ def loss_scaler(device: torch.device, precision: Precision) -> torch.amp.GradSca
 class LossScale:
     """The loss scale of fp16 by torch's own rule, for gradients that torch's scaler cannot see."""
 
-    def __init__(self, device: torch.device, precision: Precision) -> None:
+    def __init__(self, device: torch.device, precision: PrecisionChoice) -> None:
         self.scaler = loss_scaler(device, precision)
         self.is_enabled = self.scaler.is_enabled()
         self._sign = nn.Parameter(torch.zeros((), device=device))  # its gradient stands for all
-        self._ground = torch.optim.SGD([self._sign], lr=0.0)
+        # Updates nothing: GradScaler finds an overflow only in an optimiser's gradients.
+        self._dummy_optimizer = torch.optim.SGD([self._sign], lr=0.0)
         self.scaler.scale(self._sign)  # before the first call there is no scale
 
     @property
@@ -42,7 +45,7 @@ class LossScale:
     def update(self, is_left_out: bool) -> None:
         """Lower the scale after an update that was left out; raise it after many that were not."""
         self._sign.grad = torch.full_like(self._sign, math.inf if is_left_out else 0.0)
-        self.scaler.step(self._ground)
+        self.scaler.step(self._dummy_optimizer)
         self.scaler.update()
 
     def load(self, state: Mapping[str, Any]) -> None:

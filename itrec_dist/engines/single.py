@@ -9,7 +9,7 @@ from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.torch_engine import TorchEngine
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.task import TaskOutput
+from itrec_dist.models.output import Output
 
 
 class SingleEngine(TorchEngine):
@@ -36,10 +36,10 @@ class InferenceEngine:
         self.task = task.to(device)
         self._precision = engine.precision
 
-    def __call__(self, batch: Batch) -> TaskOutput:
+    def __call__(self, batch: Batch) -> Output:
         """Run the task under the precision asked for, without gradients."""
         with torch.no_grad(), autocast(self.device, self._precision):
-            output: TaskOutput = self.task(batch)
+            output: Output = self.task(batch)
         return output
 
     def train(self, mode: bool = True) -> None:

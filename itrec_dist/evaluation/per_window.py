@@ -19,7 +19,7 @@ from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError
 from itrec_dist.inference.load import restore
-from itrec_dist.metrics.ranking import top_items, without_seen
+from itrec_dist.models.output import Output, RankingOutput
 from itrec_dist.storage import atomic
 
 FILE = "test_windows.npz"
@@ -71,7 +71,7 @@ def write(run: Path) -> None:
         found["targets"].append(torch.as_tensor(windows.target_ids[:, 0], dtype=torch.int64))
         with torch.inference_mode():
             for batch in feed.epoch(None):
-                for name, value in _figures(batch, restored.engine(batch).scores_BC).items():
+                for name, value in _figures(batch, restored.engine(batch)).items():
                     found[name].append(value.cpu())
     arrays = {name: torch.cat(parts).numpy() for name, parts in found.items() if parts}
     with atomic.new_file(run / FILE) as temporary, temporary.open("wb") as file:
@@ -96,12 +96,12 @@ def read(run: Path) -> WindowFigures | None:
         raise CheckpointError(f"{place} is damaged ({error}): remove it and resume") from error
 
 
-def _figures(batch: Batch, scores_BC: torch.Tensor) -> dict[str, torch.Tensor]:
+def _figures(batch: Batch, output: Output) -> dict[str, torch.Tensor]:
     """As `metrics.RankingMetrics` counts them, not summed over windows."""
     is_real_B = batch.weight_B > 0
-    scores_BC, item_ids_BL = scores_BC[is_real_B], batch.item_ids_BL[is_real_B]
-    top_BM = top_items(scores_BC, CUTOFF + item_ids_BL.shape[1])
-    rankings = {"unmasked": top_BM[:, :CUTOFF], "masked": without_seen(top_BM, item_ids_BL, CUTOFF)}
+    assert isinstance(output, RankingOutput)
+    rankings = {"unmasked": output.top_ids_BN, "masked": output.unseen_ids_BN}
+    rankings = {name: top_BN[is_real_B, :CUTOFF] for name, top_BN in rankings.items()}
     targets_BK = batch.target_ids_BK[is_real_B]
     is_target_BK = (targets_BK != PAD)[:, None]
     return {

@@ -14,9 +14,8 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.data.shards.arrays import Histories, Windows
-from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.errors import ConfigError
 from itrec_dist.inference.load import Restored, same_catalogue
-from itrec_dist.metrics.ranking import top_items
 from itrec_dist.storage import atomic
 
 _BATCH = 1024
@@ -46,8 +45,8 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     manifest = same_catalogue(restored, shards)
     if not 1 <= k <= manifest.num_items:
         raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} already exists: choose another place, or pass --overwrite")
+    if out.exists():
+        atomic.refuse_existing(out, overwrite=overwrite)
     histories = reader.read_histories(shards, manifest)
     users = reader.read_users(shards, manifest)
     served = 0
@@ -66,13 +65,18 @@ def _ranked(
     for start in range(0, len(histories), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(histories)))
         batch = batches.whole_batch(_as_windows(histories, rows, manifest), device)
-        scores_BC = restored.catalogue_scores(batch)
-        for position, row in enumerate(rows.tolist()):
-            seen = torch.from_numpy(histories.seen(row).astype(np.int64)).to(device)
-            scores_BC[position, seen - 1] = -torch.inf
-        top_BN = top_items(scores_BC, k)
-        scores_BN = scores_BC.gather(1, (top_BN - 1).clamp(min=0))
+        seen_ids_BS = torch.from_numpy(_seen(histories, rows)).to(device)
+        top_BN, scores_BN = restored.top_items(batch, k, seen_ids_BS)
         yield rows, top_BN.cpu().numpy(), scores_BN.cpu().numpy()
+
+
+def _seen(histories: Histories, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Everything that each user has seen, filled up with PAD, [B, S]."""
+    seen = [histories.seen(row) for row in rows.tolist()]
+    seen_BS = np.full((len(seen), max(map(len, seen), default=0)), PAD, dtype=np.int64)
+    for place, ids in zip(seen_BS, seen, strict=True):
+        place[: len(ids)] = ids
+    return seen_BS
 
 
 def _as_windows(histories: Histories, rows: npt.NDArray[np.int64], manifest: Manifest) -> Windows:

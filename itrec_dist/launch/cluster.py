@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: joining or starting one, and waiting for the room that a run needs."""
+"""Joins or starts a Ray cluster, and waits until it has room for a run."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ from typing import Any
 
 from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.runs.console import ProgressView
+from itrec_dist.system import limits
 from itrec_dist.training.config import RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
@@ -54,17 +55,18 @@ def join(address: str | None) -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    # Workers must import the package that the driver runs, also from a checkout.
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    # Workers must import the package that the driver runs, also from a checkout, and the modules
+    # of the working directory that `module:Class` names.
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
     environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
     try:
         with own_signals():
             if address:
                 ray.init(address=address, **quiet)
             else:
-                cpus = max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
                 ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
-                    address="local", num_cpus=cpus, include_dashboard=False,
+                    address="local", num_cpus=local_cpus(), include_dashboard=False,
                     runtime_env={"env_vars": environment}, **quiet,
                 )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -73,9 +75,14 @@ def join(address: str | None) -> None:
         raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
 
 
+def local_cpus() -> int:
+    """Logical CPUs of a Ray that is started on this machine."""
+    return max(_LEAST_LOCAL_CPUS, limits.whole_cores())
+
+
 @contextlib.contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep this process's handlers: Ray replaces them and never puts them back."""
+    """Keep this process's signal handlers: Ray replaces them and never restores them."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -86,7 +93,7 @@ def own_signals() -> Iterator[None]:
 
 
 def _refuse_silent(address: str) -> None:
-    """Ray itself waits minutes for a cluster that is not there, and prints what it tries.
+    """Refuse an address where nothing listens; Ray would wait minutes and print its attempts.
 
     Raises:
         EnvironmentProblem: nothing listens at `address`, which is a host and a port.
@@ -105,7 +112,7 @@ def _refuse_silent(address: str) -> None:
 
 @dataclass(frozen=True)
 class _Lack:
-    """What a run needs and the cluster has not."""
+    """What a run needs and the cluster lacks."""
 
     needs: str
     has: str
@@ -136,8 +143,8 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
                 bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
                 wanted = {name: amount for name, amount in bundle.items() if amount}
                 request_resources(bundles=[wanted] * run.cluster.num_workers)
-                told = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
-                ProgressView()({"event": "note", "message": told})
+                message = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
+                ProgressView()({"event": "note", "message": message})
             time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
     finally:
         if is_waiting:
@@ -168,10 +175,10 @@ def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack
 
 
 def refuse_full(run: RunConfig, workers: int) -> None:
-    """Refuse a group of workers that leaves no CPU free; for when Ray chose their number.
+    """Refuse a group of workers, whose number Ray chose, that leaves no CPU free.
 
-    Ray Data reads in tasks of one CPU each (it samples Parquet files in such, whatever it is told:
-    `_fetch_file_infos` of its Parquet data source), and would wait for one for ever.
+    Ray Data reads in tasks of one CPU each, which no setting changes (`_fetch_file_infos` of its
+    Parquet data source), and would wait for a CPU for ever.
 
     Raises:
         ConfigError: they have taken all of them.

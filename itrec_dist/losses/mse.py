@@ -1,8 +1,18 @@
 """Squared error of predicted ratings."""
 
-import torch
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
 
 
-def loss(predicted_BK: torch.Tensor, ratings_BK: torch.Tensor) -> torch.Tensor:
-    """Mean over a window's targets of the squared error, [B]."""
-    return (predicted_BK.float() - ratings_BK).square().mean(dim=1)
+@dataclass(frozen=True)
+class MseConfig:
+    """Squared error."""
+
+    kind: Literal["mse"] = "mse"
+    """Kind of loss."""
+
+    def per_window(self, predicted_BK: Tensor, ratings_BK: Tensor) -> Tensor:
+        """Mean over a window's targets of the squared error, [B]."""
+        return (predicted_BK.float() - ratings_BK).square().mean(dim=1)

@@ -6,17 +6,29 @@ number of labels. It is the multinomial likelihood of Liang et al., Variational 
 Collaborative Filtering (2018), equation 2, on the targets of a window.
 """
 
-import torch
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from itrec_dist.losses.loss import ItemTable, Queries, log_normaliser
 
 
-def loss(logits_BC: torch.Tensor, target_ids_BK: torch.Tensor) -> torch.Tensor:
-    """Mean over the targets of their negative log-probability, [B]; a repeat counts again."""
-    columns_BK = target_ids_BK.long() - 1
-    log_normaliser_B = torch.logsumexp(logits_BC, dim=1)
-    return log_normaliser_B - logits_BC.gather(1, columns_BK).mean(dim=1)
+@dataclass(frozen=True)
+class SoftmaxConfig:
+    """All targets under one softmax."""
 
+    kind: Literal["softmax"] = "softmax"
+    """Kind of loss."""
 
-def initial_bias(target_counts_C: torch.Tensor, num_windows: int) -> torch.Tensor:  # noqa: ARG001
-    """Log-probability of each item among the training targets, smoothed by one count, [C]."""
-    smoothed_C = target_counts_C.float() + 1.0
-    return torch.log(smoothed_C / smoothed_C.sum())
+    def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
+        """Mean over the targets of their negative log-probability, [N]; a repeat counts again."""
+        is_target_NK = target_ids_NK > 0
+        count_N = is_target_NK.sum(dim=1)
+        target_N = table.scores_of(queries, target_ids_NK).sum(dim=1) / count_N.clamp(min=1)
+        return (log_normaliser(queries, table) - target_N).masked_fill(count_N == 0, 0.0)
+
+    def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:  # noqa: ARG002
+        """Log-probability of each item among the training targets, smoothed by one count, [C]."""
+        smoothed_C = target_counts_C.float() + 1.0
+        return (smoothed_C / smoothed_C.sum()).log()

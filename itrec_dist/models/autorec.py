@@ -12,23 +12,25 @@ always among the inputs, as it never is where the model is judged.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.sparse_matrix import SparseMatrix, dots
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class AutoRecConfig:
+class AutoRecConfig(ModelConfig):
     """The autoencoder's shape."""
 
     task: ClassVar[str] = "ratings"
@@ -41,11 +43,11 @@ class AutoRecConfig:
     are trained together."""
     width: int = 500
     """Hidden units."""
-    penalty: float = 0.0
+    penalty: float = field(default=0.0, metadata=CHANGEABLE)
     """Weight of the squared weights, divided by the number of training ratings, in the loss."""
-    input_dropout: float = 0.0
+    input_dropout: float = field(default=0.0, metadata=CHANGEABLE)
     """Share of the ratings that is left out of the input at each step, 0 <= p < 1."""
-    dropout: float = 0.0
+    dropout: float = field(default=0.0, metadata=CHANGEABLE)
     """Dropout on the hidden units, 0 <= p < 1."""
 
     def __post_init__(self) -> None:
@@ -56,6 +58,10 @@ class AutoRecConfig:
                 raise ValueError(f"model.{name}={getattr(self, name)} is not in 0 <= p < 1")
         if not self.penalty >= 0:
             raise ValueError(f"model.penalty={self.penalty} must be at least 0")
+
+    def build(self, spec: DataSpec) -> "AutoRec":
+        """The model."""
+        return AutoRec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

@@ -19,6 +19,10 @@ class BiasedMFConfig(FactorModelConfig):
     sparse_gradients: bool = False
     """Update the weights of a batch alone; needs optimizer.name sgd or adagrad."""
 
+    def build(self, spec: DataSpec) -> "BiasedMF":
+        """The model."""
+        return BiasedMF(self, spec)
+
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""
         return "Biased MF"

@@ -11,17 +11,19 @@ dense layers use LayerNorm for the batch norm, whose statistics would differ bet
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout, EncoderLayer
 
@@ -29,11 +31,13 @@ _EMBEDDING_STD = 0.05
 
 
 @dataclass(frozen=True)
-class BSTConfig:
+class BSTConfig(ModelConfig):
     """The transformer's shape and what it is told."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["bst"] = "bst"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -45,7 +49,7 @@ class BSTConfig:
     """Attention heads per block; must divide the width."""
     hidden_widths: tuple[int, ...] = (256, 128)
     """Dense layers after the transformer."""
-    dropout: float = 0.1
+    dropout: float = field(default=0.1, metadata=CHANGEABLE)
     """Dropout in the blocks and on the dense layers, 0 <= p < 1."""
     genres: bool = True
     """Join the item features, such as genres, with the item embedding."""
@@ -56,7 +60,7 @@ class BSTConfig:
     biases: bool = False
     """Learn what is left over by the damped user and item biases, instead of the rating itself;
     the earlier ratings are then told as 1 plus what their biases leave over."""
-    penalty: float = 0.0
+    penalty: float = field(default=0.0, metadata=CHANGEABLE)
     """Weight of the squared embeddings of target and user in the loss of each rating."""
 
     def __post_init__(self) -> None:
@@ -77,6 +81,10 @@ class BSTConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "BST":
+        """The model."""
+        return BST(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

@@ -1,20 +1,43 @@
-"""What the rest of the package may ask of a model's settings and of a model."""
+"""What the rest of the package may ask of a model's settings."""
 
 from typing import ClassVar, Protocol, runtime_checkable
 
+from torch import nn
+
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.spec import DataSpec
 
 
 @runtime_checkable
 class ModelConfig(Protocol):
-    """The settings of one kind of model: a frozen dataclass with the field `kind`."""
+    """The settings of one kind of model: a frozen dataclass with the field `kind`.
+
+    A class that inherits from this one has the defaults below.
+    """
 
     task: ClassVar[str]
-    """The file of `tasks/` that trains it."""
+    """The folder of `tasks/` that trains it."""
+
+    item_embedding: ClassVar[str | None] = None
+    """Dotted name of the parameter with its item vectors [V, D], row 0 of padding, which another
+    run may start from and which may start from another run's; None if it has none."""
 
     @property
     def kind(self) -> str:
         """Its name in recipes, the same in every instance."""
+
+    @property
+    def sparse_gradients(self) -> bool:
+        """Whether its embeddings get sparse gradients, which not every optimiser takes."""
+        return False
+
+    @property
+    def item_width(self) -> int | None:
+        """Width of `item_embedding`; None if it has none."""
+        return None
+
+    def build(self, spec: DataSpec) -> nn.Module:
+        """The model, with its initial weights drawn from torch's global generator."""
 
     def label(self, loss: str) -> str:
         """What distinguishes it from other arms of a study, with the loss it is trained on."""

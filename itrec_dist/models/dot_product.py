@@ -7,24 +7,28 @@ Data, part 2: the baseline, and with `scaled` its Model 2. Sizes and rates are n
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class DotProductConfig:
+class DotProductConfig(ModelConfig):
     """The factorisation's shape."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["dot_product"] = "dot_product"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -34,7 +38,7 @@ class DotProductConfig:
     """Put the product through a sigmoid over the rating scale."""
     initial_std: float = 0.05
     """Standard deviation of the initial embeddings around their common start."""
-    penalty: float = 0.0
+    penalty: float = field(default=0.0, metadata=CHANGEABLE)
     """Weight of the squared embeddings in the loss of each of their ratings."""
     sparse_gradients: bool = False
     """Update the embeddings of a batch alone; needs optimizer.name sgd or adagrad."""
@@ -52,6 +56,10 @@ class DotProductConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "DotProduct":
+        """The model."""
+        return DotProduct(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""

@@ -7,21 +7,23 @@ equations 3 to 5. The biases start at their damped estimates. Penalties once for
 there, spare who rated little; `balance` moves towards those of a common prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 
 @dataclass(frozen=True)
-class FactorModelConfig:
+class FactorModelConfig(ModelConfig):
     """Shape and penalties; each kind adds its name and what is its own."""
 
     task: ClassVar[str] = "ratings"
@@ -29,9 +31,9 @@ class FactorModelConfig:
 
     width: int = 64
     """Width of the factors."""
-    penalty: float = 0.08
+    penalty: float = field(default=0.08, metadata=CHANGEABLE)
     """Weight of the squared factors in the loss of each of their ratings."""
-    bias_penalty: float = 5.0
+    bias_penalty: float = field(default=5.0, metadata=CHANGEABLE)
     """Weight of a squared bias against the sum of squared errors of all its ratings."""
     balance: float = 0.5
     """Between 0, where the factors are penalised once for each rating, and 1, where they are
@@ -52,7 +54,7 @@ class FactorModelConfig:
 
     def check(self, data: Manifest) -> None:
         """Refuse data without ratings."""
-        refuse_unrated(data, str(getattr(self, "kind", "")))
+        refuse_unrated(data, self.kind)
 
 
 class FactorModel(RatingModel):

@@ -5,17 +5,20 @@ open is decided here: positions are learned, sizes are settings, release period 
 genres as a movie feature, and the output bias starts at the training popularity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
+from itrec_dist.models.config import ModelConfig
+from itrec_dist.models.item_table import ItemTable, Queries
 from itrec_dist.models.transformer import Dropout, EncoderLayer
 
 SideInformation = Literal["none", "user", "movie", "both"]
@@ -26,11 +29,13 @@ _REPEAT_GAIN = 10.0  # a handful of scalars must travel far at the pace of the o
 
 
 @dataclass(frozen=True)
-class ITEConfig:
+class ITEConfig(ModelConfig):
     """The encoder's shape and what it is told."""
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["ite"] = "ite"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -42,7 +47,7 @@ class ITEConfig:
     """Attention heads per layer; must divide the width."""
     feedforward_width: int = 256
     """Inner width of each layer's feed-forward net."""
-    dropout: float = 0.2
+    dropout: float = field(default=0.2, metadata=CHANGEABLE)
     """Dropout on the input vectors, inside the layers and before the output, 0 <= p < 1."""
     side_information: SideInformation = "both"
     """Which features the model sees: none, user, movie or both."""
@@ -85,6 +90,10 @@ class ITEConfig:
         """Width of the item embedding."""
         return self.width - 1 - (self.movie_feature_width if self.uses_movie else 0)
 
+    def build(self, spec: DataSpec) -> "ITE":
+        """The model."""
+        return ITE(self, spec)
+
     def label(self, loss: str) -> str:
         """What distinguishes the arms of the paper's study."""
         return f"ITE {loss} {self.side_information}"
@@ -108,7 +117,7 @@ class ITEConfig:
 
 
 class ITE(nn.Module):
-    """`Batch -> scores [B, C]`, higher is likelier next; column c is item c + 1."""
+    """A `RankingModel`: the pooled window as query, a linear layer as item table."""
 
     user_offsets_F: torch.Tensor
     item_features_VF: torch.Tensor
@@ -147,8 +156,8 @@ class ITE(nn.Module):
         self.rating_mean, self.rating_std = spec.rating_mean, spec.rating_std or 1.0
         self._initialise()
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Scores of every item of the catalogue, float32 [B, C]."""
+    def encode(self, batch: Batch) -> Queries:
+        """One query per window, float32; the repeat bias raises or lowers the input items."""
         is_item_BL = batch.item_ids_BL != PAD
         hidden_BLD = self._movie_vectors(batch, is_item_BL)
         if self.config.uses_user:
@@ -162,15 +171,15 @@ class ITE(nn.Module):
             hidden_BLD = layer(hidden_BLD, attend_B11L)
         weight_BL1 = is_item_BL.unsqueeze(2).to(hidden_BLD.dtype)
         pooled_BD = (hidden_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1)
-        # The 8 bits of bf16 would tie many of the catalogue's scores, so the last product is exact.
-        with torch.autocast(pooled_BD.device.type, enabled=False):
-            scores_BC: torch.Tensor = self.output(self.dropout(pooled_BD.float()))
-        return self._with_repeats(scores_BC, batch) if self.config.repeat_bias else scores_BC
+        query_BD = self.dropout(pooled_BD.float())
+        if not self.config.repeat_bias:
+            return Queries(query_BD)
+        added_BL = self.repeat_weights * _REPEAT_GAIN * (batch.item_ids_BL != PAD)
+        return Queries(query_BD, batch.item_ids_BL, added_BL)
 
-    @torch.no_grad()
-    def set_output_bias(self, bias_C: torch.Tensor) -> None:
-        """Start from scores that do not depend on the input: `bias_C` for every window."""
-        self.output.bias.copy_(bias_C)
+    def item_table(self) -> ItemTable:
+        """Output weights and bias."""
+        return ItemTable(self.output.weight, self.output.bias)
 
     def _movie_vectors(self, batch: Batch, is_item_BL: torch.Tensor) -> torch.Tensor:
         """Id embedding, movie features, position and rating of every input, [B, L, D]."""
@@ -183,12 +192,6 @@ class ITE(nn.Module):
         vector_BLD = vector_BLD + self.position_embedding(self.positions_L)
         rating_BL = (batch.ratings_BL - self.rating_mean) / self.rating_std * is_item_BL
         return torch.cat([vector_BLD, rating_BL.unsqueeze(2)], dim=2)
-
-    def _with_repeats(self, scores_BC: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Add to the score of each input item the weight of its position."""
-        columns_BL = (batch.item_ids_BL.long() - 1).clamp(min=0)
-        added_BL = self.repeat_weights * _REPEAT_GAIN * (batch.item_ids_BL != PAD)
-        return scores_BC.scatter_add(1, columns_BL, added_BL)
 
     def _initialise(self) -> None:
         for module in (self.item_embedding, self.position_embedding, self.output):

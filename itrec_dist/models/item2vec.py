@@ -18,17 +18,20 @@ from torch import nn
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 
 _POWER = 0.75
 _DRAWS_SEED = 0  # judged epochs are compared on the same drawn items
 
 
 @dataclass(frozen=True)
-class Item2VecConfig:
+class Item2VecConfig(ModelConfig):
     """The vectors' shape and how they are learned."""
 
     task: ClassVar[str] = "item_vectors"
     """It learns item vectors."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["item2vec"] = "item2vec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -42,6 +45,15 @@ class Item2VecConfig:
     def __post_init__(self) -> None:
         if min(self.width, self.negatives) < 1:
             raise ValueError("model.width and model.negatives must be at least 1")
+
+    @property
+    def item_width(self) -> int:
+        """Width of the vectors."""
+        return self.width
+
+    def build(self, spec: DataSpec) -> "Item2Vec":
+        """The model."""
+        return Item2Vec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""

@@ -5,26 +5,30 @@ Data, part 2, Model 1: dropout 0.1 on the embeddings and after their concatenati
 of 100 ReLU units, dropout, a linear output.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class NeuralMFConfig:
+class NeuralMFConfig(ModelConfig):
     """The net's shape."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
+    item_embedding: ClassVar[str | None] = "item_embedding.weight"
+    """Its item vectors."""
 
     kind: Literal["neural_mf"] = "neural_mf"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -32,9 +36,9 @@ class NeuralMFConfig:
     """Width of the embeddings."""
     hidden_width: int = 100
     """Units of the dense layer."""
-    dropout: float = 0.1
+    dropout: float = field(default=0.1, metadata=CHANGEABLE)
     """Dropout on the embeddings, on both together and on the hidden units, 0 <= p < 1."""
-    penalty: float = 0.0
+    penalty: float = field(default=0.0, metadata=CHANGEABLE)
     """Weight of the squared embeddings in the loss of each of their ratings."""
     sparse_gradients: bool = False
     """Update the embeddings of a batch alone; needs optimizer.name sgd or adagrad."""
@@ -51,6 +55,10 @@ class NeuralMFConfig:
     def item_width(self) -> int:
         """Width of the item embedding."""
         return self.width
+
+    def build(self, spec: DataSpec) -> "NeuralMF":
+        """The model."""
+        return NeuralMF(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the source calls it."""

@@ -34,6 +34,10 @@ class SVDppConfig(FactorModelConfig):
         if not self.rated_penalty >= 0:
             raise ValueError(f"model.rated_penalty={self.rated_penalty} must be at least 0")
 
+    def build(self, spec: DataSpec) -> "SVDpp":
+        """The model."""
+        return SVDpp(self, spec)
+
     def label(self, loss: str) -> str:  # noqa: ARG002
         """What the literature calls it."""
         return "SVD++"

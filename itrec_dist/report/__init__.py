@@ -94,10 +94,7 @@ def _refuse_taken(place: Path, overwrite: bool) -> None:
         raise OutputError(f"{place} is a folder, a file is needed: name it, such as report.html")
     if not place.exists():
         return
-    if not overwrite:
-        raise OutputError(
-            f"{place} already exists: choose another with --out, or pass --overwrite to replace it"
-        )
+    atomic.refuse_existing(place, overwrite=overwrite)
     with place.open("rb") as file:
         head = file.read(4096)
     if MARK.encode() not in head:

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from itrec_dist.config import nested
+from itrec_dist import config
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 from itrec_dist.report import measures
-from itrec_dist.report.arms import Section, flatten
+from itrec_dist.report.arms import Section
 from itrec_dist.report.runs import Run, number
 
 _LEAKS: dict[str, tuple[str, str]] = {
@@ -211,7 +211,7 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
 
 def environment(runs: Sequence[Run]) -> tuple[list[Fact], Settings | None]:
     """What all recorded environments share, and where they differ."""
-    flat = [(run, flatten(run.environment)) for run in runs if run.environment]
+    flat = [(run, config.flat(run.environment)) for run in runs if run.environment]
     facts, differing = divided_environment([run.environment for run, _ in flat])
     if not differing:
         return facts, None
@@ -222,7 +222,7 @@ def divided_environment(
     environments: Sequence[dict[str, Any]],
 ) -> tuple[list[Fact], tuple[str, ...]]:
     """What recorded environments share, and the names of what differs."""
-    flat = [flatten(environment) for environment in environments]
+    flat = [config.flat(environment) for environment in environments]
     if not flat:
         return [], ()
     shared, differing = _divided(flat)
@@ -299,7 +299,7 @@ def _side_by_side(kind: str, runs: list[Run]) -> Settings:
     title = "Trained runs" if kind == "train" else "Baselines"
     if len(runs) == 1:
         return Settings(title, runs[0].config_yaml.strip(), (), ())
-    flat = [(run, flatten(run.config)) for run in runs]
+    flat = [(run, config.flat(run.config)) for run in runs]
     shared, differing = _divided([leaves for _, leaves in flat])
     yaml_text = _as_yaml({name: flat[0][1][name] for name in shared})
     return Settings(title, yaml_text, differing, _rows(flat, differing))
@@ -323,5 +323,5 @@ def _rows(
 
 
 def _as_yaml(leaves: dict[str, Any]) -> str:
-    tree = nested(leaves)
+    tree = config.nested(leaves)
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).strip() if tree else ""

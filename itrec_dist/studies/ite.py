@@ -7,31 +7,26 @@ protocol picks the best epoch on the very windows that it reports, so every arm 
 where epoch choice and judgement use different windows, and on each user's last events.
 """
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-from itrec_dist.evaluation.baselines import judge_all
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
-from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
-from itrec_dist.tasks.next_items import baselines
+from itrec_dist.report.published.ite import ACCURACY_1, ACCURACY_2
+from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
-def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
-    chosen = {name: kind() for name, kind in baselines.BASELINES.items()}
-    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
-
-
-def _figures(splits: dict[str, Any]) -> str:
-    return on_final_split(splits, "unmasked", {"P@5": "precision@5", "HR@5": "hit_rate@5"})
+def _figures(splits: Mapping[str, Judgement]) -> str:
+    return on_final_split(splits, {"P@5": ACCURACY_1, "HR@5": ACCURACY_2})
 
 
 STUDY = Study(
     title="Informative Transformer Encoder: the paper's arms beside ours",
+    task="next_items",
     protocols={
-        "paper-90-10": WindowConfig(),
-        "paper-80-10-10": WindowConfig(test_fraction=0.1),
-        "leave-last": WindowConfig(protocol="leave_last"),
+        "paper-90-10": Cut("next_items", WindowConfig()),
+        "paper-80-10-10": Cut("next_items", WindowConfig(test_fraction=0.1)),
+        "leave-last": Cut("next_items", WindowConfig(protocol="leave_last")),
     },
     arms=(
         Arm("ce-both", "paper", ("loss=ce",)),
@@ -47,7 +42,6 @@ STUDY = Study(
         ),
         Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
     ),
-    judge_baselines=_baselines,
     figures=_figures,
     markdown=markdown.markdown,
 )

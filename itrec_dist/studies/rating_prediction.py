@@ -7,14 +7,13 @@ kind of windows besides, and a biased factorisation with them. The best epoch is
 validation and reported on test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from itrec_dist.data import manifest, schema
-from itrec_dist.evaluation.rating_baselines import judge_all
-from itrec_dist.report.sections import ratings as ratings_section
-from itrec_dist.studies.study import Arm, Study, all_judged, on_final_split
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.report import markdown
+from itrec_dist.report.sections.ratings import MAE, RMSE
+from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings import baselines as rating_baselines
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig
@@ -23,21 +22,13 @@ _RATED = ("random-80-10-10", "last-80-10-10")
 _WINDOWS = ("source-windows",)
 
 
-def _baselines(shards: Path, out: Path) -> dict[str, dict[str, Any]]:
-    """The biases of all; judged on the source's windows too, whose targets are ratings as well."""
-    if not any(manifest.read(shards).num_windows(split) for split in schema.SPLITS[1:]):
-        return {}
-    chosen = rating_baselines.installed()
-    return {} if all_judged(out, list(chosen)) else judge_all(shards, out, chosen, overwrite=True)
-
-
-def _figures(splits: dict[str, Any]) -> str:
-    return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
+def _figures(splits: Mapping[str, Judgement]) -> str:
+    return on_final_split(splits, {"RMSE": RMSE, "MAE": MAE})
 
 
 def _markdown(places: Sequence[Path]) -> str:
     """The tables, and which reference could not be run."""
-    told = ratings_section.markdown(places)
+    told = markdown.markdown(places)
     if missing := rating_baselines.missing():
         told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
     return told
@@ -45,13 +36,14 @@ def _markdown(places: Sequence[Path]) -> str:
 
 STUDY = Study(
     title="Rating prediction: the source's systems beside what they should have met",
+    task="ratings",
     protocols={
-        "random-80-10-10": RatingWindowConfig(),
-        "last-80-10-10": RatingWindowConfig(protocol="last_ratings"),
-        "source-windows": WindowConfig(
+        "random-80-10-10": Cut("ratings", RatingWindowConfig()),
+        "last-80-10-10": Cut("ratings", RatingWindowConfig(protocol="last_ratings")),
+        "source-windows": Cut("next_items", WindowConfig(
             top_items=None, min_user_events=1, input_length=7, target_length=1, stride=2,
             test_fraction=0.1,
-        ),
+        )),
     },
     arms=(
         Arm("dot-product", "rating_dot_product", protocols=_RATED),
@@ -64,7 +56,6 @@ STUDY = Study(
         Arm("autorec-item", "rating_autorec", protocols=_RATED),
         Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
-    judge_baselines=_baselines,
     figures=_figures,
     markdown=_markdown,
 )  # fmt: skip

@@ -7,7 +7,6 @@ machine's cores; a run that is complete is not run again.
 """
 
 import concurrent.futures
-import os
 import subprocess
 import sys
 import threading
@@ -15,15 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from itrec_dist import config
+from itrec_dist import config, tasks
 from itrec_dist.config import shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources import staging
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.study import Study
-from itrec_dist.tasks.next_items.windows import window
-from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from itrec_dist.system import limits
+from itrec_dist.training import precision
 from itrec_dist.training.config import RunConfig
 
 Say = Callable[[str], None]
@@ -116,14 +116,11 @@ def _shards(place: Place, name: str) -> Path:
     """Window the ratings, unless that was done before from the same ratings and settings."""
     out, source, path = place.out, place.source, place.path
     folder = out / "shards" / name
-    settings = place.study.protocols[name]
+    cut = place.study.protocols[name]
     try:
         found = manifest.read(folder)
     except ShardsError:
-        if isinstance(settings, RatingWindowConfig):
-            made = window_ratings(source, path, folder, settings)
-        else:
-            made = window(source, path, folder, settings)
+        made = tasks.data_of(cut.task).windows.write(source, path, folder, cut.settings)
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
         place.say(f"windowed {name}: {counts}")
         return folder
@@ -132,7 +129,7 @@ def _shards(place: Place, name: str) -> Path:
             f"{out} holds a reproduction on other ratings ({found.source.get('path')} as they were "
             f"then), not on those in {path}: choose another place"
         )
-    wanted = config.to_dict(settings)
+    wanted = config.to_dict(cut.settings)
     if any(wanted.get(name) != value for name, value in found.settings.items()):
         raise OutputError(f"{folder} was windowed with other settings: choose another place")
     return folder
@@ -174,7 +171,7 @@ def is_done(run: RunConfig) -> bool:
     if not directory.is_complete:
         return False
     try:
-        return config.load(RunConfig, directory.config) == run
+        return precision.is_same(config.load(RunConfig, directory.config), run)
     except ConfigError:  # of a version with other settings
         return False
 
@@ -184,7 +181,7 @@ def _default_jobs() -> int:
 
     if torch.cuda.is_available():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return limits.whole_cores()
 
 
 def _train_all(
@@ -247,7 +244,8 @@ class _Children:
 def _summary(study: Study, run: RunConfig) -> str:
     evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
     protocol, arm, seed = run.folder.parts[-3:]
-    figures = study.figures(evaluation["splits"])
+    judged = {split: Judgement.from_json(j) for split, j in evaluation["splits"].items()}
+    figures = study.figures(judged)
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 

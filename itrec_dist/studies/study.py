@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from itrec_dist import tasks
+from itrec_dist.data import manifest
+from itrec_dist.evaluation import baselines
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.tasks.next_items.windows import WindowConfig
-from itrec_dist.tasks.ratings.windows import RatingWindowConfig
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How ratings become windows: a task, and settings of its windows."""
+
+    task: str
+    settings: Any
 
 
 @dataclass(frozen=True)
@@ -27,14 +38,13 @@ class Study:
 
     title: str
     """Heads the report."""
-    protocols: Mapping[str, WindowConfig | RatingWindowConfig]
+    task: str
+    """The task whose baselines are judged beside the arms, on the windows of every protocol."""
+    protocols: Mapping[str, Cut]
     """Folder -> how the ratings are cut."""
     arms: tuple[Arm, ...]
     """In the order in which they are trained."""
-    judge_baselines: Callable[[Path, Path], dict[str, dict[str, Any]]]
-    """Shards and a folder for run directories -> name -> split -> Judgement; what is complete is
-    not judged again, and nothing is returned then."""
-    figures: Callable[[dict[str, Any]], str]
+    figures: Callable[[Mapping[str, Judgement]], str]
     """The judgements of a run in a few words."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
@@ -44,17 +54,24 @@ class Study:
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
 
+    def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
+        """Write a run directory in `out` for each baseline that can be fitted here.
 
-def all_judged(out: Path, names: Sequence[str]) -> bool:
-    """Whether the runs of all those baselines stand in a folder, complete."""
-    return all(RunDirectory(out / name).is_complete for name in names)
+        Returns name -> split -> Judgement; nothing where all are complete, or where the shards have
+        no evaluation split.
+        """
+        of_task = tasks.data_of(self.task).baselines
+        data = manifest.read(shards)
+        if of_task is None or not any(data.num_windows(split) for split in baselines.EVALUATED):
+            return {}
+        chosen = of_task.usual()
+        if all(RunDirectory(out / name).is_complete for name in chosen):
+            return {}
+        return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)
 
 
-def on_final_split(splits: Mapping[str, Any], ranking: str, shown: Mapping[str, str]) -> str:
-    """Figures of a run's last split in a few words: `test P@5 0.1234`; `shown` maps words to them.
-
-    `ranking` is the key of a Judgement under which the figures stand.
-    """
+def on_final_split(splits: Mapping[str, Judgement], shown: Mapping[str, FigureName]) -> str:
+    """Figures of a run's last split in a few words, which `shown` gives: `test P@5 0.1234`."""
     split = "test" if "test" in splits else "validation"
-    figures = splits[split][ranking]
-    return " ".join([split, *(f"{word} {figures[name]:.4f}" for word, name in shown.items())])
+    words = [f"{word} {splits[split].value(name):.4f}" for word, name in shown.items()]
+    return " ".join([split, *words])

@@ -13,7 +13,8 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from itrec_dist.sweep.space import Assignment, as_text
+from itrec_dist.config import as_text
+from itrec_dist.sweep.space import Assignment
 
 EPOCH, SCORE, JOB = "epoch", "score", "job"
 """Names in Tune's results and configurations: when, how good, and what an actor is asked to do."""

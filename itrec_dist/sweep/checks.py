@@ -6,7 +6,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, VALIDATION
 from itrec_dist.errors import ConfigError
 from itrec_dist.sweep import sampling, trackers
-from itrec_dist.sweep.config import CHANGEABLE, Runs, SweepConfig, placed
+from itrec_dist.sweep.config import Runs, SweepConfig, placed
 from itrec_dist.sweep.space import Assignment, Space
 from itrec_dist.sweep.tpe import load_optuna
 from itrec_dist.training.config import check
@@ -36,6 +36,7 @@ def checked(sweep: SweepConfig) -> Checked:
     """
     sweep = replace(sweep, shards=placed(sweep.shards), out=sweep.out.absolute())
     runs = Runs(sweep)
+    sweep = replace(sweep, metric=runs.metric)
     space = runs.space()
     data = check(runs.base, runs.base.cluster.num_workers)
     if not data.num_windows(VALIDATION):
@@ -70,11 +71,11 @@ def checked(sweep: SweepConfig) -> Checked:
 
 def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:
     """Refuse a population that cannot exchange anything."""
-    training, valid = runs.base.training, ", ".join(sorted(CHANGEABLE))
-    if not CHANGEABLE & set(space.names):
+    training, changeable = runs.base.training, runs.changeable
+    if not changeable & set(space.names):
         raise ConfigError(
             "scheduler.name=pbt changes settings while trials train, and the space has none that "
-            f"can be: search one of {valid}"
+            f"can be: search one of {', '.join(sorted(changeable))}"
         )
     for name in ("training.epochs", "training.patience"):
         if name in space.names or (name == "training.patience" and training.patience):
@@ -88,8 +89,8 @@ def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:
             f"{training.epochs}: lower it"
         )
     for dimension in space.dimensions:
-        on = [other for other, _ in dimension.when if other in CHANGEABLE]
-        if on and dimension.name not in CHANGEABLE:
+        on = [other for other, _ in dimension.when if other in changeable]
+        if on and dimension.name not in changeable:
             raise ConfigError(
                 f"space.{dimension.name} depends on {on[0]}, which scheduler.name=pbt changes "
                 "while trials train: take its `when` out"

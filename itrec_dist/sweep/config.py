@@ -1,33 +1,27 @@
 """What a sweep is told: its settings, and the runs that follow from them.
 
 `SweepConfig` is what a recipe of `itrec sweep` holds. `Runs` turns assignments of the space into
-run configurations, by the parser that recipes and command lines go through as well.
+run configurations; the base recipe is read once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.config import shipped_files
+from itrec_dist.config.fields import CHANGEABLE, FREE, marked
+from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.storage.uri import Uri, refuse_credentials
-from itrec_dist.sweep.space import Assignment, Space, Value, as_text, parse
+from itrec_dist.sweep.space import Assignment, Space, parse
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
 
 FIRST_FRESH_SEED = 1000
 """Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
-
-CHANGEABLE = frozenset({
-    "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.clip_norm",
-    "optimizer.beta1", "optimizer.beta2",
-    "model.dropout", "model.input_dropout", "model.penalty", "model.bias_penalty",
-})  # fmt: skip
-"""Settings that a run can go on with another value of: what is learned keeps its form, and the
-order of windows and the number of steps stay."""
 
 Algorithm = Literal["grid", "random", "tpe"]
 Cost = Literal["seconds", "windows_per_second", "num_parameters"]
@@ -133,11 +127,11 @@ class TrackersConfig:
 class SweepConfig:
     """A search over configurations of a run."""
 
-    shards: Uri | Path
+    shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
-    out: Path
+    out: Path = field(metadata=FREE)
     """Sweep directory to write, where every machine of the cluster sees it."""
-    base: str
+    base: str = field(metadata=FREE)
     """Recipe of `itrec train` that gives every setting not searched: a path, or the name of a
     shipped one."""
     space: dict[str, Any]
@@ -145,23 +139,24 @@ class SweepConfig:
     ends), with step, log and when."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Dotted setting -> value that differs from the base in every trial."""
-    metric: str = "unmasked/precision@5"
-    """Validation figure that is searched for and that chooses each run's best epoch."""
-    trials: int | None = None
+    metric: str = ""
+    """Validation figure that is searched for and that chooses each run's best epoch; empty takes
+    the headline of the base's task."""
+    trials: int | None = field(default=None, metadata=FREE)
     """How many configurations; null is every one of a grid."""
     seeds: int = 1
     """Runs per trial, with the seeds 0, 1, 2 ...; their mean is what the search sees."""
-    retries: int = 1
+    retries: int = field(default=1, metadata=FREE)
     """How often a trial that failed is tried again; a setting that is refused is not."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """The choice of trials."""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     """The stopping of trials."""
-    final: FinalConfig = field(default_factory=FinalConfig)
+    final: FinalConfig = field(default_factory=FinalConfig, metadata=FREE)
     """The judgement on test."""
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig, metadata=FREE)
     """What trials take."""
-    trackers: TrackersConfig = field(default_factory=TrackersConfig)
+    trackers: TrackersConfig = field(default_factory=TrackersConfig, metadata=FREE)
     """Where else figures are sent."""
 
     def __post_init__(self) -> None:
@@ -212,7 +207,12 @@ class SweepConfig:
     @property
     def falls(self) -> bool:
         """Whether the better figure of the metric is the lower one."""
-        return self.metric in RATING_MONITORS
+        return metrics.falls(self.figure)
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the metric's figure."""
+        return FigureName.parse(self.metric)
 
     def score(self, value: float) -> float:
         """The metric's value as something of which more is better."""
@@ -230,20 +230,34 @@ class Runs:
                 of its task's.
         """
         self._sweep = sweep
-        self._recipe = _recipe(sweep.base)
-        self._parser = config.Parser("itrec sweep", "")
-        self._parser.add_config_file()
-        self._parser.add_class_arguments(RunConfig)
-        self._is_grouped = False
-        base = self._parsed({**sweep.fixed, **self._own(sweep.out, 0, judge_test=False)})
+        shards = placed(sweep.shards)
+        own = {"shards": shards, "out": sweep.out.absolute()}
+        given = [f"{name}={config.as_text(value)}" for name, value in sweep.fixed.items()]
+        given += [f"{name}={place}" for name, place in own.items()]
+        base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
         self._is_grouped = base.cluster.num_workers > 1
-        monitors = TASKS[base.model.task].monitors
-        if sweep.metric not in monitors:
-            raise ConfigError(
-                f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "
-                f"{', '.join(monitors)}"
-            )
-        self.base = self.build({}, sweep.out, 0)
+        task = TASKS[base.model.task]
+        self.metric = sweep.metric or str(task.headline)
+        valid = metrics.monitors(task.groups, base.evaluation.choice)
+        why = f"is no figure of model.kind={base.model.kind}"
+        if refusal := metrics.refusal("metric", self.metric, valid, why):
+            raise ConfigError(refusal)
+        training = replace(base.training, monitor=self.metric)
+        cluster = base.cluster
+        if not self._is_grouped:
+            cluster = replace(cluster, threads=max(1, int(sweep.resources.cpus)))
+        base = replace(base, shards=shards, training=training, cluster=cluster)
+        self._setter = Setter(_own(base, sweep.out, 0, judge_test=False), "itrec sweep")
+
+    @property
+    def base(self) -> RunConfig:
+        """The run that trials are made from."""
+        return self._setter.base
+
+    @property
+    def changeable(self) -> set[str]:
+        """The settings that a population may change while its trials train."""
+        return marked(self.base, CHANGEABLE)
 
     @property
     def is_grouped(self) -> bool:
@@ -256,7 +270,7 @@ class Runs:
         Raises:
             ConfigError: see `space.parse`; or a setting is searched and fixed.
         """
-        space = parse(self._sweep.space, self.base)
+        space = parse(self._sweep.space, self._setter)
         both = [name for name in space.names if name in self._sweep.fixed]
         if both:
             raise ConfigError(f"{both[0]} stands in space and in fixed: take it out of one")
@@ -270,25 +284,13 @@ class Runs:
         Raises:
             ConfigError: its settings do not fit each other.
         """
-        own = self._own(out, seed, judge_test=judge_test)
-        own["training.monitor"] = self._sweep.metric
-        return self._parsed({**self._sweep.fixed, **assignment, **own})
+        run = self._setter.set(assignment)
+        return _own(run, out, seed, judge_test=judge_test)
 
-    def _own(self, out: Path, seed: int, *, judge_test: bool) -> dict[str, Value]:
-        own: dict[str, Value] = {
-            "shards": str(placed(self._sweep.shards)),
-            "out": str(out.absolute()),
-            "seed": seed,
-            "evaluation.judge_test": judge_test,
-        }
-        if not self._is_grouped:
-            own["cluster.threads"] = max(1, int(self._sweep.resources.cpus))
-        return own
 
-    def _parsed(self, settings: dict[str, Any]) -> RunConfig:
-        arguments = ["--config", str(self._recipe)]
-        arguments += [f"--{name}={as_text(value)}" for name, value in settings.items()]
-        return config.pick(RunConfig, self._parser.parse(arguments))
+def _own(run: RunConfig, out: Path, seed: int, *, judge_test: bool) -> RunConfig:
+    evaluation = replace(run.evaluation, judge_test=judge_test)
+    return replace(run, out=out.absolute(), seed=seed, evaluation=evaluation)
 
 
 def placed(shards: Uri | Path) -> Uri | Path:

@@ -37,13 +37,14 @@ from typing import Any, Literal
 import yaml
 
 from itrec_dist import config
+from itrec_dist.config import as_text
 from itrec_dist.data import manifest
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep import RECIPE
 from itrec_dist.sweep.config import Runs, SweepConfig
-from itrec_dist.sweep.space import Assignment, Space, as_text
+from itrec_dist.sweep.space import Assignment, Space
 
 SEARCHED = "searched"
 
@@ -190,15 +191,15 @@ class SweepDirectory:
                 f"{self.recipe} is of another version or damaged: {error}"
             ) from error
 
-    def read_space(self) -> Space:
-        """What was searched.
+    def read_space(self, sweep: SweepConfig | None = None) -> Space:
+        """What was searched; `sweep` is what `read_recipe` gave, where it was read before.
 
         Raises:
             CheckpointError: the base or the space is damaged or of another version.
         """
         try:
-            sweep = replace(self.read_recipe(), base=str(self.base))  # wherever it was copied to
-            return Runs(sweep).space()
+            sweep = sweep or self.read_recipe()
+            return Runs(replace(sweep, base=str(self.base))).space()  # wherever it was copied to
         except ConfigError as error:
             raise CheckpointError(f"{self.path} is of another version: {error}") from error
 
@@ -238,4 +239,4 @@ def told(assignment: Assignment) -> str:
 
 def as_number(value: object) -> str:
     """A value as short as it can be read."""
-    return f"{value:.4g}" if isinstance(value, float) else as_text(value)  # type: ignore[arg-type]
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)

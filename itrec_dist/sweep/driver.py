@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from itrec_dist import config, launch
+from itrec_dist.config.fields import FREE, is_marked
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from itrec_dist.storage import atomic
 from itrec_dist.sweep import RECIPE, resources, trackers
@@ -16,9 +17,6 @@ from itrec_dist.system import environment
 
 if TYPE_CHECKING:
     from itrec_dist.sweep.asha import Past
-
-FREE = frozenset({"shards", "out", "base", "trials", "retries", "final", "resources", "trackers"})
-"""Settings that may differ on resuming; the base is compared by what it says."""
 
 
 def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> SweepDirectory:
@@ -132,7 +130,7 @@ def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
         )
     differing = [
         f.name for f in fields(SweepConfig)
-        if f.name not in FREE and getattr(before, f.name) != getattr(now, f.name)
+        if not is_marked(f, FREE) and getattr(before, f.name) != getattr(now, f.name)
     ]  # fmt: skip
     base = Runs(replace(before, shards=now.shards, resources=now.resources)).base
     if replace(base, out=checked.runs.base.out) != checked.runs.base:

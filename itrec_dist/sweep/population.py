@@ -15,7 +15,7 @@ from the log and the search's seed, so that a sweep that was killed goes on to t
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage import atomic
 from itrec_dist.sweep.checks import Checked
-from itrec_dist.sweep.config import CHANGEABLE
 from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, told
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 from itrec_dist.sweep.trial import Job
@@ -162,7 +161,7 @@ class Population:
         self._members[exchange.trial] = exchange.assignment
         place = self._directory.run(exchange.trial, 0)
         mark = {"epoch": self._until, "source": exchange.source}
-        atomic.recover(place)
+        atomic.finish_interrupted(place)
         epochs = [e["epoch"] for e in self._directory.events("exchange")]
         if self._until < epochs[-1] or _mark_of(place) == mark:
             return
@@ -188,19 +187,21 @@ def exchanges(
     for number in sorted(order[len(order) - count :]) if count else []:
         rng = random.Random(f"{sweep.search.seed}/{epoch}/{number}")
         source = rng.choice(order[:count])
-        changed = explored(checked.space, members[source], rng)
+        changed = explored(checked.space, members[source], checked.runs.changeable, rng)
         found.append(Exchange(number, source, changed))
     return found
 
 
-def explored(space: Space, assignment: Assignment, rng: random.Random) -> Assignment:
+def explored(
+    space: Space, assignment: Assignment, changeable: Set[str], rng: random.Random
+) -> Assignment:
     """Settings beside these: what may change in mid-run is moved a step, or drawn anew."""
     chosen: Assignment = {}
     for dimension in space.dimensions:
         name = dimension.name
         if not dimension.exists(chosen):
             continue
-        if name in assignment and name not in CHANGEABLE:
+        if name in assignment and name not in changeable:
             chosen[name] = assignment[name]
         elif name not in assignment or rng.random() < _REDRAWN:
             chosen[name] = dimension.draw(rng)

@@ -1,12 +1,12 @@
 """What a sweep will take: resources of a trial, and the time that a measured step foretells."""
 
 import math
-import os
 from dataclasses import dataclass
 
 import torch
 
 from itrec_dist.errors import ConfigError
+from itrec_dist.launch.cluster import local_cpus
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.estimate import size
 from itrec_dist.system import limits
@@ -14,7 +14,6 @@ from itrec_dist.training.config import RunConfig
 
 _MOST_ON_A_GPU = 8
 _GROUP_CPUS = 0.1  # of the process that starts a group and waits for it; Tune takes no 0
-_LEAST_LOCAL_CPUS = 4  # as `launch` starts a Ray of its own
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _gpu_share(run: RunConfig) -> float:
 def local_resources() -> dict[str, float]:
     """What a Ray of this machine's own would have, without starting it."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return {"CPU": float(max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)), "GPU": float(gpus)}
+    return {"CPU": float(local_cpus()), "GPU": float(gpus)}
 
 
 def local_cores() -> float:

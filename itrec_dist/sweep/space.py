@@ -22,9 +22,11 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from itrec_dist import config
+from itrec_dist.config import as_text
+from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
 from itrec_dist.training.config import RunConfig
 
@@ -36,6 +38,7 @@ Kind = Literal["grid", "choice", "uniform", "loguniform", "integer"]
 KINDS: tuple[Kind, ...] = ("grid", "choice", "uniform", "loguniform", "integer")
 
 _OPTIONS = ("step", "log", "when")
+_LONG_NAMES = {"loss.kind": "loss"}
 _OWN = {
     "model.kind": "the base, whose kind says which settings there are",
     "shards": "the sweep's own `shards`",
@@ -143,8 +146,8 @@ class Space:
         return chosen
 
 
-def parse(raw: Mapping[str, Any], base: RunConfig) -> Space:
-    """Read a space as recipes write it, over the settings that `base` has.
+def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
+    """Read a space as recipes write it, over the settings that the base has.
 
     Raises:
         ConfigError: an empty space, a name that is no setting or not for searching, a value of
@@ -155,36 +158,29 @@ def parse(raw: Mapping[str, Any], base: RunConfig) -> Space:
             "space is empty: name at least one setting, such as "
             "`optimizer.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}`"
         )
-    names = list(config.flat(base))
+    base = base if isinstance(base, Setter) else Setter(base)
+    raw = {_LONG_NAMES.get(str(name), str(name)): given for name, given in raw.items()}
+    kinds = _kinds(raw, base)
+    names = [name for chosen in kinds for name in base.names(chosen) if name != "model"]
+    names = list(dict.fromkeys(names))
     for name in raw:
-        _refuse_unsearchable(str(name), names)
-    read = {name: _Reader(name, base).dimension(given) for name, given in raw.items()}
+        _refuse_unsearchable(name, names)
+    readers = {name: _Reader(name, base, kinds) for name in raw}
+    read = {name: readers[name].dimension(given) for name, given in raw.items()}
     dimensions = {
-        name: replace(d, when=_conditions(name, raw[name].get("when", {}), read, base))
+        name: replace(d, when=_conditions(name, raw[name].get("when", {}), read, readers))
         for name, d in read.items()
     }
     return Space(_ordered(dimensions))
 
 
-def typed(name: str, value: Any, base: RunConfig) -> Value:
-    """`value` as the type of the setting `name` of `base`.
-
-    Raises:
-        ConfigError: it is of another type.
-    """
-    *sections, last = name.split(".")
-    owner: Any = base
-    for section in sections:
-        owner = getattr(owner, section)
-    parser = config.Parser("itrec sweep", "")
-    parser.add_argument(f"--{name}", type=get_type_hints(type(owner))[last])
-    read: Value = config.to_plain(parser.parse([f"--{name}={as_text(value)}"])[name])
-    return read
-
-
-def as_text(value: Value) -> str:
-    """A value as a command line writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _kinds(raw: Mapping[str, Any], base: Setter[RunConfig]) -> list[dict[str, str]]:
+    """The kinds of loss that a trial may have: each may have settings of its own."""
+    given = raw.get("loss")
+    listed = given.get("grid", given.get("choice")) if isinstance(given, Mapping) else None
+    values = listed if isinstance(listed, (list, tuple)) else []
+    kinds = [as_text(value) for value in values]
+    return [{}, *({"loss": kind} for kind in kinds if base.has_kind("loss", kind))]
 
 
 def _refuse_unsearchable(name: str, names: Sequence[str]) -> None:
@@ -202,8 +198,10 @@ def _refuse_unsearchable(name: str, names: Sequence[str]) -> None:
 class _Reader:
     """Reads one dimension; its `when` is read when all dimensions are known."""
 
-    def __init__(self, name: str, base: RunConfig) -> None:
+    def __init__(self, name: str, base: Setter[RunConfig], kinds: Sequence[dict[str, str]]) -> None:
         self._name, self._base = name, base
+        # The first kind whose class has this setting says what type it has.
+        self._chosen = next((chosen for chosen in kinds if name in base.names(chosen)), {})
 
     def dimension(self, given: Any) -> Dimension:
         name = self._name
@@ -227,6 +225,20 @@ class _Reader:
                 raise ConfigError(f"space.{name}.{option} belongs to ranges, not to {kind}")
         return Dimension(name, kind, self._listed(kind, given[kind]))
 
+    def typed(self, value: Any) -> Value:
+        """A value as the setting's type.
+
+        Raises:
+            ConfigError: it is of another type.
+        """
+        try:
+            read: Value = self._base.plain(self._name, value, self._chosen)
+        except ConfigError as error:
+            names_it = str(error).startswith(self._name)
+            told = f"space.{error}" if names_it else f"space.{self._name}: {error}"
+            raise ConfigError(told) from error
+        return read
+
     def _listed(self, kind: Kind, values: Any) -> tuple[Value, ...]:
         if not isinstance(values, (list, tuple)) or not values:
             raise ConfigError(
@@ -234,7 +246,7 @@ class _Reader:
             )
         found: list[Value] = []
         for value in values:
-            read = _typed_in_space(self._name, value, self._base)
+            read = self.typed(value)
             if read in found:
                 raise ConfigError(f"space.{self._name}.{kind} names {value!r} twice: take one out")
             found.append(read)
@@ -268,7 +280,7 @@ class _Reader:
             count = math.floor((high - low) / step + 1e-9) + 1
             values = tuple(float(f"{low + i * step:.12g}") for i in range(count))
         for end in (values[0], values[-1]) if values else (low, high):
-            _typed_in_space(name, end, self._base)
+            self.typed(end)
         return Dimension(name, kind, values, low, high, step, is_log)
 
     def _refuse_kind(self, kind: Kind) -> None:
@@ -286,7 +298,7 @@ class _Reader:
 
     def _takes_number(self, probe: str) -> bool:
         try:
-            read = typed(self._name, probe, self._base)
+            read = self._base.plain(self._name, probe, self._chosen)
         except ConfigError:
             return False
         return isinstance(read, (int, float)) and not isinstance(read, bool)
@@ -322,7 +334,7 @@ class _Reader:
 
 
 def _conditions(
-    name: str, when: Any, every: Mapping[str, Dimension], base: RunConfig
+    name: str, when: Any, every: Mapping[str, Dimension], readers: Mapping[str, _Reader]
 ) -> tuple[tuple[str, tuple[Value, ...]], ...]:
     if not isinstance(when, Mapping):
         raise ConfigError(
@@ -330,7 +342,8 @@ def _conditions(
             f"`{{loss: bce}}`, not {when!r}"
         )
     found = []
-    for other, values in when.items():
+    for given, values in when.items():
+        other = _LONG_NAMES.get(str(given), str(given))
         if other not in every or other == name:
             raise ConfigError(
                 f"space.{name}.when names {other}, which is no other dimension of this space: "
@@ -347,7 +360,7 @@ def _conditions(
                 "or this one choice"
             )
         listed = values if isinstance(values, (list, tuple)) else [values]
-        read = tuple(_typed_in_space(other, value, base) for value in listed)
+        read = tuple(readers[other].typed(value) for value in listed)
         lost = [value for value in read if value not in every[other].values]
         if lost or not read:
             raise ConfigError(
@@ -383,10 +396,3 @@ def _crossed(dimensions: Sequence[Dimension], chosen: Assignment) -> Iterator[As
         return
     for value in first.values:
         yield from _crossed(rest, {**chosen, first.name: value})
-
-
-def _typed_in_space(name: str, value: Any, base: RunConfig) -> Value:
-    try:
-        return typed(name, value, base)
-    except ConfigError as error:
-        raise ConfigError(f"space.{error}") from error

@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from itrec_dist.config import as_text
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import Trial
 from itrec_dist.sweep.pareto import RISING
-from itrec_dist.sweep.space import Assignment, Dimension, Space, Value, as_text
+from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 
 
 class TPE:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,15 +25,15 @@ from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.evaluation import per_window
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.retention import LAST
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.space import Assignment
 from itrec_dist.sweep.trackers import Tracked, following
 from itrec_dist.system import environment
-from itrec_dist.training import resume
+from itrec_dist.training import precision, resume
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.worker import run_worker
 
@@ -84,6 +85,15 @@ def wait_for(file: str) -> Job:
     Its start costs more than its waiting.
     """
     return Job(-1, {}, (), awaits=file)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run from where it stands to its last epoch `until`; null is the run's end."""
+
+    until: int | None
+    assignment: Assignment
+    run: RunConfig
 
 
 class _TrialContext(LocalContext):
@@ -152,23 +162,36 @@ class Trials:
 
     def _run(self, job: Job, seed: int, on_epoch: OnEpoch) -> "_Done":
         place = self._directory.run(job.number, seed, is_final=job.is_final)
-        run = self._runs.build(job.assignment, place, seed, judge_test=job.is_final)
+        parts = self.built(job, place, seed)
+        run = parts[-1].run
         directory = RunDirectory(place)
         if not (directory.is_complete and _is_same(directory, run)):
             if job.until is None:
                 shutil.rmtree(place, ignore_errors=True)
             is_whole = True
-            for until, assignment in (*job.before, (job.until, job.assignment)):
-                run = self._runs.build(assignment, place, seed, judge_test=job.is_final)
-                tracked = Tracked(self._sweep.out.name, _name(job, seed, until), assignment,
-                                  directory)  # fmt: skip
-                is_whole = self._train(run, on_epoch, until, tracked)
+            for part in parts:
+                name = _name(job, seed, part.until)
+                tracked = Tracked(self._sweep.out.name, name, part.assignment, directory)
+                is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
-                return _Done(run.training.value(judged), {}, is_whole=False)
+                value = run.training.value(Judgement.from_json(judged))
+                return _Done(value, {}, is_whole=False)
         if job.is_final and not (place / per_window.FILE).is_file():
             per_window.write(place)
         return _read(run)
+
+    def built(self, job: Job, place: Path, seed: int) -> list["Part"]:
+        """The parts of a job's run with one seed, each with its own settings.
+
+        Raises:
+            ConfigError: settings do not fit each other.
+        """
+        return [
+            Part(until, assignment,
+                 self._runs.build(assignment, place, seed, judge_test=job.is_final))
+            for until, assignment in (*job.before, (job.until, job.assignment))
+        ]  # fmt: skip
 
     def _train(
         self, run: RunConfig, on_epoch: OnEpoch, until: int | None, tracked: Tracked
@@ -181,7 +204,7 @@ class Trials:
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
         if last.is_dir():
-            epoch = training_state.read(last, verify=False).position.epoch
+            epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it knew
             resume.prepare(run, recorded)
@@ -230,7 +253,7 @@ def _read(run: RunConfig) -> _Done:
         "windows_per_second": float(speeds[len(speeds) // 2]),
         "num_parameters": float(start["num_parameters"]),
     }
-    return _Done(run.training.value(judged), cost)
+    return _Done(run.training.value(Judgement.from_json(judged)), cost)
 
 
 def _summary(done: list[_Done], attempts: int) -> Outcome:
@@ -248,7 +271,8 @@ def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
         return False
     judged = directory.read_json(directory.evaluation)
     fingerprint = manifest.read(fetch.local(run.shards)).fingerprint
-    return replace(stored, out=run.out) == run and judged["fingerprint"] == fingerprint
+    is_same = precision.is_same(replace(stored, out=run.out), run)
+    return is_same and judged["fingerprint"] == fingerprint
 
 
 @cache

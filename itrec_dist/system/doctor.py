@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from itrec_dist.config import shipped_files
-from itrec_dist.system import limits
+from itrec_dist.system import arithmetic, limits
 
 Status = Literal["ok", "warning", "failed"]
 
@@ -78,7 +78,7 @@ def examine(*, start_ray: bool = False) -> list[Check]:
     if importlib.util.find_spec("torch"):
         checks.append(torch_build())
         if checks[-1].status != "failed":
-            checks.append(devices())
+            checks += [devices(), precision()]
     if importlib.util.find_spec("ray"):
         checks += [ray_ground(), shared_memory()]
         if start_ray:
@@ -189,6 +189,19 @@ def devices() -> Check:
         action = "expect two workers to take turns on one core; --local trains in one process"
         return Check("Devices", "warning", ", ".join(parts), action, values)
     return Check("Devices", "ok", ", ".join(parts), "", values)
+
+
+def precision(able: frozenset[arithmetic.Precision] | None = None) -> Check:
+    """What `engine.precision=auto` takes; `able` is what the device computes in, None looks."""
+    if able is None:
+        import torch
+
+        able = arithmetic.native(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    emulated = [name for name in ("bf16", "fp16") if name not in able]
+    auto = arithmetic.fastest(able)
+    found = f"engine.precision=auto takes {auto}"
+    found += f"; {' and '.join(emulated)} would be emulated, which is slow" if emulated else ""
+    return Check("Precision", "ok", found, "", {"auto": auto, "emulated": emulated})
 
 
 def ray_ground() -> Check:

@@ -15,6 +15,7 @@ from typing import Any
 
 from itrec_dist import __version__
 from itrec_dist.storage import uri
+from itrec_dist.system import limits
 
 PACKAGES = ("torch", "ray", "deepspeed", "duckdb", "pyarrow", "numpy", "optuna")
 
@@ -31,7 +32,7 @@ def record(seed: int | None) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_model(),
-        "cores": _cores(),
+        "cores": limits.cores(),
         "memory_gib": _memory_gib(),
         "gpus": _gpus(),
     }
@@ -70,13 +71,6 @@ def _cpu_model() -> str | None:
         return platform.processor() or None
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or None)
-
-
-def _cores() -> int | None:
-    """Cores this process may use, which a container can hold below those of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _memory_gib() -> float | None:

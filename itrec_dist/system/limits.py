@@ -36,6 +36,11 @@ def cores() -> float:
     return allowed
 
 
+def whole_cores() -> int:
+    """Cores that this process may use at once, at least 1: what threads and processes share."""
+    return max(1, int(cores()))
+
+
 def _memory_limits(root: Path | None = None) -> Iterator[tuple[int, int]]:
     """(limit, use without the page cache that the kernel gives back) of every enclosing group."""
     for folder in _cgroup_folders(root):

@@ -1,13 +1,70 @@
 """The tasks: one folder each.
 
 A folder `some_name/` holds `task.py` with one class `SomeName(Task)`; the settings of a model give
-its name as `task`. Nothing else has to be told about it.
+its name as `task`. A task with windows of its own has `data.py` besides, which is found without
+importing PyTorch. Nothing else has to be told about it.
 """
 
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from itrec_dist.config.registry import Registry
-from itrec_dist.tasks.task import Task
+from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.tasks.data import TaskData
+
+if TYPE_CHECKING:
+    from itrec_dist.data.manifest import Manifest
+    from itrec_dist.tasks.task import Task
 
 TASKS: Registry[type[Task]] = Registry(
     "task", "itrec_dist.tasks", group="itrec_dist.tasks", file="task"
 )
 """Name -> class."""
+
+DEFAULT = "next_items"
+"""The task that `itrec window` cuts windows for unless another is named."""
+
+WITH_WINDOWS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/data.py")))
+"""The names of our tasks that have windows of their own."""
+
+
+def data_of(task: str) -> TaskData:
+    """Windows and baselines of a task: of ours, of an installed package, or `module:Class`.
+
+    Raises:
+        ConfigError: there is no such task, or it has no windows of its own.
+    """
+    if task in WITH_WINDOWS:
+        found: TaskData = importlib.import_module(f"{__name__}.{task}.data").DATA
+        return found
+    data = TASKS[task].data
+    if data is None:
+        raise ConfigError(
+            f"the task {task} has no windows of its own: give one of {', '.join(WITH_WINDOWS)}"
+        )
+    return data.named(task)
+
+
+def protocols() -> list[str]:
+    """Every protocol of our tasks, task by task."""
+    return [name for task in WITH_WINDOWS for name in data_of(task).windows.protocols]
+
+
+def task_of(manifest: Manifest) -> str:
+    """The task that shards were windowed for; in older manifests the protocol tells it.
+
+    Raises:
+        ShardsError: no task has that protocol.
+    """
+    if manifest.task:
+        return manifest.task
+    for task in WITH_WINDOWS:
+        if manifest.protocol in data_of(task).windows.protocols:
+            return task
+    raise ShardsError(
+        f"no task has the protocol {manifest.protocol!r} of these shards: window the data again "
+        "with this version"
+    )

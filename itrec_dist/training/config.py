@@ -5,11 +5,13 @@ Only this file sees the whole configuration; every component is handed its own s
 
 import math
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config
+from itrec_dist import config, metrics
+from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
@@ -19,7 +21,9 @@ from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.losses import LossName
+from itrec_dist.losses import LOSSES
+from itrec_dist.losses.config import LossConfig
+from itrec_dist.metrics.metric import CUTOFFS, MetricChoice
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
@@ -35,10 +39,15 @@ from itrec_dist.training.loop import TrainingConfig
 class EvaluationConfig:
     """How the model is judged."""
 
-    batch_size: int = 1024
+    batch_size: int = field(default=1024, metadata=FREE)
     """Windows per batch over all workers together."""
     train_sample: int = 5000
     """Training windows judged beside the validation split each epoch; 0 for none."""
+    cutoffs: tuple[int, ...] = CUTOFFS
+    """Lengths of the ranked list at which rankings are judged: the k of precision@k."""
+    metrics: tuple[str, ...] = ()
+    """More metrics, as module:Class; those of itrec-dist and of installed packages are computed
+    anyway."""
     judge_test: bool = True
     """Whether the best epoch is judged on the test split too; a search keeps away from it."""
 
@@ -47,6 +56,15 @@ class EvaluationConfig:
             raise ValueError(
                 "evaluation.batch_size must be at least 1 and evaluation.train_sample at least 0"
             )
+        try:
+            metrics.load(self.choice.more)
+        except (ValueError, ConfigError) as error:
+            raise ValueError(f"evaluation.{error}") from error
+
+    @property
+    def choice(self) -> MetricChoice:
+        """What judges compute."""
+        return MetricChoice(tuple(self.cutoffs), tuple(self.metrics))
 
 
 @dataclass(frozen=True)
@@ -92,17 +110,16 @@ class ClusterConfig:
 class RunConfig:
     """A training run."""
 
-    shards: Uri | Path
+    shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
-    out: Uri | Path
+    out: Uri | Path = field(metadata=FREE)
     """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
-    name: str = ""
+    name: str = field(default="", metadata=FREE)
     """Name in logs and reports; empty makes one from model, loss and side information."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
-    loss: LossName = "bce"
-    """bce: all targets as labels; ce: the next item alone; softmax: all targets, one softmax;
-    mse: squared error of predicted ratings; contrast: true against drawn neighbours."""
+    loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
+    """The loss, of the kind that `loss.kind` names; null takes the first of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
     item_vectors: Path | None = None
@@ -111,7 +128,7 @@ class RunConfig:
     """The optimiser."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """The course of training."""
-    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=FREE)
     """What is kept of it."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The arithmetic."""
@@ -119,7 +136,7 @@ class RunConfig:
     """The way of the data."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """The judgement."""
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata=FREE)
     """The workers."""
 
     def __post_init__(self) -> None:
@@ -128,6 +145,19 @@ class RunConfig:
         for name, place in (("shards", self.shards), ("out", self.out)):
             if isinstance(place, Uri):
                 refuse_credentials(place, name)
+        following = self.following({"model": type(self.model)})
+        if self.loss is None:
+            object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
+        if self.training.monitor in (None, following["training.monitor"]):
+            headline = TASKS[self.model.task].headline.nearest(self.evaluation.cutoffs)
+            training = replace(self.training, monitor=str(headline))
+            object.__setattr__(self, "training", training)
+
+    @classmethod
+    def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
+        """The defaults that follow from the kinds chosen: the loss and the monitored figure."""
+        task = TASKS[chosen["model"].task]
+        return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
 
     @property
     def folder(self) -> Path:
@@ -137,7 +167,7 @@ class RunConfig:
     @property
     def label(self) -> str:
         """The name, or one made from what distinguishes the arms of a study."""
-        return self.name or self.model.label(self.loss)
+        return self.name or self.model.label(self.loss.kind)
 
 
 def check(run: RunConfig, num_workers: int) -> Manifest:
@@ -178,19 +208,19 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 def _check_task(run: RunConfig) -> None:
     """Refuse a loss or a monitor that is not of the model's task."""
     task, kind = TASKS[run.model.task], run.model.kind
-    for name, given, valid in (
-        ("loss", run.loss, task.losses),
-        ("training.monitor", run.training.monitor, task.monitors),
-    ):
-        if given not in valid:
-            raise ConfigError(
-                f"{name}={given} does not fit model.kind={kind}; valid: {', '.join(valid)}"
-            )
+    if not task.accepts(run.loss):
+        raise ConfigError(
+            f"loss={run.loss.kind} does not fit model.kind={kind}; valid: {', '.join(task.losses)}"
+        )
+    valid = metrics.monitors(task.groups, run.evaluation.choice)
+    why = f"does not fit model.kind={kind}"
+    if refusal := metrics.refusal("training.monitor", str(run.training.monitor), valid, why):
+        raise ConfigError(refusal)
 
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:
     """Refuse sparse gradients where the rest of a step would need them whole."""
-    if not getattr(run.model, "sparse_gradients", False):
+    if not run.model.sparse_gradients:
         return
     optimizer = run.optimizer
     for name, given, allowed, is_fit in (

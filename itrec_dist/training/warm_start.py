@@ -10,12 +10,9 @@ from itrec_dist import config
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import CheckpointError, ConfigError
-from itrec_dist.models.item2vec import Item2VecConfig
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.training.config import RunConfig
-
-_WEIGHT = "item_embedding.weight"
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,21 @@ def read(run_folder: Path) -> ItemVectors:
     Raises:
         CheckpointError: there is no such run, or its model has no item embedding.
     """
-    folder = RunDirectory.existing(run_folder).checkpoints / "best"
-    _, weights = checkpoint_format.read_weights(folder)
-    if _WEIGHT not in weights:
+    folder = RunDirectory.existing(run_folder).checkpoints / BEST
+    weights = checkpoint_format.read_weights(folder)
+    try:
+        model = config.load(RunConfig, folder / checkpoint_format.CONFIG_FILE).model
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder} has a configuration of another version: {error}"
+        ) from error
+    if model.item_embedding is None:
         raise CheckpointError(
             f"the model of the run in {run_folder} has no item embedding: give a run of a model "
             "that has one, such as item2vec"
         )
     items = reader.read_items(folder, manifest.read(folder))
-    return ItemVectors(items, weights[_WEIGHT])
+    return ItemVectors(items, weights[model.item_embedding])
 
 
 def check_start(run: RunConfig) -> None:
@@ -52,27 +55,26 @@ def check_start(run: RunConfig) -> None:
     """
     if run.item_vectors is None:
         return
-    width = getattr(run.model, "item_width", None)
-    if width is None:
+    width = run.model.item_width
+    if run.model.item_embedding is None or width is None:
         raise ConfigError(
             f"model.kind={run.model.kind} has no item embedding that item_vectors could start: "
             "leave item_vectors out"
         )
     given = read(run.item_vectors).vectors_VD.shape[1]
     if given != width:
-        recorded = config.load(RunConfig, RunDirectory(run.item_vectors).config).model
-        setting = "model.width" if isinstance(recorded, Item2VecConfig) else "width"
         raise ConfigError(
             f"the vectors in {run.item_vectors} are {given} wide, the item embedding of this "
-            f"model is {width} wide: train them with {setting}={width}, or change this model's"
+            f"model is {width} wide: train vectors of that width (item2vec has model.width), "
+            "or change this model's"
         )
 
 
 @torch.no_grad()
-def start(embedding: nn.Embedding, found: ItemVectors, items: arrays.Items) -> int:
+def start(weight_VD: torch.Tensor, found: ItemVectors, items: arrays.Items) -> int:
     """Copy the vectors of the items that both know; returns how many there were.
 
-    They are scaled to the size that the embedding starts with, so that the rest of the model
+    They are scaled to the size that the weight starts with, so that the rest of the model
     meets what it was set up for.
     """
     rows = {source_id: row for row, source_id in enumerate(found.items.source_ids, 1)}
@@ -81,8 +83,8 @@ def start(embedding: nn.Embedding, found: ItemVectors, items: arrays.Items) -> i
         return 0
     mine, theirs = (torch.tensor(column) for column in zip(*shared, strict=True))
     vectors = found.vectors_VD[theirs].float()
-    vectors = vectors * (embedding.weight[1:].std() / vectors.std().clamp(min=1e-12))
-    embedding.weight[mine] = vectors.to(embedding.weight.dtype)
+    vectors = vectors * (weight_VD[1:].std() / vectors.std().clamp(min=1e-12))
+    weight_VD[mine] = vectors.to(weight_VD.dtype)
     return len(shared)
 
 
@@ -94,9 +96,9 @@ def start_model(model: nn.Module, run: RunConfig, items: arrays.Items) -> None:
     """
     if run.item_vectors is None:
         return
-    embedding = model.get_submodule("item_embedding")
-    assert isinstance(embedding, nn.Embedding)
-    if not start(embedding, read(run.item_vectors), items):
+    assert run.model.item_embedding is not None, "check_start refuses it"
+    weight_VD = model.get_parameter(run.model.item_embedding)
+    if not start(weight_VD, read(run.item_vectors), items):
         raise CheckpointError(
             f"the vectors in {run.item_vectors} are of none of this run's items: train them on "
             "shards of the same source"

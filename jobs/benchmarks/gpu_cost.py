@@ -24,9 +24,11 @@ from itrec_dist.data.shards import reader
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.single import SingleEngine
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.system.arithmetic import fastest, native
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.loop import train_step
+from itrec_dist.training.precision import with_precision
 
 TARGET_SECONDS = 10.0  # 30 epochs of the paper's encoder on MovieLens-1M, after the start-up
 
@@ -61,17 +63,21 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 8192) -> f
 
 def speeds(settings: Sequence[str], recipe: str, device: torch.device) -> dict[str, Speed]:
     """Every mode's speed on `device`."""
-    run = config.load(RunConfig, recipe, settings)
+    run = _settled(config.load(RunConfig, recipe, settings), device)
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(run.engine.precision, torch.float32)
     peak_rate = matrix_rate(device, kind, 8192 if device.type == "cuda" else 1024)
     modes = _MODES if device.type == "cuda" else _MODES[:1]
     return {mode: _speed(settings, recipe, mode, device, peak_rate) for mode in modes}
 
 
+def _settled(run: RunConfig, device: torch.device) -> RunConfig:
+    return with_precision(run, fastest(native(device)))
+
+
 def _speed(
     settings: Sequence[str], recipe: str, mode: str, device: torch.device, peak_rate: float
 ) -> Speed:
-    run = config.load(RunConfig, recipe, [*settings, f"engine.compile={mode}"])
+    run = _settled(config.load(RunConfig, recipe, [*settings, f"engine.compile={mode}"]), device)
     described = manifest.read(run.shards)
     windows = feeds.read_windows(
         run.shards, described, "train", LocalContext(device, threads=1).blocks

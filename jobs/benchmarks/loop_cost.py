@@ -21,8 +21,10 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.engines.optimizers import build_optimizer, build_schedule
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.system.arithmetic import fastest, native
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.config import RunConfig
+from itrec_dist.training.precision import with_precision
 
 START_UP = 2  # epochs of each turn that do not count
 
@@ -77,6 +79,7 @@ def bare(
     windows = reader.read_split(run.shards, data, "train")
     spec = data_spec.build(data, reader.read_items(run.shards, data))
     torch.manual_seed(run.seed)
+    precision = with_precision(run, fastest(native(device))).engine.precision
     model = wrap(NextItems(run.model, run.loss, spec).to(device))
     items = torch.from_numpy(windows.item_ids.copy()).to(device)
     ratings = torch.from_numpy(windows.ratings.copy()).to(device)
@@ -97,9 +100,7 @@ def bare(
                 empty, empty, users[rows], items[rows], ratings[rows], targets[rows],
                 ratings[:0], weight, float(len(rows)),
             )  # fmt: skip
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=run.engine.precision == "bf16"
-            ):
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 loss = model(batch).loss_B.mean()
             loss.backward()
             optimizer.step()

@@ -90,6 +90,7 @@ def test_a_job_trains_on_two_nodes_and_writes_no_secret_down(cluster, shards, tm
             assert token.encode() not in content, path
 
 
+@pytest.mark.slow
 def test_a_mistake_fails_the_job_with_its_sentence_and_code(cluster, shards):
     """A relative place is one: in the copy of the checkout that Ray makes, the run would be lost"""
     _, environment = cluster

@@ -13,10 +13,11 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
 from tests import engine_runs
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
-from tests.engine_runs import CHAIN, CPU, ENGINES, OPTIMIZER, PART, SHORT, STEPS, Runs
+from tests.engine_runs import ALONE, CHAIN, CPU, ENGINES, OPTIMIZER, PART, SHORT, STEPS, Runs
 from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+CASES = [*((name, 2) for name in ENGINES), *((name, 1) for name in ALONE)]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,7 @@ def found(windows, tmp_path_factory):
     return {1: one, 2: two, "end": end}
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "num_workers"), CASES)
 def test_every_engine_gives_the_losses_of_the_plain_one(name, num_workers, found, undisturbed):
     expected, figures = undisturbed
     course = found[num_workers][name]["course"]
@@ -81,16 +81,14 @@ def test_every_engine_gives_the_losses_of_the_plain_one(name, num_workers, found
     assert judged["loss"] == pytest.approx(figures["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "num_workers"), CASES)
 def test_a_batch_that_is_left_out_leaves_no_trace(name, num_workers, found):
     one = found[num_workers][name]
     assert one["left out"] == pytest.approx(one["course"].losses[:SHORT], rel=1e-6)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "num_workers"), CASES)
 def test_low_precision_means_the_same_under_every_engine(
     name, precision, num_workers, found, alone, undisturbed
 ):
@@ -102,8 +100,7 @@ def test_low_precision_means_the_same_under_every_engine(
     assert losses == pytest.approx(single, rel=2e-4)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("name", "num_workers"), CASES)
 def test_an_update_that_leaves_the_range_of_fp16_is_left_out(name, num_workers, found):
     missed, following = found[num_workers][name]["overflow"]
     assert missed == following, "the schedule counts real updates"

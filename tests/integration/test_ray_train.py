@@ -2,13 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +12,6 @@ from itrec_dist.data.batches import Share
 from itrec_dist.data.feeds import StreamedFeed
 from itrec_dist.distributed.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
-from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
@@ -195,32 +188,3 @@ def test_what_the_cluster_cannot_give_is_refused_before_anything_is_written(
     assert told in err
     assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_ctrl_c_ends_the_run_in_order(shards, tmp_path):
-    """In a process and with a Ray of its own, beside the one that the other tests share."""
-    out = tmp_path / "run"
-    program = (  # a suite in the background of a shell hands its children an ignored SIGINT
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from itrec_dist.cli.app import main; sys.exit(main(sys.argv[1:]))"
-    )
-    arguments = ["train", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments), "--training.epochs", "100000"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    run = RunDirectory(out)
-    deadline = time.monotonic() + 240
-    while len(run.events("epoch")) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no epoch in four minutes"
-        time.sleep(0.1)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err == "itrec: interrupted\n"
-    end = run.events()[-1]
-    assert (end["event"], end["reason"]) == ("end", "interrupted")
-    # Ray ends the worker at any point, also between a checkpoint and its line in the log.
-    assert 1 <= end["best_epoch"] <= checkpoint_format.read_record(run.checkpoints / "best").epoch
-    assert not (out / "ray").exists()

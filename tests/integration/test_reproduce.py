@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,21 +13,15 @@ from itrec_dist.studies.ite import STUDY
 from itrec_dist.studies.runner import StudyConfig, is_done, planned
 from itrec_dist.tasks.next_items import baselines
 
-ROOT = Path(__file__).parents[2]
 ARM = "bce-none"
 PROTOCOLS = STUDY.protocols
 
 
-def reproduce(ratings, out, *more):
-    """The command in a process of its own: its trainings end with it, whatever happens."""
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "itrec_dist", "reproduce", "paper", "--input", str(ratings),
-            "--out", str(out), "--epochs", "1", "--arms", f"[{ARM}]", *more,
-        ],
-        capture_output=True, text=True, check=False, cwd=ROOT, timeout=500,
+def reproduce(itrec, ratings, out, *more):
+    return itrec(
+        "reproduce", "paper", "--input", ratings, "--out", out, "--epochs", 1,
+        "--arms", f"[{ARM}]", *more,
     )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
 
 
 def written_at(out):
@@ -47,9 +38,9 @@ def ratings(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def study(ratings, tmp_path_factory):
+def study(ratings, tmp_path_factory, itrec):
     out = tmp_path_factory.mktemp("study") / "out"
-    code, shown, err = reproduce(ratings, out)
+    code, shown, err = reproduce(itrec, ratings, out)
     assert code == 0, err
     return out, shown
 
@@ -77,7 +68,9 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
     assert "ITE bce none" in page
 
 
-def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study, ratings, tmp_path):
+def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(
+    study, ratings, tmp_path, itrec
+):
     out = tmp_path / "out"
     shutil.copytree(study[0], out, copy_function=shutil.copy2)
     # The runs know their place: those of the copy are other runs, unless their place is put right.
@@ -86,7 +79,7 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study,
     before = written_at(out)
     (out / "report.html").unlink()
     (out / "results.md").write_text("old")
-    code, shown, err = reproduce(ratings, out)
+    code, shown, err = reproduce(itrec, ratings, out)
     assert code == 0, err
     assert "3 runs, 3 complete" in shown
     assert written_at(out) == before
@@ -98,7 +91,7 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(study,
     interrupted.unlink()
     lost = out / "runs" / "paper-90-10" / "baselines" / "ridge"
     shutil.rmtree(lost)
-    code, shown, err = reproduce(ratings, out)
+    code, shown, err = reproduce(itrec, ratings, out)
     assert code == 0, err
     assert "3 runs, 2 complete" in shown
     after = written_at(out)
@@ -122,7 +115,7 @@ def test_another_number_of_epochs_is_another_run(study, ratings, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["another folder", "changed in place", "another format"])
-def test_other_ratings_are_refused_before_anything_is_done(change, study, ratings, tmp_path):
+def test_other_ratings_are_refused_before_anything_is_done(change, study, ratings, tmp_path, itrec):
     out = tmp_path / "out"
     shutil.copytree(study[0] / "shards", out / "shards")
     other, more = tmp_path / "other", []
@@ -136,16 +129,16 @@ def test_other_ratings_are_refused_before_anything_is_done(change, study, rating
             for file in (out / "shards").glob("*/manifest.json"):
                 file.write_text(file.read_text().replace(str(ratings), str(other)))
     before = sorted(p for p in out.rglob("*") if p.is_file())
-    code, _, err = reproduce(other, out, *more)
+    code, _, err = reproduce(itrec, other, out, *more)
     assert code == 2
     assert err.startswith(f"itrec: error: {out} holds a reproduction on other ratings")
     assert err.count("\n") == 1
     assert sorted(p for p in out.rglob("*") if p.is_file()) == before
 
 
-def test_a_folder_of_something_else_is_refused(ratings, tmp_path):
+def test_a_folder_of_something_else_is_refused(ratings, tmp_path, itrec):
     (tmp_path / "thesis.txt").write_text("three years")
-    code, _, err = reproduce(ratings, tmp_path)
+    code, _, err = reproduce(itrec, ratings, tmp_path)
     assert code == 2
     assert "holds something that is no reproduction" in err
     assert os.listdir(tmp_path) == ["thesis.txt"]  # noqa: PTH208

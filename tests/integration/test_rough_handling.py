@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -103,11 +101,12 @@ def test_more_users_than_memory_holds_are_refused(tmp_path, capsys):
     assert "at most 2000000" in told
 
 
-def test_what_reproduce_prints_it_reads_back(generated, tmp_path):
+def test_what_reproduce_prints_it_reads_back(generated, tmp_path, capsys):
     def printed(*arguments):
-        command = [sys.executable, "-m", "itrec_dist", "reproduce", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return done.stdout
+        with pytest.raises(SystemExit) as left:
+            app.main(["reproduce", *map(str, arguments)])
+        assert left.value.code == 0
+        return capsys.readouterr().out
 
     given = ("--input", generated, "--out", tmp_path / "out", "--seeds", "2", "--print-config")
     first = printed("paper", *given)

@@ -1,6 +1,7 @@
 """Runs that lose workers, nodes or their driver: they go on, say so, and leave nothing behind."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -18,10 +19,12 @@ import torch
 from itrec_dist import config
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.sweep.directory import SweepDirectory
 from itrec_dist.training.config import RunConfig
 from tests.clusters import NodesOnThisMachine, is_training
 from tests.conftest import DEBUG_RECIPE, ROOT
 from tests.stopped_runs import go_on, losses, start
+from tests.swept import outcomes, run_here, sweep_of
 
 pytestmark = pytest.mark.ray
 INTERVAL = 20  # updates between two checkpoints
@@ -155,7 +158,11 @@ def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
     two_nodes.wait_until_idle()
 
 
-def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
+def test_a_driver_that_is_told_to_end(number, exit_code, shards, tmp_path, undisturbed):
     """With a cluster of its own: all of its processes end with it, and the run can go on."""
     environment = {**os.environ, "RAY_TMPDIR": f"/tmp/itrec-own-{os.getpid()}"}
     environment.pop("RAY_ADDRESS", None)
@@ -165,9 +172,9 @@ def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
         driver.wait_for_step(INTERVAL + 5)
         began = psutil.Process(driver.process.pid).children(recursive=True)
         assert sum(is_training(p) for p in began) == 3, "two workers and their controller"
-        driver.process.send_signal(signal.SIGTERM)
+        driver.process.send_signal(number)
         code, _, err = driver.end(60)
-        assert (code, err) == (143, "itrec: interrupted\n")
+        assert (code, err) == (exit_code, "itrec: interrupted\n")
         _, left = psutil.wait_procs(began, timeout=10)
         assert not left, [p.cmdline() for p in left]
     finally:
@@ -187,6 +194,60 @@ def test_a_driver_that_is_told_to_end(shards, tmp_path, undisturbed):
     resumed = go_on(config.load(RunConfig, DEBUG_RECIPE, options))
     assert trained_again(resumed) <= INTERVAL
     same_as(undisturbed, resumed)
+
+
+def test_ctrl_c_ends_the_run_in_order(train_on):
+    driver = train_on(**{"training.epochs": 100_000})
+    driver.wait_for(lambda: len(driver.run.events("epoch")) >= 2)
+    driver.process.send_signal(signal.SIGINT)
+    code, _, err = driver.end(120)
+    assert (code, err) == (130, "itrec: interrupted\n")
+    end = driver.run.events()[-1]
+    assert (end["event"], end["reason"]) == ("end", "interrupted")
+    # Ray ends the worker at any point, also between a checkpoint and its line in the log.
+    best = checkpoint_format.read_record(driver.run.checkpoints / "best")
+    assert 1 <= end["best_epoch"] <= best.epoch
+    assert not (driver.run.path / "ray").exists()
+
+
+def ended(out):
+    """The numbers of the trials that have ended, once for each time."""
+    log = out / "log.jsonl"
+    lines = log.read_text().splitlines() if log.is_file() else []
+    events = [json.loads(line) for line in lines if line.endswith("}")]
+    return [e["trial"] for e in events if e["event"] == "ended"]
+
+
+def test_a_sweep_whose_driver_is_killed_ends_as_an_undisturbed_one(two_nodes, shards, tmp_path):
+    size = {"trials": 6, "resources": {"concurrent": 2}}
+    sweep = sweep_of(shards, tmp_path / "sweep", **size)
+    undisturbed, _ = run_here(sweep_of(shards, tmp_path / "whole", **size))
+    command = [sys.executable, "-m", "itrec_dist", "sweep", "--config", tmp_path / "sweep.yaml"]
+    command = [*map(str, command), "--address", two_nodes.address]
+    process = {"cwd": ROOT, "env": two_nodes.environment}
+    driver = subprocess.Popen(command, **process)
+    until = time.monotonic() + 240
+    while len(ended(sweep.out)) < 2 and time.monotonic() < until and driver.poll() is None:
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    before = ended(sweep.out)
+    assert 2 <= len(before) < 6
+    done = subprocess.run(
+        [*command, "--resume"], capture_output=True, text=True, check=False, timeout=400, **process
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"; {len(before)} trials are done" in done.stdout
+    directory = SweepDirectory(sweep.out)
+    assert outcomes(directory) == outcomes(undisturbed)
+    assert sorted(ended(sweep.out)) == list(range(6))
+    assert not (sweep.out / ".tune").exists()
+    for name in ("report.html", "results.md", "results.csv"):
+        assert (sweep.out / name).is_file()
+    for trial in directory.trials():
+        pairs = zip(directory.finals(trial.number), undisturbed.finals(trial.number), strict=True)
+        for mine, theirs in pairs:
+            assert mine.read_json(mine.evaluation) == theirs.read_json(theirs.evaluation)
 
 
 LOST = r"worker [01] was lost \(its (?:node was lost|process was killed)\)"

@@ -1,11 +1,8 @@
-"""Sweeps through Ray: a driver that is killed, a trial that kills its process, schedulers."""
+"""Sweeps through Ray: a trial that kills its process, schedulers."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,60 +10,9 @@ import pytest
 
 from itrec_dist.sweep import checks
 from itrec_dist.sweep import driver as sweep_driver
-from itrec_dist.sweep.directory import SweepDirectory
-from tests.swept import run_here, sweep_of
+from tests.swept import outcomes, run_here, sweep_of
 
 ROOT = Path(__file__).parents[2]
-
-
-def ended(out):
-    """The numbers of the trials that have ended, once for each time."""
-    log = out / "log.jsonl"
-    lines = log.read_text().splitlines() if log.is_file() else []
-    events = [json.loads(line) for line in lines if line.endswith("}")]
-    return [e["trial"] for e in events if e["event"] == "ended"]
-
-
-def outcomes(directory):
-    return [(t.number, t.assignment, t.outcome.status, t.outcome.value) for t in directory.trials()]
-
-
-def test_a_killed_driver_goes_on_and_gives_the_table_of_an_undisturbed_sweep(shards, tmp_path):
-    sweep = sweep_of(shards, tmp_path / "sweep", trials=6)
-    undisturbed, _ = run_here(sweep_of(shards, tmp_path / "whole", trials=6))
-    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path.parent)}
-    command = [
-        sys.executable,
-        "-m",
-        "itrec_dist",
-        "sweep",
-        "--config",
-        str(tmp_path / "sweep.yaml"),
-    ]
-    driver = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-    until = time.monotonic() + 240
-    while len(ended(sweep.out)) < 2 and time.monotonic() < until and driver.poll() is None:
-        time.sleep(0.02)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    before = ended(sweep.out)
-    assert 2 <= len(before) < 6
-    done = subprocess.run(
-        [*command, "--resume"], cwd=ROOT, env=environment, capture_output=True, text=True,
-        check=False, timeout=400,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert f"; {len(before)} trials are done" in done.stdout
-    directory = SweepDirectory(sweep.out)
-    assert outcomes(directory) == outcomes(undisturbed)
-    assert sorted(ended(sweep.out)) == list(range(6))
-    assert not (sweep.out / ".tune").exists()
-    for name in ("report.html", "results.md", "results.csv"):
-        assert (sweep.out / name).is_file()
-    for trial in directory.trials():
-        pairs = zip(directory.finals(trial.number), undisturbed.finals(trial.number), strict=True)
-        for mine, theirs in pairs:
-            assert mine.read_json(mine.evaluation) == theirs.read_json(theirs.evaluation)
 
 
 @pytest.mark.ray

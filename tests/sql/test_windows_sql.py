@@ -206,7 +206,7 @@ def test_windows_hold_inputs_and_what_follows(windowed):
 
 
 def test_rating_moments_are_of_training_inputs(windowed):
-    ((mean, deviation),) = run(windowed, "next_items/rating_moments")
+    ((mean, deviation),) = run(windowed, "shared/rating_moments")
     assert mean == 1.0
     assert deviation == pytest.approx(0.5**0.5)
 

@@ -30,9 +30,6 @@ from itrec_dist.storage import atomic
 
 T = TypeVar("T")
 
-FORMATS = ("ml-1m", "ml-10m", "ml-100k", "ml-csv", "table")
-"""File formats that `itrec window --source` reads; `table` is any Parquet or CSV of your own."""
-
 PUBLISHER_URL = "https://files.grouplens.org/datasets/movielens"
 
 Progress = Callable[[int, int | None], None]
@@ -59,7 +56,7 @@ class Source:
     holds: str
     """Its size, for people."""
     format: str
-    """One of FORMATS."""
+    """What `itrec window --source` calls its format."""
     folder: str
     """The archive's top folder; what lies in it becomes `<to>/<name>/`."""
     ratings_file: str

@@ -1,9 +1,11 @@
-"""What the leakage audits of all kinds of windows share: promises, shares and the audit as text."""
+"""What the leakage audits of all tasks share: checks, promises, shares and the audit as text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from itrec_dist.data import schema
+from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Manifest
 
 
@@ -17,6 +19,18 @@ class Leakage:
     """Count, or its first word -> the count that it is a part of."""
     promises: Mapping[str, tuple[str, ...]]
     """Protocol -> counts that it promises to be zero in every evaluation split."""
+
+    def audit(
+        self, database: Database, protocol: str, counts: Callable[[str], Mapping[str, int]]
+    ) -> dict[str, Any]:
+        """`held` of every evaluation split that has windows, by split; `counts` counts one.
+
+        Raises:
+            AssertionError: a promise is broken.
+        """
+        present = {row["split"] for row in database.rows("shared/split_sizes")}
+        evaluated = [s for s in (schema.VALIDATION, schema.TEST) if s in present]
+        return {split: self.held(protocol, split, counts(split)) for split in evaluated}
 
     def held(self, protocol: str, split: str, counts: Mapping[str, int]) -> dict[str, Any]:
         """The counts, as `*_share` each one's part of its whole, and what was promised.
@@ -50,3 +64,14 @@ class Leakage:
             promise = "; zero, as promised" if name in self.promises[manifest.protocol] else ""
             text.append(f"  {name:<30}{cells}  {explanation}{promise}")
         return text
+
+
+def hold(database: Database, check: str, **parameters: int) -> None:
+    """Run a check, a SQL file that returns one row per window that is not as it should be.
+
+    Raises:
+        AssertionError: it returned rows; nothing that a user gave can cause it.
+    """
+    rows = database.rows(check, **parameters)
+    if rows:
+        raise AssertionError(f"sql/{check}.sql found {len(rows)}, first {rows[0]}")

@@ -1,4 +1,4 @@
-"""What the settings of all kinds of windows share: their checks, their shares, what is recorded."""
+"""What the window settings of all tasks share: checks, shares, and what the manifest keeps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -9,20 +9,44 @@ from itrec_dist.errors import ConfigError
 _OF_THE_MACHINE = ("memory_limit", "threads")  # settings on which no result depends
 
 
-class HoldsOut(Protocol):
-    """Settings that hold out shares for validation and test by a protocol."""
+class WindowSettings(Protocol):
+    """What the settings of every task's windows have; each is a frozen dataclass."""
 
     @property
     def protocol(self) -> str:
-        """How."""
+        """The way to split."""
+
+    @property
+    def input_length(self) -> int:
+        """Input positions of a window, L."""
+
+    @property
+    def target_length(self) -> int:
+        """Targets of a window, K."""
+
+    @property
+    def num_shards(self) -> int:
+        """Files of the training split."""
+
+    @property
+    def memory_limit(self) -> str | None:
+        """Memory of DuckDB, such as 2GB; None is its default."""
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of DuckDB; None is one per core."""
+
+
+class HoldsOut(WindowSettings, Protocol):
+    """Settings that hold out shares for validation and test."""
 
     @property
     def validation_fraction(self) -> float:
-        """How much for validation."""
+        """Share for validation, at least 0 and less than 1."""
 
     @property
     def test_fraction(self) -> float:
-        """How much for test."""
+        """Share for test, as above."""
 
 
 def check(settings: HoldsOut, at_least_1: Iterable[str], protocols: Sequence[str]) -> None:
@@ -56,8 +80,8 @@ def fractions(settings: HoldsOut) -> dict[str, float]:
     }
 
 
-def recorded(settings: HoldsOut) -> dict[str, Any]:
-    """The settings as the manifest tells them: those that the windows depend on."""
+def recorded(settings: WindowSettings) -> dict[str, Any]:
+    """The settings that the windows depend on, as the manifest keeps them."""
     values = configuration.to_dict(settings)
     return {name: value for name, value in values.items() if name not in _OF_THE_MACHINE}
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from itrec_dist.config import as_text
 from itrec_dist.report.charts import GRID, INK, PALETTE
-from itrec_dist.sweep.space import Value, as_text
+from itrec_dist.sweep.space import Value
 
 _ABSENT = "—"
 

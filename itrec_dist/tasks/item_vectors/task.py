@@ -1,16 +1,19 @@
 """The item-vectors task: vectors of items that stand together in windows, judged by their loss."""
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.losses import LossName
+from itrec_dist.losses.config import LossConfig
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import LOSS, FigureName, MetricChoice
 from itrec_dist.models.config import ModelConfig
-from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
-from itrec_dist.tasks.task import Task, TaskOutput
+from itrec_dist.models.output import LossOutput, Output
+from itrec_dist.tasks.task import Task
 
 
 class LossJudge:
@@ -19,10 +22,10 @@ class LossJudge:
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def add(self, batch: Batch, scores: torch.Tensor, loss_B: torch.Tensor) -> None:  # noqa: ARG002
+    def add(self, batch: Batch, output: Output) -> None:
         """Count the real windows of a batch."""
         weight_B = batch.weight_B
-        self._sums += torch.stack([(loss_B * weight_B).sum(), weight_B.sum()])
+        self._sums += torch.stack([(output.loss_B * weight_B).sum(), weight_B.sum()])
 
     def state(self) -> torch.Tensor:
         """The sums, flat float64."""
@@ -32,7 +35,7 @@ class LossJudge:
         """Replace the sums."""
         self._sums.copy_(state)
 
-    def judgement(self) -> dict[str, Any]:
+    def judgement(self) -> Judgement:
         """Loss and number of windows.
 
         Raises:
@@ -41,33 +44,34 @@ class LossJudge:
         total, count = self._sums.tolist()
         if not count:
             raise ShardsError("there is nothing to judge: the split holds no window")
-        return {"loss": total / count, "num_windows": int(count)}
+        return Judgement(total / count, int(count))
 
 
 class ItemVectors(Task):
     """Sampled contrasts of windows; there is nothing to recommend from."""
 
-    losses: ClassVar[tuple[LossName, ...]] = ("contrast",)
-    monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    losses: ClassVar[tuple[str, ...]] = ("contrast",)
+    headline: ClassVar[FigureName] = LOSS
+    section: ClassVar[str] = "item_vectors"
     ranks: ClassVar[bool] = False
 
-    model: Item2Vec
-
-    def __init__(self, model: ModelConfig, loss: LossName, spec: DataSpec) -> None:
+    def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
-        assert isinstance(model, Item2VecConfig)
-        self.model = Item2Vec(model, spec)
+        self.model = model.build(spec)  # `Batch -> loss_B`
 
-    def forward(self, batch: Batch) -> TaskOutput:
+    def forward(self, batch: Batch) -> Output:
         """The loss of each window; nothing else is judged."""
-        loss_B: torch.Tensor = self.model(batch).float()
-        return TaskOutput(loss_B, loss_B.unsqueeze(1))
+        return LossOutput(self.model(batch).float())
 
-    def judge(self, device: torch.device) -> LossJudge:
+    def judge(
+        self,
+        device: torch.device,
+        choice: MetricChoice | None = None,  # noqa: ARG002
+    ) -> LossJudge:
         """The mean loss."""
         return LossJudge(device)
 
-    def catalogue_scores(self, batch: Batch) -> torch.Tensor:  # noqa: ARG002
+    def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:  # noqa: ARG002
         """Refused: vectors alone rank nothing for a user.
 
         Raises:

@@ -7,9 +7,8 @@ The counts are defined in the header of `sql/checks/leakage.sql`.
 from collections.abc import Mapping
 from typing import Any
 
-from itrec_dist.data import schema
 from itrec_dist.data.database import Database
-from itrec_dist.data.windowing.leakage import Leakage
+from itrec_dist.data.windowing.leakage import Leakage, hold
 
 EXPLANATIONS = {
     "targets_in_training_inputs": "targets that the model was shown as inputs in training",
@@ -54,25 +53,18 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
         AssertionError: a check of `sql/checks/` returned rows or a promise is broken; nothing
             that a user gave can cause it.
     """
-    _hold(database, "window_count")
-    _hold(database, "window_order")
-    _hold(database, "window_widths", **widths)
-    _hold(database, "window_places", **widths)
+    hold(database, "checks/window_count")
+    hold(database, "checks/window_order")
+    hold(database, "checks/window_widths", **widths)
+    hold(database, "checks/window_places", **widths)
     if protocol == "global_time":
-        _hold(database, "training_before_cut", target_length=widths["target_length"])
-    found: dict[str, Any] = {}
-    present = {row["split"] for row in database.rows("next_items/split_sizes")}
-    for split in (schema.VALIDATION, schema.TEST):
-        if split not in present:
-            continue
+        length = widths["target_length"]
+        hold(database, "checks/training_before_cut", target_length=length)
+
+    def counts(split: str) -> Mapping[str, int]:
         database.table("event_uses", "checks/event_uses", split=split, **widths)
-        counts = database.rows("checks/leakage")[0]
-        found[split] = LEAKAGE.held(protocol, split, counts)
+        return database.rows("checks/leakage")[0]
+
+    found = LEAKAGE.audit(database, protocol, counts)
     database.drop("event_uses")
     return found
-
-
-def _hold(database: Database, check: str, **parameters: int) -> None:
-    rows = database.rows(f"checks/{check}", **parameters)
-    if rows:
-        raise AssertionError(f"sql/checks/{check}.sql found {len(rows)}, first {rows[0]}")

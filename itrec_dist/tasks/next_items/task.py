@@ -1,47 +1,103 @@
-"""The next-items task: score the catalogue from a window, learn from the items that follow."""
+"""The next-items task: rank the catalogue for a window, learn from the items that follow."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
-from itrec_dist.losses import LOSSES, LossName
-from itrec_dist.metrics.ranking import MONITORS, Judge
+from itrec_dist.errors import ConfigError
+from itrec_dist.losses.config import LossConfig
+from itrec_dist.losses.loss import RankingLoss
+from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoice
+from itrec_dist.metrics.ranking import Judge
+from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
-from itrec_dist.models.ite import ITE, ITEConfig
-from itrec_dist.tasks.task import Task, TaskOutput
+from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
+from itrec_dist.models.output import LossOutput, Output, RankingOutput
+from itrec_dist.tasks.data import TaskData
+from itrec_dist.tasks.next_items.data import DATA
+from itrec_dist.tasks.task import Task
 
 
 class NextItems(Task):
-    """Every item of the catalogue is scored at once; K targets are learned from."""
+    """An encoder makes one query per window, an item table scores it; K targets are learned from.
 
-    losses: ClassVar[tuple[LossName, ...]] = tuple(LOSSES)
-    monitors: ClassVar[tuple[str, ...]] = MONITORS
+    Both are read inside of forward alone, where engines gather weights that are held in parts.
+    """
+
+    losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
+    groups: ClassVar[tuple[str, ...]] = RANKINGS
+    headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    section: ClassVar[str] = "next_items"
+    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
-    model: ITE
+    depth: int
+    """Length of the rankings in a `RankingOutput`: the largest cutoff, or more."""
 
-    def __init__(self, model: ModelConfig, loss: LossName, spec: DataSpec) -> None:
+    def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
-        assert isinstance(model, ITEConfig)
-        self.model = ITE(model, spec)
-        self._loss = LOSSES[loss]
+        if not isinstance(loss, RankingLoss):
+            raise ConfigError(
+                f"loss={loss.kind} does not rank items, which model.kind={model.kind} is trained "
+                f"for; valid: {', '.join(self.losses)}, or a loss of your own with per_query and "
+                "initial_bias"
+            )
+        built = model.build(spec)
+        if not isinstance(built, RankingModel):
+            raise ConfigError(
+                f"model.kind={model.kind} with task next_items builds a {type(built).__name__}, "
+                "which has no encode and item_table: give it both methods, or name another task"
+            )
+        self.model = built
+        self._loss = loss
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
-        bias_C = self._loss.initial_bias(spec.target_counts_C, spec.num_train_windows)
-        self.model.set_output_bias(bias_C)
+        self.depth = max(*CUTOFFS, spec.target_length)
+        bias_C = loss.initial_bias(spec.target_counts_C, spec.num_train_windows)
+        built.item_table().set_bias(bias_C)
 
-    def forward(self, batch: Batch) -> TaskOutput:
-        """Losses and scores of a batch; scores are float32 whatever the autocast type."""
-        scores_BC: torch.Tensor = self.model(batch)
-        return TaskOutput(self._loss.loss(scores_BC, batch.target_ids_BK), scores_BC)
+    @classmethod
+    def accepts(cls, loss: LossConfig) -> bool:
+        """Any ranking loss."""
+        return isinstance(loss, RankingLoss)
 
-    def judge(self, device: torch.device) -> Judge:
-        """Full ranking over the catalogue; popularity is that of the training targets."""
-        return Judge(self._popularity_C.to(device), self._target_length)
+    def forward(self, batch: Batch) -> Output:
+        """Losses, and outside training a `RankingOutput` with the `depth` best items."""
+        queries, table = self._seam.encode(batch), self._seam.item_table()
+        if self.training:
+            return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
+        output: RankingOutput = self._judged(queries, table, batch)
+        return output
 
-    def catalogue_scores(self, batch: Batch) -> torch.Tensor:
-        """The scores themselves."""
-        scores_BC: torch.Tensor = self.model(batch)
-        return scores_BC
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
+        """Full ranking over the catalogue; popularity is that of the training targets.
+
+        From now on the rankings of `forward` are as long as this judge needs them.
+        """
+        judge = Judge(self._popularity_C.to(device), self._target_length, choice)
+        self.depth = max(self.depth, judge.unmasked.depth)
+        return judge
+
+    def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
+        """The scores of the table's blocks."""
+        return self._seam.item_table().blocks(self._seam.encode(batch))
+
+    # Not compiled: the number of rows with ties decides about shapes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
+        """Losses and both rankings, without ever holding the scores of the whole catalogue."""
+        # A filler row counts nowhere, but may hold NaN, which a ranking refuses.
+        is_real_B1 = batch.weight_B.unsqueeze(1) > 0
+        hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
+        queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
+        loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
+        top_BN, unseen_BN = rank.both_rankings(table.blocks(queries), self.depth, batch.item_ids_BL)
+        return RankingOutput(loss_B, top_BN, unseen_BN)
+
+    @property
+    def _seam(self) -> RankingModel:
+        assert isinstance(self.model, RankingModel)
+        return self.model

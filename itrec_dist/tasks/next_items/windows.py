@@ -1,44 +1,21 @@
-"""From raw ratings to a shards folder: the steps of `itrec window`, in order.
+"""Windows of items: consecutive events as inputs, and the events that follow as targets.
 
-Owns: the settings, running the files of `sql/next_items/`, what is refused between the steps, and
-the manifest. Leaves reading raw input to data/sources/, writing files to data/shards/ and the
-leakage audit to audit.py.
+Owns the settings and running the files of `sql/next_items/`; see `TaskWindows` for the steps.
 """
 
-import dataclasses
 import itertools
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import itrec_dist
-from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest
-from itrec_dist.data.shards.columns import Widths
-from itrec_dist.data.shards.writer import ContentDigest
-from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableConfig
 from itrec_dist.data.windowing import settings as window_settings
-from itrec_dist.data.windowing.shards import (
-    refuse_source,
-    stage,
-    undescribed,
-    write_splits,
-    write_tables,
-)
+from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import DataError
-from itrec_dist.storage import atomic
 from itrec_dist.tasks.next_items import audit as next_item_audit
 
 Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
-
-COUNTS_ALL_DATA = ("random_windows",)
-"""Protocols whose catalogue is counted on all data, held-out events included."""
-
-JUDGES_EVERY_USER = ("leave_last",)
-"""Protocols whose every split should have windows of every kept user."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,7 @@ class WindowConfig:
             ConfigError: names the setting, what was given and what is allowed.
         """
         counts = ("input_length", "target_length", "stride", "min_user_events", "num_shards")
-        window_settings.check(self, (*counts, "threads", "top_items"), schema.PROTOCOLS)
+        window_settings.check(self, (*counts, "threads", "top_items"), get_args(Protocol))
 
     @property
     def widths(self) -> dict[str, int]:
@@ -86,66 +63,97 @@ class WindowConfig:
         return {"input_length": self.input_length, "target_length": self.target_length}
 
 
-def window(
-    source: str,
-    path: Path,
-    out: Path,
-    config: WindowConfig,
-    table: TableConfig | None = None,
-    *,
-    overwrite: bool = False,
-) -> Manifest:
-    """Cut the ratings at `path` into windows and write the shards folder `out`.
+class NextItemsWindows(TaskWindows[WindowConfig]):
+    """Windows of consecutive events, whose targets are the events that follow the inputs."""
 
-    `source` is a name of staging.FORMATS, or `table`, of which `table` tells the columns.
-
-    Raises:
-        ConfigError: there is no such source, or it takes no `table`.
-        DataError: the input cannot be used, or nothing is left after a filter.
-        OutputError: `out` is taken or cannot be written.
-    """
-    table = table or TableConfig()
-    refuse_source(source, table)
-    atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
-    with (
-        Database(config.memory_limit, config.threads) as database,
-        atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
-    ):
-        staged, origin = stage(database, source, path, table)
-        staging.key_events(database, staged)
-        steps = cut(database, config)
-        manifest = _write(database, config, staged, building, steps)
-        origin |= undescribed(database)
-        manifest = dataclasses.replace(manifest, source=origin)
-        atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
-    return manifest
-
-
-def cut(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
-    """From `events` to `sequences` and `targets`; return the steps for the manifest.
-
-    Raises:
-        DataError: nothing is left after a filter.
-    """
-    protocol = config.protocol
-    _count(database, config)
-    database.table("kept_users", "next_items/kept_users", min_user_events=config.min_user_events)
-    database.table("sequences", "next_items/sequences")
-    steps = _steps(database, config)
-    database.drop("events")
-    if protocol == "leave_last":
-        database.table("ranges", "next_items/ranges/leave_last", target_length=config.target_length)
-    else:
-        database.table("ranges", f"next_items/ranges/{protocol}")
-    database.table(
-        "targets",
-        "next_items/targets",
-        **config.widths,
-        stride=config.stride,
-        seed=config.seed,
-        **window_settings.fractions(config),
+    task = "next_items"
+    settings = WindowConfig
+    protocols = get_args(Protocol)
+    leakage = next_item_audit.LEAKAGE
+    catalogue_from_all = ("random_windows",)
+    description = (
+        "Cut ratings into windows of inputs and targets: Parquet shards, item and user tables, "
+        "a manifest and a leakage audit. The defaults are the paper's settings."
     )
-    return steps
+
+    def cut(self, database: Database, config: WindowConfig) -> Steps:
+        """From `events` to `sequences` and `targets`.
+
+        Raises:
+            DataError: nothing is left after a filter.
+        """
+        protocol = config.protocol
+        _count(database, config)
+        database.table(
+            "kept_users", "next_items/kept_users", min_user_events=config.min_user_events
+        )
+        database.table("sequences", "next_items/sequences")
+        steps = _steps(database, config)
+        database.drop("events")
+        if protocol == "leave_last":
+            database.table(
+                "ranges", "next_items/ranges/leave_last", target_length=config.target_length
+            )
+        else:
+            database.table("ranges", f"next_items/ranges/{protocol}")
+        database.table(
+            "targets",
+            "next_items/targets",
+            **config.widths,
+            stride=config.stride,
+            seed=config.seed,
+            **window_settings.fractions(config),
+        )
+        return steps
+
+    def frame(self, database: Database, config: WindowConfig) -> None:
+        """The inputs before each target, and the targets."""
+        last_target = config.target_length - 1
+        database.table("windows", "next_items/windows", **config.widths, last_target=last_target)
+
+    def audit(self, database: Database, config: WindowConfig) -> dict[str, Any]:
+        """See audit.py."""
+        return next_item_audit.audit(database, config.protocol, config.widths)
+
+    def no_training(
+        self,
+        database: Database,
+        config: WindowConfig,
+        sizes: Mapping[str, int],  # noqa: ARG002
+    ) -> str:
+        """Compare the length of a window with the longest history."""
+        longest = database.rows("next_items/longest_history")[0]["num_events"]
+        needed = config.input_length + config.target_length
+        return (
+            f"there is no training window: one needs {needed} events in a row (input_length "
+            f"{config.input_length} + target_length {config.target_length}) before what protocol "
+            f"{config.protocol} holds out, and the longest history has {longest}: shorten the "
+            "windows or hold out less"
+        )
+
+    def coverage(self, database: Database, config: WindowConfig) -> tuple[Coverage, ...]:
+        """With leave_last every split should have every kept user."""
+        rows = database.rows(
+            "next_items/coverage", **config.widths, is_for_all=config.protocol == "leave_last"
+        )
+        return tuple(Coverage(**row) for row in rows)
+
+    def coverage_remedy(self, manifest: Manifest) -> str:
+        """Shorter windows, or users with longer histories."""
+        needed = manifest.input_length + manifest.target_length
+        lengths = ["--input_length", "--target_length"][: min(manifest.target_length, 2)]
+        return (
+            f"one needs {needed} events in a row (input_length + target_length): lower "
+            f"{' or '.join(lengths)}, or raise --min_user_events to leave out short histories"
+        )
+
+    def expects(self, manifest: Manifest, split: str) -> bool:
+        """leave_last always holds out both splits."""
+        return manifest.protocol == "leave_last" or super().expects(manifest, split)
+
+
+window = NextItemsWindows().write
+"""Cut ratings into windows of items; see `TaskWindows.write`."""
 
 
 def _count(database: Database, config: WindowConfig) -> None:
@@ -184,7 +192,7 @@ def _hold_out_last(database: Database, config: WindowConfig) -> None:
         database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
 
 
-def _steps(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ...]:
+def _steps(database: Database, config: WindowConfig) -> Steps:
     top = "all items" if config.top_items is None else f"the top {config.top_items:,} items"
     names = ("read", f"of {top}", f"of users with at least {config.min_user_events} of those")
     steps = window_settings.steps(names, database.rows("next_items/steps"))
@@ -196,70 +204,3 @@ def _steps(database: Database, config: WindowConfig) -> tuple[dict[str, Any], ..
                 "--min_user_events, raise --top_items, or give more data"
             )
     return steps
-
-
-def _write(
-    database: Database,
-    config: WindowConfig,
-    staged: staging.Staged,
-    building: Path,
-    steps: tuple[dict[str, Any], ...],
-) -> Manifest:
-    user_features = staging.vocabulary(database, "user", staged.user_features)
-    item_features = staging.vocabulary(database, "item", staged.item_features)
-    names = [feature.name for feature in user_features]
-    num_users = database.table("users", "shared/users", features=names)
-    database.table(
-        "windows", "next_items/windows", **config.widths, last_target=config.target_length - 1
-    )
-    num_items = database.table("item_table", "shared/item_table")
-    found = next_item_audit.audit(database, config.protocol, config.widths)
-    coverage = database.rows(
-        "next_items/coverage", **config.widths, is_for_all=config.protocol in JUDGES_EVERY_USER
-    )
-    moments = database.rows("next_items/rating_moments")[0]
-    scale = database.rows("shared/rating_scale")[0]
-    widths = Widths(config.input_length, config.target_length, len(names))
-    digest = ContentDigest()
-    write_tables(database, widths, building, digest)
-    sizes = {r["split"]: r["num_windows"] for r in database.rows("next_items/split_sizes")}
-    _refuse_no_training(database, config, sizes)
-    splits = write_splits(database, sizes, config.num_shards, widths, building, digest)
-    settings = window_settings.recorded(config)
-    digest.add_text(json.dumps(settings, sort_keys=True))
-    return Manifest(
-        input_length=config.input_length,
-        target_length=config.target_length,
-        num_items=num_items,
-        num_users=num_users,
-        protocol=config.protocol,
-        catalogue_from="all data" if config.protocol in COUNTS_ALL_DATA else "training data",
-        has_ratings=staged.has_ratings,
-        rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
-        rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
-        rating_min=scale["rating_min"] if staged.has_ratings else 0.0,
-        rating_max=scale["rating_max"] if staged.has_ratings else 0.0,
-        user_features=user_features,
-        item_features=item_features,
-        splits=splits,
-        fingerprint=digest.hexdigest(),
-        settings=settings,
-        sql=dict(sorted(database.sql.items())),
-        steps=steps,
-        coverage=tuple(Coverage(**row) for row in coverage),
-        audit=found,
-        version=itrec_dist.__version__,
-    )
-
-
-def _refuse_no_training(database: Database, config: WindowConfig, sizes: dict[str, int]) -> None:
-    if sizes.get(schema.TRAIN):
-        return
-    longest = database.rows("next_items/longest_history")[0]["num_events"]
-    needed = config.input_length + config.target_length
-    raise DataError(
-        f"there is no training window: one needs {needed} events in a row (input_length "
-        f"{config.input_length} + target_length {config.target_length}) before what protocol "
-        f"{config.protocol} holds out, and the longest history has {longest}: shorten the windows "
-        "or hold out less"
-    )

@@ -4,11 +4,11 @@ The counts are defined in the headers of `sql/checks/rating_leakage.sql` and
 `sql/checks/rating_inputs.sql`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from itrec_dist.data import schema
 from itrec_dist.data.database import Database
-from itrec_dist.data.windowing.leakage import Leakage
+from itrec_dist.data.windowing.leakage import Leakage, hold
 
 EXPLANATIONS = {
     "inputs_not_before": "inputs that the user did not rate before the target",
@@ -50,14 +50,10 @@ def audit(database: Database, protocol: str, input_length: int) -> dict[str, Any
         AssertionError: a window is not what it should be or a promise is broken; nothing that a
             user gave can cause it.
     """
-    misshapen = database.rows("checks/rating_windows", input_length=input_length)
-    assert not misshapen, f"sql/checks/rating_windows.sql found {len(misshapen)}: {misshapen[0]}"
-    found: dict[str, Any] = {}
-    present = {row["split"] for row in database.rows("ratings/split_sizes")}
-    for split in (schema.VALIDATION, schema.TEST):
-        if split not in present:
-            continue
-        counts = database.rows("checks/rating_leakage", split=split)[0]
-        counts |= database.rows("checks/rating_inputs", split=split)[0]
-        found[split] = LEAKAGE.held(protocol, split, counts)
-    return found
+    hold(database, "checks/rating_windows", input_length=input_length)
+
+    def counts(split: str) -> Mapping[str, int]:
+        of_targets = database.rows("checks/rating_leakage", split=split)[0]
+        return of_targets | database.rows("checks/rating_inputs", split=split)[0]
+
+    return LEAKAGE.audit(database, protocol, counts)

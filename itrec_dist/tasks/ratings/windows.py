@@ -1,36 +1,23 @@
-"""From raw ratings to shards for rating prediction: the steps of `itrec window ratings`.
+"""Windows of ratings: every rating is the target of one window.
 
-Every rating is the target of one window, whose inputs are the user's latest *training* ratings
-before it. So all models of a comparison, of sequences and of single ratings alike, are judged on
-the same held-out ratings and may know the same others, and no model sees a rating of a user that
-is later than the target among its inputs.
+Its inputs are the user's latest *training* ratings before it. So all models of a comparison, of
+sequences and of single ratings alike, are judged on the same held-out ratings and may know the same
+others, and no model sees a rating of a user that is later than the target among its inputs.
 """
 
-import dataclasses
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import itrec_dist
-from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest
-from itrec_dist.data.shards.columns import Widths
-from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableConfig
 from itrec_dist.data.windowing import settings as window_settings
-from itrec_dist.data.windowing import shards
+from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
-from itrec_dist.storage import atomic
 from itrec_dist.tasks.ratings import audit as rating_audit
 
 RatingProtocol = Literal["random_ratings", "last_ratings", "ratings_by_time"]
-
-JUDGES_EVERY_USER = ("last_ratings",)
-"""Protocols whose every split should have ratings of every user."""
 
 _STEPS = ("read", "to learn from")
 
@@ -66,132 +53,95 @@ class RatingWindowConfig:
             ConfigError: names the setting, what was given and what is allowed.
         """
         counts = ("input_length", "num_shards", "threads")
-        window_settings.check(self, counts, schema.RATING_PROTOCOLS)
+        window_settings.check(self, counts, get_args(RatingProtocol))
         if self.scale is not None and not -math.inf < self.scale[0] < self.scale[1] < math.inf:
             raise ConfigError(
                 f"scale is {list(self.scale)}: give the smallest possible rating and then the "
                 "largest, as in [1, 5]"
             )
 
-
-def window_ratings(
-    source: str, path: Path, out: Path, config: RatingWindowConfig,
-    table: TableConfig | None = None, *, overwrite: bool = False,
-) -> Manifest:  # fmt: skip
-    """Deal the ratings at `path` to splits and write the shards folder `out`.
-
-    `source` is a name of staging.FORMATS, or `table`, of which `table` tells the columns.
-
-    Raises:
-        ConfigError: there is no such source, or it takes no `table`.
-        DataError: the input cannot be used, has no ratings, or one outside the scale.
-        OutputError: `out` is taken or cannot be written.
-    """
-    table = table or TableConfig()
-    shards.refuse_source(source, table)
-    atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
-    with (
-        Database(config.memory_limit, config.threads) as database,
-        atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
-    ):
-        staged, origin = shards.stage(database, source, path, table)
-        _refuse_unfit(database, staged, config)
-        staging.key_events(database, staged)
-        _deal(database, config)
-        manifest = _write(database, config, staged, building)
-        origin |= shards.undescribed(database)
-        manifest = dataclasses.replace(manifest, source=origin)
-        atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
-    return manifest
+    @property
+    def target_length(self) -> int:
+        """One rating is predicted at a time."""
+        return 1
 
 
-def _refuse_unfit(database: Database, staged: staging.Staged, config: RatingWindowConfig) -> None:
-    if not staged.has_ratings:
-        raise DataError(
-            f"{staged.ratings_file} has no ratings to predict: name their column, or cut windows "
-            "of items with itrec window"
-        )
-    if config.scale is None:
-        return
-    low, high = config.scale
-    for row in database.rows("checks/ratings_outside_scale", lowest=low, highest=high):
-        raise DataError(
-            f"{staged.place(row['row_number'])} has the rating {row['rating']:g}, "
-            f"the scale is {low:g} to {high:g}: correct the row, or give another --scale"
-        )
+class RatingsWindows(TaskWindows[RatingWindowConfig]):
+    """Windows whose target is one rating."""
 
-
-def _deal(database: Database, config: RatingWindowConfig) -> None:
-    """From `events` to `sequences`: which rating goes to which split, and what comes before it."""
-    parameters: dict[str, Any] = {}
-    if config.protocol == "ratings_by_time":
-        database.table("cuts", "shared/cuts", **window_settings.fractions(config))
-    else:
-        parameters |= window_settings.fractions(config)
-    if config.protocol == "random_ratings":
-        parameters["seed"] = config.seed
-    database.table("dealt", f"ratings/dealt/{config.protocol}", **parameters)
-    database.drop("events")
-    sizes = _sizes(database)
-    if not sizes.get(schema.TRAIN):
-        raise DataError(
-            f"protocol {config.protocol} leaves none of {sum(sizes.values()):,} ratings to train "
-            "on: hold out less, or give more data"
-        )
-    database.table("catalogue", "ratings/catalogue")
-    database.table("kept_users", "ratings/kept_users")
-    database.table("sequences", "ratings/sequences")
-
-
-def _sizes(database: Database) -> dict[str, int]:
-    return {r["split"]: r["num_windows"] for r in database.rows("ratings/split_sizes")}
-
-
-def _write(
-    database: Database, config: RatingWindowConfig, staged: staging.Staged, building: Path
-) -> Manifest:
-    told = (*staged.user_features, *staged.more_user_features)
-    user_features = staging.vocabulary(database, "user", told)
-    item_features = staging.vocabulary(database, "item", staged.item_features)
-    names = [feature.name for feature in user_features]
-    num_users = database.table("users", "shared/users", features=names)
-    database.table(
-        "windows", "ratings/windows",
-        input_length=config.input_length, ratings_before=config.input_length - 1,
-    )  # fmt: skip
-    num_items = database.table("item_table", "shared/item_table")
-    found = rating_audit.audit(database, config.protocol, config.input_length)
-    coverage = database.rows("ratings/coverage", is_for_all=config.protocol in JUDGES_EVERY_USER)
-    moments = database.rows("ratings/rating_moments")[0]
-    scale = config.scale or (moments["rating_min"], moments["rating_max"])
-    widths = Widths(config.input_length, 1, len(names))
-    digest = ContentDigest()
-    shards.write_tables(database, widths, building, digest)
-    splits = shards.write_splits(
-        database, _sizes(database), config.num_shards, widths, building, digest
+    task = "ratings"
+    settings = RatingWindowConfig
+    protocols = get_args(RatingProtocol)
+    leakage = rating_audit.LEAKAGE
+    rating_moments = "ratings/rating_moments"
+    description = (
+        "Hold out ratings to be predicted, and write each rating with the training ratings that "
+        "its user gave before: Parquet shards, item and user tables, a manifest and a leakage "
+        "audit. Rating models are trained and compared on these."
     )
-    settings = window_settings.recorded(config)
-    digest.add_text(json.dumps(settings, sort_keys=True))
-    return Manifest(
-        input_length=config.input_length,
-        target_length=1,
-        num_items=num_items,
-        num_users=num_users,
-        protocol=config.protocol,
-        catalogue_from="training data",
-        has_ratings=True,
-        rating_mean=moments["rating_mean"],
-        rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
-        rating_min=scale[0],
-        rating_max=scale[1],
-        user_features=user_features,
-        item_features=item_features,
-        splits=splits,
-        fingerprint=digest.hexdigest(),
-        settings=settings,
-        sql=dict(sorted(database.sql.items())),
-        steps=window_settings.steps(_STEPS, database.rows("ratings/steps")),
-        coverage=tuple(Coverage(**row) for row in coverage),
-        audit=found,
-        version=itrec_dist.__version__,
-    )
+
+    def refuse(
+        self, database: Database, staged: staging.Staged, config: RatingWindowConfig
+    ) -> None:
+        """Refuse events without ratings, and ratings outside the given scale."""
+        if not staged.has_ratings:
+            raise DataError(
+                f"{staged.ratings_file} has no ratings to predict: name their column, or cut "
+                "windows of items with itrec window"
+            )
+        if config.scale is None:
+            return
+        low, high = config.scale
+        for row in database.rows("checks/ratings_outside_scale", lowest=low, highest=high):
+            raise DataError(
+                f"{staged.place(row['row_number'])} has the rating "
+                f"{row['rating']:g}, the scale is {low:g} to {high:g}: correct the row, or give "
+                "another --scale"
+            )
+
+    def cut(self, database: Database, config: RatingWindowConfig) -> Steps:
+        """From `events` to `dealt`, each rating's split, and `sequences`."""
+        parameters: dict[str, Any] = {}
+        if config.protocol == "ratings_by_time":
+            database.table("cuts", "shared/cuts", **window_settings.fractions(config))
+        else:
+            parameters |= window_settings.fractions(config)
+        if config.protocol == "random_ratings":
+            parameters["seed"] = config.seed
+        database.table("dealt", f"ratings/dealt/{config.protocol}", **parameters)
+        database.drop("events")
+        database.table("catalogue", "ratings/catalogue")
+        database.table("kept_users", "ratings/kept_users")
+        database.table("sequences", "ratings/sequences")
+        return window_settings.steps(_STEPS, database.rows("ratings/steps"))
+
+    def frame(self, database: Database, config: RatingWindowConfig) -> None:
+        """The training ratings before each rating, and the rating itself."""
+        length = config.input_length
+        database.table("windows", "ratings/windows", input_length=length, ratings_before=length - 1)
+
+    def audit(self, database: Database, config: RatingWindowConfig) -> dict[str, Any]:
+        """See audit.py."""
+        return rating_audit.audit(database, config.protocol, config.input_length)
+
+    def user_features(self, staged: staging.Staged) -> tuple[tuple[str, staging.FeatureKind], ...]:
+        """The region as well, which the models of the paper are not given."""
+        return (*staged.user_features, *staged.more_user_features)
+
+    def rating_scale(self, config: RatingWindowConfig) -> tuple[float, float] | None:
+        """That of the settings."""
+        return config.scale
+
+    def coverage(self, database: Database, config: RatingWindowConfig) -> tuple[Coverage, ...]:
+        """With last_ratings every split should have every user."""
+        is_for_all = config.protocol == "last_ratings"
+        rows = database.rows("ratings/coverage", is_for_all=is_for_all)
+        return tuple(Coverage(**row) for row in rows)
+
+    def coverage_remedy(self, manifest: Manifest) -> str:  # noqa: ARG002
+        """Every rating has a window, so only a small share can leave users out."""
+        return "raise the share that is held out, or give only users with more ratings"
+
+
+window_ratings = RatingsWindows().write
+"""Hold out ratings; see `TaskWindows.write`."""

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from itrec_dist import config
+from itrec_dist.config import fields
 from itrec_dist.errors import ConfigError
 
 
@@ -235,65 +236,87 @@ def test_field_names_are_the_dotted_leaves():
     assert config.field_names(Settings) == LEAVES
 
 
-# ---------------------------------------------------------------------------- kinds
+# ---------------------------------------------------------------------------- once
 
 
-@dataclass(frozen=True)
-class Cat:
-    """A cat."""
-
-    kind: Literal["cat"] = "cat"
-    """Kind of pet."""
-    lives: int = 9
-    """Lives."""
-
-
-@dataclass(frozen=True)
-class Dog:
-    """A dog."""
-
-    kind: Literal["dog"] = "dog"
-    """Kind of pet."""
-    barks: float = 0.5
-    """Barks per minute."""
-
-
-@dataclass(frozen=True)
-class Home:
-    """A home."""
-
-    pet: Cat | Dog = field(default_factory=Cat, metadata={config.KINDS: {"cat": Cat, "dog": Dog}})
-    """The pet."""
-    rooms: int = 3
-    """Rooms."""
-
-
-def test_the_kind_says_which_settings_hold(recipe):
-    assert config.load(Home) == Home(Cat())
-    assert config.load(Home, None, ["pet.lives=7"]) == Home(Cat(lives=7))
-    assert config.load(Home, None, ["pet.kind=dog", "pet.barks=2"]) == Home(Dog(barks=2.0))
-    path = recipe("pet:\n  kind: dog\n  barks: 3.0\n")
-    assert config.load(Home, path, ["pet.barks=4", "rooms=1"]) == Home(Dog(barks=4.0), rooms=1)
-    for home in (Home(Dog(barks=1.0)), Home(Cat(lives=2), 5)):
-        path.write_text(config.to_yaml(home))
-        assert config.load(Home, path) == home
+def test_a_recipe_is_read_once(recipe, monkeypatch):
+    path = recipe("model:\n  width: 8\nrate: 0.5\n")
+    opened = []
+    read_text = Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda self, *a, **k: opened.append(self) or read_text(self, *a, **k)
+    )
+    assert config.load(Settings, path) == Settings(Model(width=8), rate=0.5)
+    assert opened.count(path) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "overrides", "told"),
+    ("text", "told"),
     [
-        ("", ["pet.kind=cow"], "there is no pet.kind 'cow'; there are: cat, dog"),
-        ("pet:\n  kind: cow\n", [], "there is no pet.kind 'cow'; there are: cat, dog"),
-        ("", ["pet.barks=1"], "there is no setting pet.barks"),
-        ("pet:\n  kind: dog\n  lives: 9\n", [], "there is no setting pet.lives"),
-        ("pet:\n  kind: dog\n", ["pet.kind=cat"], "pet.kind=dog and pet.kind=cat are both given"),
+        ("name: 3\n", "name must be text, not '3'"),
+        ("name: null\n", "name must be text, not 'null'"),
+        ("nick: 1.5\n", "nick must be text or null, not '1.5'"),
+        ("fast: 3\n", "fast must be true or false, not '3'"),
     ],
 )
-def test_settings_of_another_kind_are_refused(text, overrides, told, recipe):
-    path = recipe(text) if text else None
+def test_a_recipe_says_text_where_text_is_meant(text, told, recipe):
+    @dataclass(frozen=True)
+    class Named:
+        """Named."""
+
+        name: str = ""
+        """Name."""
+        nick: str | None = None
+        """Nickname."""
+
+    parser = config.Parser("itrec try", "Try.")
+    parser.add_config_file()
+    parser.add_argument("--fast", action="store_true")
+    parser.add_class_arguments(Named)
     with pytest.raises(ConfigError, match=re.escape(told)):
-        config.load(Home, path, overrides)
+        parser.parse(["--config", str(recipe(text))])
 
 
-def test_the_leaves_of_every_kind_are_field_names():
-    assert config.field_names(Home) == ["pet.kind", "pet.lives", "pet.barks", "rooms"]
+def test_a_recipe_may_hold_flags_and_text_that_looks_like_something_else(recipe):
+    parser = config.Parser("itrec try", "Try.")
+    parser.add_config_file()
+    parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--name", type=str)
+    parser.add_argument("--limit", type=float)
+    parser.add_argument("--space", type=dict)
+    text = 'fast: true\nname: "[1, --x"\nlimit: .inf\nspace: {a.b: {uniform: [1e-4, 2]}}\n'
+    parsed = parser.parse(["--config", str(recipe(text))])
+    assert parsed.fast is True
+    assert parsed.name == "[1, --x"
+    assert parsed.limit == float("inf")
+    assert parsed.space == {"a.b": {"uniform": [1e-4, 2]}}
+
+
+# ---------------------------------------------------------------------------- marks
+
+
+def test_a_setting_says_itself_when_it_may_change():
+    @dataclass(frozen=True)
+    class Own:
+        """A model of one's own."""
+
+        kind: str = "own"
+        """Kind."""
+        width: int = 8
+        """Width."""
+        noise: float = field(default=0.1, metadata=fields.CHANGEABLE)
+        """Noise."""
+
+    @dataclass(frozen=True)
+    class Whole:
+        """All of it."""
+
+        model: Own = field(default_factory=Own, metadata={config.KINDS: {"own": Own}})
+        """Model."""
+        place: Model = field(default_factory=Model, metadata=fields.FREE)
+        """Place."""
+        name: str = field(default="", metadata=fields.FREE | fields.CHANGEABLE)
+        """Name."""
+
+    assert fields.marked(Whole(), fields.CHANGEABLE) == {"model.noise", "name"}
+    assert fields.marked(Whole(), fields.FREE) == {"place.width", "place.side", "name"}

@@ -15,7 +15,7 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import Coverage, Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.report import provenance
-from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 from tests import reported_runs as made
 
@@ -60,7 +60,7 @@ def test_the_manifest_holds_the_counts_of_every_split(lossy, tmp_path):
     assert manifests.read(tmp_path / "shards") == manifest
 
 
-@pytest.mark.parametrize("protocol", schema.PROTOCOLS)
+@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 def test_the_counts_are_those_of_the_written_windows(tmp_path, protocol):
     path = write_events(tmp_path / "e.parquet", [1 + 7 * user % 23 for user in range(40)])
     config = WindowConfig(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from itrec_dist.cli import app
-from itrec_dist.data.sources import download
+from itrec_dist.data.sources import download, movielens
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem, ItrecError, OutputError
 
 RATINGS = os.urandom(300_000)  # does not compress, so a cut falls inside the archive
@@ -333,7 +333,7 @@ def test_command(
 def test_every_source_names_a_format_and_only_the_changing_one_is_unpinned() -> None:
     for name, source in download.SOURCES.items():
         assert source.name == name
-        assert source.format in download.FORMATS
+        assert source.format in movielens.FORMATS
         assert source.md5 is None or len(bytes.fromhex(source.md5)) == 16
     assert [s.name for s in download.SOURCES.values() if s.md5 is None] == ["ml-latest-small"]
     with pytest.raises(ConfigError, match="there is no data set 'ml-1b'"):

@@ -119,7 +119,7 @@ def test_our_own_shards_are_read_by_their_exact_names(tmp_path):
 def test_clearing_up_touches_no_folder_of_a_similar_name(tmp_path):
     other = tmp_path / ".run1.old.5"
     other.mkdir()
-    atomic.recover(tmp_path / "run[1]")
+    atomic.finish_interrupted(tmp_path / "run[1]")
     assert other.is_dir()
 
 

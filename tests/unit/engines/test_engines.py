@@ -1,16 +1,10 @@
 """The engines: the same numbers however a batch is cut, on one process and on two."""
 
-import json
-import os
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
@@ -23,6 +17,7 @@ from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.single import InferenceEngine, SingleEngine
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.runs.log import Recorder
@@ -73,7 +68,7 @@ def fresh_task(shards, dropout=0.0):
     data = manifest.read(shards)
     spec = data_spec.build(data, reader.read_items(shards, data))
     torch.manual_seed(0)
-    return NextItems(replace(MODEL, dropout=dropout), "bce", spec)
+    return NextItems(replace(MODEL, dropout=dropout), BceConfig(), spec)
 
 
 def feed_of(shards, split, context, batch_size=BATCH):
@@ -116,7 +111,7 @@ def train(shards, case, context, kind, discards=False):
             assert update.is_update
             losses.append(float(context.sum(mean)))
     judge = Judge(torch.arange(1, 13), target_length=2)
-    figures = evaluate(engine, feed_of(shards, "test", context, 16), judge, context)
+    figures = evaluate(engine, feed_of(shards, "test", context, 16), judge, context).to_json()
     weights = {name: value.detach().clone() for name, value in task.state_dict().items()}
     return losses, figures, weights
 
@@ -134,46 +129,24 @@ def train_by_loop(shards, context, kind):
     return [metrics["loss"] for metrics in reported]
 
 
-class TwoWorkers(LocalContext):
-    """One of two processes that are joined by torch alone."""
-
-    world_size = 2
-
-    def __init__(self, rank):
-        super().__init__(CPU, threads=1)
-        self.rank = rank
-
-    def sum(self, tensor):
-        dist.all_reduce(tensor)
-        return tensor
-
-
-def work(rank, shards, out):
+def work(context, shards, out):
     """What each of the two processes does: every case, and one through the loop."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{out / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
-    )  # fmt: skip
     found = {}
     for number, (name, case) in enumerate(CASES.items()):
-        losses, figures, weights = train(shards, case, TwoWorkers(rank), DDPEngine)
+        losses, figures, weights = train(shards, case, context, DDPEngine)
         found[name] = {"losses": losses, "figures": figures}
-        safetensors.torch.save_file(weights, out / f"{number}-{rank}.safetensors")
-    found["loop"] = train_by_loop(shards, TwoWorkers(rank), DDPEngine)
+        safetensors.torch.save_file(weights, out / f"{number}-{context.rank}.safetensors")
+    found["loop"] = train_by_loop(shards, context, DDPEngine)
     case = CASES["clipped, accumulated"]
-    found["left out"] = train(shards, case, TwoWorkers(rank), DDPEngine, discards=True)[0]
-    (out / f"{rank}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    found["left out"] = train(shards, case, context, DDPEngine, discards=True)[0]
+    return found
 
 
 @pytest.fixture(scope="module")
-def two_workers(shards, tmp_path_factory):
+def two_workers(shards, pair, tmp_path_factory):
     """What both processes found: a list by rank of case -> losses, figures and weights."""
     out = tmp_path_factory.mktemp("two")
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(work, args=(shards, out), nprocs=2)
-    found = [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
+    found = pair.run(work, shards, out)
     for rank in range(2):
         for number, name in enumerate(CASES):
             weights = safetensors.torch.load_file(out / f"{number}-{rank}.safetensors")
@@ -219,7 +192,8 @@ def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
     for batch_size in (16, 7, 64):
         judge = Judge(torch.arange(1, 13), target_length=2)
         engine = InferenceEngine(task, EngineConfig(), CPU)
-        alone = evaluate(engine, feed_of(shards, "test", context, batch_size), judge, context)
+        feed = feed_of(shards, "test", context, batch_size)
+        alone = evaluate(engine, feed, judge, context).to_json()
         for ranking in ("unmasked", "masked", "num_windows"):
             assert found["figures"][ranking] == alone[ranking]
         assert found["figures"]["loss"] == pytest.approx(alone["loss"], rel=1e-6)
@@ -347,7 +321,9 @@ def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
     batch = all_of(random_windows(20), CPU)
     engine.train(False)
     with torch.inference_mode():
-        torch.testing.assert_close(engine(batch).scores_BC, task(batch).scores_BC)
+        ours, theirs = engine(batch), task(batch)
+        torch.testing.assert_close(ours.loss_B, theirs.loss_B)
+        assert (ours.top_ids_BN == theirs.top_ids_BN).float().mean() > 0.99
     assert list(task.state_dict()) == names, "checkpoints do not depend on compiling"
 
 
@@ -356,9 +332,9 @@ def test_dropout_is_on_in_training_and_off_outside(shards):
     engine = engine_of(SingleEngine, task, Case(SGD))
     batch = all_of(random_windows(20), CPU)
     engine.train(True)
-    assert not torch.equal(engine(batch).scores_BC, engine(batch).scores_BC)
+    assert not torch.equal(engine(batch).loss_B, engine(batch).loss_B)
     engine.train(False)
-    assert torch.equal(engine(batch).scores_BC, engine(batch).scores_BC)
+    assert torch.equal(engine(batch).loss_B, engine(batch).loss_B)
 
 
 def test_the_inference_engine_keeps_no_graph(shards):
@@ -366,8 +342,9 @@ def test_the_inference_engine_keeps_no_graph(shards):
     engine = InferenceEngine(task, EngineConfig(precision="bf16"), CPU)
     engine.train(False)
     output = engine(all_of(random_windows(20), CPU))
-    assert not output.scores_BC.requires_grad
-    assert output.scores_BC.dtype == output.loss_B.dtype == torch.float32
+    assert not output.loss_B.requires_grad
+    assert output.loss_B.dtype == torch.float32
+    assert output.top_ids_BN.dtype == torch.int64
 
 
 def test_accumulating_nothing_is_refused():

@@ -13,6 +13,7 @@ from itrec_dist.engines.optimizers import (
     build_schedule,
     rate_factor,
 )
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.tasks.next_items.task import NextItems
 from tests.shards_factory import make_shards, random_windows
@@ -106,7 +107,7 @@ def test_biases_norms_and_embeddings_do_not_decay(tmp_path):
     shape = ITEConfig(
         width=8, num_layers=1, num_heads=2, feedforward_width=8, movie_feature_width=2
     )
-    task = NextItems(shape, "bce", spec)
+    task = NextItems(shape, BceConfig(), spec)
     optimizer = build_optimizer(OptimizerConfig(weight_decay=0.3), task)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     decayed = {name for name, p in task.named_parameters() if decay[id(p)] == 0.3}

@@ -30,7 +30,9 @@ def slow_twin(run, shards, k):
     items = pq.read_table(shards / schema.ITEMS_FILE).to_pylist()
     rows = []
     for position, user in enumerate(users):
-        scores = restored.engine(one_row(histories, position, described)).scores_BC[0].tolist()
+        with torch.no_grad():
+            blocks = restored.task.catalogue_scores(one_row(histories, position, described))
+            scores = torch.cat(list(blocks), dim=1)[0].tolist()
         seen = set(histories.seen(position).tolist())
         unseen = [i for i in range(described.num_items) if i + 1 not in seen]
         best = sorted(unseen, key=lambda i: (-scores[i], i))[:k]
@@ -172,7 +174,8 @@ def test_an_existing_file_is_refused_untouched_then_overwritten(trained, tmp_pat
     code, _, err = itrec("recommend", trained, "--out", out, "-k", 3)
     assert code == 2
     assert err == (
-        f"itrec: error: {out} already exists: choose another place, or pass --overwrite\n"
+        f"itrec: error: {out} already exists: choose another place, or pass --overwrite to "
+        "replace it\n"
     )
     assert out.read_bytes() == before
     assert itrec("recommend", trained, "--out", out, "-k", 3, "--overwrite")[0] == 0

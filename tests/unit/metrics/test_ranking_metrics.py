@@ -6,8 +6,9 @@ import pytest
 import torch
 import torchmetrics.functional.retrieval as library
 
-from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.metrics.ranking import Judge, RankingMetrics, top_items, without_seen
+from itrec_dist.errors import ShardsError
+from itrec_dist.metrics.ranking import Judge, RankingMetrics
+from itrec_dist.models.rank import both_rankings, top_items
 
 INF = math.inf
 
@@ -23,51 +24,6 @@ def slow_top(scores, n):
         ranked = sorted((-s, i + 1) for i, s in enumerate(row) if s > -INF)
         tops.append(([i for _, i in ranked] + [0] * n)[:n])
     return torch.tensor(tops)
-
-
-# ---------------------------------------------------------------------------- rankings
-
-
-@pytest.mark.parametrize("n", [1, 3, 5, 7, 8, 12])
-@pytest.mark.parametrize("levels", [1, 2, 4, 1000])
-def test_top_items_is_the_definition_whatever_the_ties(n, levels):
-    generator = torch.Generator().manual_seed(n * levels)
-    scores = torch.randint(levels, (200, 8), generator=generator).float() / 4 - 1
-    scores[torch.rand(200, 8, generator=generator) < 0.2] = -INF
-    assert torch.equal(top_items(scores, n), slow_top(scores, n))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_top_items_of_a_coarse_type_and_a_long_catalogue(dtype):
-    scores = torch.randn(20, 3000, generator=torch.Generator().manual_seed(0)).to(dtype)
-    assert torch.equal(top_items(scores, 20), slow_top(scores.double(), 20))
-
-
-def test_top_items_by_hand():
-    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0], [-INF, 0.0, -0.0, -INF, -INF]])
-    assert top_items(scores, 2).tolist() == [[2, 3], [2, 3]]
-    assert top_items(scores, 4).tolist() == [[2, 3, 5, 4], [2, 3, 0, 0]]
-    assert top_items(torch.tensor([[-0.0, 0.0, -1.0]]), 1).tolist() == [[1]]
-    assert top_items(torch.tensor([[INF, INF, 0.0]]), 2).tolist() == [[1, 2]]
-    assert top_items(torch.zeros(0, 5), 2).shape == (0, 2)
-    assert top_items(torch.zeros(2, 0), 3).tolist() == [[0, 0, 0], [0, 0, 0]]
-
-
-def test_nan_is_refused_with_what_to_do():
-    scores = torch.zeros(3, 50)
-    scores[1, 40] = math.nan
-    with pytest.raises(ConfigError, match=r"1 of 3 windows hold NaN.*learning rate"):
-        top_items(scores, 5)
-
-
-def test_leaving_the_seen_out_equals_ranking_without_them():
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randint(6, (300, 15), generator=generator).float()
-    inputs = torch.randint(16, (300, 4), generator=generator)  # with padding, with repeats
-    seen = torch.zeros(300, 16, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
-    for n in (3, 12, 20):
-        expected = slow_top(scores.masked_fill(seen, -INF), n)
-        assert torch.equal(without_seen(top_items(scores, n + 4), inputs, n), expected)
 
 
 # ---------------------------------------------------------------------------- by hand
@@ -182,7 +138,7 @@ def slow_figures(top, wanted, weight, popularity, cutoffs):
 def test_the_slow_twin_agrees(seed):
     scores, _, wanted, weight, popularity = random_case(seed)
     metrics = RankingMetrics(popularity, 5)
-    metrics.update(top_items(scores, 20), wanted, weight)
+    metrics.update(top_items([scores], 20)[0], wanted, weight)
     expected = slow_figures(slow_top(scores, 20), wanted, weight, popularity, (5, 10, 20))
     assert metrics.compute() == pytest.approx(expected, rel=1e-13)
     assert metrics.compute().keys() == expected.keys()
@@ -194,7 +150,7 @@ def test_torchmetrics_agrees(k):
     scores = torch.rand(60, 40, generator=generator)
     wanted = torch.randint(1, 41, (60, 5), generator=generator)
     metrics = RankingMetrics(torch.ones(40), 5)
-    metrics.update(top_items(scores, 20), wanted, torch.ones(60))
+    metrics.update(top_items([scores], 20)[0], wanted, torch.ones(60))
     relevant = torch.zeros(60, 41, dtype=torch.bool).scatter_(1, wanted, True)[:, 1:]
     figures = metrics.compute()
     for name, function in {
@@ -215,12 +171,13 @@ def test_torchmetrics_agrees(k):
 def test_any_number_of_workers_gives_bit_identical_figures(workers):
     scores, inputs, wanted, weight, popularity = random_case(1)
     whole = Judge(popularity, 5)
-    whole.update(scores, inputs, wanted, weight)
+    whole.update(*both_rankings([scores], 20, inputs), wanted, weight)
     total = 0
     for rank in range(workers):
         worker = Judge(popularity, 5)
         for batch in torch.arange(rank, len(scores), workers).split(32):
-            worker.update(scores[batch], inputs[batch], wanted[batch], weight[batch])
+            rankings = both_rankings([scores[batch]], 20, inputs[batch])
+            worker.update(*rankings, wanted[batch], weight[batch])
         total = worker.state() + total
     summed = Judge(popularity, 5)
     summed.load(total)
@@ -228,25 +185,13 @@ def test_any_number_of_workers_gives_bit_identical_figures(workers):
     assert total.dtype == torch.float64
 
 
-def test_merging_a_state_adds_it():
-    scores, _, wanted, weight, popularity = random_case(2)
-    metrics, other = RankingMetrics(popularity, 5), RankingMetrics(popularity, 5)
-    metrics.update(top_items(scores, 20), wanted, weight)
-    other.merge(metrics.state())
-    assert other.compute() == metrics.compute()
-    other.merge(metrics.state())
-    assert other.num_windows == 2 * metrics.num_windows
-    assert other.compute() == metrics.compute()
-
-
-def test_a_judge_gives_both_rankings_from_one_matrix():
+def test_a_judge_counts_both_rankings_and_the_loss():
     scores, inputs, wanted, weight, popularity = random_case(3)
-    scores[weight == 0] = math.nan  # what a model makes of a filler is nobody's business
     judge = Judge(popularity, 5)
-    judge.update(scores, inputs, wanted, weight)
+    judge.update(*both_rankings([scores], 20, inputs), wanted, weight)
     judge.add_loss(torch.tensor(30.0), torch.tensor(10.0))
     judge.add_loss(10.0, 10)
-    found = json.loads(json.dumps(judge.judgement(), allow_nan=False))
+    found = json.loads(json.dumps(judge.judgement().to_json(), allow_nan=False))
     real = weight > 0
     seen = torch.zeros(211, 41, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
     arguments = wanted[real], weight[real], popularity, (5, 10, 20)
@@ -261,5 +206,6 @@ def test_a_judge_gives_both_rankings_from_one_matrix():
 
 def test_without_a_loss_the_judgement_says_null():
     judge = Judge(torch.ones(9), 1)
-    judge.update(torch.rand(4, 9), ids([1], [2], [3], [4]), ids([5], [6], [7], [8]), torch.ones(4))
-    assert judge.judgement()["loss"] is None
+    rankings = both_rankings([torch.rand(4, 9)], 20, ids([1], [2], [3], [4]))
+    judge.update(*rankings, ids([5], [6], [7], [8]), torch.ones(4))
+    assert judge.judgement().loss is None

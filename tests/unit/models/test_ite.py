@@ -8,6 +8,8 @@ from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import whole_batch
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import reader
+from itrec_dist.losses import LOSSES
+from itrec_dist.losses.bce import BceConfig
 from itrec_dist.models.ite import ITE, ITEConfig
 from itrec_dist.tasks.next_items.task import NextItems
 from tests.shards_factory import make_shards, random_windows
@@ -40,6 +42,11 @@ def build(spec, level, seed=0, **settings):
         for weight in model.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape))
     return model
+
+
+def scores_of(model, batch):
+    """The scores of every item, [B, C]."""
+    return model.item_table().all_scores(model.encode(batch))
 
 
 def without_padding(scores_of, batch):
@@ -114,7 +121,7 @@ def test_scores_are_those_of_a_reference_that_sees_the_real_items_only(level, sp
     assert not (batch.item_ids_BL == PAD).all(1).any()
     with torch.no_grad():
         expected = without_padding(reference(model, spec), batch)
-        torch.testing.assert_close(model(batch), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(scores_of(model, batch), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -124,7 +131,7 @@ def test_gradients_are_those_of_the_reference(level, spec, batch):
     # The weights outside the encoder are shared with the reference, so both reach them.
     names = [n for n, p in model.named_parameters() if not n.startswith("layers.")]
     weights = [dict(model.named_parameters())[name] for name in names]
-    given = torch.autograd.grad((model(batch) * pick).sum(), weights)
+    given = torch.autograd.grad((scores_of(model, batch) * pick).sum(), weights)
     scores = without_padding(reference(model, spec), batch)
     for name, one, other in zip(
         names, given, torch.autograd.grad((scores * pick).sum(), weights), strict=True
@@ -137,9 +144,9 @@ def test_gradients_are_those_of_the_reference(level, spec, batch):
 def test_scores_are_float32_of_every_item_under_any_precision(level, precision, spec, batch):
     model = build(spec, level)
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    exact = model(batch)
+    exact = scores_of(model, batch)
     with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-        scores = model(batch)
+        scores = scores_of(model, batch)
     assert scores.shape == (30, spec.num_items)
     assert scores.dtype == torch.float32
     assert (scores - exact).abs().max() < 0.1 * exact.std()
@@ -154,7 +161,7 @@ def test_the_encoder_is_as_wide_at_every_level(spec, batch):
             shapes[level] = tuple(given[0].shape)
 
         model.layers[0].register_forward_hook(note)
-        model(batch)
+        scores_of(model, batch)
         encoder = [*model.layers.parameters(), *model.output.parameters()]
         sizes[level] = sum(p.numel() for p in encoder)
     assert shapes == {
@@ -184,8 +191,8 @@ def test_a_level_reacts_to_its_own_features_only(level, spec, batch):
     other_users = replace(batch, user_features_BF=(batch.user_features_BF + 1) % 3)
     other_items = build(replace(spec, item_features_VF=spec.item_features_VF.flip(1)), level)
     other_items.load_state_dict(model.state_dict())
-    reacts_to_user = not torch.equal(model(batch), model(other_users))
-    reacts_to_movie = not torch.equal(model(batch), other_items(batch))
+    reacts_to_user = not torch.equal(scores_of(model, batch), scores_of(model, other_users))
+    reacts_to_movie = not torch.equal(scores_of(model, batch), scores_of(other_items, batch))
     assert reacts_to_user == (level in ("user", "both"))
     assert reacts_to_movie == (level in ("movie", "both"))
 
@@ -197,7 +204,7 @@ def test_every_user_feature_has_codes_of_its_own(feature, spec, batch):
     for code in range(spec.user_cardinalities[feature] + 1):  # 0 is "unknown"
         codes = torch.zeros_like(batch.user_features_BF)
         codes[:, feature] = code
-        distinct.append(model(replace(batch, user_features_BF=codes))[0])
+        distinct.append(scores_of(model, replace(batch, user_features_BF=codes))[0])
     for i, one in enumerate(distinct):
         assert all(not torch.allclose(one, other) for other in distinct[:i])
 
@@ -206,11 +213,11 @@ def test_every_user_feature_has_codes_of_its_own(feature, spec, batch):
 def test_ratings_matter_where_there_is_an_item_only(level, spec, batch):
     model = build(spec, level)
     is_item = batch.item_ids_BL != PAD
-    scores = model(batch)
+    scores = scores_of(model, batch)
     in_padding = torch.where(is_item, batch.ratings_BL, 77.0)
-    assert torch.equal(model(replace(batch, ratings_BL=in_padding)), scores)
+    assert torch.equal(scores_of(model, replace(batch, ratings_BL=in_padding)), scores)
     flipped = torch.where(is_item, 6 - batch.ratings_BL, 0.0)
-    assert not torch.allclose(model(replace(batch, ratings_BL=flipped)), scores)
+    assert not torch.allclose(scores_of(model, replace(batch, ratings_BL=flipped)), scores)
 
 
 def test_order_matters(spec):
@@ -219,7 +226,7 @@ def test_order_matters(spec):
     windows.ratings[:] = 4.0
     model, one = build(spec, "none"), whole_batch(windows, CPU)
     turned = replace(one, item_ids_BL=one.item_ids_BL.flip(1))
-    assert not torch.allclose(model(one), model(turned))
+    assert not torch.allclose(scores_of(model, one), scores_of(model, turned))
 
 
 def test_the_repeat_bias_moves_the_scores_of_the_input_items_alone(spec, batch):
@@ -227,9 +234,9 @@ def test_the_repeat_bias_moves_the_scores_of_the_input_items_alone(spec, batch):
     model = build(spec, "both", repeat_bias=True)
     with torch.no_grad():
         model.repeat_weights.zero_()
-        plain_BC = model(batch)
+        plain_BC = scores_of(model, batch)
         model.repeat_weights.copy_(torch.tensor([0.1, -0.2, 0.3, -0.4]))
-        scores_BC = model(batch)
+        scores_BC = scores_of(model, batch)
     expected_BC = plain_BC.clone()
     for row, items in enumerate(batch.item_ids_BL.tolist()):
         for item, weight in zip(items, [1.0, -2.0, 3.0, -4.0], strict=True):
@@ -244,9 +251,9 @@ def test_an_untrained_task_ranks_by_training_popularity(loss, spec, batch):
     counts = torch.tensor([700, 350, 180, 90, 45, 22, 11, 5, 2, 0, 1400, 2800])
     popular = replace(spec, target_counts_C=counts, num_train_windows=10_000)
     torch.manual_seed(0)
-    task = NextItems(replace(SMALL, width=16), loss, popular).eval()
+    task = NextItems(replace(SMALL, width=16), LOSSES[loss](), popular).eval()
     order = counts.argsort(descending=True)
-    ranked = task(batch).scores_BC.argsort(dim=1, descending=True)
+    ranked = task(batch).top_ids_BN - 1
     agreeing = (ranked[:, :9] == order[:9]).float().mean()
     assert agreeing > 0.95
     assert (ranked[:, 0] == 11).all()
@@ -254,7 +261,7 @@ def test_an_untrained_task_ranks_by_training_popularity(loss, spec, batch):
 
 def test_the_padding_row_is_zero_and_stays_so(spec, batch):
     torch.manual_seed(0)
-    task = NextItems(SMALL, "bce", spec)
+    task = NextItems(SMALL, BceConfig(), spec)
     task(batch).loss_B.sum().backward()
     embedding = task.model.item_embedding.weight
     assert not embedding[PAD].any()
@@ -263,7 +270,7 @@ def test_the_padding_row_is_zero_and_stays_so(spec, batch):
 
 def test_data_of_one_rating_value_divides_by_nothing(spec, batch):
     constant = replace(spec, rating_mean=3.0, rating_std=0.0)
-    assert build(constant, "both")(batch).isfinite().all()
+    assert scores_of(build(constant, "both"), batch).isfinite().all()
 
 
 @pytest.mark.parametrize(

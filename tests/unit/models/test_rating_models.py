@@ -11,12 +11,12 @@ from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import whole_batch
 from itrec_dist.data.shards import reader
 from itrec_dist.data.training_ratings import TrainingRatings
-from itrec_dist.models import MODELS, RATING_MODELS
+from itrec_dist.losses.mse import MseConfig
 from itrec_dist.models.autorec import AutoRecConfig
 from itrec_dist.models.biased_mf import BiasedMFConfig
-from itrec_dist.models.bst import BST, BSTConfig
-from itrec_dist.models.dot_product import DotProduct, DotProductConfig
-from itrec_dist.models.neural_mf import NeuralMF, NeuralMFConfig
+from itrec_dist.models.bst import BSTConfig
+from itrec_dist.models.dot_product import DotProductConfig
+from itrec_dist.models.neural_mf import NeuralMFConfig
 from itrec_dist.models.svdpp import SVDppConfig
 from itrec_dist.tasks.ratings.task import Ratings
 from tests.shards_factory import make_shards, random_windows
@@ -70,7 +70,7 @@ def task(request, spec, ratings):
 def built(config, spec, ratings, *, stir=True):
     """A task in evaluation mode; its weights are stirred, so that none stays at a special value."""
     torch.manual_seed(0)
-    task = Ratings(config, "mse", spec)
+    task = Ratings(config, MseConfig(), spec)
     task.learn(lambda: ratings)
     if stir:
         with torch.no_grad():
@@ -192,7 +192,7 @@ def test_a_prediction_does_not_depend_on_what_is_asked_beside_it(task, windows):
 def test_the_catalogue_is_scored_item_by_item(task, windows):
     batch = whole_batch(windows.take(np.arange(5)), CPU)
     with torch.no_grad():
-        scores = task.catalogue_scores(batch)
+        scores = torch.cat(list(task.catalogue_scores(batch)), dim=1)
     assert scores.shape == (5, ITEMS)
     for item in (1, 7, ITEMS):
         alone = predicted(task, batch, torch.full((5, 1), item))
@@ -256,9 +256,15 @@ def test_judged_predictions_are_clipped_to_the_scale_and_learned_ones_are_not(
     with torch.no_grad():
         task.model.user_embedding.weight.mul_(10)
     batch = whole_batch(windows, CPU)
-    assert task(batch).scores_BC.max() == 5.0
+    judged = task(batch)
+    assert judged.predicted_BK.max() == 5.0
     task.train()
-    assert task(batch).scores_BC.max() > 5.0
+    trained = task(batch)
+    unclipped = task.model(batch, batch.target_ids_BK)[0]
+    assert unclipped.max() > 5.0
+    expected = (unclipped - batch.target_ratings_BK).square().mean(dim=1)
+    torch.testing.assert_close(trained.loss_B, expected)
+    assert (trained.loss_B > judged.loss_B).any()
 
 
 def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
@@ -266,7 +272,7 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
     config = replace(CONFIGS["biased"], penalty=0.5, bias_penalty=0.25, balance=0.4)
     task = built(config, spec, ratings)
     judged = task(batch)
-    squares = (judged.scores_BC - batch.target_ratings_BK).square().mean(dim=1)
+    squares = (judged.predicted_BK - batch.target_ratings_BK).square().mean(dim=1)
     torch.testing.assert_close(judged.loss_B, squares)
     task.train()
     model, trained = task.model, task(batch)
@@ -283,7 +289,8 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
         number = torch.tensor([float(count[i]) if i and count[i] else 1.0 for i in ids.tolist()])
         expected += 0.5 * (mean / number) ** 0.4 * factor.square().sum(1)
         expected += 0.25 / number * bias.square().sum(1)
-    unclipped = (trained.scores_BC - batch.target_ratings_BK).square().mean(dim=1)
+    predicted = model(batch, batch.target_ids_BK)[0]
+    unclipped = (predicted - batch.target_ratings_BK).square().mean(dim=1)
     torch.testing.assert_close(trained.loss_B, unclipped + expected)
 
 
@@ -377,18 +384,3 @@ def test_an_unrated_item_still_has_its_genres(bst, spec, ratings, windows):
     assert not torch.allclose(predicted(bst, batch, unrated), nothing)
     without = built(CONFIGS["bst ids"], spec, ratings)
     assert torch.equal(predicted(without, batch, unrated), predicted(without, batch, unrated * 0))
-
-
-# ---------------------------------------------------------------------------- settings
-
-
-def test_every_kind_is_registered_under_its_name():
-    assert [config().kind for config in MODELS.values()] == list(MODELS)
-    assert {kind for kind, config in MODELS.items() if config.task == "ratings"} == set(
-        RATING_MODELS
-    )
-    assert {type(config).__name__ for config in CONFIGS.values()} <= {
-        config.__name__ for config in MODELS.values()
-    }
-    assert (RATING_MODELS["bst"], RATING_MODELS["neural_mf"]) == (BST, NeuralMF)
-    assert RATING_MODELS["dot_product"] is DotProduct

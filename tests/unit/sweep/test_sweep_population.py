@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from itrec_dist import config
+from itrec_dist.config.fields import CHANGEABLE, marked
 from itrec_dist.engines.optimizers import rate_factor
 from itrec_dist.errors import ConfigError
 from itrec_dist.report.sweep import answer, course
@@ -238,10 +239,13 @@ def test_what_is_changed_stays_within_the_space_and_the_rest_comes_along(shards,
         "model.dropout": {"uniform": [0.0, 0.3], "step": 0.1},
         "model.width": {"choice": [32, 64]},
     }
-    space = parse(raw, RunConfig(shards=shards, out=tmp_path))
+    base = RunConfig(shards=shards, out=tmp_path)
+    space, changeable = parse(raw, base), marked(base, CHANGEABLE)
     now = {"optimizer.learning_rate": 0.009, "optimizer.clip_norm": 1.0,
            "model.dropout": 0.3, "model.width": 64}  # fmt: skip
-    found = [population.explored(space, now, random.Random(seed)) for seed in range(300)]
+    found = [
+        population.explored(space, now, changeable, random.Random(seed)) for seed in range(300)
+    ]
     rates = [a["optimizer.learning_rate"] for a in found]
     assert {a["model.width"] for a in found} == {64}
     assert {a["optimizer.clip_norm"] for a in found} == {None, 1.0, 2.0}
@@ -260,7 +264,7 @@ def test_what_is_changed_stays_within_the_space_and_the_rest_comes_along(shards,
         ({"search": {"algorithm": "tpe"}}, "tpe does not draw: set it to random"),
         ({"space": {**SPACE, "loss": {"grid": ["ce"]}}, "fixed": {}}, "write choice in place"),
         ({"trials": 1}, "give at least 2"),
-        ({"space": {"model.num_layers": {"choice": [1, 2]}}}, "search one of model.bias_penalty"),
+        ({"space": {"model.num_layers": {"choice": [1, 2]}}}, "search one of model.dropout"),
         (
             {"space": {**SPACE, "training.epochs": {"choice": [4, 5]}}, "fixed": {}},
             "take it out of the space",

@@ -15,8 +15,8 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
-from itrec_dist.tasks.next_items.windows import WindowConfig, window
-from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
+from itrec_dist.tasks.ratings.windows import RatingsWindows, RatingWindowConfig, window_ratings
 from tests.rating_windowing_reference import expected_ratings
 from tests.windowing_reference import Event, expected
 
@@ -81,7 +81,7 @@ def counts_of(made: Manifest, wanted: dict[str, dict[str, int]]) -> dict[str, di
     }
 
 
-@pytest.mark.parametrize("protocol", schema.PROTOCOLS)
+@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 @few
 @given(
     events=tables, share=shares, seed=st.integers(0, 3), stride=st.integers(1, 3),
@@ -120,7 +120,7 @@ def test_windows_of_items(
     assert counts_of(made, wanted.audit) == wanted.audit
 
 
-@pytest.mark.parametrize("protocol", schema.RATING_PROTOCOLS)
+@pytest.mark.parametrize("protocol", RatingsWindows.protocols)
 @few
 @given(events=tables, share=shares, seed=st.integers(0, 3), input_length=st.integers(1, 4))
 def test_windows_of_ratings(tmp_path, protocol, events, share, seed, input_length):

@@ -1,17 +1,12 @@
 """Losses that are not finite: the step and its windows are named, or the batch is left out."""
 
 import itertools
-import json
 import math
-import os
-from datetime import timedelta
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from itrec_dist.data.batches import Share, TensorTable, micro_batches
 from itrec_dist.data.feeds import CachedFeed
@@ -23,9 +18,8 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.next_items import task as next_items_task
 from itrec_dist.tasks.next_items.task import NextItems
-from itrec_dist.tasks.task import TaskOutput
 from itrec_dist.training.loop import Trainer, TrainingConfig, train_step
-from itrec_dist.training.loss_monitor import Lookout, named
+from itrec_dist.training.loss_monitor import LossMonitor, named
 from tests.shards_factory import random_windows
 from tests.stopped_runs import config_of, go_on, losses, make_data, outcome, start
 from tests.unit.training.test_loop import CPU, MODEL, OPTIMIZER, Script, feed_of, make_task
@@ -49,7 +43,7 @@ class Poisoned(torch.nn.Module):
 
     def forward(self, batch):
         found = self._task[0](batch)
-        return TaskOutput(poisoned(found.loss_B, batch, self._bad), found.scores_BC)
+        return replace(found, loss_B=poisoned(found.loss_B, batch, self._bad))
 
 
 def batches_of(windows, epoch):
@@ -59,13 +53,14 @@ def batches_of(windows, epoch):
 
 def train(task, windows, keep=None, recorder=None, **config):
     engine = SingleEngine(task, EngineConfig(accumulate=2), OPTIMIZER, 100, CPU)
+    settings = TrainingConfig(batch_size=8, monitor="unmasked/precision@5", **config)
     trainer = Trainer(
-        TrainingConfig(batch_size=8, **config), engine, feed_of(windows), LocalContext(CPU),
+        settings, engine, feed_of(windows), LocalContext(CPU),
         recorder or Recorder(None), 2,
     )  # fmt: skip
     script = Script([0.1] * 20)
     every = None if keep is None else 1
-    return trainer.train(SEED, script.judge, keep or script.keep, keep_steps=every)
+    return trainer.train(SEED, script.judge, keep or script.keep, save_steps=every)
 
 
 # ---------------------------------------------------------------------------- stop
@@ -183,7 +178,7 @@ class SpoiledItems(NextItems):
 
     def forward(self, batch):
         found = super().forward(batch)
-        return TaskOutput(poisoned(found.loss_B, batch, BAD), found.scores_BC)
+        return replace(found, loss_B=poisoned(found.loss_B, batch, BAD))
 
 
 @pytest.fixture
@@ -221,42 +216,25 @@ def test_a_run_that_stopped_goes_on_leaving_the_batch_out(data, tmp_path):
 # ---------------------------------------------------------------------------- two workers
 
 
-class TwoWorkers(LocalContext):
-    """One of two processes that are joined by torch alone."""
-
-    world_size = 2
-
-    def __init__(self, rank):
-        super().__init__(CPU, threads=1)
-        self.rank = rank
-
-
 STILL = {"model": {"dropout": 0.0}, "optimizer": {"name": "sgd"}, "evaluation": {"train_sample": 0}}
 
 
-def work(rank, data, out):
+def work(context, data, out):
     """What each of the two processes does: a run that stops, and one that leaves batches out."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{out / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
-    )  # fmt: skip
-    next_items_task.NextItems = SpoiledItems
     told = None
-    try:
-        stopping = STILL | {"training": {"log_seconds": 1000.0}}
-        start(config_of(data, out / "stopped", **stopping), TwoWorkers(rank))
-    except TrainingError as error:
-        told = str(error)
-    start(config_of(data, out / "skipped", **(STILL | SKIP)), TwoWorkers(rank))
-    (out / f"{rank}.json").write_text(json.dumps(told))
-    dist.destroy_process_group()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(next_items_task, "NextItems", SpoiledItems)
+        try:
+            stopping = STILL | {"training": {"log_seconds": 1000.0}}
+            start(config_of(data, out / "stopped", **stopping), context)
+        except TrainingError as error:
+            told = str(error)
+        start(config_of(data, out / "skipped", **(STILL | SKIP)), context)
+    return told
 
 
-def test_two_workers_agree_on_what_is_lost(data, tmp_path, spoiled):
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    mp.spawn(work, args=(data, tmp_path), nprocs=2)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+def test_two_workers_agree_on_what_is_lost(data, pair, tmp_path, spoiled):
+    first, second = pair.run(work, data, tmp_path)
     with pytest.raises(TrainingError) as alone:
         start(config_of(data, tmp_path / "alone", **STILL))
     assert first == second == str(alone.value), "one worker is met by the bad window, both tell it"
@@ -274,15 +252,15 @@ def test_two_workers_agree_on_what_is_lost(data, tmp_path, spoiled):
 
 def test_looks_are_few_and_lines_come_in_time():
     now = [0.0]
-    lookout = Lookout(LocalContext(CPU), 2.0, clock=lambda: now[0])
+    monitor = LossMonitor(LocalContext(CPU), 2.0, clock=lambda: now[0])
     lines, looks = [], 0
     for pace, count in ((0.01, 2000), (0.1, 300), (0.001, 20_000)):
-        lookout.begin()
+        monitor.start()
         for _ in range(count):
             now[0] += pace
-            lookout.add(torch.tensor(1.0), 4.0)
-            if lookout.is_due:
-                look = lookout.look()
+            monitor.add(torch.tensor(1.0), 4.0)
+            if monitor.is_due:
+                look = monitor.exchange()
                 looks += 1
                 if look.is_line_due:
                     lines.append((now[0], look))
@@ -295,11 +273,11 @@ def test_looks_are_few_and_lines_come_in_time():
 
 
 def test_a_pass_that_is_taken_up_again_tells_the_loss_of_its_new_windows_alone():
-    lookout = Lookout(LocalContext(CPU), 0.0)
-    lookout.begin(own_loss=1000.0)
-    lookout.add(torch.tensor(6.0), 2.0)
-    assert lookout.is_due
-    look = lookout.look()
+    monitor = LossMonitor(LocalContext(CPU), 0.0)
+    monitor.start(own_loss=1000.0)
+    monitor.add(torch.tensor(6.0), 2.0)
+    assert monitor.is_due
+    look = monitor.exchange()
     assert (look.loss, look.mean_loss, look.finite, look.is_line_due) == (1006.0, 3.0, 1, True)
 
 

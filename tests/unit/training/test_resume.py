@@ -6,20 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from itrec_dist.distributed.context import LocalContext
 from itrec_dist.report import runs
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE
 from tests.stopped_runs import (
@@ -94,7 +90,7 @@ def test_patience_goes_on_counting(data, tmp_path):
 def test_a_run_stopped_while_it_was_judged_is_judged(data, undisturbed, tmp_path, monkeypatch):
     run = config_of(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "load_best", lambda _: (_ for _ in ()).throw(Stopped))
+        patch.setattr(CheckpointManager, "load_best", lambda _: (_ for _ in ()).throw(Stopped))
         start(run)
     assert not RunDirectory(run.out).is_complete
     assert outcome(go_on(run)) == outcome(undisturbed)
@@ -196,43 +192,25 @@ def test_a_killed_process_is_resumed_to_the_same_bits(shards, tmp_path, itrec):
 # ---------------------------------------------------------------------------- two workers
 
 
-class TwoWorkers(LocalContext):
-    """One of two processes that are joined by torch alone."""
-
-    world_size = 2
-
-    def __init__(self, rank):
-        super().__init__(CPU, threads=1)
-        self.rank = rank
-
-
 # Adam turns the rounding of a gradient that should be 0 into a step: two and one may then differ.
 STILL = {"model": {"dropout": 0.0}, "optimizer": {"name": "sgd"}}
 
 
-def work(rank, data, out):
+def work(context, data, out):
     """What each of the two processes does."""
-    dist.init_process_group(
-        "gloo", init_method=f"file://{out / 'meet'}", rank=rank, world_size=2,
-        timeout=timedelta(seconds=60),
-    )  # fmt: skip
-    context = TwoWorkers(rank)
     start(config_of(data, out / "whole"), context)
     start(config_of(data, out / "stopped"), context, stop_at=7)
     go_on(config_of(data, out / "stopped"), context)
     start(config_of(data, out / "two, then one", **STILL), context, stop_at=7)
     go_on(config_of(data, out / "one, then two", **STILL), context)
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def two_workers(data, tmp_path_factory):
+def two_workers(data, pair, tmp_path_factory):
     """Runs of two workers: whole, stopped and resumed, stopped, and one that one worker began."""
     out = tmp_path_factory.mktemp("two")
-    if Path("/sys/class/net/lo").exists():
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     start(config_of(data, out / "one, then two", **STILL), stop_at=7)
-    mp.spawn(work, args=(data, out), nprocs=2)
+    pair.run(work, data, out)
     return out
 
 

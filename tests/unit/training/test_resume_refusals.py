@@ -12,14 +12,16 @@ import safetensors.torch
 import yaml
 
 from itrec_dist import config
+from itrec_dist.config import fields
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import hashed_files
 from itrec_dist.training import resume
-from itrec_dist.training.config import RunConfig, check
+from itrec_dist.training.config import check
 from tests.shards_factory import make_shards, random_windows
 from tests.stopped_runs import (
     before_keeping,
@@ -57,10 +59,15 @@ def stopped(data, _stopped, tmp_path):
 
 
 def refusal(run, kind):
-    with pytest.raises(kind) as refused:
-        resume.check(run, check(run, 1))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    """Its sentence: for workers elsewhere, and for one of this process."""
+    data, said = check(run, 1), []
+    for refuse in (resume.check, resume.load):
+        with pytest.raises(kind) as refused:
+            refuse(run, data)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert "\n" not in said[0]
+    return said[0]
 
 
 def contents(folder):
@@ -117,7 +124,15 @@ def test_settings_that_change_nothing_may_change(stopped):
         engine=replace(stopped.engine, accumulate=1),
     )  # fmt: skip
     resume.check(changed, check(changed, 1))
-    assert set(config.field_names(RunConfig)) >= resume.FREE, "a name that is no setting"
+    assert fields.marked(stopped, fields.FREE) == {
+        "shards", "out", "name", "training.log_seconds", "training.non_finite",
+        "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
+        "engine.name", "engine.accumulate", "engine.compile", "engine.deepspeed.stage",
+        "engine.deepspeed.offload_optimizer", "engine.deepspeed.offload_parameters",
+        "feed.cache", "evaluation.batch_size", "cluster.num_workers", "cluster.min_workers",
+        "cluster.max_failures", "cluster.wait_seconds", "cluster.use_gpu",
+        "cluster.cpus_per_worker", "cluster.threads",
+    }  # fmt: skip
 
 
 def test_another_order_of_windows_is_refused(stopped):
@@ -211,7 +226,7 @@ def test_state_that_restores_only_a_part_is_refused(stopped, data):
             spoiled["exp_avg:model.nowhere"] = value
         safetensors.torch.save_file(spoiled, path)
         record = json.loads((state / "state.json").read_text())
-        record["files"]["optimizer.safetensors"] = checkpoint_format.tensor_files.sha256(path)
+        record["files"]["optimizer.safetensors"] = hashed_files.sha256(path)
         (state / "state.json").write_text(json.dumps(record))
         reseal(state.parent)
         with pytest.raises(CheckpointError, match="does not hold what"):
@@ -268,14 +283,14 @@ def test_a_kill_between_the_two_renames_of_a_swap_loses_nothing(stopped, undistu
 
 def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypatch):
     run = config_of(data, tmp_path / "run")
-    plain = Keeper.keep
+    plain = CheckpointManager.save
 
     def keep(self, names, at, figures):
         if at.step == 8:
             next(self._engine.task.parameters()).data.fill_(float("nan"))
         plain(self, names, at, figures)
 
-    monkeypatch.setattr(Keeper, "keep", keep)
+    monkeypatch.setattr(CheckpointManager, "save", keep)
     with pytest.raises(TrainingError, match="not finite any more at step 8"):
         start(run)
     assert checkpoint_format.read_record(run.out / "checkpoints" / "last").step == 6

@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from itrec_dist.config.registry import Registry
+from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.system import limits
+from itrec_dist.tasks.baselines import TaskBaselines
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SCORES_PER_BATCH = 4_000_000
 
 Scorer = Callable[["Tensor"], "Tensor"]
 """`item_ids_BL -> scores_BC`, int64 to float64: the higher, the sooner recommended."""
@@ -67,3 +74,44 @@ def refuse_too_large(name: str, num_items: int) -> None:
             f"memory, {free / 2**30:.1f} GiB are free: leave it out with --only, or window the "
             "data with fewer --top_items"
         )
+
+
+class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
+    """Baselines that rank the whole catalogue, judged as models are."""
+
+    registry = BASELINES
+
+    def training(self, shards: Path, data: Manifest) -> Training:
+        """The training windows and the item table."""
+        windows = reader.read_split(shards, data, schema.TRAIN)
+        return Training(shards, data, windows, reader.read_items(shards, data))
+
+    def refuse(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
+        """Refuse matrices that the memory cannot hold."""
+        refuse_too_large(name, data.num_items)
+
+    def batch_size(self, data: Manifest) -> int:
+        """So many windows that their scores of the catalogue fit the memory."""
+        return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
+
+    def judge(
+        self, fitted: Scorer, windows: Windows, training: Training, choice: MetricChoice
+    ) -> Judgement:
+        """Score all windows and count both rankings of each."""
+        import torch
+
+        from itrec_dist.metrics.ranking import Judge
+        from itrec_dist.models.rank import both_rankings
+
+        data = training.manifest
+        popularity_C = torch.tensor(training.items.num_train_targets)
+        counted = Judge(popularity_C, data.target_length, choice)
+        batch_size = self.batch_size(data)
+        for start in range(0, len(windows), batch_size):
+            rows = slice(start, start + batch_size)
+            item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
+            target_ids_BK = torch.tensor(windows.target_ids[rows])
+            weight_B = torch.ones(len(item_ids_BL))
+            rankings = both_rankings([fitted(item_ids_BL)], counted.unmasked.depth, item_ids_BL)
+            counted.update(*rankings, target_ids_BK, weight_B)
+        return counted.judgement()

@@ -14,7 +14,7 @@ from itrec_dist.data import schema
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import OutputError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from tests.windowing_reference import Event, expected
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
@@ -50,7 +50,7 @@ def read_split(shards: Path, split: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("protocol", schema.PROTOCOLS)
+@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 def test_windows_equal_those_of_the_slow_twin(tmp_path, protocol, seed):
     events = random_events(seed)
     config = WindowConfig(
@@ -92,7 +92,7 @@ def test_windows_equal_those_of_the_slow_twin(tmp_path, protocol, seed):
     assert manifest.num_windows("train") == sum(w[4] == "train" for w in wanted.windows)
 
 
-@pytest.mark.parametrize("protocol", schema.PROTOCOLS)
+@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 def test_threads_and_shard_names_do_not_change_the_fingerprint(tmp_path, protocol):
     path = write_events(tmp_path / "e.parquet", random_events(3, users=40))
     settings = {"input_length": 3, "target_length": 2, "min_user_events": 6, "protocol": protocol}
@@ -236,4 +236,4 @@ def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
             with pytest.raises(AssertionError, match=name):
                 next_item_audit.LEAKAGE.held(protocol, "test", counts | {name: 1})
     assert next_item_audit.PROMISES["random_windows"] == ()
-    assert set(next_item_audit.PROMISES) == set(schema.PROTOCOLS)
+    assert set(next_item_audit.PROMISES) == set(NextItemsWindows.protocols)

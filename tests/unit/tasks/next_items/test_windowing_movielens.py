@@ -8,7 +8,7 @@ import pytest
 
 from itrec_dist.data import schema
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 
 FOLDER = os.environ.get("ITREC_MOVIELENS")
 
@@ -39,7 +39,7 @@ def test_ml_1m_has_the_counts_of_the_paper(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ml-1m", "ml-100k"])
-@pytest.mark.parametrize("protocol", schema.PROTOCOLS)
+@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 def test_every_protocol_keeps_its_promises(tmp_path, name, protocol):
     config = WindowConfig(protocol=protocol, test_fraction=0.1)
     manifest = window(name, Path(FOLDER, name), tmp_path / "shards", config)

@@ -12,13 +12,12 @@ from itrec_dist.data.shards import reader
 from itrec_dist.data.sources import movielens, staging
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.ratings import audit as rating_audit
-from itrec_dist.tasks.ratings import windows as rating_windows
-from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from itrec_dist.tasks.ratings.windows import RatingsWindows, RatingWindowConfig, window_ratings
 
 SETTINGS = {"input_length": 4, "validation_fraction": 0.2, "test_fraction": 0.1, "num_shards": 3}
 
 
-@pytest.fixture(scope="module", params=schema.RATING_PROTOCOLS)
+@pytest.fixture(scope="module", params=RatingsWindows.protocols)
 def cut(request, ratings_folder, tmp_path_factory):
     """(protocol, manifest, every window with its split, in canonical order)."""
     out = tmp_path_factory.mktemp("rated") / "shards"
@@ -172,7 +171,7 @@ def dealt(ratings_folder):
     with Database(None, 1) as database:
         staged = movielens.stage_movielens(database, "ml-1m", ratings_folder)
         staging.key_events(database, staged)
-        rating_windows._deal(database, config)
+        RatingsWindows().cut(database, config)
         names = [name for name, _ in staged.user_features]
         staging.vocabulary(database, "user", staged.user_features)
         database.table("users", "shared/users", features=names)

@@ -1,9 +1,9 @@
 -- How many windows each split has.
 -- Grain: one row per split that has any.
--- Reads: targets.
+-- Reads: windows.
 select
     split,
     count(*) as num_windows
-from targets
+from windows
 group by split
 order by split

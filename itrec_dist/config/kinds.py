@@ -1,0 +1,156 @@
+"""Sections that hold one of several classes: which one is chosen, and by which name it is stored.
+
+A section is declared by a field with `KINDS` in its metadata: a mapping from kind to class, such as
+a `Registry`, which takes `module:Class` too. `model.kind` chooses the class of the section `model`;
+`--model bst` on a command line and `model: bst` in a recipe are short for `model.kind`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from itrec_dist.config.recipes import Recipe
+from itrec_dist.config.registry import Registry
+from itrec_dist.errors import ConfigError
+
+KINDS = "kinds"
+"""Metadata of a field that holds one of several dataclasses: kind -> class.
+
+Each of them has a field `kind`. The kind that a recipe or an option gives decides which settings
+are valid. Where neither does, the field's default factory decides; a field whose default is None
+takes the kind that its configuration's `following` says.
+"""
+
+Given = list[str | Recipe]
+"""A command line whose `--config` options have been replaced by the recipes they name."""
+
+
+def sections(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a configuration class that hold one of several classes, by name."""
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return {field.name: field for field in fields if KINDS in field.metadata}
+
+
+def default_kind(field: dataclasses.Field[Any]) -> str | None:
+    """The kind of a section that nobody gives; None where it follows from other settings."""
+    if field.default is None:
+        return None
+    assert callable(field.default_factory)
+    return stored(field, field.default_factory())
+
+
+def class_of(field: dataclasses.Field[Any], kind: str) -> type[Any]:
+    """The class that a kind stands for.
+
+    Raises:
+        ConfigError: there is no such kind, or its class holds no settings.
+    """
+    classes: Mapping[str, Any] = field.metadata[KINDS]
+    if kind not in classes:
+        known = ", ".join(classes)
+        own = ", or one of your own as module:Class" if isinstance(classes, Registry) else ""
+        raise ConfigError(f"there is no {field.name}.kind {kind!r}; there are: {known}{own}")
+    cls = classes[kind]
+    if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
+        raise ConfigError(
+            f"{field.name}.kind={kind} is no dataclass with settings: decorate it with "
+            "@dataclass(frozen=True)"
+        )
+    if not any(inner.name == "kind" for inner in dataclasses.fields(cls)):
+        raise ConfigError(
+            f"{field.name}.kind={kind} is a dataclass without a field `kind`: add `kind: str = "
+            f'"{cls.__name__}"` to it'
+        )
+    return cls
+
+
+def stored(field: dataclasses.Field[Any], value: Any) -> str:
+    """The kind from which `class_of` gives the class of `value` again."""
+    classes: Mapping[str, Any] = field.metadata[KINDS]
+    kind = str(value.kind)
+    if ":" not in kind and kind in classes and classes[kind] is type(value):
+        return kind
+    return f"{type(value).__module__}:{type(value).__qualname__}"
+
+
+def has_own_kind(cls: type[Any]) -> bool:
+    """Whether instances of a section's class know their kind without being given one."""
+    kind = next(field for field in dataclasses.fields(cls) if field.name == "kind")
+    return kind.default is not dataclasses.MISSING
+
+
+def listed(field: dataclasses.Field[Any]) -> str:
+    """The kinds there are, for a help text."""
+    own = " or module:Class" if isinstance(field.metadata[KINDS], Registry) else ""
+    return f"{', '.join(field.metadata[KINDS])}{own}"
+
+
+def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str, Given]:
+    """The kind of a section, and what is given beside it: the last kind that is given counts.
+
+    Raises:
+        ConfigError: a recipe gives settings of another kind than the one that counts.
+    """
+    name = field.name
+    kinds: list[tuple[str | None, bool]] = []
+    rest: Given = []
+    waits = False
+    for part in given:
+        if isinstance(part, Recipe):
+            content, kind, has_settings = _without_kind(part.content, field)
+            rest.append(Recipe(part.path, content))
+            if kind is not _ABSENT:
+                kinds.append((kind, has_settings))
+            continue
+        option, equals, value = part.partition("=")
+        if waits:
+            kinds.append((_or_null(part), False))
+            waits = False
+        elif option in (f"--{name}", f"--{name}.kind") and equals:
+            kinds.append((_or_null(value), False))
+        elif option in (f"--{name}", f"--{name}.kind"):
+            waits = True
+        else:
+            rest.append(part)
+    if waits:
+        rest.append(f"--{name}.kind")  # without a value, which the parser says
+    kind = next((kind for kind, _ in reversed(kinds) if kind is not None), None)
+    if kinds and kinds[-1][0] is None:
+        kind = None
+    _refuse_two(name, kind or default, kinds)
+    return kind or default, rest
+
+
+_ABSENT: Any = object()
+
+
+def _or_null(value: str) -> str | None:
+    return None if value == "null" else value
+
+
+def _without_kind(
+    content: Mapping[str, Any], field: dataclasses.Field[Any]
+) -> tuple[dict[str, Any], Any, bool]:
+    """A recipe without a section's kind, the kind, and whether it has other settings of it."""
+    name, rest = field.name, dict(content)
+    kind = rest.pop(f"{name}.kind", _ABSENT)
+    section = rest.get(name, _ABSENT)
+    if isinstance(section, str) or (section is None and field.default is None):
+        kind = rest.pop(name)
+    elif isinstance(section, dict):
+        inner = dict(section)
+        kind = inner.pop("kind", kind)
+        rest[name] = inner
+        if not inner and section:
+            del rest[name]
+    has_settings = bool(rest.get(name)) or any(key.startswith(f"{name}.") for key in rest)
+    return rest, kind if kind is _ABSENT or kind is None else str(kind), has_settings
+
+
+def _refuse_two(name: str, kind: str, kinds: Sequence[tuple[str | None, bool]]) -> None:
+    for other, has_settings in kinds:
+        if other is not None and other != kind and has_settings:
+            raise ConfigError(
+                f"{name}.kind={other} and {name}.kind={kind} are both given, and have "
+                f"settings of their own: give one of them, with a recipe of its kind"
+            )

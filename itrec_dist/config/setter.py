@@ -1,0 +1,137 @@
+"""Dotted settings put onto a typed configuration, without reading its recipe again.
+
+A search makes hundreds of configurations that differ from one base in a few settings. Each value is
+read once, as its field's type, by the same rules as on a command line; the rest is
+`dataclasses.replace`, so that every check of the dataclasses is made.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from itrec_dist.config import kinds
+from itrec_dist.config.parser import Parser, valid
+from itrec_dist.config.recipes import as_text
+from itrec_dist.config.values import flat, to_plain
+from itrec_dist.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Setter(Generic[T]):
+    """Makes configurations out of a base one; what was read before is not read again."""
+
+    def __init__(self, base: T, prog: str = "itrec") -> None:
+        self.base = base
+        self._prog = prog
+        self._sections = kinds.sections(type(base))
+        self._parser = Parser(prog, "")
+        self._hints: dict[str, Any] = {}
+        self._read: dict[tuple[str, Any, str], Any] = {}
+
+    def names(self, chosen: Mapping[str, Any] | None = None) -> list[str]:
+        """Every setting of the base and of the kinds in `chosen`; a kind by its section's name."""
+        owners = {name: [getattr(self.base, name)] for name in self._sections}
+        for name, kind in (chosen or {}).items():
+            if name in owners:
+                owners[name].append(self._section(name, kind))
+        names = [n for n in flat(self.base) if n.partition(".")[0] not in owners]
+        for name, candidates in owners.items():
+            names.append(name)
+            for owner in candidates:
+                names += (f"{name}.{f.name}" for f in dataclasses.fields(owner) if f.name != "kind")
+        return list(dict.fromkeys(names))
+
+    def plain(self, name: str, value: Any, chosen: Mapping[str, Any] | None = None) -> Any:
+        """A value as the type of the setting `name`, ready for YAML and JSON; of a section, a kind.
+
+        `chosen` holds the kinds of sections where they differ from the base's.
+
+        Raises:
+            ConfigError: there is no such setting, or the value is of another type.
+        """
+        if name in self._sections:
+            kind = as_text(value)
+            if not self.has_kind(name, kind):
+                known = ", ".join(map(repr, self._sections[name].metadata[kinds.KINDS]))
+                raise ConfigError(f"{name} must be one of {known}, not {kind!r}")
+            self._class_of(name, kind)
+            return kind
+        section = name.partition(".")[0]
+        root: Any = self.base
+        if chosen and section in self._sections and section in chosen:
+            root = dataclasses.replace(root, **{section: self._section(section, chosen[section])})
+        *sections, last = name.split(".")
+        owner = root
+        for inner in sections:
+            owner = getattr(owner, inner, None)
+        return to_plain(self._value(owner, name, last, value))
+
+    def has_kind(self, section: str, kind: str) -> bool:
+        """Whether a section can be of a kind."""
+        return kind in self._sections[section].metadata[kinds.KINDS]
+
+    def set(self, settings: Mapping[str, Any]) -> T:
+        """The base with other settings, by their dotted names.
+
+        Raises:
+            ConfigError: a name is no setting, or a value does not fit it or another.
+        """
+        tree: dict[str, Any] = {}
+        for name, value in settings.items():
+            *sections, last = name.split(".")
+            if name in self._sections:
+                sections, last = [name], "kind"
+            branch = tree
+            for section in sections:
+                branch = branch.setdefault(section, {})
+            branch[last] = value
+        made: T = self._with(self.base, tree, "")
+        return made
+
+    def _with(self, owner: Any, tree: Mapping[str, Any], prefix: str) -> Any:
+        changed: dict[str, Any] = {}
+        for last, value in tree.items():
+            name = f"{prefix}{last}"
+            if isinstance(value, dict) and dataclasses.is_dataclass(getattr(owner, last, None)):
+                inner = dict(value)
+                section = getattr(owner, last)
+                if name in self._sections and "kind" in inner:
+                    section = self._section(name, as_text(inner.pop("kind")))
+                changed[last] = self._with(section, inner, f"{name}.")
+            else:
+                changed[last] = self._value(owner, name, last, value)
+        try:
+            return dataclasses.replace(owner, **changed) if changed else owner
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _class_of(self, name: str, kind: str) -> type[Any]:
+        field = self._sections[name]
+        if kind == kinds.stored(field, getattr(self.base, name)):
+            return type(getattr(self.base, name))
+        return kinds.class_of(field, kind)
+
+    def _section(self, name: str, kind: str) -> Any:
+        """The base's section where it is of that kind, else one with that kind's defaults."""
+        cls, base = self._class_of(name, kind), getattr(self.base, name)
+        if cls is type(base):
+            return base
+        return cls() if kinds.has_own_kind(cls) else cls(kind=kind)
+
+    def _value(self, owner: Any, name: str, last: str, value: Any) -> Any:
+        fields = {f.name for f in dataclasses.fields(owner)} if owner is not None else set()
+        if last not in fields or last == "kind":
+            raise ConfigError(f"there is no setting {name}{valid(name, self.names())}")
+        key = (name, type(owner), as_text(value))
+        if key not in self._read:
+            hint = get_type_hints(type(owner))[last]
+            if name not in self._hints:
+                self._parser.add_argument(f"--{name}", type=hint)
+                self._hints[name] = hint
+            parser = self._parser
+            if self._hints[name] != hint:  # the same name in another kind of section
+                parser = Parser(self._prog, "")
+                parser.add_argument(f"--{name}", type=hint)
+            self._read[key] = parser.parse([f"--{name}={key[2]}"])[name]
+        return self._read[key]

@@ -1,0 +1,202 @@
+"""The steps that the windows of every task share, from raw ratings to a shards folder.
+
+Owns their order: refuse, stage, key the events, cut, make vocabularies and tables, audit, write the
+splits and the manifest. What differs between tasks is asked of a subclass of `TaskWindows`.
+"""
+
+import dataclasses
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import itrec_dist
+from itrec_dist.data import schema
+from itrec_dist.data.database import Database
+from itrec_dist.data.manifest import Coverage, Manifest
+from itrec_dist.data.shards.columns import Widths
+from itrec_dist.data.shards.writer import ContentDigest
+from itrec_dist.data.sources import staging
+from itrec_dist.data.sources.table import TableConfig
+from itrec_dist.data.windowing import shards
+from itrec_dist.data.windowing.leakage import Leakage
+from itrec_dist.data.windowing.settings import WindowSettings, recorded
+from itrec_dist.errors import DataError
+from itrec_dist.storage import atomic
+
+S = TypeVar("S", bound=WindowSettings)
+Steps = tuple[dict[str, Any], ...]
+"""What each filter left, as the manifest's `steps`."""
+
+
+class TaskWindows(ABC, Generic[S]):
+    """How one task cuts ratings into windows.
+
+    A subclass has a folder of SQL files, `sql/TASK/`, and fills these tables from `events`:
+
+    * `cut`: `catalogue`, `kept_users` and `sequences`, with the columns that `sql/shared/` reads;
+    * `frame`: `windows`, with the columns of `sql/shared/split.sql` and `split`.
+    """
+
+    task: str = ""
+    """The task's name, set for a task of another package when it is found."""
+    settings: ClassVar[type]
+    """Frozen dataclass of the settings: the options of `itrec window` and what the manifest keeps;
+    it has at least what `WindowSettings` names."""
+    protocols: ClassVar[tuple[str, ...]]
+    """The ways to split; a protocol belongs to one task."""
+    leakage: ClassVar[Leakage]
+    """What the audit counts and promises."""
+    description: ClassVar[str]
+    """A sentence or two for `itrec window --help`."""
+    sql_folder: ClassVar[Path | None] = None
+    """Folder of a task outside itrec_dist, searched before the shipped `sql/`."""
+    rating_moments: ClassVar[str] = "shared/rating_moments"
+    """SQL file with `rating_mean` and `rating_std` of what models learn from."""
+    catalogue_from_all: ClassVar[tuple[str, ...]] = ()
+    """Protocols whose catalogue is counted on all data, held-out events included."""
+
+    @abstractmethod
+    def cut(self, database: Database, config: S) -> Steps:
+        """Fill `catalogue`, `kept_users` and `sequences` from `events`; return what each step left.
+
+        Raises:
+            DataError: nothing is left.
+        """
+
+    @abstractmethod
+    def frame(self, database: Database, config: S) -> None:
+        """Fill `windows`, given all the tables of `cut` and `users`."""
+
+    @abstractmethod
+    def audit(self, database: Database, config: S) -> dict[str, Any]:
+        """The leakage counts of every evaluation split, by split.
+
+        Raises:
+            AssertionError: a window is not what it should be, or a promise is broken.
+        """
+
+    def refuse(self, database: Database, staged: staging.Staged, config: S) -> None:
+        """Refuse staged data that no windows can be cut from.
+
+        Raises:
+            DataError: says what is missing.
+        """
+
+    def no_training(
+        self,
+        database: Database,  # noqa: ARG002
+        config: S,
+        sizes: Mapping[str, int],
+    ) -> str:
+        """Why there is no training window, and what to do about it."""
+        return (
+            f"protocol {config.protocol} leaves none of {sum(sizes.values()):,} windows to train "
+            "on: hold out less, or give more data"
+        )
+
+    def user_features(self, staged: staging.Staged) -> tuple[tuple[str, staging.FeatureKind], ...]:
+        """The staged user features that windows carry, in order."""
+        return staged.user_features
+
+    def rating_scale(self, config: S) -> tuple[float, float] | None:  # noqa: ARG002
+        """Lowest and highest possible rating; None takes those of the data."""
+        return None
+
+    def coverage(self, database: Database, config: S) -> tuple[Coverage, ...]:  # noqa: ARG002
+        """Users and events without a window, of any split and then of each; empty if uncounted."""
+        return ()
+
+    def coverage_remedy(self, manifest: Manifest) -> str:  # noqa: ARG002
+        """What to do where many users have no window."""
+        return "hold out a larger share, or give only users with more events"
+
+    def expects(self, manifest: Manifest, split: str) -> bool:
+        """Whether the settings ask for windows in an evaluation split."""
+        return bool(manifest.settings.get(f"{split}_fraction"))
+
+    def write(
+        self,
+        source: str,
+        path: Path,
+        out: Path,
+        config: S,
+        table: TableConfig | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Manifest:
+        """Cut the ratings at `path` into windows and write the shards folder `out`.
+
+        `source` is the name of a format, or `table`, whose columns are named by `table`.
+
+        Raises:
+            ConfigError: there is no such source, or it takes no `table`.
+            DataError: the input cannot be used, or nothing is left after a filter.
+            OutputError: `out` is taken or cannot be written.
+        """
+        table = table or TableConfig()
+        shards.refuse_source(source, table)
+        atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
+        with (
+            Database(config.memory_limit, config.threads, self.sql_folder) as database,
+            atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+        ):
+            staged, origin = shards.stage(database, source, path, table)
+            self.refuse(database, staged, config)
+            staging.key_events(database, staged)
+            steps = self.cut(database, config)
+            manifest = self._write_shards(database, config, staged, building)
+            source_facts = {**origin, **shards.undescribed(database)}
+            manifest = dataclasses.replace(manifest, source=source_facts, steps=steps)
+            atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
+        return manifest
+
+    def _write_shards(
+        self, database: Database, config: S, staged: staging.Staged, building: Path
+    ) -> Manifest:
+        """Write tables and splits; the manifest still lacks the source and the steps."""
+        user_features = staging.vocabulary(database, "user", self.user_features(staged))
+        item_features = staging.vocabulary(database, "item", staged.item_features)
+        names = [feature.name for feature in user_features]
+        num_users = database.table("users", "shared/users", features=names)
+        self.frame(database, config)
+        num_items = database.table("item_table", "shared/item_table")
+        sizes = {r["split"]: r["num_windows"] for r in database.rows("shared/split_sizes")}
+        if not sizes.get(schema.TRAIN):
+            raise DataError(self.no_training(database, config, sizes))
+        audit = self.audit(database, config)
+        coverage = self.coverage(database, config)
+        moments = database.rows(self.rating_moments)[0]
+        found = database.rows("shared/rating_scale")[0]
+        lowest, highest = self.rating_scale(config) or (found["rating_min"], found["rating_max"])
+        widths = Widths(config.input_length, config.target_length, len(names))
+        digest = ContentDigest()
+        shards.write_tables(database, widths, building, digest)
+        splits = shards.write_splits(database, sizes, config.num_shards, widths, building, digest)
+        settings = recorded(config)
+        digest.add_text(json.dumps(settings, sort_keys=True))
+        counts_all = config.protocol in self.catalogue_from_all
+        return Manifest(
+            task=self.task,
+            input_length=config.input_length,
+            target_length=config.target_length,
+            num_items=num_items,
+            num_users=num_users,
+            protocol=config.protocol,
+            catalogue_from="all data" if counts_all else "training data",
+            has_ratings=staged.has_ratings,
+            rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
+            rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+            rating_min=lowest if staged.has_ratings else 0.0,
+            rating_max=highest if staged.has_ratings else 0.0,
+            user_features=user_features,
+            item_features=item_features,
+            splits=splits,
+            fingerprint=digest.hexdigest(),
+            settings=settings,
+            sql=dict(sorted(database.sql.items())),
+            coverage=coverage,
+            audit=audit,
+            version=itrec_dist.__version__,
+        )

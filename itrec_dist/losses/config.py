@@ -1,0 +1,14 @@
+"""What the rest of the package may ask of a loss's settings."""
+
+from typing import Protocol
+
+
+class LossConfig(Protocol):
+    """The settings of one kind of loss: a frozen dataclass with the field `kind`.
+
+    The same object is the loss, a `RankingLoss` or a `RatingLoss`.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Its name in recipes, the same in every instance."""

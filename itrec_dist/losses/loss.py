@@ -1,0 +1,89 @@
+"""What a loss is given and what it offers.
+
+A ranking loss never receives the scores of the whole catalogue: it asks the item table for what it
+needs, all scores, blocks of them, or those of chosen items.
+
+Letters: N queries, C items of the catalogue, K targets or chosen items of a query, W items of a
+block, D width, J items of a query whose scores are biased. Item ids are 1 .. C; 0 is padding.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+class Queries(Protocol):
+    """Positions from which the next item is predicted."""
+
+    hidden_ND: Tensor
+    """Hidden states, float32."""
+
+    bias_ids_NJ: Tensor | None
+    """Items whose scores get an addition for one query; None if there are none."""
+
+    bias_NJ: Tensor | None
+    """What is added to their scores; an item that stands twice gets both."""
+
+
+class ItemTable(Protocol):
+    """The items' output vectors: turns queries into float32 scores, the higher the likelier."""
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue, C."""
+
+    def all_scores(self, queries: Queries) -> Tensor:
+        """Scores of every item, [N, C]; column c is item c + 1."""
+
+    def blocks(self, queries: Queries) -> Iterator[Tensor]:
+        """The same scores in blocks of consecutive items, [N, W] each, in order of ids."""
+
+    def scores_of(self, queries: Queries, ids_NK: Tensor) -> Tensor:
+        """Scores of chosen items of each query, [N, K]; 0 where the id is padding."""
+
+
+@runtime_checkable
+class RankingLoss(Protocol):
+    """A loss of predicted next items."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in recipes."""
+
+    def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
+        """Loss of each query, [N].
+
+        A target that is padding adds nothing; a query without any target has loss 0.
+        """
+
+    def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
+        """Output bias under which an untrained model predicts the training popularity, [C]."""
+
+
+@runtime_checkable
+class RatingLoss(Protocol):
+    """A loss of predicted ratings."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in recipes."""
+
+    def per_window(self, predicted_BK: Tensor, ratings_BK: Tensor) -> Tensor:
+        """Loss of each window, [B], from the predicted and the given ratings of its targets."""
+
+
+def score_blocks(queries: Queries, table: ItemTable) -> Iterable[Tensor]:
+    """The scores of the whole catalogue, as consecutive blocks [N, W].
+
+    One block if gradients are recorded, since the graph keeps all scores anyway; otherwise many,
+    so that [N, C] scores are never held at once.
+    """
+    return [table.all_scores(queries)] if torch.is_grad_enabled() else table.blocks(queries)
+
+
+def log_normaliser(queries: Queries, table: ItemTable) -> Tensor:
+    """Logarithm of the softmax's denominator over the catalogue, [N]."""
+    parts = [scores_NW.logsumexp(dim=1) for scores_NW in score_blocks(queries, table)]
+    return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).logsumexp(dim=1)

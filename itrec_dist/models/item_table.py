@@ -1,0 +1,132 @@
+"""The seam of a ranking model: an encoder makes queries, an item table turns them into scores.
+
+A ranking model is a module with `encode(batch)` and `item_table()`. Losses and rankings see these
+two alone, so neither depends on the kind of model, and all scores [N, C] exist only where somebody
+asks for them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.losses import loss
+
+# A ranking is by definition that of scores computed in these blocks, since a product over other
+# columns may round otherwise. Measured with torch 2.13 in float32 on a CPU with AVX-512, one thread
+# and two: blocks of 64, 100, 1,000, 4,096 and 16,384 columns gave the bits of one product over all
+# columns, for 999 to 27,001 items, widths of 64 to 128 and 1 to 1,024 rows. Not so a last block of
+# one column (1 score in 10,000 differed), blocks of an odd width with a few rows, or blocks of 7
+# columns (most scores differed).
+BLOCK = 16_384
+"""Items in a block of scores."""
+
+_NARROWEST = 64
+"""A last block of fewer items joins the one before it."""
+
+
+@dataclass
+class Queries:
+    """N positions from which the next item is predicted, one per window where windows are judged.
+
+    `hidden_ND` are hidden states; `bias_NJ` is added to the scores of the items `bias_ids_NJ`
+    (padding ids are passed over, an item that stands twice gets both).
+    """
+
+    hidden_ND: Tensor
+    bias_ids_NJ: Tensor | None = None
+    bias_NJ: Tensor | None = None
+
+
+@dataclass
+class ItemTable:
+    """A view over the parameters that hold the items' output vectors and their biases.
+
+    Made anew inside each forward, where engines that hold parameters in parts gather them. Products
+    are float32 under any autocast: the 8 bits of bf16 would tie many of a catalogue's scores.
+    """
+
+    weight_CD: Tensor
+    bias_C: Tensor | None = None
+    _kept: tuple[loss.Queries, Tensor] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalogue, C."""
+        return self.weight_CD.shape[0]
+
+    def all_scores(self, queries: loss.Queries) -> Tensor:
+        """Scores of every item, float32 [N, C]; column c is item c + 1."""
+        return self.block(queries, 0, self.num_items)
+
+    def blocks(self, queries: loss.Queries, size: int = BLOCK) -> Iterator[Tensor]:
+        """The same scores in blocks of `size` columns, in order of ids; not to be changed in place.
+
+        The last block is narrower, or a little wider where it would be very narrow.
+        """
+        starts = list(range(0, max(1, self.num_items), size))
+        if len(starts) > 1 and self.num_items - starts[-1] < min(size, _NARROWEST):
+            starts.pop()
+        if len(starts) == 1 and not torch.is_grad_enabled():
+            # A judged batch asks twice, for its loss and for its ranking.
+            if self._kept is None or self._kept[0] is not queries:
+                self._kept = (queries, self.all_scores(queries))
+            yield self._kept[1]
+            return
+        for start, stop in zip(starts, [*starts[1:], self.num_items], strict=True):
+            yield self.block(queries, start, stop)
+
+    def block(self, queries: loss.Queries, start: int, stop: int) -> Tensor:
+        """Scores of the items `start + 1 .. stop`, float32 [N, stop - start]."""
+        weight_WD, bias_W = self.weight_CD, self.bias_C
+        if stop - start < self.num_items:
+            weight_WD = weight_WD[start:stop]
+            bias_W = None if bias_W is None else bias_W[start:stop]
+        with torch.autocast(weight_WD.device.type, enabled=False):
+            scores_NW = F.linear(
+                queries.hidden_ND.float(), weight_WD.float(),
+                None if bias_W is None else bias_W.float(),
+            )  # fmt: skip
+            if queries.bias_ids_NJ is None or queries.bias_NJ is None or start == stop:
+                return scores_NW
+            columns_NJ = queries.bias_ids_NJ.long() - 1 - start
+            is_inside_NJ = (columns_NJ >= 0) & (columns_NJ < stop - start)
+            added_NJ = queries.bias_NJ.float() * is_inside_NJ
+            return scores_NW.scatter_add(1, columns_NJ.clamp(0, stop - start - 1), added_NJ)
+
+    def scores_of(self, queries: loss.Queries, ids_NK: Tensor) -> Tensor:
+        """Scores of chosen items of each query, float32 [N, K]; 0 where the id is padding."""
+        columns_NK = (ids_NK.long() - 1).clamp(min=0)
+        with torch.autocast(self.weight_CD.device.type, enabled=False):
+            vector_NKD = F.embedding(columns_NK, self.weight_CD).float()
+            scores_NK = (vector_NKD @ queries.hidden_ND.float().unsqueeze(2)).squeeze(2)
+            if self.bias_C is not None:
+                # As an embedding, since the gradient of plain indexing is not deterministic.
+                bias_NK1 = F.embedding(columns_NK, self.bias_C.unsqueeze(1))
+                scores_NK = scores_NK + bias_NK1.squeeze(2).float()
+            if queries.bias_ids_NJ is not None and queries.bias_NJ is not None:
+                is_same_NKJ = ids_NK.unsqueeze(2) == queries.bias_ids_NJ.unsqueeze(1)
+                added_NKJ = queries.bias_NJ.float().unsqueeze(1) * is_same_NKJ
+                scores_NK = scores_NK + added_NKJ.sum(dim=2)
+        return scores_NK.masked_fill(ids_NK == PAD, 0.0)
+
+    @torch.no_grad()
+    def set_bias(self, bias_C: Tensor) -> None:
+        """Start from scores that do not depend on the query; nothing happens without a bias."""
+        if self.bias_C is not None:
+            self.bias_C.copy_(bias_C)
+
+
+@runtime_checkable
+class RankingModel(Protocol):
+    """What the next-items task asks of a model, which is a torch module besides."""
+
+    def encode(self, batch: Batch) -> Queries:
+        """One query per window of the batch."""
+
+    def item_table(self) -> ItemTable:
+        """The items' output vectors; called inside the task's forward."""

@@ -1,0 +1,37 @@
+"""What a task returns for a batch: losses in training, and what is judged besides otherwise.
+
+Not frozen: torch.compile builds these objects inside of the compiled forward.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Output:
+    """The loss of each window, [B], float32."""
+
+    loss_B: Tensor
+
+
+@dataclass
+class LossOutput(Output):
+    """Losses alone: what every task returns in training."""
+
+
+@dataclass
+class RankingOutput(Output):
+    """The best items of each window, best first, as ids: int64 [B, N], PAD where none is left."""
+
+    top_ids_BN: Tensor
+    """Of the whole catalogue."""
+    unseen_ids_BN: Tensor
+    """Of the catalogue without the items of the window's input."""
+
+
+@dataclass
+class RatingOutput(Output):
+    """The predicted ratings of each window's targets, on the scale."""
+
+    predicted_BK: Tensor

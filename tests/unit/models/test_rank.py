@@ -1,0 +1,122 @@
+"""Rankings taken block by block against the definition and against ranking everything at once."""
+
+import math
+
+import pytest
+import torch
+
+from itrec_dist.errors import ConfigError
+from itrec_dist.models.item_table import BLOCK, ItemTable, Queries
+from itrec_dist.models.rank import both_rankings, top_items
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+INF = math.inf
+
+
+def slow_top(scores, n):
+    """The definition, per row: by falling score, then by rising id; -inf never."""
+    tops = []
+    for row in scores.tolist():
+        ranked = sorted((-s, i + 1) for i, s in enumerate(row) if s > -INF)
+        tops.append(([i for _, i in ranked] + [0] * n)[:n])
+    return torch.tensor(tops)
+
+
+def tied(seed, rows=200, items=8, levels=4):
+    """Scores with ties and a fifth of them excluded."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(levels, (rows, items), generator=generator).float() / 4 - 1
+    scores[torch.rand(rows, items, generator=generator) < 0.2] = -INF
+    return scores
+
+
+def at_once(scores, n):
+    return top_items([scores], n)[0]
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 7, 8, 12])
+@pytest.mark.parametrize("levels", [1, 2, 4, 1000])
+def test_a_ranking_is_the_definition_whatever_the_ties(n, levels):
+    scores = tied(n * levels, levels=levels)
+    assert torch.equal(at_once(scores, n), slow_top(scores, n))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 40, 64, 100, 101, 1000])
+@pytest.mark.parametrize("levels", [1, 3, 20, 10**6])
+@pytest.mark.parametrize("n", [1, 20, 100, 130])
+def test_blocks_of_any_size_give_the_ranking_of_all_scores(block, levels, n):
+    scores = tied(block + levels, rows=60, items=101, levels=levels)
+    scores[0] = -INF  # nothing to recommend
+    scores[1] = torch.where(torch.arange(101) < 99, -INF, 0.0)  # all that there is comes last
+    scores[2] = torch.where(torch.arange(101) % 2 == 0, 0.0, -0.0)
+    ids, values = top_items(scores.split(block, dim=1), n)
+    expected_ids, expected_values = top_items([scores], n)
+    assert torch.equal(ids, expected_ids)
+    assert torch.equal(values, expected_values)
+    assert torch.equal(ids, slow_top(scores, n))
+    picked = scores.gather(1, (ids - 1).clamp(min=0))
+    assert torch.equal(values, torch.where(ids > 0, picked, -INF))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_coarse_type_and_a_long_catalogue(dtype):
+    scores = torch.randn(20, 3000, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(at_once(scores, 20), slow_top(scores.double(), 20))
+    assert torch.equal(top_items(scores.split(700, dim=1), 20)[0], at_once(scores, 20))
+
+
+def test_small_rankings_by_hand():
+    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0], [-INF, 0.0, -0.0, -INF, -INF]])
+    assert at_once(scores, 2).tolist() == [[2, 3], [2, 3]]
+    assert at_once(scores, 4).tolist() == [[2, 3, 5, 4], [2, 3, 0, 0]]
+    assert at_once(torch.tensor([[-0.0, 0.0, -1.0]]), 1).tolist() == [[1]]
+    assert at_once(torch.tensor([[INF, INF, 0.0]]), 2).tolist() == [[1, 2]]
+    assert at_once(torch.zeros(0, 5), 2).shape == (0, 2)
+    assert at_once(torch.zeros(2, 0), 3).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("block", [7, 10, 50])
+@pytest.mark.parametrize("column", [0, 9, 40, 49])
+def test_nan_in_any_block_is_refused_with_what_to_do(block, column):
+    scores = torch.zeros(3, 50)
+    scores[1, column] = math.nan
+    with pytest.raises(ConfigError, match=r"1 of 3 windows hold NaN.*learning rate"):
+        top_items(scores.split(block, dim=1), 5)
+
+
+@pytest.mark.parametrize("block", [1, 4, 15])
+@pytest.mark.parametrize("n", [3, 12, 20])
+def test_leaving_the_seen_out_equals_ranking_without_them(block, n):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(6, (300, 15), generator=generator).float()
+    before = scores.clone()
+    seen_ids = torch.randint(16, (300, 4), generator=generator)  # with padding, with repeats
+    seen = torch.zeros(300, 16, dtype=torch.bool).scatter_(1, seen_ids, True)[:, 1:]
+    expected = slow_top(scores.masked_fill(seen, -INF), n)
+    blocks = scores.split(block, dim=1)
+    assert torch.equal(top_items(blocks, n, seen_ids)[0], expected)
+    both = both_rankings(blocks, n, seen_ids)
+    assert torch.equal(both[0], slow_top(scores, n))
+    assert torch.equal(both[1], expected)
+    assert torch.equal(scores, before)
+
+
+@pytest.mark.parametrize("size", [BLOCK, 4096, 1000, 64])
+@pytest.mark.parametrize("items", [4999, 2 * BLOCK + 1])
+@pytest.mark.parametrize("rows", [1, 33])
+def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items, rows):
+    """Including a catalogue of one item more than a block, which a narrow rest would round."""
+    generator = torch.Generator().manual_seed(items)
+    queries = Queries(
+        torch.randn(rows, 64, generator=generator),
+        torch.randint(items + 1, (rows, 6), generator=generator),
+        torch.randn(rows, 6, generator=generator),
+    )
+    table = ItemTable(
+        torch.randn(items, 64, generator=generator), torch.randn(items, generator=generator)
+    )
+    whole = table.all_scores(queries)
+    assert torch.equal(torch.cat(list(table.blocks(queries, size)), dim=1), whole)
+    found, expected = top_items(table.blocks(queries, size), 50), top_items([whole], 50)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
