@@ -168,8 +168,12 @@ class RayContext(_Group):
         try:
             # A copy that this machine fetched is read by tasks on this machine alone.
             names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
-            wanted = None if columns is None else list(columns)
-            dataset = ray.data.read_parquet(names, columns=wanted, override_num_blocks=len(files))
+            dataset = ray.data.read_parquet(
+                names,
+                columns=None if columns is None else list(columns),
+                override_num_blocks=len(files),
+                partitioning=None,
+            )
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
             cause = getattr(error, "cause", None) or error

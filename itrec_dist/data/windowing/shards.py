@@ -50,6 +50,13 @@ def stage(
     return staged, origin
 
 
+def undescribed(database: Database) -> dict[str, int]:
+    """How many items and users the source does not describe, as the manifest has them."""
+    (items,) = database.rows("shared/num_undescribed")
+    (users,) = database.rows("shared/num_undescribed_users")
+    return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
+
+
 def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
     """Write the tables of items, users and histories."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))

@@ -150,8 +150,7 @@ class TaskWindows(ABC, Generic[S]):
             staging.key_events(database, staged)
             steps = self.cut(database, config)
             manifest = self._write_shards(database, config, staged, building)
-            undescribed = database.rows("shared/num_undescribed")[0]["num_items"]
-            source_facts = {**origin, "undescribed_items": undescribed}
+            source_facts = {**origin, **shards.undescribed(database)}
             manifest = dataclasses.replace(manifest, source=source_facts, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
