@@ -9,8 +9,9 @@ import torch
 
 from itrec_dist.data import manifest, spec
 from itrec_dist.data.batches import Share, TensorTable, micro_batches
-from itrec_dist.data.feeds import CachedFeed, read_windows
+from itrec_dist.data.feeds import CachedFeed
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines import kind_of, optimizer_state
 from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
@@ -178,7 +179,7 @@ class Runs:
         return list(self._feeds["train"].epoch((0, epoch + 1)))[at]
 
     def _feed(self, shards: Path, split: str) -> CachedFeed:
-        windows = read_windows(shards, self._data, split, LocalContext(CPU).blocks)
+        windows = read_split(shards, self._data, split, LocalContext(CPU).blocks)
         share = Share(BATCH, self.context.rank, self.context.world_size)
         return CachedFeed(TensorTable(windows, CPU), share, CPU)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Feature, Manifest, ShardFile
-from itrec_dist.data.shards import columns
 from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.data.shards.columns import Widths, columns_of
 
 GENRES = ("Comedy", "Drama", "War")
 ERAS = ("old", "new")
@@ -29,8 +29,12 @@ def random_windows(
     seed: int = 0,
     first_id: int = 0,
     num_users: int = 10,
+    times: bool = False,
 ) -> Windows:
-    """Windows with left-padded inputs; some windows hold an item among inputs and targets."""
+    """Windows with left-padded inputs; some windows hold an item among inputs and targets.
+
+    Shards made of windows without times are as an earlier version wrote them.
+    """
     rng = np.random.default_rng(seed)
     item_ids = rng.integers(1, num_items + 1, (num_windows, input_length), dtype=np.int32)
     empty = np.arange(input_length) < rng.integers(0, input_length, (num_windows, 1))
@@ -40,16 +44,21 @@ def random_windows(
     users = rng.integers(1, num_users + 1, num_windows, dtype=np.int32)
     codes = np.stack([users % 3, users % 4], axis=1).astype(np.int32)
     shape = (num_windows, target_length)
-    return Windows(
+    windows = Windows(
         window_ids=np.arange(first_id, first_id + num_windows),
         user_ids=users,
         user_features=codes,
         item_ids=item_ids,
         ratings=ratings,
+        times=None,
         target_ids=rng.integers(1, num_items + 1, shape, dtype=np.int32),
         target_ratings=rng.integers(1, 6, shape).astype(np.float32),
         target_time=rng.integers(0, 1000, num_windows),
     )
+    if not times:
+        return windows
+    passed = rng.integers(0, 3, item_ids.shape).cumsum(axis=1)
+    return replace(windows, times=np.where(empty, 0, 978_300_000 + passed))
 
 
 def make_shards(
@@ -71,6 +80,7 @@ def make_shards(
         protocol="random_windows",
         catalogue_from="all data",
         has_ratings=True,
+        has_times=some.times is not None,
         rating_mean=3.0,
         rating_std=1.4,
         user_features=user_features,
@@ -90,13 +100,14 @@ def make_shards(
 
 def to_table(windows: Windows, manifest: Manifest) -> pa.Table:
     """The Arrow table whose arrays are `windows`."""
-    built, names = [], []
-    for column, field in zip(columns.columns(manifest), fields(Windows), strict=True):
-        if pa.types.is_fixed_size_list(column.type) and column.type.list_size == 0:
-            continue  # Parquet has no lists of width 0: data without user features
-        names.append(column)
-        built.append(_to_arrow(getattr(windows, field.name), column.type))
-    return pa.table(built, schema=pa.schema(names))
+    widths = Widths.of(manifest)
+    built, written = [], []
+    for name, column in columns_of(Windows).items():
+        values = getattr(windows, name)
+        if values is not None:
+            written.append(widths.field(column))
+            built.append(_to_arrow(values, written[-1].type))
+    return pa.table(built, schema=pa.schema(written))
 
 
 def _write_split(
@@ -136,19 +147,21 @@ def _write_items(folder: Path, num_items: int, train: Windows | None) -> None:
 
 def _write_users(folder: Path, manifest: Manifest) -> None:
     users = random_windows(
-        manifest.num_users, manifest.num_items, manifest.input_length, manifest.target_length
-    )
+        manifest.num_users, manifest.num_items, manifest.input_length, manifest.target_length,
+        times=manifest.has_times,
+    )  # fmt: skip
+    if not manifest.user_features:
+        users = replace(users, user_features=np.zeros((len(users), 0), np.int32))
     windows = to_table(users, manifest)
     num_users = manifest.num_users
     histories = pa.table({"user_id": pa.array(range(1, num_users + 1), pa.int32())})
     table = histories.append_column(
         "source_id", pa.array([f"u{i}" for i in range(1, num_users + 1)])
     ).append_column("num_events", pa.array([20] * num_users, pa.int64()))
-    for name in (schema.USER_FEATURES, schema.ITEM_IDS, schema.RATINGS):
+    for name in ("user_features", "item_ids", "ratings", "times"):
         if name in windows.column_names:
             histories = histories.append_column(name, windows[name])
-    if schema.USER_FEATURES in windows.column_names:
-        table = table.append_column(schema.USER_FEATURES, windows[schema.USER_FEATURES])
+    table = table.append_column("user_features", windows["user_features"])
     seen = [sorted({int(i) for i in row if i}) for row in users.item_ids]
     histories = histories.append_column("seen_ids", pa.array(seen, pa.list_(pa.int32())))
     pq.write_table(table, folder / schema.USERS_FILE)
@@ -156,6 +169,8 @@ def _write_users(folder: Path, manifest: Manifest) -> None:
 
 
 def _to_arrow(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_list(kind):
+        return pa.array(values.tolist(), kind)
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values, kind)
     flat = pa.array(np.ascontiguousarray(values).reshape(-1), kind.value_type)

@@ -1,6 +1,7 @@
 """A slow windower in plain Python, written from the definitions and not from the SQL."""
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -21,6 +22,22 @@ class Expected:
 
     items: list[str]
     windows: list[tuple[str, tuple[str, ...], tuple[str, ...], int, str]]
+    audit: dict[str, dict[str, int]]
+    """Evaluation split -> the counts of its leakage audit."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A window by the place of its first target in the user's history of kept items."""
+
+    user: str
+    first: int
+    split: str
+
+
+def rounded(number: float) -> int:
+    """Halves go up, as in SQL."""
+    return math.floor(number + 0.5)
 
 
 def source_order(name: str) -> tuple[int, str]:
@@ -33,8 +50,8 @@ def lot(seed: int, name: object) -> str:
 
 def deal(names: list, config: WindowConfig, key) -> dict:
     ranked = sorted(names, key=lambda n: (lot(config.seed, n), key(n)))
-    num_validation = round(len(names) * config.validation_fraction)
-    num_test = round(len(names) * config.test_fraction)
+    num_validation = rounded(len(names) * config.validation_fraction)
+    num_test = rounded(len(names) * config.test_fraction)
     splits = ["validation"] * num_validation + ["test"] * num_test
     splits += ["train"] * (len(names) - len(splits))
     return dict(zip(ranked, splits, strict=True))
@@ -42,7 +59,7 @@ def deal(names: list, config: WindowConfig, key) -> dict:
 
 def first_beyond(times: list[int], share: float) -> int:
     """The time of the first rating that `share` of all has no room for."""
-    room = round(len(times) * share)
+    room = rounded(len(times) * share)
     return sorted(times)[room] if room < len(times) else max(times) + 1
 
 
@@ -120,11 +137,10 @@ def expected(events: list[Event], config: WindowConfig) -> Expected:
     cuts = cut_points(events, config)
     counted = counted_events(events, histories, config, user_splits, cuts)
     items = catalogue(counted, config)
-    found = []
-    for user in users:
-        history = [event for event in histories[user] if event.item in set(items)]
-        if len(history) < config.min_user_events:
-            continue
+    kept = {u: [e for e in h if e.item in set(items)] for u, h in histories.items()}
+    kept = {user: h for user, h in kept.items() if len(h) >= config.min_user_events}
+    placed = []
+    for user, history in kept.items():
         for first in range(config.input_length, len(history) - config.target_length + 1):
             split = split_of_target(config, history, first, user_splits, user, cuts)
             off = (first - config.input_length) % config.stride
@@ -132,10 +148,60 @@ def expected(events: list[Event], config: WindowConfig) -> Expected:
                 config.protocol in ("random_windows", "user_disjoint") and off != 0
             ):
                 continue
-            inputs = tuple(e.item for e in history[first - config.input_length : first])
-            targets = tuple(e.item for e in history[first : first + config.target_length])
-            found.append((user, inputs, targets, history[first].time, split))
+            placed.append(Placed(user, first, split))
     if config.protocol == "random_windows":
-        dealt = deal(list(range(len(found))), config, lambda number: number)
-        found = [(*w[:4], dealt[number]) for number, w in enumerate(found)]
-    return Expected(items, found)
+        dealt = deal(list(range(len(placed))), config, lambda number: number)
+        placed = [Placed(w.user, w.first, dealt[number]) for number, w in enumerate(placed)]
+    found = []
+    for window in placed:
+        history = kept[window.user]
+        inputs = tuple(e.item for e in history[window.first - config.input_length : window.first])
+        targets = tuple(e.item for e in history[window.first : window.first + config.target_length])
+        found.append((window.user, inputs, targets, history[window.first].time, window.split))
+    audit = {
+        split: audited(split, placed, kept, set(counted), config)
+        for split in ("validation", "test")
+        if any(window.split == split for window in placed)
+    }
+    return Expected(items, found, audit)
+
+
+def used(placed, splits, config):
+    """The (user, place) that windows of the splits use, as inputs and as targets."""
+    inputs, targets = set(), set()
+    for window in placed:
+        if window.split in splits:
+            places = range(window.first - config.input_length, window.first)
+            inputs |= {(window.user, place) for place in places}
+            places = range(window.first, window.first + config.target_length)
+            targets |= {(window.user, place) for place in places}
+    return inputs, targets
+
+
+def audited(split, placed, kept, counted, config) -> dict[str, int]:
+    """What the split lets through, event by event."""
+    inputs, targets = used(placed, ("train",), config)
+    own_inputs, own_targets = used(placed, (split,), config)
+    training = inputs | targets
+    event = {(user, place): e for user, h in kept.items() for place, e in enumerate(h)}
+    first_time = min(event[at].time for at in own_targets)
+    first_place: dict[str, int] = {}
+    for user, place in own_targets:
+        first_place[user] = min(place, first_place.get(user, place))
+    moments = {(user, event[user, place].time) for user, place in training}
+    teaching = {user for user, _ in training}
+    return {
+        "targets": len(own_targets),
+        "targets_in_training_inputs": len(own_targets & inputs),
+        "targets_in_training_targets": len(own_targets & targets),
+        "targets_counted_in_catalogue": sum(event[at] in counted for at in own_targets),
+        "targets_tied_with_training": sum((at[0], event[at].time) in moments for at in own_targets),
+        "training_events": len(training),
+        "training_events_not_before": sum(event[at].time >= first_time for at in training),
+        "training_events_after_own": sum(
+            place >= first_place.get(user, math.inf) for user, place in training
+        ),
+        "shared_events": len(training & (own_inputs | own_targets)),
+        "num_users": len(first_place),
+        "shared_users": len(teaching & set(first_place)),
+    }

@@ -154,11 +154,27 @@ def warnings(manifest: Manifest) -> list[str]:
             )
     if few := _few_covered(manifest):
         texts.append(f"warning: {few}: {windows.coverage_remedy(manifest)}")
-    undescribed = manifest.source["undescribed_items"]
-    if manifest.item_features and undescribed:
+    return texts + _undescribed(manifest)
+
+
+def _undescribed(manifest: Manifest) -> list[str]:
+    """Warnings of items and users that their tables do not describe."""
+    texts = []
+    unlike = ": none matches, so look whether ids are written alike in both, such as 7 and 007"
+    has_titles = manifest.source.get("columns", {}).get("title") is not None
+    items = manifest.source["undescribed_items"]
+    if (manifest.item_features or has_titles) and items:
         texts.append(
-            f"warning: {undescribed:,} of {manifest.num_items:,} items stand in no item table: "
-            "they are kept with unknown features and their id for a title"
+            f"warning: {items:,} of {manifest.num_items:,} items stand in no item table: they are "
+            "kept with unknown features and their id for a title"
+            + (unlike if items == manifest.num_items else "")
+        )
+    users = manifest.source["undescribed_users"]
+    if manifest.user_features and users:
+        texts.append(
+            f"warning: {users:,} of {manifest.num_users:,} users have no value of "
+            f"{', '.join(f.name for f in manifest.user_features)}: they are kept with unknown "
+            "features" + (unlike if users == manifest.num_users else "")
         )
     return texts
 

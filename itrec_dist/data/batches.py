@@ -10,6 +10,7 @@ import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import arrays
+from itrec_dist.data.shards.columns import columns_of
 from itrec_dist.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -42,43 +43,57 @@ class Share:
 
 
 class TensorTable:
-    """Windows as two matrices, so that a batch costs two gathers instead of eight."""
+    """Windows as one matrix per type of value, so that a batch costs two or three gathers.
+
+    Times are left out of windows that were read without.
+    """
 
     def __init__(self, windows: arrays.Windows, device: torch.device) -> None:
-        integers = (
-            windows.user_ids[:, None],
-            windows.user_features,
-            windows.item_ids,
-            windows.target_ids,
-        )
-        floats = (windows.ratings, windows.target_ratings)
-        self._integer_widths = [part.shape[1] for part in integers]
-        self._float_widths = [part.shape[1] for part in floats]
-        self.window_ids_B = torch.from_numpy(windows.window_ids.copy()).to(device)
-        self.integers = torch.from_numpy(np.concatenate(integers, axis=1)).to(device)
-        self.floats = torch.from_numpy(np.concatenate(floats, axis=1)).to(device)
+        packed: dict[np.dtype[Any], dict[str, npt.NDArray[Any]]] = {}
+        for name, column in columns_of(arrays.Windows).items():
+            if windows.times is not None or not column.is_time:
+                array = getattr(windows, name)
+                packed.setdefault(column.dtype, {})[column.tensor(name)] = array
+        self._blocks = [_Block.of(members, device) for members in packed.values()]
+        self._count = len(windows)
         self.device = device
 
     def __len__(self) -> int:
-        return len(self.window_ids_B)
+        return self._count
 
     def batch(self, rows: torch.Tensor, weight_B: torch.Tensor, denominator: float) -> Batch:
-        """The windows at `rows` (on this table's device) as views of two gathered matrices."""
-        users_B1, features_BF, items_BL, targets_BK = self.integers[rows].split(
-            self._integer_widths, dim=1
-        )
-        ratings_BL, target_ratings_BK = self.floats[rows].split(self._float_widths, dim=1)
-        return Batch(
-            window_ids_B=self.window_ids_B[rows],
-            user_ids_B=users_B1.squeeze(1),
-            user_features_BF=features_BF,
-            item_ids_BL=items_BL,
-            ratings_BL=ratings_BL,
-            target_ids_BK=targets_BK,
-            target_ratings_BK=target_ratings_BK,
-            weight_B=weight_B,
-            denominator=denominator,
-        )
+        """The windows at `rows` (on this table's device) as views of the gathered matrices."""
+        tensors: dict[str, Any] = {"weight_B": weight_B, "denominator": denominator}
+        for block in self._blocks:
+            taken = block.values[rows]
+            parts = taken.split(block.widths, dim=1) if taken.ndim == 2 else (taken,)
+            tensors.update(zip(block.names, parts, strict=True))
+            for name in block.vectors:
+                tensors[name] = tensors[name].squeeze(1)
+        return Batch(**tensors)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Columns of one type side by side in a matrix [W, *]; one of single values alone is [W]."""
+
+    values: torch.Tensor
+    names: tuple[str, ...]
+    widths: list[int]
+    vectors: tuple[str, ...]
+    """Those of the columns in a matrix that have one value per window."""
+
+    @classmethod
+    def of(cls, members: dict[str, npt.NDArray[Any]], device: torch.device) -> "_Block":
+        names = tuple(members)
+        if len(members) == 1 and members[names[0]].ndim == 1:
+            values = members[names[0]].copy()  # it may be read-only
+            return cls(torch.from_numpy(values).to(device), names, [], ())
+        parts = [a if a.ndim == 2 else a[:, None] for a in members.values()]
+        values = np.concatenate(parts, axis=1)
+        vectors = tuple(name for name, array in members.items() if array.ndim == 1)
+        widths = [part.shape[1] for part in parts]
+        return cls(torch.from_numpy(values).to(device), names, widths, vectors)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:
@@ -99,10 +114,10 @@ def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
     size = len(batch.weight_B) // count
     for start in range(0, size * count, size):
         part: dict[str, Any] = {
-            name: value[start : start + size] if isinstance(value, torch.Tensor) else value / count
+            name: value[start : start + size] if isinstance(value, torch.Tensor) else value
             for name, value in vars(batch).items()
         }
-        yield Batch(**part)
+        yield Batch(**(part | {"denominator": batch.denominator / count}))
 
 
 def whole_batch(windows: arrays.Windows, device: torch.device) -> Batch:

@@ -1,21 +1,23 @@
-"""Running the SELECT files of `sql/` in DuckDB: the only file that knows DuckDB.
+"""Running the SELECT files of `sql/` in DuckDB.
 
 Owns: the connection and its limits, reading and binding a file, keeping its rows as a table or
-handing them out as Arrow, and which files were run. Leaves to its callers what the rows mean.
+handing them out as Arrow, and which files were run. Leaves opening users' files to
+data/source_files.py and what the rows mean to its callers.
 """
 
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
+from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 
 T = TypeVar("T")
@@ -23,24 +25,12 @@ T = TypeVar("T")
 ROWS_PER_BATCH = 65_536
 
 
-@dataclass(frozen=True)
-class SourceColumn:
-    """How a column of a user's file is read; with no `columns` it is null.
-
-    text: as varchar. plain: as it is. time: date and timestamp types as whole microseconds since
-    1970 (nanoseconds for a type that has them), others as they are. lists: any number of columns
-    as one list per row that holds, for each, a list of text; text is cut at `|`.
-    """
-
-    kind: Literal["text", "plain", "time", "lists"]
-    columns: tuple[str, ...]
-
-
 class Database:
     """An in-memory DuckDB whose tables are filled from the SELECT files of `sql/`.
 
     A file is named by its path under `sql/` without the suffix, such as `next_items/catalogue`; its
-    `$named` parameters are given as keywords, exactly those it uses.
+    `$named` parameters are given as keywords, exactly those it uses. A `Path`, or a list of them,
+    stands for exactly that file, whatever its name: brackets and stars are no pattern.
 
         with Database(memory_limit="2GB", threads=2) as database:
             database.table("events", "shared/events")
@@ -113,31 +103,36 @@ class Database:
         )
         self._connection.unregister("incoming_rows")
 
-    def columns(self, files: Sequence[Path]) -> list[str]:
-        """The column names of a CSV file or of Parquet files alike; see `load`."""
-        return list(self._open(files, (), sample=20_480).columns)
+    def open(self, files: Sequence[Path], *, header: bool = True) -> SourceFiles:
+        """A user's CSV file, or Parquet files alike, to be looked at and given to `load`.
+
+        `header` says whether the first line of a CSV file holds the names of the columns.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        return SourceFiles(self._connection, files, _reading, header)
 
     def load(
-        self,
-        name: str,
-        files: Sequence[Path],
-        columns: Mapping[str, SourceColumn],
-        texts: Sequence[str] = (),
-    ) -> None:
-        """Create the table `name` from a user's CSV file or Parquet files, in their row order.
+        self, name: str, source: SourceFiles, columns: Mapping[str, SourceColumn]
+    ) -> tuple[tuple[Path, int], ...]:
+        """Create the table `name` from opened files, in their row order; return the rows of each.
 
         A column's name cannot be bound as a parameter, so it is mapped to the names that the SQL
-        files know here. The CSV columns `texts` are read as text, so that id 007 is not 7; lines
-        that do not parse are left out and named by checks/rejected_lines.
+        files know here. Lines of a CSV file that do not parse are left out and named by
+        checks/rejected_lines.
 
         Raises:
             DataError: the files cannot be read.
         """
-        opened = self._open(files, texts, sample=-1)
-        types = {c: str(t) for c, t in zip(opened.columns, opened.types, strict=True)}
-        mapped = [_expression(column, types).alias(n) for n, column in columns.items()]
         self.drop(name)
-        _guarded(name, lambda: opened.project(*mapped).create(name))
+        where = str(source.parts[0].path)
+        first, *others = source.mapped(columns)
+        _reading(where, lambda: first.create(name))
+        for relation in others:
+            _reading(where, partial(relation.insert_into, name))
+        total = int(self._connection.table(name).aggregate("count(*)").fetchall()[0][0])
+        return tuple((p.path, total if p.num_rows is None else p.num_rows) for p in source.parts)
 
     def drop(self, *names: str) -> None:
         """Drop tables that are no longer needed, freeing their memory."""
@@ -180,24 +175,6 @@ class Database:
                 raise _explained(sql_name, error) from error
             yield batch
 
-    def _open(
-        self, files: Sequence[Path], texts: Sequence[str], sample: int
-    ) -> duckdb.DuckDBPyRelation:
-        names = [str(file) for file in files]
-        if files[0].suffix == ".parquet":
-            return _guarded(names[0], lambda: self._connection.read_parquet(names))
-        return _guarded(
-            names[0],
-            lambda: self._connection.read_csv(
-                names[0],
-                header=True,
-                dtype=dict.fromkeys(texts, "VARCHAR"),
-                sample_size=sample,
-                store_rejects=True,
-                rejects_limit=100,
-            ),
-        )
-
     def _read(self, sql_name: str) -> str:
         paths = [folder / f"{sql_name}.sql" for folder in self._folders]
         path = next((path for path in paths if path.is_file()), paths[0])
@@ -208,13 +185,15 @@ class Database:
     def _relation(self, sql_name: str, parameters: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
         statement = self._read(sql_name)
         self._check_names(sql_name, statement, parameters)
-        return _guarded(sql_name, lambda: self._connection.sql(statement, params=dict(parameters)))
+        bound = _bound(parameters)
+        return _guarded(sql_name, lambda: self._connection.sql(statement, params=bound))
 
     def _execute(
         self, sql_name: str, statement: str, parameters: Mapping[str, Any]
     ) -> duckdb.DuckDBPyConnection:
         self._check_names(sql_name, statement, parameters)
-        return _guarded(sql_name, lambda: self._connection.execute(statement, dict(parameters)))
+        bound = _bound(parameters)
+        return _guarded(sql_name, lambda: self._connection.execute(statement, bound))
 
     def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
         parsed = self._connection.extract_statements(statement)
@@ -223,38 +202,23 @@ class Database:
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
 
 
-def _expression(source: SourceColumn, types: Mapping[str, str]) -> duckdb.Expression:
-    columns = [duckdb.ColumnExpression(column) for column in source.columns]
-    if source.kind == "lists":
-        lists = [_as_list(e, types[c]) for e, c in zip(columns, source.columns, strict=True)]
-        return duckdb.FunctionExpression("list_value", *lists).cast("VARCHAR[][]")
-    if not columns:
-        return duckdb.ConstantExpression(None).cast(
-            "VARCHAR" if source.kind == "text" else "DOUBLE"
-        )
-    (column,) = columns
-    if source.kind == "text":
-        return column.cast("VARCHAR")
-    kind = types[source.columns[0]]
-    if source.kind == "time" and kind == "TIMESTAMP_NS":
-        return duckdb.FunctionExpression("epoch_ns", column)
-    if source.kind == "time" and kind.startswith(("TIMESTAMP", "DATE")):
-        return duckdb.FunctionExpression("epoch_us", column.cast("TIMESTAMP"))
-    return column
-
-
-def _as_list(column: duckdb.Expression, kind: str) -> duckdb.Expression:
-    if kind.endswith("]"):
-        return column.cast("VARCHAR[]")
-    bar = duckdb.ConstantExpression("|")
-    return duckdb.FunctionExpression("string_split", column.cast("VARCHAR"), bar)
+def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as DuckDB takes them: paths by their exact names."""
+    return {
+        name: exactly(value)
+        if isinstance(value, Path)
+        else [exactly(v) if isinstance(v, Path) else v for v in value]
+        if isinstance(value, list)
+        else value
+        for name, value in parameters.items()
+    }
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].strip()
 
 
@@ -263,6 +227,26 @@ def _guarded(sql_name: str, call: Callable[[], T]) -> T:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
         raise _explained(sql_name, error) from error
+
+
+def _reading(path: str, call: Callable[[], T]) -> T:
+    """Run what reads a user's file: whatever DuckDB refuses there is the file's fault."""
+    try:
+        return call()
+    except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
+        explained = _explained(path, error)
+        if not isinstance(explained, (DataError, duckdb.Error)):
+            raise explained from error
+        reason = _first_line(error)
+        if "Invalid string encoding" in reason:
+            told = reason.partition("file ")[2] or path
+            raise DataError(f"{told}: save binary columns as UTF-8 text") from error
+        if "CSV Sniffer" in reason:
+            raise DataError(
+                f"{path} cannot be cut into columns: give UTF-8 text with a header and one row per "
+                "line, separated by a comma, semicolon, tab or |"
+            ) from error
+        raise DataError(f"{path} cannot be read: {reason}") from error
 
 
 def _explained(sql_name: str, error: Exception) -> BaseException:

@@ -14,27 +14,24 @@ so that every worker runs the same number of steps on the same shapes.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import Indices, Share, TensorTable, _to_device
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.schema import Batch
-from itrec_dist.data.shards import arrays, reader
-from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.data.schema import TRAIN, Batch
+from itrec_dist.data.shards import arrays
+from itrec_dist.data.shards.columns import Widths
+from itrec_dist.data.shards.splits import FileRows, WindowReader, wrong_count
+from itrec_dist.errors import ConfigError
 from itrec_dist.system import limits
 
 CacheName = Literal["auto", "none", "host", "device"]
-BlockReader = Callable[[Sequence[Path]], Iterator[pa.Table]]
-"""Reads Parquet files, in the order given, as large tables."""
-
 _CACHE_SHARE = 0.25  # of the free memory that `auto` lets a cached split take
 Seed = tuple[int, int]
 """The run's seed and the epoch."""
@@ -117,7 +114,7 @@ class StreamedFeed:
     """
 
     def __init__(
-        self, files: Sequence["FileRows"], read: BlockReader, manifest: Manifest, share: Share,
+        self, files: Sequence[FileRows], reader: WindowReader, share: Share,
         device: torch.device, buffer_size: int,
     ) -> None:  # fmt: skip
         if len(files) < share.world_size:
@@ -125,8 +122,8 @@ class StreamedFeed:
                 f"{len(files)} shard files cannot be dealt to {share.world_size} workers without "
                 "a cache: window the data with more --num_shards, or set feed.cache to host"
             )
-        self._files, self._read, self._manifest = files, read, manifest
-        self._share, self._device, self._buffer_size = share, device, buffer_size
+        self._files, self._reader, self._share = files, reader, share
+        self._device, self._buffer_size = device, buffer_size
         self.num_windows = sum(f.rows for f in files)
         # A bound that holds for every deal, so that the number of steps is the same each epoch.
         self.steps_per_epoch = math.ceil(self._most_rows() / share.local_size)
@@ -157,7 +154,7 @@ class StreamedFeed:
                 rows = torch.cat((rows, rows.new_zeros(missing)))
             yield table.batch(rows, weight_B, real / self._share.world_size)
 
-    def _deal(self, seed: Seed | None) -> list[list["FileRows"]]:
+    def _deal(self, seed: Seed | None) -> list[list[FileRows]]:
         order = _permutation(len(self._files), seed)
         return [
             [self._files[i] for i in order[rank :: self._share.world_size]]
@@ -169,26 +166,26 @@ class StreamedFeed:
         return sum(sorted((f.rows for f in self._files), reverse=True)[:files_of_worker])
 
     def _pieces(
-        self, files: Sequence["FileRows"], seed: Seed | None
+        self, files: Sequence[FileRows], seed: Seed | None
     ) -> Iterator[tuple[TensorTable, torch.Tensor]]:
         """Local batches: blocks are gathered into a buffer, whose rows are permuted and cut."""
         random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
         waiting: list[arrays.Windows] = []
-        blocks = self._read([f.path for f in files])
+        blocks = self._reader.read(files)
         expected, arrived = sum(f.rows for f in files), 0
         while True:
             block = next(blocks, None)
             if block is not None:
-                waiting.append(reader.table_to_arrays(block, self._manifest))
-                arrived += len(waiting[-1])
+                waiting.append(block)
+                arrived += len(block)
             if arrived > expected or (block is None and arrived < expected):
-                _refuse_count(files[0].path.parent, arrived, expected)
+                raise wrong_count(files[0].path.parent, arrived, expected)
             held = sum(len(w) for w in waiting)
             if block is not None and held < self._buffer_size:
                 continue
             if held == 0:
                 return
-            windows = _concatenated(waiting)
+            windows = arrays.Windows.concatenated(waiting)
             order = np.arange(held) if seed is None else random.permutation(held)
             local = self._share.local_size
             whole = held if block is None else held // local * local
@@ -200,83 +197,30 @@ class StreamedFeed:
                 return
 
 
-@dataclass(frozen=True)
-class FileRows:
-    """A shard file and its number of windows."""
-
-    path: Path
-    rows: int
-
-
-def read_windows(shards: Path, manifest: Manifest, split: str, read: BlockReader) -> arrays.Windows:
-    """A whole split in canonical order, whatever order the blocks arrive in.
-
-    Raises:
-        ShardsError: the split is absent, or what arrives is not what the manifest describes.
-    """
-    files = split_files(shards, manifest, split)
-    where = str(shards / split)
-    parts = [
-        reader.table_to_arrays(block, manifest, where) for block in read([f.path for f in files])
-    ]
-    arrived, expected = sum(len(part) for part in parts), sum(f.rows for f in files)
-    if arrived != expected:
-        _refuse_count(shards / split, arrived, expected)
-    windows = _concatenated(parts)
-    windows = windows.take(np.argsort(windows.window_ids, kind="stable"))
-    if not (np.diff(windows.window_ids) > 0).all():
-        raise ShardsError(f"{where} holds a window twice: window the data again")
-    return windows
+def cached(
+    windows: arrays.Windows, share: Share, device: torch.device, held: torch.device | None = None
+) -> CachedFeed:
+    """A feed of windows that are kept on the device `held`, by default that of the batches."""
+    return CachedFeed(TensorTable(windows, held or device), share, device)
 
 
-def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
-    """The files of a split, in the manifest's order.
-
-    Raises:
-        ShardsError: the split is absent, or a file is missing or not of the size it was written.
-    """
-    files = manifest.splits.get(split, ())
-    if not manifest.num_windows(split):
-        there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
-        raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
-    for file in files:
-        path = shards / file.name
-        if not path.is_file():
-            raise ShardsError(f"{path} is missing: window the data again")
-        if path.stat().st_size != file.bytes:
-            raise ShardsError(
-                f"{path} has {path.stat().st_size:,} bytes, {file.bytes:,} are expected by the "
-                "manifest: window the data again"
-            )
-    return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
-
-
-def resolve_cache(cache: CacheName, manifest: Manifest, device: torch.device) -> CacheName:
+def resolve_cache(
+    cache: CacheName, manifest: Manifest, device: torch.device, *, times: bool = False
+) -> CacheName:
     """What `auto` means for this data and machine; other values are returned as they are.
 
+    `times` is whether the model asks for times, which are then kept as well.
     Workers on unlike machines may differ: they have to agree before they build their feeds.
     """
     if cache != "auto":
         return cache
-    width = 4 + manifest.input_length * 2 + manifest.target_length * 2
-    needed = 4 * (width + len(manifest.user_features)) * manifest.num_windows("train")
+    row_bytes = Widths.of(manifest).row_bytes(arrays.window_columns(times=times))
+    needed = row_bytes * manifest.num_windows(TRAIN)
     if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     total, available = limits.memory()
     free = total if available is None else available
     return "host" if needed < _CACHE_SHARE * (free or 0) else "none"
-
-
-def _refuse_count(split: Path, arrived: int, expected: int) -> None:
-    raise ShardsError(
-        f"{split} gave {arrived:,} windows, {expected:,} are expected by the manifest: "
-        "window the data again"
-    )
-
-
-def _concatenated(parts: Sequence[arrays.Windows]) -> arrays.Windows:
-    names = [field.name for field in fields(arrays.Windows)]
-    return arrays.Windows(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 def _permutation(count: int, seed: Seed | None) -> Indices:

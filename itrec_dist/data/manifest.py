@@ -9,14 +9,16 @@
                          item features are 1; the features stand one after another in the
                          manifest's order), num_events int64 (in the data that the catalogue was
                          counted on), num_train_targets int64 (in the training windows)
-      users.parquet      one row per kept user, ordered by user_id: user_id int32 (1 ..),
-                         source_id string, num_events int64, user_features int32[F]
-      histories.parquet  one row per kept user, ordered by user_id: user_id, user_features,
-                         item_ids int32[L] and ratings float32[L] (the latest events, left-padded
-                         with 0), seen_ids list<int32> (all items of the user, ascending)
-      train/part-00000.parquet ...       the columns of data/schema.py, ordered by window_id
+      users.parquet      one row per kept user, ordered by user_id: user_id (1 ..),
+                         source_id, num_events, user_features
+      histories.parquet  one row per kept user, ordered by user_id: user_id, user_features, the
+                         latest events, and all items of the user
+      train/part-00000.parquet ...       windows, ordered by window_id
       validation/part-00000.parquet ...  absent splits have no folder
       test/part-00000.parquet ...
+
+The columns of users, histories and windows, with their types and widths, are those of Users,
+Histories and Windows in data/shards/arrays.py.
 
 `fingerprint` covers settings and the contents of every file, not paths, times or SQL: the same
 input and settings give the same fingerprint on every machine and any number of threads.
@@ -107,6 +109,8 @@ class Manifest:
     """Of any split, then of each; empty in a manifest of a version that did not count it."""
     audit: dict[str, Any] = field(default_factory=dict)
     """The leakage audit: see sql/checks."""
+    has_times: bool = False
+    """Whether windows and histories say when each input happened; earlier versions did not."""
     rating_min: float = 0.0
     """Lower end of the rating scale; equal to the upper end where that is not known."""
     rating_max: float = 0.0

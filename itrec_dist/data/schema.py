@@ -1,4 +1,6 @@
-"""The data contract: shard columns, split names and the batch that models see.
+"""The data contract: names of splits and files, and the batch that models see.
+
+The columns of the files are declared in data/shards/arrays.py.
 
 The letter legend, used as suffixes of tensor names in the whole package:
 
@@ -31,16 +33,6 @@ ITEMS_FILE = "items.parquet"
 USERS_FILE = "users.parquet"
 HISTORIES_FILE = "histories.parquet"
 
-# One row per window, in every shard. The lists are of fixed width.
-WINDOW_ID = "window_id"  # int64: position in the canonical order, unique over all splits
-USER_ID = "user_id"  # int32: dense, 1-based
-USER_FEATURES = "user_features"  # int32[F]: one code per user feature, 0 = unknown
-ITEM_IDS = "item_ids"  # int32[L]: oldest first, left-padded with 0
-RATINGS = "ratings"  # float32[L]: 0 where padded or where the source has no ratings
-TARGET_IDS = "target_ids"  # int32[K]: the items that follow, in order
-TARGET_RATINGS = "target_ratings"  # float32[K]
-TARGET_TIME = "target_time"  # int64: timestamp of the first target, in the source's unit
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -50,6 +42,10 @@ class Batch:
     workers and are never counted). `denominator` is what a sum over this worker's windows is
     divided by so that the mean over workers is the mean over the global batch: the number of
     real windows in the global batch divided by the number of workers.
+
+    The times are there for models whose settings say `uses_times`: `times_BL` when each input
+    happened, 0 where padded; `target_time_B` when the first target did. Both are int64 in the
+    source's unit, which is the second in MovieLens.
     """
 
     window_ids_B: torch.Tensor
@@ -61,3 +57,5 @@ class Batch:
     target_ratings_BK: torch.Tensor
     weight_B: torch.Tensor
     denominator: float
+    times_BL: torch.Tensor | None = None
+    target_time_B: torch.Tensor | None = None

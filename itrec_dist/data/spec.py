@@ -18,6 +18,7 @@ class DataSpec:
 
     `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
     and all zero), `target_counts_C` how often each item is a target of a training window.
+    Without `has_times`, `Batch.times_BL` is all 0.
     """
 
     input_length: int
@@ -30,6 +31,7 @@ class DataSpec:
     rating_std: float
     rating_min: float
     rating_max: float
+    has_times: bool
     item_features_VF: torch.Tensor
     target_counts_C: torch.Tensor
 
@@ -47,6 +49,7 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         rating_std=manifest.rating_std,
         rating_min=manifest.rating_min,
         rating_max=manifest.rating_max,
+        has_times=manifest.has_times,
         item_features_VF=torch.from_numpy(items.feature_matrix()),
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
     )

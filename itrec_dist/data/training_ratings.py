@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from itrec_dist.data import feeds
-from itrec_dist.data.feeds import BlockReader
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TRAIN
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import BlockReader, WindowReader, split_files
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,9 @@ def read(shards: Path, manifest: Manifest, blocks: BlockReader) -> TrainingRatin
     Raises:
         ShardsError: the training split is missing or damaged.
     """
-    files = [file.path for file in feeds.split_files(shards, manifest, TRAIN)]
+    files = split_files(shards, manifest, TRAIN)
     ids, users, items, ratings = [], [], [], []
-    for block in blocks(files):
-        windows = reader.table_to_arrays(block, manifest, str(shards / TRAIN))
+    for windows in WindowReader(manifest, blocks).read(files):
         ids.append(windows.window_ids)
         users.append(windows.user_ids)
         items.append(windows.target_ids)

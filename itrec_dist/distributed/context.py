@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
 from itrec_dist.distributed.torchrun import Peers
-from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.storage import cache
+from itrec_dist.errors import ConfigError
+from itrec_dist.storage import cache, parquet
 from itrec_dist.system import limits
 
 T = TypeVar("T")
@@ -30,8 +29,10 @@ class WorkerContext(Protocol):
     world_size: int
     device: torch.device
 
-    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
-        """The tables of Parquet files as large blocks, in the order of the files."""
+    def blocks(
+        self, files: Sequence[Path], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """The named columns of Parquet files as large blocks, in the order of the files."""
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report an epoch's figures to whoever started the workers; called by all workers."""
@@ -102,19 +103,15 @@ class LocalContext(_Group):
         if threads is not None:
             torch.set_num_threads(threads)
 
-    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+    def blocks(
+        self, files: Sequence[Path], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
         """Row groups, read in-process in the order of the files.
 
         Raises:
             ShardsError: a file is missing or damaged.
         """
-        for path in files:
-            try:
-                with pq.ParquetFile(path) as file:
-                    for group in range(file.num_row_groups):
-                        yield file.read_row_group(group)
-            except (OSError, pa.ArrowException) as error:
-                raise _unreadable(path, error) from error
+        return parquet.row_groups(files, columns)
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Do nothing: the run directory holds the same figures."""
@@ -149,7 +146,9 @@ class RayContext(_Group):
         self.device = ray.train.torch.get_device()
         torch.set_num_threads(threads or _fair_threads(context.get_local_world_size()))
 
-    def blocks(self, files: Sequence[Path]) -> Iterator[pa.Table]:
+    def blocks(
+        self, files: Sequence[Path], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
         """Blocks as Ray Data streams them, one per file, in the order of the files.
 
         Every worker reads what it needs itself: the splitting that Ray Train offers drops up to
@@ -169,12 +168,17 @@ class RayContext(_Group):
         try:
             # A copy that this machine fetched is read by tasks on this machine alone.
             names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
-            dataset = ray.data.read_parquet(names, override_num_blocks=len(files))
+            dataset = ray.data.read_parquet(
+                names,
+                columns=None if columns is None else list(columns),
+                override_num_blocks=len(files),
+                partitioning=None,
+            )
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
             cause = getattr(error, "cause", None) or error
             where = next((p for p in files if str(p) in str(cause)), files[0].parent)
-            raise _unreadable(where, cause) from error
+            raise parquet.unreadable(where, cause) from error
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Pass the figures to Ray Train (a barrier over the workers)."""
@@ -203,13 +207,6 @@ def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> to
             f"asked for, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
         )
     return torch.device("cuda", worker)
-
-
-def _unreadable(path: Path, error: BaseException) -> ShardsError:
-    if isinstance(error, FileNotFoundError):
-        return ShardsError(f"{path} is missing: window the data again")
-    reason = str(error).splitlines()[0].rstrip(".")
-    return ShardsError(f"{path} cannot be read, window the data again: {reason}")
 
 
 def _fair_threads(workers_on_node: int) -> int:

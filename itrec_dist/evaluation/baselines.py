@@ -11,7 +11,7 @@ from typing import Any
 from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
@@ -53,7 +53,7 @@ def judge_all(
     for name, settings in chosen.items():
         baselines.refuse(name, settings, data)
     training = baselines.training(shards, data)
-    splits = {split: reader.read_split(shards, data, split) for split in present}
+    splits = {split: read_split(shards, data, split) for split in present}
     choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():

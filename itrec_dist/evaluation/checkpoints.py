@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from itrec_dist.data import feeds
-from itrec_dist.data.batches import Share, TensorTable
-from itrec_dist.data.feeds import CachedFeed
+from itrec_dist.data.batches import Share
 from itrec_dist.data.schema import TEST, VALIDATION
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.inference.load import Restored, same_catalogue
@@ -32,12 +32,11 @@ def judge_checkpoint(
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:
-        windows = feeds.read_windows(shards, manifest, split, context.blocks)
-        feed = CachedFeed(
-            TensorTable(windows, context.device),
-            Share(restored.run.evaluation.batch_size),
-            context.device,
+        windows = read_split(
+            shards, manifest, split, context.blocks, times=restored.run.model.uses_times
         )
+        share = Share(restored.run.evaluation.batch_size)
+        feed = feeds.cached(windows, share, context.device)
         judge = restored.task.judge(context.device, choice or restored.run.evaluation.choice)
         judgements[split] = evaluate(restored.engine, feed, judge, context)
     return judgements

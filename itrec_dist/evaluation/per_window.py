@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from itrec_dist.data import feeds
-from itrec_dist.data.batches import Share, TensorTable
-from itrec_dist.data.feeds import CachedFeed
+from itrec_dist.data.batches import Share
 from itrec_dist.data.schema import PAD, TEST, Batch
 from itrec_dist.data.shards import fetch
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError
 from itrec_dist.inference.load import restore
@@ -60,11 +60,12 @@ def write(run: Path) -> None:
     found: dict[str, list[torch.Tensor]] = {name: [] for name in WindowFigures.__dataclass_fields__}
     if restored.task.ranks:
         context = LocalContext(restored.engine.device, restored.run.cluster.threads)
-        windows = feeds.read_windows(
-            fetch.local(restored.run.shards), restored.manifest, TEST, context.blocks
-        )
+        windows = read_split(
+            fetch.local(restored.run.shards), restored.manifest, TEST, context.blocks,
+            times=restored.run.model.uses_times,
+        )  # fmt: skip
         share = Share(restored.run.evaluation.batch_size)
-        feed = CachedFeed(TensorTable(windows, context.device), share, context.device)
+        feed = feeds.cached(windows, share, context.device)
         found["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))
         features = torch.as_tensor(windows.user_features, dtype=torch.int64)
         found["features"].append(features)

@@ -10,10 +10,9 @@ import pyarrow.parquet as pq
 import torch
 
 from itrec_dist.data import batches
-from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import arrays, reader
-from itrec_dist.data.shards.arrays import Histories, Windows
+from itrec_dist.data.shards.arrays import Histories
 from itrec_dist.errors import ConfigError
 from itrec_dist.inference.load import Restored, same_catalogue
 from itrec_dist.storage import atomic
@@ -51,20 +50,21 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     users = reader.read_users(shards, manifest)
     served = 0
     with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
-        for rows, top_BN, scores_BN in _ranked(restored, histories, manifest, k):
+        for rows, top_BN, scores_BN in _ranked(restored, histories, k):
             writer.write_table(_table(restored, users, rows, top_BN, scores_BN))
             served += int((top_BN != PAD).any(axis=1).sum())
     return served
 
 
 def _ranked(
-    restored: Restored, histories: Histories, manifest: Manifest, k: int
+    restored: Restored, histories: Histories, k: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
     """Per block of users: their positions, the ids ranked best and their scores."""
     device = restored.engine.device
     for start in range(0, len(histories), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(histories)))
-        batch = batches.whole_batch(_as_windows(histories, rows, manifest), device)
+        windows = histories.windows(rows, times=restored.run.model.uses_times)
+        batch = batches.whole_batch(windows, device)
         seen_ids_BS = torch.from_numpy(_seen(histories, rows)).to(device)
         top_BN, scores_BN = restored.top_items(batch, k, seen_ids_BS)
         yield rows, top_BN.cpu().numpy(), scores_BN.cpu().numpy()
@@ -77,21 +77,6 @@ def _seen(histories: Histories, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.i
     for place, ids in zip(seen_BS, seen, strict=True):
         place[: len(ids)] = ids
     return seen_BS
-
-
-def _as_windows(histories: Histories, rows: npt.NDArray[np.int64], manifest: Manifest) -> Windows:
-    """Histories as windows whose targets are not known (item 1 stands in, and is not read)."""
-    shape = (len(rows), manifest.target_length)
-    return Windows(
-        window_ids=rows,
-        user_ids=histories.user_ids[rows],
-        user_features=histories.user_features[rows],
-        item_ids=histories.item_ids[rows],
-        ratings=histories.ratings[rows],
-        target_ids=np.ones(shape, dtype=np.int32),
-        target_ratings=np.zeros(shape, dtype=np.float32),
-        target_time=np.zeros(len(rows), dtype=np.int64),
-    )
 
 
 def _table(

@@ -22,6 +22,9 @@ class ModelConfig(Protocol):
     """Dotted name of the parameter with its item vectors [V, D], row 0 of padding, which another
     run may start from and which may start from another run's; None if it has none."""
 
+    uses_times: ClassVar[bool] = False
+    """Whether it is given `times_BL` and `target_time_B`, which other models do not pay for."""
+
     @property
     def kind(self) -> str:
         """Its name in recipes, the same in every instance."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -59,7 +60,7 @@ def finish_interrupted(place: Path) -> None:
     Puts the old `place` back if it had been moved aside, and removes what was half-written. Only
     while no other process writes there.
     """
-    for aside in sorted(place.parent.glob(f".{place.name}.*")):
+    for aside in sorted(place.parent.glob(f".{glob.escape(place.name)}.*")):
         old = aside / place.name
         if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
             old.rename(place)

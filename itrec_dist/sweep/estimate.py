@@ -15,6 +15,8 @@ from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.schema import TRAIN, VALIDATION
 from itrec_dist.data.shards import fetch, reader
+from itrec_dist.data.shards.arrays import window_columns
+from itrec_dist.data.shards.columns import Widths
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ItrecError
 from itrec_dist.sweep.config import Runs, SweepConfig
@@ -52,7 +54,7 @@ def size(run: RunConfig) -> Size:
         task = TASKS[run.model.task](run.model, run.loss, spec)
     parameters = sum(p.numel() for p in task.parameters())
     rows = sum(data.num_windows(split) for split in data.splits)
-    row_bytes = 8 * 2 * (data.input_length + data.target_length)
+    row_bytes = Widths.of(data).row_bytes(window_columns(times=run.model.uses_times))
     scores = 4 * 4 * (data.num_items + 1) * max(run.training.batch_size, run.evaluation.batch_size)
     held = _BYTES_PER_PARAMETER * parameters + rows * row_bytes + scores
     return Size(parameters, _CONTEXT_BYTES + 1.5 * held)

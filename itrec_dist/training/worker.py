@@ -15,10 +15,11 @@ import torch
 from itrec_dist.data import feeds as data_feeds
 from itrec_dist.data import manifest, training_ratings
 from itrec_dist.data import spec as data_spec
-from itrec_dist.data.batches import Share, TensorTable, whole_batch
-from itrec_dist.data.feeds import CachedFeed, Feed, StreamedFeed
+from itrec_dist.data.batches import Share, whole_batch
+from itrec_dist.data.feeds import Feed, StreamedFeed
 from itrec_dist.data.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards import arrays, fetch, reader
+from itrec_dist.data.shards.splits import WindowReader, read_split, split_files
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
@@ -230,7 +231,9 @@ class _Worker:
     def _resolve_cache(self) -> data_feeds.CacheName:
         """Where windows are kept; a resumed run keeps to the order of windows it began with."""
         run, device = self._run, self._context.device
-        cache = data_feeds.resolve_cache(run.feed.cache, self._manifest, device)
+        cache = data_feeds.resolve_cache(
+            run.feed.cache, self._manifest, device, times=run.model.uses_times
+        )
         # Where one worker lacks the memory all stream: cached and streamed batches do not match.
         if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
             cache = "none"
@@ -259,6 +262,7 @@ class _Worker:
             )
         }
         held = torch.device("cpu") if cache == "host" else device
+        times = run.model.uses_times
         feeds: dict[str, Feed] = {}
         self._sampled: arrays.Windows | None = None
         for split, share in shares.items():
@@ -267,17 +271,17 @@ class _Worker:
             if split == TEST and not run.evaluation.judge_test:
                 continue
             if cache == "none" and split == TRAIN:
-                files = data_feeds.split_files(self._shards, self._manifest, split)
+                files = split_files(self._shards, self._manifest, split)
+                windows_of = WindowReader(self._manifest, self._context.blocks, times)
                 feeds[split] = StreamedFeed(
-                    files, self._context.blocks, self._manifest, share, device,
-                    run.feed.shuffle_buffer,
-                )  # fmt: skip
-                sample = self._first_windows(files)
-            else:
-                windows = data_feeds.read_windows(
-                    self._shards, self._manifest, split, self._context.blocks
+                    files, windows_of, share, device, run.feed.shuffle_buffer
                 )
-                feeds[split] = CachedFeed(TensorTable(windows, held), share, device)
+                sample = next(windows_of.read(files[:1]))
+            else:
+                windows = read_split(
+                    self._shards, self._manifest, split, self._context.blocks, times=times
+                )
+                feeds[split] = data_feeds.cached(windows, share, device, held)
                 sample = windows
                 if split != TRAIN:  # the test split, if there is one, comes last
                     self._sampled = windows.take(_spread(len(windows), _NUM_SAMPLED))
@@ -285,15 +289,11 @@ class _Worker:
                 feeds["train sample"] = self._sample_feed(sample, shares[VALIDATION], held)
         return feeds
 
-    def _first_windows(self, files: list[data_feeds.FileRows]) -> arrays.Windows:
-        block = next(iter(self._context.blocks([files[0].path])))
-        return reader.table_to_arrays(block, self._manifest)
-
     def _sample_feed(self, windows: arrays.Windows, share: Share, held: torch.device) -> Feed:
         """Evenly spaced training windows: the same ones in every run on the same data."""
         count = min(self._run.evaluation.train_sample, len(windows))
         sampled = windows.take(_spread(len(windows), count))
-        return CachedFeed(TensorTable(sampled, held), share, self._context.device)
+        return data_feeds.cached(sampled, share, self._context.device, held)
 
     def _build_engine(self) -> Engine:
         kind = kind_of(self._run.engine, self._context.world_size)

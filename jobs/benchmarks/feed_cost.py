@@ -9,7 +9,7 @@ column and a permutation.
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ import torch
 from measuring import Target, Way
 
 from itrec_dist.data import feeds, manifest
-from itrec_dist.data.batches import Share, TensorTable
-from itrec_dist.data.feeds import CachedFeed, Feed, StreamedFeed
-from itrec_dist.data.shards import arrays, reader
+from itrec_dist.data.batches import Share
+from itrec_dist.data.feeds import Feed, StreamedFeed
+from itrec_dist.data.shards import arrays
+from itrec_dist.data.shards.splits import BlockReader, WindowReader, read_split, split_files
 from itrec_dist.distributed.context import LocalContext, RayContext
 
 TARGETS = {
@@ -39,23 +40,23 @@ def ways(shards: Path, batch_size: int) -> dict[str, Way]:
         logging_level="error",
     )  # fmt: skip
     described = manifest.read(shards)
-    files = feeds.split_files(shards, described, "train")
-    paths, count = [f.path for f in files], sum(f.rows for f in files)
+    files = split_files(shards, described, "train")
+    count = sum(f.rows for f in files)
     cpu, share = torch.device("cpu"), Share(batch_size)
     local = LocalContext(cpu, threads=1)
-    windows = feeds.read_windows(shards, described, "train", local.blocks)
+    windows = read_split(shards, described, "train")
 
-    def ray_blocks(wanted: list[Path]) -> Iterable[pa.Table]:
-        return RayContext.blocks(None, wanted)  # a context itself exists in workers only
+    def ray_blocks(wanted: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+        return RayContext.blocks(None, wanted, columns)  # a context itself exists in workers only
 
-    def tensors_of(read: Callable[[list[Path]], Iterable[pa.Table]]) -> Callable[[], int]:
-        return lambda: sum(_tensors(reader.table_to_arrays(b, described)) for b in read(paths))
+    def tensors_of(read: BlockReader) -> Callable[[], int]:
+        return lambda: sum(map(_tensors, WindowReader(described, read).read(files)))
 
     streams = {
-        name: StreamedFeed(files, read, described, share, cpu, _BUFFER)
+        name: StreamedFeed(files, WindowReader(described, read), share, cpu, _BUFFER)
         for name, read in (("streamed", local.blocks), ("streamed by ray", ray_blocks))
     }
-    cached = CachedFeed(TensorTable(windows, cpu), share, cpu)
+    cached = feeds.cached(windows, share, cpu)
     passes: dict[str, Callable[[], int]] = {
         "raw": tensors_of(local.blocks),
         "ray": tensors_of(ray_blocks),
@@ -79,12 +80,14 @@ def _timed(one_pass: Callable[[], int], count: int) -> Way:
 
 
 def _tensors(windows: arrays.Windows) -> int:
-    columns = [torch.from_numpy(np.ascontiguousarray(c)) for c in vars(windows).values()]
+    held = [column for column in vars(windows).values() if column is not None]
+    columns = [torch.from_numpy(np.ascontiguousarray(column)) for column in held]
     return len(columns[0])
 
 
 def _in_memory(windows: arrays.Windows, batch_size: int) -> Callable[[], int]:
-    needed = {name: c for name, c in vars(windows).items() if name != "target_time"}
+    unused = ("times", "target_time")
+    needed = {name: c for name, c in vars(windows).items() if name not in unused}
     columns = {name: torch.from_numpy(c.copy()) for name, c in needed.items()}
 
     def one_pass() -> int:

@@ -18,10 +18,9 @@ from itrec_dist import config
 from itrec_dist.cli.train import train
 from itrec_dist.data import feeds, manifest
 from itrec_dist.data import spec as data_spec
-from itrec_dist.data.batches import Share, TensorTable
-from itrec_dist.data.feeds import CachedFeed
+from itrec_dist.data.batches import Share
 from itrec_dist.data.shards import reader
-from itrec_dist.distributed.context import LocalContext
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.single import SingleEngine
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system.arithmetic import fastest, native
@@ -79,14 +78,13 @@ def _speed(
 ) -> Speed:
     run = _settled(config.load(RunConfig, recipe, [*settings, f"engine.compile={mode}"]), device)
     described = manifest.read(run.shards)
-    windows = feeds.read_windows(
-        run.shards, described, "train", LocalContext(device, threads=1).blocks
-    )
+    torch.set_num_threads(1)
+    windows = read_split(run.shards, described, "train")
     torch.manual_seed(run.seed)
     spec = data_spec.build(described, reader.read_items(run.shards, described))
     task = NextItems(run.model, run.loss, spec)
     size = run.training.batch_size
-    feed = CachedFeed(TensorTable(windows, device), Share(size), device)
+    feed = feeds.cached(windows, Share(size), device)
     engine = SingleEngine(task, run.engine, run.optimizer, 10**6, device)
     engine.train(True)
     held = list(feed.epoch((0, 1)))[: -1 if len(windows) % size else None]

@@ -19,6 +19,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.optimizers import build_optimizer, build_schedule
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system.arithmetic import fastest, native
@@ -76,7 +77,7 @@ def bare(
     torch.set_num_threads(run.cluster.threads or torch.get_num_threads())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = manifest.read(run.shards)
-    windows = reader.read_split(run.shards, data, "train")
+    windows = read_split(run.shards, data, "train")
     spec = data_spec.build(data, reader.read_items(run.shards, data))
     torch.manual_seed(run.seed)
     precision = with_precision(run, fastest(native(device))).engine.precision

@@ -13,6 +13,7 @@ counted as (
         target_ratings,
         len(item_ids) as num_items,
         len(ratings) as num_ratings,
+        len(times) as num_times,
         len(list_filter(item_ids, lambda item: item > 0)) as num_inputs
     from windows
 )
@@ -31,4 +32,5 @@ where
     or counted.target_ratings != [sequences.rating]
     or counted.num_items != $input_length
     or counted.num_ratings != $input_length
+    or counted.num_times != $input_length
     or counted.num_inputs != least(sequences.num_before, $input_length)

@@ -1,24 +1,60 @@
--- Values of a table of one's own that are not the numbers they should be.
+-- Values of a table of one's own that are not what they should be.
 -- Grain: one row, the first such row, or none: the check passes by returning no rows.
--- Reads: source_ratings (its rowid is the table's row order).
+-- Reads: parsed_ratings (its rowid is the table's row order).
 with
+
+table_facts as (
+    select
+        if(bool_or(number != floor(number)), 1e6, 1) as units_per_number,
+        arg_min(number is null, rowid) filter (
+            where number is not null or microseconds is not null or nanoseconds is not null
+        ) as has_dates
+    from parsed_ratings
+),
 
 judged as (
     select
-        rowid + 1 as row_number,
+        parsed_ratings.rowid + 1 as row_number,
         case
-            when event_time is not null and try_cast(event_time as double) is null
-                then concat('timestamp ''', event_time, ''' is neither a number nor a date')
+            when parsed_ratings.is_user_inexact
+                then concat('user ', parsed_ratings.user_source_id, ' is not a whole number')
+            when parsed_ratings.is_item_inexact
+                then concat('item ', parsed_ratings.item_source_id, ' is not a whole number')
             when
-                isfinite(try_cast(event_time as double))
-                and abs(try_cast(event_time as double)) >= 9.2e18
-                then concat('timestamp ', event_time, ' is too large to be meant')
-            when floor(try_cast(event_time as double)) != try_cast(event_time as double)
-                then concat('timestamp ', event_time, ' is not a whole number')
-            when rating is not null and try_cast(rating as double) is null
-                then concat('rating ''', rating, ''' is not a number')
+                parsed_ratings.event_time is not null
+                and parsed_ratings.number is null
+                and parsed_ratings.microseconds is null
+                and parsed_ratings.nanoseconds is null
+                then
+                    concat(
+                        'timestamp ''',
+                        parsed_ratings.event_time,
+                        ''' is neither a number nor a date such as 2020-01-31 12:00:00'
+                    )
+            when
+                isfinite(parsed_ratings.number)
+                and abs(parsed_ratings.number) * table_facts.units_per_number >= 9.2e18
+                then concat('timestamp ', parsed_ratings.event_time, ' is too large to be meant')
+            when
+                parsed_ratings.event_time is not null
+                and (parsed_ratings.number is null) != table_facts.has_dates
+                then
+                    concat(
+                        'timestamp ''',
+                        parsed_ratings.event_time,
+                        if(
+                            table_facts.has_dates,
+                            ''' is a number and those before it are dates',
+                            ''' is a date and those before it are numbers'
+                        )
+                    )
+            when
+                parsed_ratings.rating is not null
+                and try_cast(parsed_ratings.rating as double) is null
+                then concat('rating ''', parsed_ratings.rating, ''' is not a number')
         end as reason
-    from source_ratings
+    from parsed_ratings
+    cross join table_facts
 )
 
 select

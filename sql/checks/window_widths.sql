@@ -15,6 +15,7 @@ cross join catalogue_size
 where
     len(windows.item_ids) != $input_length
     or len(windows.ratings) != $input_length
+    or len(windows.times) != $input_length
     or len(windows.target_ids) != $target_length
     or len(windows.target_ratings) != $target_length
     or list_min(windows.item_ids) < 1

@@ -1,5 +1,6 @@
 -- The windows themselves, in order.
--- Grain: one row per window: input_length items, oldest first, and the target_length that follow.
+-- Grain: one row per window: input_length items, oldest first, with their ratings and times, and
+-- the target_length that follow.
 -- Parameters: $input_length, $target_length, events; $last_target, events from a window's first
 -- target to its last, that is target_length - 1.
 -- Reads: sequences, targets, users.
@@ -11,7 +12,8 @@ framed as (
         place,
         event_time,
         list(item_id) over frame as items,
-        list(rating) over frame as frame_ratings
+        list(rating) over frame as frame_ratings,
+        list(event_time) over frame as frame_times
     from sequences
     window
         frame as (
@@ -29,6 +31,7 @@ windows as (
         users.user_features,
         list_slice(framed.items, 1, $input_length) as item_ids,
         list_slice(framed.frame_ratings, 1, $input_length) as ratings,
+        list_slice(framed.frame_times, 1, $input_length) as times,
         list_slice(framed.items, $input_length + 1, $input_length + $target_length) as target_ids,
         list_slice(
             framed.frame_ratings, $input_length + 1, $input_length + $target_length
@@ -49,6 +52,7 @@ select
     user_features,
     item_ids,
     ratings,
+    times,
     target_ids,
     target_ratings,
     target_time

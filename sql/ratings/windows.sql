@@ -12,7 +12,8 @@ training as (
         user_id,
         num_before as training_place,
         list(item_id) over latest as items,
-        list(rating) over latest as given
+        list(rating) over latest as given,
+        list(event_time) over latest as moments
     from sequences
     where split = 'train'
     window
@@ -33,7 +34,8 @@ framed as (
         sequences.rating,
         sequences.event_time,
         coalesce(training.items, []::integer[]) as items,
-        coalesce(training.given, []::float[]) as given
+        coalesce(training.given, []::float[]) as given,
+        coalesce(training.moments, []::bigint[]) as moments
     from sequences
     inner join users on sequences.user_id = users.user_id
     left join training
@@ -50,6 +52,7 @@ windows as (
         user_features,
         list_concat(list_resize([]::integer[], $input_length - len(items), 0), items) as item_ids,
         list_concat(list_resize([]::float[], $input_length - len(given), 0), given) as ratings,
+        list_concat(list_resize([]::bigint[], $input_length - len(moments), 0), moments) as times,
         [item_id] as target_ids,
         [rating] as target_ratings,
         event_time as target_time
@@ -63,6 +66,7 @@ select
     user_features,
     item_ids,
     ratings,
+    times,
     target_ids,
     target_ratings,
     target_time

@@ -14,6 +14,9 @@ latest as (
         list(sequences.rating order by sequences.place) filter (
             where sequences.place >= kept_users.num_events - $input_length
         ) as ratings,
+        list(sequences.event_time order by sequences.place) filter (
+            where sequences.place >= kept_users.num_events - $input_length
+        ) as times,
         list(distinct sequences.item_id order by sequences.item_id) as seen_ids
     from sequences
     inner join kept_users on sequences.user_id = kept_users.user_id
@@ -32,6 +35,10 @@ histories as (
             list_resize([]::float[], ($input_length - len(latest.ratings))::integer, 0),
             latest.ratings
         ) as ratings,
+        list_concat(
+            list_resize([]::bigint[], ($input_length - len(latest.times))::integer, 0),
+            latest.times
+        ) as times,
         latest.seen_ids
     from users
     inner join latest on users.user_id = latest.user_id
@@ -42,6 +49,7 @@ select
     user_features,
     item_ids,
     ratings,
+    times,
     seen_ids
 from histories
 order by user_id

@@ -8,6 +8,7 @@ select
     user_features,
     item_ids,
     ratings,
+    times,
     target_ids,
     target_ratings,
     target_time

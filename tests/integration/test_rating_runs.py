@@ -10,6 +10,7 @@ import pytest
 
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.models import MODELS
 from itrec_dist.training.loop import TrainingConfig
@@ -39,7 +40,7 @@ def test_a_model_learns_more_than_the_mean(run, rated_shards):
     _, _, splits, text = run
     made = manifest.read(rated_shards)
     for split, judgement in splits.items():
-        targets = reader.read_split(rated_shards, made, split).target_ratings
+        targets = read_split(rated_shards, made, split).target_ratings
         of_mean = math.sqrt(np.mean((targets - made.rating_mean) ** 2))
         assert judgement["num_windows"] == len(targets)
         assert 0.5 < judgement["ratings"]["rmse"] < of_mean

@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from itrec_dist import config
-from itrec_dist.data import feeds, manifest
+from itrec_dist.data import manifest
 from itrec_dist.data.batches import Share
 from itrec_dist.data.feeds import StreamedFeed
+from itrec_dist.data.shards.splits import WindowReader, read_split, split_files
 from itrec_dist.distributed.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.runs.directory import RunDirectory
@@ -20,9 +21,9 @@ from tests.stopped_runs import start
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 
-def ray_blocks(files):
+def ray_blocks(files, columns=None):
     """What `RayContext.blocks` gives a worker; a context itself exists in workers only."""
-    return RayContext.blocks(None, files)
+    return RayContext.blocks(None, files, columns)
 
 
 def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_path):
@@ -106,19 +107,19 @@ def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path):
 @pytest.mark.parametrize("buffer_size", [50, 10_000])
 def test_streamed_workers_see_every_window_once(buffer_size, shards):
     described = manifest.read(shards)
-    files = feeds.split_files(shards, described, "train")
+    files = split_files(shards, described, "train")
     device = LocalContext().device
     seen, real, steps = [], 0.0, []
     for rank in range(2):
         share = Share(32, rank, 2)
-        feed = StreamedFeed(files, ray_blocks, described, share, device, buffer_size)
+        feed = StreamedFeed(files, WindowReader(described, ray_blocks), share, device, buffer_size)
         found = list(feed.epoch((0, 1)))
         steps.append(len(found))
         for batch in found:
             seen += batch.window_ids_B[batch.weight_B > 0].tolist()
             real += batch.denominator
             assert len(batch.window_ids_B) == 16
-    all_windows = feeds.read_windows(shards, described, "train", LocalContext().blocks)
+    all_windows = read_split(shards, described, "train", LocalContext().blocks)
     assert sorted(seen) == all_windows.window_ids.tolist()
     assert seen != sorted(seen)
     assert steps[0] == steps[1]
@@ -127,7 +128,7 @@ def test_streamed_workers_see_every_window_once(buffer_size, shards):
 
 def test_blocks_come_in_the_order_of_the_files(shards):
     described = manifest.read(shards)
-    files = [f.path for f in feeds.split_files(shards, described, "train")]
+    files = [f.path for f in split_files(shards, described, "train")]
     for order in (files, files[::-1]):
         streamed = [block["window_id"].to_pylist() for block in ray_blocks(order)]
         read = [block["window_id"].to_pylist() for block in LocalContext().blocks(order)]

@@ -8,7 +8,7 @@ from tests.shards_factory import make_shards, random_windows
 
 
 def rows(shards, described):
-    files = [str(shards / f.name) for f in described.splits["train"]]
+    files = [shards / f.name for f in described.splits["train"]]
     with Database(threads=2) as database:
         found = database.arrow("next_items/baselines/cooccurrence", files=files)
     return [tuple(row.values()) for row in found.to_pylist()]

@@ -18,7 +18,7 @@ def database() -> Iterator[Database]:
 def stage(database: Database, tmp_path: Path, sql_name: str, content: str, **parameters) -> list:
     path = tmp_path / "source"
     path.write_bytes(content.encode(parameters.get("encoding", "utf-8")))
-    rows = database.rows(f"staging/{sql_name}", path=str(path), **parameters)
+    rows = database.rows(f"staging/{sql_name}", path=path, **parameters)
     return [tuple(row.values()) for row in rows]
 
 

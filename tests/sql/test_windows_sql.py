@@ -199,9 +199,9 @@ def windowed(database):
 def test_windows_hold_inputs_and_what_follows(windowed):
     lengths = {"input_length": 2, "target_length": 1, "last_target": 0}
     assert run(windowed, "next_items/windows", **lengths) == [
-        (0, "train", 1, [2, 0], [1, 2], [0.0, 1.0], [3], [2.0], 20),
-        (1, "train", 1, [2, 0], [2, 3], [1.0, 2.0], [4], [3.0], 30),
-        (2, "validation", 1, [2, 0], [3, 4], [2.0, 3.0], [5], [4.0], 40),
+        (0, "train", 1, [2, 0], [1, 2], [0.0, 1.0], [0, 10], [3], [2.0], 20),
+        (1, "train", 1, [2, 0], [2, 3], [1.0, 2.0], [10, 20], [4], [3.0], 30),
+        (2, "validation", 1, [2, 0], [3, 4], [2.0, 3.0], [20, 30], [5], [4.0], 40),
     ]
 
 

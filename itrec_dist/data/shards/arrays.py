@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+from itrec_dist.data.shards.columns import (
+    ITEM_IDS,
+    RATINGS,
+    TIMES,
+    USER_FEATURES,
+    USER_ID,
+    Column,
+    columns_of,
+)
 
 Int32 = npt.NDArray[np.int32]
-
-
 Int64 = npt.NDArray[np.int64]
-
-
 Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows as arrays of equal length; the columns of `data/schema.py` under plural names."""
+    """Windows as arrays of equal length, and the columns of a shard, in order."""
 
-    window_ids: Int64  # [B]
-    user_ids: Int32  # [B]
-    user_features: Int32  # [B, F]
-    item_ids: Int32  # [B, L]
-    ratings: Float32  # [B, L]
-    target_ids: Int32  # [B, K]
-    target_ratings: Float32  # [B, K]
-    target_time: Int64  # [B]
+    window_ids: Annotated[Int64, Column("window_id", pa.int64())]
+    """[B]: the position in the canonical order, unique over all splits."""
+    user_ids: Annotated[Int32, USER_ID]
+    user_features: Annotated[Int32, USER_FEATURES]
+    item_ids: Annotated[Int32, ITEM_IDS]
+    ratings: Annotated[Float32, RATINGS]
+    times: Annotated[Int64 | None, TIMES]
+    """[B, L]; None if they were not asked for."""
+    target_ids: Annotated[Int32, Column("target_ids", pa.int32(), "K")]
+    """[B, K]: the items that follow, in order."""
+    target_ratings: Annotated[Float32, Column("target_ratings", pa.float32(), "K")]
+    target_time: Annotated[Int64, Column("target_time", pa.int64(), is_time=True)]
+    """[B]: when the first target happened, in the unit of `times`."""
 
     def __len__(self) -> int:
         return len(self.window_ids)
 
     def take(self, indices: Int64) -> Windows:
         """The windows at `indices`, in that order, as writable copies."""
-        return Windows(*(getattr(self, f.name)[indices] for f in fields(self)))
+        taken: dict[str, Any] = {
+            name: None if array is None else array[indices] for name, array in vars(self).items()
+        }
+        return Windows(**taken)
+
+    @staticmethod
+    def concatenated(parts: Sequence[Windows]) -> Windows:
+        """The windows of all parts, one after the other; a single part is not copied."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays: dict[str, Any] = {}
+        for name in columns_of(Windows):
+            pieces = [getattr(part, name) for part in parts]
+            arrays[name] = None if pieces[0] is None else np.concatenate(pieces)
+        return Windows(**arrays)
 
 
 @dataclass(frozen=True)
@@ -66,9 +94,9 @@ class Items:
 class Users:
     """The kept users; position i holds user id i + 1."""
 
-    source_ids: tuple[str, ...]
-    num_events: Int64  # [U]
-    user_features: Int32  # [U, F]
+    source_ids: Annotated[tuple[str, ...], Column("source_id", pa.string())]
+    num_events: Annotated[Int64, Column("num_events", pa.int64())]
+    user_features: Annotated[Int32, USER_FEATURES]
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -78,11 +106,13 @@ class Users:
 class Histories:
     """Every kept user's latest events, and all items they ever saw; ordered by user id."""
 
-    user_ids: Int32  # [U]
-    user_features: Int32  # [U, F]
-    item_ids: Int32  # [U, L]
-    ratings: Float32  # [U, L]
-    seen_ids: Int32  # concatenated over users, ascending within each
+    user_ids: Annotated[Int32, USER_ID]
+    user_features: Annotated[Int32, USER_FEATURES]
+    item_ids: Annotated[Int32, ITEM_IDS]
+    ratings: Annotated[Float32, RATINGS]
+    times: Annotated[Int64, TIMES]
+    seen_ids: Annotated[Int32, Column("seen_ids", pa.int32(), "ragged")]
+    """Concatenated over users, ascending within each."""
     seen_offsets: Int64  # [U + 1]
 
     def __len__(self) -> int:
@@ -91,3 +121,36 @@ class Histories:
     def seen(self, index: int) -> Int32:
         """All item ids of the user at position `index`, ascending."""
         return self.seen_ids[self.seen_offsets[index] : self.seen_offsets[index + 1]]
+
+    def windows(self, rows: Int64, *, times: bool = False) -> Windows:
+        """The users at `rows` as windows without targets: K is 0.
+
+        `times` is whether the model asks for them.
+        """
+        nothing = np.zeros((len(rows), 0))
+        return Windows(
+            window_ids=rows,
+            user_ids=self.user_ids[rows],
+            user_features=self.user_features[rows],
+            item_ids=self.item_ids[rows],
+            ratings=self.ratings[rows],
+            times=self.times[rows] if times else None,
+            target_ids=nothing.astype(np.int32),
+            target_ratings=nothing.astype(np.float32),
+            target_time=np.zeros(len(rows), dtype=np.int64),
+        )
+
+
+WINDOW_COLUMNS = tuple(columns_of(Windows).values())
+"""The columns of every shard."""
+
+HISTORY_COLUMNS = tuple(columns_of(Histories).values())
+"""The columns of histories.parquet."""
+
+USER_COLUMNS = (USER_ID, *columns_of(Users).values())
+"""The columns of users.parquet."""
+
+
+def window_columns(*, times: bool) -> tuple[Column, ...]:
+    """What is held in memory of a window, with or without the times."""
+    return tuple(c for c in WINDOW_COLUMNS if times or not c.is_time)

@@ -1,11 +1,51 @@
-"""The Arrow types of every file of a shards folder."""
+"""What a column of a shards folder is, and the columns that several of its files share.
 
+A column is declared once, as the annotation of an array of `arrays.Windows`, `arrays.Histories` or
+`arrays.Users`. The Arrow schema that is written and read, the arrays, the tensors of a batch and
+the bytes of a row follow from it. The SQL that fills it, and the typed field of `schema.Batch`, are
+all that a new column needs besides.
+"""
+
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Literal, get_type_hints
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+
+Width = Literal["", "L", "K", "F", "ragged"]
+"""Values per row: one, as many as the letter of data/schema.py says, or any number."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a Parquet file."""
+
+    name: str
+    """In the file."""
+    values: pa.DataType
+    """The type of one value."""
+    width: Width = ""
+    """How many values a row has."""
+    default: int | None = None
+    """The value of every row where shards of an earlier version lack the column; None: all have
+    it."""
+    is_time: bool = False
+    """Whether only models that ask for times are given it."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of one value in numpy, and in torch."""
+        dtype: np.dtype[Any] = np.dtype(self.values.to_pandas_dtype())
+        return dtype
+
+    def tensor(self, array: str) -> str:
+        """The name on a batch of what is called `array` in numpy: item_ids is item_ids_BL."""
+        return f"{array}_B{self.width}"
 
 
 @dataclass(frozen=True)
@@ -16,44 +56,56 @@ class Widths:
     targets: int
     user_features: int
 
-    def window_schema(self) -> pa.Schema:
-        """The columns of a shard."""
-        return pa.schema(
-            [
-                (schema.WINDOW_ID, pa.int64()),
-                (schema.USER_ID, pa.int32()),
-                (schema.USER_FEATURES, fixed(pa.int32(), self.user_features)),
-                (schema.ITEM_IDS, fixed(pa.int32(), self.inputs)),
-                (schema.RATINGS, fixed(pa.float32(), self.inputs)),
-                (schema.TARGET_IDS, fixed(pa.int32(), self.targets)),
-                (schema.TARGET_RATINGS, fixed(pa.float32(), self.targets)),
-                (schema.TARGET_TIME, pa.int64()),
-            ]
-        )
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Widths":
+        """Those of a shards folder."""
+        return cls(manifest.input_length, manifest.target_length, len(manifest.user_features))
 
-    def history_schema(self) -> pa.Schema:
-        """The columns of histories.parquet."""
-        return pa.schema(
-            [
-                (schema.USER_ID, pa.int32()),
-                (schema.USER_FEATURES, fixed(pa.int32(), self.user_features)),
-                (schema.ITEM_IDS, fixed(pa.int32(), self.inputs)),
-                (schema.RATINGS, fixed(pa.float32(), self.inputs)),
-                ("seen_ids", pa.list_(pa.int32())),
-            ]
-        )
+    def size(self, column: Column) -> int:
+        """Values per row of a column that is not ragged."""
+        return {"": 1, "L": self.inputs, "K": self.targets, "F": self.user_features}[column.width]
 
-    def user_schema(self) -> pa.Schema:
-        """The columns of users.parquet."""
-        return pa.schema(
-            [
-                (schema.USER_ID, pa.int32()),
-                ("source_id", pa.string()),
-                ("num_events", pa.int64()),
-                (schema.USER_FEATURES, fixed(pa.int32(), self.user_features)),
-            ]
-        )
+    def is_empty(self, column: Column) -> bool:
+        """Whether its lists hold nothing, as those of data without user features."""
+        return column.width != "ragged" and self.size(column) == 0
 
+    def field(self, column: Column) -> pa.Field:
+        """The column in Arrow; lists of width 0, which Parquet lacks, are ordinary lists."""
+        if not column.width:
+            return pa.field(column.name, column.values)
+        if column.width == "ragged" or self.is_empty(column):
+            return pa.field(column.name, pa.list_(column.values))
+        return pa.field(column.name, pa.list_(column.values, self.size(column)))
+
+    def schema(self, columns: Iterable[Column]) -> pa.Schema:
+        """The Arrow schema of a file with these columns."""
+        return pa.schema([self.field(column) for column in columns])
+
+    def row_bytes(self, columns: Iterable[Column]) -> int:
+        """Bytes of one row in memory; no column may be ragged."""
+        return sum(c.dtype.itemsize * self.size(c) for c in columns)
+
+    def filled(self, column: Column, rows: int) -> npt.NDArray[Any]:
+        """An array of the column's default, or of nothing where its lists are empty."""
+        shape = (rows, self.size(column)) if column.width else (rows,)
+        return np.full(shape, column.default or 0, dtype=column.dtype)
+
+
+@functools.cache
+def columns_of(kind: type) -> dict[str, Column]:
+    """The columns that a class of `arrays.py` declares, by the name of the array, in file order."""
+    hints = get_type_hints(kind, include_extras=True)
+    annotated = ((name, getattr(hint, "__metadata__", ())) for name, hint in hints.items())
+    return {name: c for name, extras in annotated for c in extras if isinstance(c, Column)}
+
+
+# Shared by several files. What only one file has is declared with its array.
+USER_ID = Column("user_id", pa.int32())  # dense, 1-based
+USER_FEATURES = Column("user_features", pa.int32(), "F")  # one code per feature, 0 = unknown
+ITEM_IDS = Column("item_ids", pa.int32(), "L")  # oldest first, left-padded with 0
+RATINGS = Column("ratings", pa.float32(), "L")  # 0 where padded or without ratings
+TIMES = Column("times", pa.int64(), "L", default=0, is_time=True)
+"""When each input happened, in the source's unit (seconds in MovieLens); 0 where padded."""
 
 ITEM_SCHEMA = pa.schema(
     [
@@ -67,25 +119,3 @@ ITEM_SCHEMA = pa.schema(
         ("num_train_targets", pa.int64()),
     ]
 )
-
-
-def fixed(values: pa.DataType, width: int) -> pa.DataType:
-    """A list type of fixed width; at width 0, which Parquet cannot hold, an ordinary list."""
-    return pa.list_(values, width) if width else pa.list_(values)
-
-
-def columns(manifest: Manifest) -> pa.Schema:
-    """The Arrow schema of every shard of this manifest."""
-    length, targets = manifest.input_length, manifest.target_length
-    return pa.schema(
-        [
-            (schema.WINDOW_ID, pa.int64()),
-            (schema.USER_ID, pa.int32()),
-            (schema.USER_FEATURES, pa.list_(pa.int32(), len(manifest.user_features))),
-            (schema.ITEM_IDS, pa.list_(pa.int32(), length)),
-            (schema.RATINGS, pa.list_(pa.float32(), length)),
-            (schema.TARGET_IDS, pa.list_(pa.int32(), targets)),
-            (schema.TARGET_RATINGS, pa.list_(pa.float32(), targets)),
-            (schema.TARGET_TIME, pa.int64()),
-        ]
-    )

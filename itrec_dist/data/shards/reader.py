@@ -1,8 +1,8 @@
 """A shards folder as numpy arrays, read in-process and without copying where Arrow allows it.
 
 Owns the way from Arrow columns to arrays (`table_to_arrays` serves Parquet files and streamed
-blocks alike) and the checks that the files are those the manifest describes. Leaves batching,
-shuffling and tensors to `data/feeds.py`.
+blocks alike) and the checks that the files are those the manifest describes. Leaves the files of a
+split to `splits.py`, and batching, shuffling and tensors to `data/feeds.py`.
 
 The arrays may be read-only views of Arrow memory: `take` makes writable copies.
 """
@@ -19,45 +19,42 @@ import pyarrow.parquet as pq
 
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.shards.arrays import Histories, Int32, Int64, Items, Users, Windows
-from itrec_dist.data.shards.columns import ITEM_SCHEMA, columns
+from itrec_dist.data.shards.arrays import (
+    HISTORY_COLUMNS,
+    USER_COLUMNS,
+    WINDOW_COLUMNS,
+    Histories,
+    Int32,
+    Int64,
+    Items,
+    Users,
+    Windows,
+)
+from itrec_dist.data.shards.columns import ITEM_SCHEMA, TIMES, Column, Widths, columns_of
 from itrec_dist.errors import ShardsError
 
 
-def read_split(shards: Path, manifest: Manifest, split: str) -> Windows:
-    """All windows of a split, by rising window id.
-
-    Raises:
-        ShardsError: the split is absent, or a file is missing, damaged or not the manifest's.
-    """
-    files = manifest.splits.get(split, ())
-    if not files:
-        there = ", ".join(s for s in schema.SPLITS if manifest.num_windows(s))
-        raise ShardsError(f"{shards} has no {split} split; it has: {there or 'none'}")
-    expected = columns(manifest)
-    tables = [_read_file(shards / f.name, expected, rows=f.rows) for f in files]
-    windows = table_to_arrays(pa.concat_tables(tables), manifest, where=f"{shards / split}")
-    if (np.diff(windows.window_ids) > 0).all():
-        return windows
-    windows = windows.take(np.argsort(windows.window_ids, kind="stable"))
-    if not (np.diff(windows.window_ids) > 0).all():
-        raise ShardsError(f"{shards / split} holds a window twice: window the data again")
-    return windows
+def column_names(manifest: Manifest, *, times: bool) -> list[str]:
+    """The columns of a shard that are worth reading; the times only if they are asked for."""
+    return [c.name for c in _held(WINDOW_COLUMNS, manifest) if times or c is not TIMES]
 
 
-def table_to_arrays(table: pa.Table, manifest: Manifest, where: str = "a block") -> Windows:
+def table_to_arrays(
+    table: pa.Table, manifest: Manifest, where: str = "a block", *, times: bool = False
+) -> Windows:
     """The arrays of a table that has the columns of a shard; rows keep their order.
 
-    `where` names the table in refusals.
+    `where` names the table in refusals. The times are None unless they are asked for, and 0 where
+    the shards have none.
 
     Raises:
         ShardsError: a column is missing, of another type or width, holds nulls or ids outside
             the catalogue.
     """
-    arrays = [_column(table, field, where) for field in columns(manifest)]
-    windows = Windows(*arrays)
-    _refuse_outside(windows.item_ids, manifest.num_items, schema.ITEM_IDS, where)
-    _refuse_outside(windows.target_ids, manifest.num_items, schema.TARGET_IDS, where)
+    wanted = {n: c for n, c in columns_of(Windows).items() if times or c is not TIMES}
+    windows = Windows(**{"times": None, **_arrays(table, wanted, manifest, where)})
+    _refuse_outside(windows.item_ids, manifest.num_items, "item_ids", where)
+    _refuse_outside(windows.target_ids, manifest.num_items, "target_ids", where)
     for i, feature in enumerate(manifest.user_features):
         _refuse_outside(windows.user_features[:, i], len(feature.values), feature.name, where)
     return windows
@@ -94,21 +91,13 @@ def read_users(shards: Path, manifest: Manifest) -> Users:
         ShardsError: it is missing, damaged or not the manifest's.
     """
     path = shards / schema.USERS_FILE
-    expected = pa.schema(
-        [
-            (schema.USER_ID, pa.int32()),
-            ("source_id", pa.string()),
-            ("num_events", pa.int64()),
-            columns(manifest).field(schema.USER_FEATURES),
-        ]
-    )
+    expected = Widths.of(manifest).schema(_held(USER_COLUMNS, manifest))
     table = _read_file(path, expected, rows=manifest.num_users)
-    _refuse_gaps(table, schema.USER_ID, path)
-    return Users(
-        source_ids=tuple(table["source_id"].to_pylist()),
-        num_events=_column(table, expected.field("num_events"), str(path)),
-        user_features=_column(table, expected.field(schema.USER_FEATURES), str(path)),
-    )
+    _refuse_gaps(table, "user_id", path)
+    columns = columns_of(Users)
+    source_ids = tuple(table[columns["source_ids"].name].to_pylist())
+    numbers = {name: c for name, c in columns.items() if name != "source_ids"}
+    return Users(source_ids=source_ids, **_arrays(table, numbers, manifest, str(path)))
 
 
 def read_histories(shards: Path, manifest: Manifest) -> Histories:
@@ -118,24 +107,45 @@ def read_histories(shards: Path, manifest: Manifest) -> Histories:
         ShardsError: the file is missing, damaged or not the manifest's.
     """
     path = shards / schema.HISTORIES_FILE
-    names = (schema.USER_ID, schema.USER_FEATURES, schema.ITEM_IDS, schema.RATINGS)
-    fixed = [columns(manifest).field(name) for name in names]
-    expected = pa.schema([*fixed, ("seen_ids", pa.list_(pa.int32()))])
+    expected = Widths.of(manifest).schema(_held(HISTORY_COLUMNS, manifest))
     table = _read_file(path, expected, rows=manifest.num_users)
-    _refuse_gaps(table, schema.USER_ID, path)
-    user_ids, user_features, item_ids, ratings = (_column(table, f, str(path)) for f in fixed)
+    _refuse_gaps(table, "user_id", path)
+    fixed = {n: c for n, c in columns_of(Histories).items() if c.width != "ragged"}
     seen_ids, seen_offsets = _ragged(table, "seen_ids", path)
-    _refuse_outside(item_ids, manifest.num_items, schema.ITEM_IDS, str(path))
+    histories = Histories(
+        **_arrays(table, fixed, manifest, str(path)), seen_ids=seen_ids, seen_offsets=seen_offsets
+    )
+    _refuse_outside(histories.item_ids, manifest.num_items, "item_ids", str(path))
     _refuse_outside(seen_ids, manifest.num_items, "seen_ids", str(path))
-    return Histories(user_ids, user_features, item_ids, ratings, seen_ids, seen_offsets)
+    return histories
+
+
+def _held(columns: Sequence[Column], manifest: Manifest) -> list[Column]:
+    """Those columns that the files of this manifest have and that hold anything."""
+    widths = Widths.of(manifest)
+    return [c for c in columns if not widths.is_empty(c) and (c is not TIMES or manifest.has_times)]
+
+
+def _arrays(
+    table: pa.Table, columns: dict[str, Column], manifest: Manifest, where: str
+) -> dict[str, Any]:
+    """The arrays of some columns by name; defaults for those that the files do not have."""
+    widths = Widths.of(manifest)
+    held = _held(list(columns.values()), manifest)
+    return {
+        name: _column(table, widths.field(column), where)
+        if column in held
+        else widths.filled(column, table.num_rows)
+        for name, column in columns.items()
+    }
 
 
 def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             found = file.metadata.num_rows
-            absent = [n for n in _read_names(expected) if n not in file.schema_arrow.names]
-            table = None if absent else file.read(columns=_read_names(expected))
+            absent = [n for n in expected.names if n not in file.schema_arrow.names]
+            table = None if absent else file.read(columns=expected.names)
     except FileNotFoundError as error:
         raise ShardsError(f"{path} is missing: window the data again") from error
     except (OSError, pa.ArrowException) as error:
@@ -149,14 +159,8 @@ def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
             "window the data again"
         )
     for field in expected:
-        if field.name in table.column_names:
-            _refuse_type(table.schema.field(field.name).type, field, str(path))
+        _refuse_type(table.schema.field(field.name).type, field, str(path))
     return table
-
-
-def _read_names(expected: pa.Schema) -> list[str]:
-    """Columns worth reading: a list of width 0 (data without user features) holds nothing."""
-    return [f.name for f in expected if not (_is_fixed(f) and f.type.list_size == 0)]
 
 
 def _is_fixed(field: pa.Field) -> bool:
@@ -165,8 +169,6 @@ def _is_fixed(field: pa.Field) -> bool:
 
 def _column(table: pa.Table, field: pa.Field, where: str) -> Any:
     """One column as an array, [B] or [B, width]."""
-    if _is_fixed(field) and field.type.list_size == 0:
-        return np.zeros((table.num_rows, 0), dtype=field.type.value_type.to_pandas_dtype())
     array = _whole(table, field.name, where)
     _refuse_type(array.type, field, where)
     if _is_fixed(field):

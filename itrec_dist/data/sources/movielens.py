@@ -61,14 +61,16 @@ def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
     _check_folder(name, folder, files)
     for file, header in known.headers.items():
         _check_header(folder / file, header)
-    database.table("ratings", f"staging/{known.sql}/ratings", path=str(folder / known.ratings))
+    database.table("ratings", f"staging/{known.sql}/ratings", path=folder / known.ratings)
     encoding = _encoding(folder / known.items, known.item_encodings)
-    path = str(folder / known.items)
-    database.table("items", f"staging/{known.sql}/items", path=path, encoding=encoding)
+    database.table(
+        "items", f"staging/{known.sql}/items", path=folder / known.items, encoding=encoding
+    )
     database.table("item_features", "staging/movie_features")
     if known.users:
-        path = str(folder / known.users)
-        database.table("user_features", f"staging/{known.sql}/user_features", path=path)
+        database.table(
+            "user_features", f"staging/{known.sql}/user_features", path=folder / known.users
+        )
     else:
         register_no_features(database, "user")
     refuse_rejected(database)

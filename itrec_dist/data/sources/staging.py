@@ -18,8 +18,12 @@ from itrec_dist.errors import DataError
 
 FeatureKind = Literal["single", "multi"]
 
+Parts = tuple[tuple[Path, int], ...]
+"""Files that were read one after the other, each with its number of rows."""
+
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
+_ENCODING = "invalid encoding"  # as DuckDB calls it
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,22 @@ class Staged:
     latest_time: int | None
     more_user_features: tuple[tuple[str, FeatureKind], ...] = ()
     """Staged as well, for those who want more than what the paper's models are told."""
+    ratings_parts: Parts = ()
+    """The files of the ratings, if they are several."""
+
+    def place(self, row_number: int) -> str:
+        """File and row of a rating, for refusals."""
+        return place(self.ratings_parts or ((self.ratings_file, row_number),), row_number)
+
+
+def place(parts: Parts, row_number: int) -> str:
+    """File and row, counted from 1 in each file, of a row counted over all parts."""
+    *earlier, (last, _) = parts
+    for path, num_rows in earlier:
+        if row_number <= num_rows:
+            return f"{path}: row {row_number}"
+        row_number -= num_rows
+    return f"{last}: row {row_number}"
 
 
 def register_no_features(database: Database, kind: Literal["user", "item"]) -> None:
@@ -68,16 +88,20 @@ def key_events(database: Database, staged: Staged) -> None:
         latest_time=staged.latest_time,
         has_ratings=staged.has_ratings,
     ):
-        raise DataError(f"{ratings_file}: row {row['row_number']} {row['reason']}: correct the row")
+        raise DataError(f"{staged.place(row['row_number'])} {row['reason']}: correct the row")
     if database.table("user_keys", "shared/user_keys") == 0:
         raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
     database.table("item_keys", "shared/item_keys")
     database.table("events", "shared/events")
     for row in database.rows("checks/duplicate_ratings"):
+        first, last = row["first_row_number"], row["last_row_number"]
+        rows = f"{ratings_file}: rows {first} and {last}"
+        if len(staged.ratings_parts) > 1:
+            rows = f"{staged.place(first)} and {staged.place(last)}"
         raise DataError(
-            f"{ratings_file}: rows {row['first_row_number']} and {row['last_row_number']} both "
-            f"rate item {row['item_source_id']} by user {row['user_source_id']} at "
-            f"{row['event_time']}: keep one of them"
+            f"{rows} both rate item {row['item_source_id']} by user {row['user_source_id']} at "
+            f"{row['event_time']}: remove one of them, as by drop_duplicates in pandas or SELECT "
+            "DISTINCT, or give exact timestamps if both happened"
         )
     for row in database.rows("checks/repeated_descriptions"):
         raise DataError(
@@ -97,8 +121,9 @@ def vocabulary(
 ) -> tuple[Feature, ...]:
     """Fill `user_vocabulary` or `item_vocabulary` and return it as the manifest has it."""
     names = [name for name, _ in features]
-    database.table(f"{kind}_vocabulary", f"shared/{kind}_vocabulary", features=names)
-    rows = database.rows(f"shared/{kind}_vocabulary", features=names)
+    filled = database.arrow(f"shared/{kind}_vocabulary", features=names)
+    database.register(f"{kind}_vocabulary", filled)
+    rows = filled.select(["feature", "feature_value"]).to_pylist()
     return tuple(
         Feature(name, how, tuple(r["feature_value"] for r in rows if r["feature"] == name))
         for name, how in features
@@ -121,5 +146,5 @@ def refuse_rejected(database: Database) -> None:
         raise DataError(
             f"{row['file_path']}: {'line' if has_header else 'row'} {row['line']} cannot be read "
             f"({problem}{where}): "
-            f"{(row['csv_line'] or '')[:80]!r}"
+            f"{(row['csv_line'] or '')[:80]!r}{': save the file as UTF-8' * (problem == _ENCODING)}"
         )

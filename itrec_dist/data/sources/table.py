@@ -4,14 +4,19 @@ Owns: the settings that map its columns, and refusing columns and values that do
 to data/sources/staging.py what is common to all formats.
 """
 
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from itrec_dist.data.database import Database, SourceColumn
+from itrec_dist.data.database import Database
+from itrec_dist.data.source_files import SourceColumn, SourceFiles
 from itrec_dist.data.sources.staging import (
     FeatureKind,
+    Parts,
     Staged,
     checksum,
+    place,
     refuse_rejected,
     register_no_features,
     register_no_items,
@@ -30,7 +35,7 @@ class TableColumns:
     item: str = "item"
     """What: read as text; also the id column of --items."""
     timestamp: str = "timestamp"
-    """When: whole numbers of any unit, or dates or timestamps (taken as microseconds)."""
+    """When: numbers of any unit, or dates or timestamps (kept in microseconds since 1970)."""
     rating: str | None = None
     """How much: numbers; null if there are no ratings."""
     title: str | None = None
@@ -47,6 +52,9 @@ class TableConfig:
     """Parquet or CSV with one row per item."""
     users: Path | None = None
     """Parquet or CSV with one row per user."""
+    header: bool = True
+    """Whether the first line of a CSV --input names its columns; if not, they are called column0,
+    column1 and so on."""
     item_features: tuple[str, ...] = ()
     """Columns of --items to use as categories, such as '[genres, brand]': lists of text, or text
     in which | separates values."""
@@ -82,18 +90,21 @@ def stage_table(database: Database, path: Path, table: TableConfig) -> Staged:
     columns = table.columns
     ratings = {
         "user_source_id": SourceColumn("text", (columns.user,)),
+        "is_user_inexact": SourceColumn("inexact", (columns.user,)),
         "item_source_id": SourceColumn("text", (columns.item,)),
+        "is_item_inexact": SourceColumn("inexact", (columns.item,)),
         "event_time": SourceColumn("time", (columns.timestamp,)),
-        "rating": SourceColumn("plain", (columns.rating,) if columns.rating else ()),
+        "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
+        "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
     }
-    _load(database, "source_ratings", path, ratings, texts=(columns.user, columns.item))
-    for row in database.rows("checks/unreadable_values"):
-        raise DataError(
-            f"{path}: row {row['row_number']}: {row['reason']}: give whole numbers or a column of "
-            "type timestamp, and ratings that are numbers"
-        )
-    database.table("ratings", "staging/table/ratings")
+    parts = _load(database, "source_ratings", path, ratings, header=table.header)
+    database.table("parsed_ratings", "staging/table/parsed_ratings")
     database.drop("source_ratings")
+    for row in database.rows("checks/unreadable_values"):
+        where = place(parts, row["row_number"])
+        raise DataError(f"{where}: {row['reason']}: correct the row")
+    database.table("ratings", "staging/table/ratings")
+    database.drop("parsed_ratings")
     _stage_items(database, table)
     _stage_users(database, table)
     multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
@@ -111,6 +122,7 @@ def stage_table(database: Database, path: Path, table: TableConfig) -> Staged:
             for file in _files(given)
         ),
         latest_time=None,
+        ratings_parts=parts,
     )
 
 
@@ -122,11 +134,19 @@ def _stage_items(database: Database, table: TableConfig) -> None:
     columns = table.columns
     described = {
         "item_source_id": SourceColumn("text", (columns.item,)),
+        "is_inexact": SourceColumn("inexact", (columns.item,)),
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
         "feature_lists": SourceColumn("lists", table.item_features),
     }
-    _load(database, "source_items", table.items, described, texts=(columns.item,))
+    parts = _load(database, "source_items", table.items, described)
     names = list(table.item_features)
+    for row in database.rows("checks/unnamed_items"):
+        raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
+    for row in database.rows("checks/written_lists", features=names):
+        raise DataError(
+            f"{place(parts, row['row_number'])}: {row['feature']} is {row['feature_value']!r}, a "
+            "list written as text: give Parquet with lists, or text in which | separates values"
+        )
     database.table("items", "staging/table/items", features=names)
     database.table("item_features", "staging/table/item_features", features=names)
     database.drop("source_items")
@@ -138,9 +158,12 @@ def _stage_users(database: Database, table: TableConfig) -> None:
         return
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
+        "is_inexact": SourceColumn("inexact", (table.columns.user,)),
         "feature_lists": SourceColumn("lists", table.user_features),
     }
-    _load(database, "source_users", table.users, described, texts=(table.columns.user,))
+    parts = _load(database, "source_users", table.users, described)
+    for row in database.rows("checks/unnamed_users"):
+        raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     names = list(table.user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
@@ -151,26 +174,50 @@ def _load(
     name: str,
     path: Path,
     columns: dict[str, SourceColumn],
-    texts: tuple[str, ...],
-) -> None:
-    files = _files(path)
-    found = database.columns(files)
-    wanted = [c for column in columns.values() for c in column.columns]
-    missing = [c for c in wanted if c not in found]
-    if missing:
-        raise DataError(
-            f"{path} has no column {missing[0]!r}, its columns are {', '.join(found)}: name the "
-            "right ones with --columns, --item_features and --user_features"
-        )
-    database.load(name, files, columns, texts)
-    if files[0].suffix != ".parquet":
+    *,
+    header: bool = True,
+) -> Parts:
+    source = database.open(_files(path), header=header)
+    _refuse_missing(source, path, [c for column in columns.values() for c in column.columns])
+    parts = database.load(name, source, columns)
+    if source.is_text:
         refuse_rejected(database)
+    return parts
+
+
+def _refuse_missing(source: SourceFiles, path: Path, wanted: list[str]) -> None:
+    for part in source.parts:
+        missing = [c for c in wanted if c not in part.types]
+        if not missing:
+            continue
+        if source.is_text and any(_is_number(name) for name in part.types):
+            raise DataError(
+                f"{path} has no header, its first line is {', '.join(part.types)}: put the names of"
+                " the columns there, or give --header false and --columns.user column0 and so on"
+            )
+        raise DataError(
+            f"{part.path} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
+            "name the right ones with --columns, --item_features and --user_features"
+        )
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
+
+
+def _in_natural_order(path: Path) -> list[tuple[int, int | str]]:
+    """A key that sorts part-2 before part-10."""
+    pieces = re.split(r"([0-9]+)", path.name)
+    return [(0, int(piece)) if n % 2 else (1, piece) for n, piece in enumerate(pieces)]
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder by name."""
+    """The file itself, or the Parquet files of a folder, numbers in their names in order."""
     if path.is_dir():
-        files = sorted(path.glob("*.parquet"))
+        files = sorted(sorted(path.glob("*.parquet")), key=_in_natural_order)
         if not files:
             raise DataError(f"{path} holds no *.parquet: give a file, or a folder of Parquet files")
         return files

@@ -7,6 +7,7 @@ from itrec_dist import config as configuration
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
+from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS, WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
 from itrec_dist.data.sources import movielens, staging
@@ -49,14 +50,21 @@ def stage(
     return staged, origin
 
 
+def undescribed(database: Database) -> dict[str, int]:
+    """How many items and users the source does not describe, as the manifest has them."""
+    (items,) = database.rows("shared/num_undescribed")
+    (users,) = database.rows("shared/num_undescribed_users")
+    return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
+
+
 def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
     """Write the tables of items, users and histories."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
     write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
     users = database.stored("users")
-    write_table(building / schema.USERS_FILE, users, widths.user_schema(), digest)
+    write_table(building / schema.USERS_FILE, users, widths.schema(USER_COLUMNS), digest)
     histories = database.batches("shared/histories", input_length=widths.inputs)
-    write_table(building / schema.HISTORIES_FILE, histories, widths.history_schema(), digest)
+    write_table(building / schema.HISTORIES_FILE, histories, widths.schema(HISTORY_COLUMNS), digest)
 
 
 def write_splits(
@@ -73,7 +81,7 @@ def write_splits(
         splits[split] = write_split(
             building / split,
             database.batches("shared/split", split=split),
-            widths.window_schema(),
+            widths.schema(WINDOW_COLUMNS),
             even_shards(sizes[split], shards),
             digest,
         )

@@ -67,7 +67,11 @@ class TaskWindows(ABC, Generic[S]):
 
     @abstractmethod
     def frame(self, database: Database, config: S) -> None:
-        """Fill `windows`, given all the tables of `cut` and `users`."""
+        """Fill `windows`, given all the tables of `cut` and `users`.
+
+        It has a column `split` and those that `arrays.Windows` declares, the times among them, in
+        the order of window_id.
+        """
 
     @abstractmethod
     def audit(self, database: Database, config: S) -> dict[str, Any]:
@@ -137,18 +141,16 @@ class TaskWindows(ABC, Generic[S]):
         """
         table = table or TableConfig()
         shards.refuse_source(source, table)
-        atomic.refuse_taken(out, marker=schema.MANIFEST_FILE, overwrite=overwrite)
         with (
-            Database(config.memory_limit, config.threads, self.sql_folder) as database,
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+            Database(config.memory_limit, config.threads, self.sql_folder) as database,
         ):
             staged, origin = shards.stage(database, source, path, table)
             self.refuse(database, staged, config)
             staging.key_events(database, staged)
             steps = self.cut(database, config)
             manifest = self._write_shards(database, config, staged, building)
-            undescribed = database.rows("shared/num_undescribed")[0]["num_items"]
-            source_facts = {**origin, "undescribed_items": undescribed}
+            source_facts = {**origin, **shards.undescribed(database)}
             manifest = dataclasses.replace(manifest, source=source_facts, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
@@ -189,6 +191,7 @@ class TaskWindows(ABC, Generic[S]):
             has_ratings=staged.has_ratings,
             rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
             rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+            has_times=True,
             rating_min=lowest if staged.has_ratings else 0.0,
             rating_max=highest if staged.has_ratings else 0.0,
             user_features=user_features,

@@ -94,7 +94,7 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
         low, high = config.scale
         for row in database.rows("checks/ratings_outside_scale", lowest=low, highest=high):
             raise DataError(
-                f"{staged.ratings_file}: row {row['row_number']} has the rating "
+                f"{staged.place(row['row_number'])} has the rating "
                 f"{row['rating']:g}, the scale is {low:g} to {high:g}: correct the row, or give "
                 "another --scale"
             )

@@ -7,7 +7,7 @@ with windows as (
     select
         list_distinct(item_ids) as input_ids,
         list_distinct(target_ids) as target_ids
-    from read_parquet($files)
+    from read_parquet($files, hive_partitioning = false)
 ),
 
 inputs as (

@@ -12,6 +12,7 @@ lines as (
     from
         read_csv(
             $path,
+            hive_partitioning = false,
             delim = ',',
             header = true,
             auto_detect = false,

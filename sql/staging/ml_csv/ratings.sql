@@ -10,6 +10,7 @@ select
 from
     read_csv(
         $path,
+        hive_partitioning = false,
         delim = ',',
         header = true,
         auto_detect = false,

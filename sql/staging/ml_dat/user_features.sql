@@ -52,6 +52,7 @@ lines as (
     from
         read_csv(
             $path,
+            hive_partitioning = false,
             delim = '::',
             header = false,
             auto_detect = false,

@@ -5,7 +5,8 @@ import threading
 import pyarrow as pa
 import pytest
 
-from itrec_dist.data.database import Database, SourceColumn
+from itrec_dist.data.database import Database
+from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 
 
@@ -60,19 +61,20 @@ def test_columns_of_a_csv_are_mapped_by_kind(folder):
     path.write_text('who,"odd ""name""",when,tags\n01,5,2020-01-01 00:00:00.5,a|b\n')
     columns = {
         "id": SourceColumn("text", ("who",)),
-        "number": SourceColumn("plain", ('odd "name"',)),
+        "number": SourceColumn("number", ('odd "name"',)),
         "time": SourceColumn("time", ("when",)),
         "tags": SourceColumn("lists", ("tags", "who")),
-        "absent": SourceColumn("plain", ()),
+        "absent": SourceColumn("number", ()),
     }
     with Database(folder=folder) as database:
-        assert database.columns([path]) == ["who", 'odd "name"', "when", "tags"]
-        database.load("loaded", [path], columns, texts=("who",))
+        source = database.open([path])
+        assert list(source.parts[0].types) == ["who", 'odd "name"', "when", "tags"]
+        assert database.load("loaded", source, columns) == ((path, 1),)
         ((row,),) = (b.to_pylist() for b in database.stored("loaded"))
     assert row == {
         "id": "01",
-        "number": 5,
-        "time": 1_577_836_800_500_000,
+        "number": "5",
+        "time": "2020-01-01 00:00:00.5",
         "tags": [["a", "b"], ["01"]],
         "absent": None,
     }
@@ -82,7 +84,7 @@ def test_a_file_of_another_kind_is_refused(folder):
     path = folder / "t.parquet"
     path.write_text("no parquet")
     with Database(folder=folder) as database, pytest.raises(DataError, match=r"t\.parquet"):
-        database.columns([path])
+        database.open([path])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C as a signal")

@@ -12,14 +12,12 @@ from itrec_dist.data.batches import Share, TensorTable, micro_batches, whole_bat
 from itrec_dist.data.feeds import (
     CachedFeed,
     FeedConfig,
-    FileRows,
     StreamedFeed,
-    read_windows,
     resolve_cache,
-    split_files,
 )
-from itrec_dist.data.shards import columns
-from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.data.shards.arrays import WINDOW_COLUMNS, Windows
+from itrec_dist.data.shards.columns import Widths
+from itrec_dist.data.shards.splits import FileRows, WindowReader, read_split, split_files
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError, ShardsError
 from tests.shards_factory import make_shards, random_windows, to_table
@@ -158,7 +156,9 @@ def uneven_shards(folder, rows_of_file):
 
 def streamed(folder, manifest, batch_size, rank=0, world=1, *, buffer=16, read=READ):
     files = split_files(folder, manifest, "train")
-    return StreamedFeed(files, read, manifest, Share(batch_size, rank, world), CPU, buffer)
+    return StreamedFeed(
+        files, WindowReader(manifest, read), Share(batch_size, rank, world), CPU, buffer
+    )
 
 
 UNEVEN = (1, 40, 7, 13, 2, 9, 30)
@@ -221,8 +221,8 @@ def test_streaming_one_worker_in_canonical_order(tmp_path):
 def test_blocks_without_rows_do_not_end_a_streamed_epoch(tmp_path):
     _, manifest = uneven_shards(tmp_path, (16, 16))
 
-    def read(files):
-        for block in READ(files):
+    def read(files, columns):
+        for block in READ(files, columns):
             yield block.slice(0, 0)
             yield block
             yield block.slice(0, 0)
@@ -241,7 +241,7 @@ def test_fewer_files_than_streaming_workers_are_refused(tmp_path):
 def test_a_streamed_file_of_other_length_is_refused(tmp_path, change):
     _, manifest = uneven_shards(tmp_path, (30, 30))
     files = [FileRows(f.path, f.rows + change) for f in split_files(tmp_path, manifest, "train")]
-    feed = StreamedFeed(files, READ, manifest, Share(8), CPU, 16)
+    feed = StreamedFeed(files, WindowReader(manifest, READ), Share(8), CPU, 16)
     with pytest.raises(ShardsError, match=r"gave \d+ windows, \d+ are expected"):
         list(feed.epoch((0, 1)))
 
@@ -284,20 +284,20 @@ def test_reading_restores_the_canonical_order_of_any_blocks(tmp_path):
     windows = random_windows(50, first_id=7)
     manifest = make_shards(tmp_path, {"test": windows}, num_files=3)
 
-    def in_any_order(files):
-        table = pa.concat_tables(READ(files))
+    def in_any_order(files, columns):
+        table = pa.concat_tables(READ(files, columns))
         for start in (30, 0, 17, 40):
             stop = {30: 40, 0: 17, 17: 30, 40: 50}[start]
             yield table.slice(start, stop - start)
 
-    assert equal(read_windows(tmp_path, manifest, "test", READ), windows)
-    assert equal(read_windows(tmp_path, manifest, "test", in_any_order), windows)
+    assert equal(read_split(tmp_path, manifest, "test", READ), windows)
+    assert equal(read_split(tmp_path, manifest, "test", in_any_order), windows)
 
 
 def test_an_absent_split_is_refused_naming_those_there(tmp_path):
     manifest = make_shards(tmp_path, {"train": random_windows(), "test": random_windows()})
     with pytest.raises(ShardsError, match="no validation windows; it has: train, test"):
-        read_windows(tmp_path, manifest, "validation", READ)
+        read_split(tmp_path, manifest, "validation", READ)
 
 
 def remove(path, windows, manifest):
@@ -319,7 +319,7 @@ def test_a_file_that_is_not_as_written_is_refused(tmp_path, damage):
     path = tmp_path / manifest.splits["train"][1].name
     damage(path, windows, manifest)
     with pytest.raises(ShardsError, match=r"part-00001.*window the data again") as refusal:
-        read_windows(tmp_path, manifest, "train", READ)
+        read_split(tmp_path, manifest, "train", READ)
     assert "\n" not in str(refusal.value)
 
 
@@ -350,7 +350,7 @@ def rewritten(tmp_path, change):
 def test_contents_that_are_not_the_manifests_are_refused(tmp_path, change, said):
     manifest = rewritten(tmp_path, change)
     with pytest.raises(ShardsError, match=said):
-        read_windows(tmp_path, manifest, "train", READ)
+        read_split(tmp_path, manifest, "train", READ)
 
 
 def test_a_file_damaged_inside_is_refused(tmp_path):
@@ -358,7 +358,7 @@ def test_a_file_damaged_inside_is_refused(tmp_path):
     path = tmp_path / manifest.splits["train"][0].name
     path.write_bytes(bytes(len(path.read_bytes())))
     with pytest.raises(ShardsError, match=r"part-00000.parquet cannot be read"):
-        read_windows(tmp_path, manifest, "train", READ)
+        read_split(tmp_path, manifest, "train", READ)
 
 
 # ---------------------------------------------------------------------------- cache
@@ -390,5 +390,6 @@ def test_auto_caches_what_fits_a_quarter_of_free_memory(tmp_path, monkeypatch):
 
 
 def test_columns_of_the_factory_are_those_of_the_contract(tmp_path):
-    manifest = make_shards(tmp_path, {"train": random_windows()})
-    assert pq.read_schema(tmp_path / manifest.splits["train"][0].name) == columns.columns(manifest)
+    manifest = make_shards(tmp_path, {"train": random_windows(times=True)})
+    written = pq.read_schema(tmp_path / manifest.splits["train"][0].name)
+    assert written == Widths.of(manifest).schema(WINDOW_COLUMNS)

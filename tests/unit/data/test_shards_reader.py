@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from dataclasses import fields
 
 import numpy as np
@@ -6,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itrec_dist.data import manifest, schema
-from itrec_dist.data.shards import arrays, reader
+from itrec_dist.data import manifest
+from itrec_dist.data.shards import arrays, reader, splits
 from itrec_dist.errors import ShardsError
 from tests.shards_factory import make_shards, random_windows, to_table
 
@@ -22,22 +23,25 @@ def shards(tmp_path):
 def assert_same(a, b):
     for field in fields(arrays.Windows):
         left, right = getattr(a, field.name), getattr(b, field.name)
+        if left is None or right is None:
+            assert left is right, field.name
+            continue
         assert left.dtype == right.dtype, field.name
         np.testing.assert_array_equal(left, right, err_msg=field.name)
 
 
 def test_a_split_reads_back_as_written(shards):
     described = manifest.read(shards)
-    assert_same(reader.read_split(shards, described, "train"), random_windows(40))
+    assert_same(splits.read_split(shards, described, "train"), random_windows(40))
     assert_same(
-        reader.read_split(shards, described, "test"), random_windows(7, seed=1, first_id=40)
+        splits.read_split(shards, described, "test"), random_windows(7, seed=1, first_id=40)
     )
 
 
 def test_windows_come_in_canonical_order_whatever_the_files(shards):
     described = manifest.read(shards)
     described.splits["train"] = described.splits["train"][::-1]
-    assert_same(reader.read_split(shards, described, "train"), random_windows(40))
+    assert_same(splits.read_split(shards, described, "train"), random_windows(40))
 
 
 def test_slices_and_chunks_of_a_table_become_the_same_rows(shards):
@@ -63,7 +67,7 @@ def test_reading_one_block_copies_nothing(shards):
 def test_data_without_user_features(tmp_path):
     windows = dataclasses.replace(random_windows(9), user_features=np.zeros((9, 0), np.int32))
     described = make_shards(tmp_path, {"train": windows}, user_features=())
-    assert_same(reader.read_split(tmp_path, described, "train"), windows)
+    assert_same(splits.read_split(tmp_path, described, "train"), windows)
     assert reader.read_users(tmp_path, described).user_features.shape == (10, 0)
 
 
@@ -89,22 +93,29 @@ def test_items_users_and_histories(shards):
 
 def refusal(shards, split="train"):
     with pytest.raises(ShardsError) as refused:
-        reader.read_split(shards, manifest.read(shards), split)
+        splits.read_split(shards, manifest.read(shards), split)
     return str(refused.value)
 
 
-def test_refusals_name_the_file_and_the_mistake(shards):
-    assert "no validation split; it has: train, test" in refusal(shards, "validation")
+def rewrite(shards, change):
+    """Replace the second training file by `change(table)`, its size in the manifest as well."""
     part = shards / "train" / "part-00001.parquet"
-    table = pq.read_table(part)
-    pq.write_table(table.slice(0, 3), part)
-    assert "part-00001.parquet holds 3 rows, 13 are expected" in refusal(shards)
+    pq.write_table(change(pq.read_table(part)), part)
+    place = shards / "manifest.json"
+    content = json.loads(place.read_text())
+    content["splits"]["train"][1]["bytes"] = part.stat().st_size
+    place.write_text(json.dumps(content))
+
+
+def test_refusals_name_the_place_and_the_mistake(shards):
+    assert "no validation windows; it has: train, test" in refusal(shards, "validation")
+    rewrite(shards, lambda table: table.drop_columns(["ratings"]))
+    assert "lacks the column ratings" in refusal(shards)
+    part = shards / "train" / "part-00001.parquet"
     part.write_bytes(part.read_bytes()[:-200])
-    assert "part-00001.parquet cannot be read" in refusal(shards)
+    assert "part-00001.parquet has" in refusal(shards)
     part.unlink()
     assert "part-00001.parquet is missing" in refusal(shards)
-    pq.write_table(table.drop_columns([schema.RATINGS]), part)
-    assert "lacks the column ratings" in refusal(shards)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +123,68 @@ def test_refusals_name_the_file_and_the_mistake(shards):
     [
         ("window_id", pa.array([0] * 13), "holds a window twice"),
         ("window_id", pa.array([None] * 13, pa.int64()), "has nulls in column window_id"),
-        ("item_ids", pa.array([[1, 2, 13, 4]] * 13, pa.list_(pa.int32(), 4)), "from 0 to 13"),
+        (
+            "item_ids",
+            pa.array([[1, 2, 13, 4]] * 13, pa.list_(pa.int32(), 4)),
+            "from 1 to 13, allowed are 0 to 12",
+        ),
         ("item_ids", pa.array([[1, 2, 3]] * 13, pa.list_(pa.int32(), 3)), "fixed_size_list"),
         ("item_ids", pa.array([[1, None, 3, 4]] * 13, pa.list_(pa.int32(), 4)), "has nulls"),
         ("item_ids", pa.array([[1, 2, 3, 4]] * 13, pa.list_(pa.int32())), "has column item_ids"),
     ],
 )
 def test_wrong_columns_are_refused(shards, column, value, sentence):
-    part = shards / "train" / "part-00001.parquet"
-    table = pq.read_table(part)
-    pq.write_table(table.set_column(table.column_names.index(column), column, value), part)
+    rewrite(shards, lambda t: t.set_column(t.column_names.index(column), column, value))
     assert sentence in refusal(shards)
+
+
+def test_windows_in_order_are_not_copied_again(tmp_path):
+    described = make_shards(tmp_path, {"train": random_windows(20)}, num_files=1)
+    table = pq.read_table(tmp_path / described.splits["train"][0].name)
+    windows = splits.read_split(tmp_path, described, "train", lambda *_: iter([table]))
+    assert np.shares_memory(windows.item_ids, reader.table_to_arrays(table, described).item_ids)
+
+
+# ---------------------------------------------------------------------------- times
+
+
+def test_times_are_read_only_where_they_are_asked_for(tmp_path):
+    windows = random_windows(40, times=True)
+    described = make_shards(tmp_path, {"train": windows})
+    assert splits.read_split(tmp_path, described, "train").times is None
+    assert_same(splits.read_split(tmp_path, described, "train", times=True), windows)
+    assert reader.column_names(described, times=True) == [c.name for c in arrays.WINDOW_COLUMNS]
+    assert "times" not in reader.column_names(described, times=False)
+    histories = reader.read_histories(tmp_path, described)
+    assert ((histories.times > 0) == (histories.item_ids > 0)).all()
+
+
+def test_shards_of_before_there_were_times_have_zeros(shards):
+    described = manifest.read(shards)
+    assert not described.has_times
+    windows = splits.read_split(shards, described, "train", times=True)
+    assert windows.times.shape == (40, 4)
+    assert windows.times.dtype == np.int64
+    assert not windows.times.any()
+    assert not reader.read_histories(shards, described).times.any()
+
+
+def test_shards_that_should_have_times_and_have_none_are_refused(tmp_path):
+    make_shards(tmp_path, {"train": random_windows(26, times=True)})
+    rewrite(tmp_path, lambda table: table.drop_columns(["times"]))
+    described = manifest.read(tmp_path)
+    assert len(splits.read_split(tmp_path, described, "train")) == 26
+    with pytest.raises(ShardsError, match="lacks the column times"):
+        splits.read_split(tmp_path, described, "train", times=True)
+
+
+def test_histories_as_windows_have_no_targets(tmp_path):
+    described = make_shards(tmp_path, {"train": random_windows(40, times=True)})
+    histories = reader.read_histories(tmp_path, described)
+    rows = np.array([3, 7])
+    windows = histories.windows(rows, times=True)
+    assert windows.user_ids.tolist() == [4, 8]
+    np.testing.assert_array_equal(windows.item_ids, histories.item_ids[rows])
+    np.testing.assert_array_equal(windows.times, histories.times[rows])
+    assert windows.target_ids.shape == windows.target_ratings.shape == (2, 0)
+    assert histories.windows(rows).times is None

@@ -10,8 +10,9 @@ from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import Share, TensorTable, micro_batches
 from itrec_dist.data.batches import whole_batch as all_of
-from itrec_dist.data.feeds import CachedFeed, read_windows
+from itrec_dist.data.feeds import CachedFeed
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines.ddp import DDPEngine
 from itrec_dist.engines.engine import EngineConfig
@@ -72,7 +73,7 @@ def fresh_task(shards, dropout=0.0):
 
 
 def feed_of(shards, split, context, batch_size=BATCH):
-    windows = read_windows(shards, manifest.read(shards), split, LocalContext(CPU).blocks)
+    windows = read_split(shards, manifest.read(shards), split, LocalContext(CPU).blocks)
     share = Share(batch_size, context.rank, context.world_size)
     return CachedFeed(TensorTable(windows, CPU), share, CPU)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from itrec_dist.data import batches, manifest
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards import splits
 from itrec_dist.inference.load import restore
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from tests.conftest import CUT
@@ -31,7 +31,7 @@ def test_the_figures_are_those_of_a_count_by_hand(trained, shards):
     """Hit rate, precision and MRR of the test split, window by window in plain Python."""
     restored = restore(trained)
     described = manifest.read(shards)
-    windows = reader.read_split(shards, described, "test")
+    windows = splits.read_split(shards, described, "test")
     batch = batches.whole_batch(windows, restored.engine.device)
     with torch.no_grad():
         scores_BC = torch.cat(list(restored.task.catalogue_scores(batch)), dim=1).cpu()

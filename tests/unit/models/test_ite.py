@@ -185,6 +185,21 @@ def test_parameters_by_hand(spec):
         assert count == shared + expected[level], level
 
 
+def test_weights_keep_their_names_and_order_so_that_checkpoints_can_be_read(spec):
+    """Optimiser states go by the order, weights by the names."""
+    names = list(build(spec, "both", repeat_bias=True).state_dict())
+    layer = [
+        f"{part}.{kind}"
+        for part in ("qkv", "attended", "norm_attention", "expand", "contract", "norm_feedforward")
+        for kind in ("weight", "bias")
+    ]
+    assert names == [
+        "user_bias", "repeat_weights", "item_embedding.weight", "position_embedding.weight",
+        "movie_projection.weight", "movie_projection.bias", "user_projection.weight",
+        *(f"layers.{i}.{name}" for i in (0, 1) for name in layer), "output.weight", "output.bias",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_reacts_to_its_own_features_only(level, spec, batch):
     model = build(spec, level)

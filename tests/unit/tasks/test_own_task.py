@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from itrec_dist import tasks
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ConfigError, ShardsError
 from tests.shards_factory import make_shards, random_windows
 
@@ -20,10 +22,11 @@ from typing import Any
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.data import schema
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.leakage import Leakage, hold
 from itrec_dist.data.windowing.task_windows import TaskWindows
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.tasks.baselines import TaskBaselines
 from itrec_dist.tasks.data import TaskData
 from itrec_dist.tasks.task import Task
@@ -75,17 +78,13 @@ class PairWindows(TaskWindows[PairConfig]):
 
 class PairBaselines(TaskBaselines):
     registry = Registry("pair baseline", "their_baselines", group="their_baselines")
-    groups = {"pairs": "of pairs"}
-
-    def columns(self):
-        return {"share": "share"}
 
     def training(self, shards, data):
-        return reader.read_split(shards, data, schema.TRAIN)
+        return read_split(shards, data, schema.TRAIN)
 
-    def judge(self, fitted, windows, training):
+    def judge(self, fitted, windows, training, choice):
         hits = (fitted(windows) == windows.target_ids[:, 0]).mean()
-        return {"loss": None, "num_windows": len(windows), "pairs": {"share": float(hits)}}
+        return Judgement(None, len(windows), {"pairs": {"share": float(hits)}})
 
 
 class Pairs(Task):
@@ -102,13 +101,14 @@ WINDOWS = """
 with pairs as (
     select sequences.*,
         lag(item_id, $gap) over of_user as before_id,
-        lag(rating, $gap) over of_user as before_rating
+        lag(rating, $gap) over of_user as before_rating,
+        lag(event_time, $gap) over of_user as before_time
     from sequences
     window of_user as (partition by user_id order by place)
 )
 select row_number() over (order by pairs.user_id, place) - 1 as window_id, split, pairs.user_id,
-    user_features, [before_id] as item_ids, [before_rating] as ratings, [item_id] as target_ids,
-    [rating] as target_ratings, event_time as target_time
+    user_features, [before_id] as item_ids, [before_rating] as ratings, [before_time] as times,
+    [item_id] as target_ids, [rating] as target_ratings, event_time as target_time
 from pairs inner join users on pairs.user_id = users.user_id
 where before_id is not null
 order by window_id
@@ -182,7 +182,7 @@ def test_its_windows_are_cut_by_its_own_sql(pairs, ratings_folder):
         user, item, _, time = line.split("::")
         histories.setdefault(user, []).append((int(time), item))
     items, users = reader.read_items(out, made), reader.read_users(out, made)
-    judged = reader.read_split(out, made, "test")
+    judged = read_split(out, made, "test")
     assert len(judged) == len(histories)
     for row in range(0, len(judged), 7):
         history = histories[users.source_ids[judged.user_ids[row] - 1]]
@@ -204,10 +204,10 @@ def test_its_baseline_is_judged_with_its_own_settings(pairs, tmp_path, itrec):
     )
     assert code == 0, err
     found = json.loads((tmp_path / "runs" / "follower" / "evaluation.json").read_text())
-    windows = reader.read_split(out, manifest.read(out), "test")
+    windows = read_split(out, manifest.read(out), "test")
     share = (windows.item_ids[:, 0] + 1 == windows.target_ids[:, 0]).mean()
     assert found["splits"]["test"]["pairs"]["share"] == pytest.approx(share)
-    assert "follower, test" in text
+    assert re.search(r"^follower +test +pairs ", text, re.MULTILINE)
     assert f"{share:.4f}" in text
     code, _, err = itrec("baselines", "--shards", out, "--out", tmp_path / "x", "--only", "ridge")
     assert code == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from itrec_dist.data import manifest
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards import reader, splits
 from itrec_dist.data.shards.arrays import Users, Windows
 from itrec_dist.training import samples
 from tests.shards_factory import make_shards, random_windows
@@ -23,6 +23,7 @@ def windows_of(item_ids, ratings, target_ids):
         target_ids=np.array(target_ids, dtype=np.int32),
         target_ratings=np.ones((count, len(target_ids[0])), dtype=np.float32),
         target_time=np.zeros(count, dtype=np.int64),
+        times=None,
     )
 
 
@@ -66,7 +67,7 @@ def test_a_run_shows_the_users_of_its_test_windows(trained, shards):
     told = json.loads((trained / "samples.json").read_text(encoding="utf-8"))
     assert told["split"] == "test"
     found = manifest.read(shards)
-    windows = reader.read_split(shards, found, "test")
+    windows = splits.read_split(shards, found, "test")
     users = reader.read_users(shards, found).source_ids
     items = pq.read_table(shards / "items.parquet")["title"].to_pylist()
     positions = np.unique(np.linspace(0, len(windows) - 1, 6).round().astype(int))

@@ -18,6 +18,7 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
@@ -83,7 +84,7 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
 
     def training(self, shards: Path, data: Manifest) -> Training:
         """The training windows and the item table."""
-        windows = reader.read_split(shards, data, schema.TRAIN)
+        windows = read_split(shards, data, schema.TRAIN)
         return Training(shards, data, windows, reader.read_items(shards, data))
 
     def refuse(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002

@@ -40,7 +40,7 @@ class Cooccurrence:
         from itrec_dist.data.database import Database
 
         num_items = training.manifest.num_items
-        files = [str(training.shards / f.name) for f in training.manifest.splits[schema.TRAIN]]
+        files = [training.shards / f.name for f in training.manifest.splits[schema.TRAIN]]
         with Database() as database:
             pairs = database.arrow("next_items/baselines/cooccurrence", files=files)
         counts_VC = torch.zeros(num_items + 1, num_items, dtype=torch.float64)

@@ -111,7 +111,7 @@ def test_resuming_reads_every_file_once_before_the_first_step(tmp_path, counts, 
     code, _, err = itrec("train", "--local", "--config", recipe, "--resume")
     counts.folder = None
     assert (code, seen) == (130, [True]), err
-    parsed = counts.read.pop("last/config.yaml")  # parsed as a recipe, hashed, and asked for the precision
+    parsed = counts.read.pop("last/config.yaml")  # recipe, hash, precision
     assert parsed == 3
     assert counts.read == {
         **{f"last/{name}": 1 for name in (*FILES, "checkpoint.json") if name != "config.yaml"},

@@ -7,7 +7,7 @@ import torch
 
 from itrec_dist.cli import app
 from itrec_dist.data import manifest
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards import reader, splits
 from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system import environment
@@ -36,7 +36,7 @@ def training(shards):
     return baselines.Training(
         shards,
         described,
-        reader.read_split(shards, described, "train"),
+        splits.read_split(shards, described, "train"),
         reader.read_items(shards, described),
     )
 

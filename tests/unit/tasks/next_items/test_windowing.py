@@ -141,6 +141,7 @@ def test_files_have_the_columns_of_the_contract(small):
         ("user_features", "list<element: int32>"),
         ("item_ids", "fixed_size_list<element: int32>[4]"),
         ("ratings", "fixed_size_list<element: float>[4]"),
+        ("times", "fixed_size_list<element: int64>[4]"),
         ("target_ids", "fixed_size_list<element: int32>[2]"),
         ("target_ratings", "fixed_size_list<element: float>[2]"),
         ("target_time", "int64"),

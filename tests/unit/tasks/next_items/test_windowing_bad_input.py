@@ -165,7 +165,8 @@ def write_table(path: Path, **columns: list) -> Path:
     [
         ({"timestamp": [0, 1, 2, None, 4, 5, 6, 7]}, "row 4 has no timestamp"),
         ({"timestamp": [0, 1, -2, 3, 4, 5, 6, 7]}, "row 3 has the timestamp -2"),
-        ({"timestamp": [0.0, 1.5, 2, 3, 4, 5, 6, 7]}, "timestamp 1.5 is not a whole number"),
+        ({"timestamp": [0.0, 1e15 + 0.5, 2, 3, 4, 5, 6, 7]}, "is too large to be meant"),
+        ({"timestamp": ["0", "2020-01-01", *"234567"]}, "is a date and those before it are"),
         ({"timestamp": [0.0, float("nan"), 2, 3, 4, 5, 6, 7]}, "row 2 has no timestamp"),
         ({"timestamp": ["0", "soon", *"234567"]}, "row 2: timestamp 'soon' is neither"),
         ({"timestamp": ["0", "9" * 24, *"234567"]}, "row 2: timestamp 999999999999999999999999 is"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from itrec_dist.data import manifest, training_ratings
-from itrec_dist.data.shards import reader
+from itrec_dist.data.shards import reader, splits
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.evaluation.baselines import judge_all
 from itrec_dist.tasks.ratings import baselines as rating_baselines
@@ -37,7 +37,7 @@ def training(rated_shards, data):
 
 
 def test_the_training_ratings_are_those_of_the_training_windows(rated_shards, data, training):
-    windows = reader.read_split(rated_shards, data, "train")
+    windows = splits.read_split(rated_shards, data, "train")
     found = training.ratings
     assert len(found) == len(windows)
     assert found.user_ids_R.tolist() == windows.user_ids.tolist()

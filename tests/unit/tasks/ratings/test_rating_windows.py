@@ -9,6 +9,7 @@ import pytest
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.splits import read_split
 from itrec_dist.data.sources import movielens, staging
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.ratings import audit as rating_audit
@@ -28,7 +29,7 @@ def cut(request, ratings_folder, tmp_path_factory):
     items, users = reader.read_items(out, made), reader.read_users(out, made)
     found = []
     for split in made.splits:
-        windows = reader.read_split(out, made, split)
+        windows = read_split(out, made, split, times=True)
         for row in range(len(windows)):
             found.append(
                 {
@@ -36,8 +37,13 @@ def cut(request, ratings_folder, tmp_path_factory):
                     "id": int(windows.window_ids[row]),
                     "user": users.source_ids[windows.user_ids[row] - 1],
                     "inputs": [
-                        (items.source_ids[i - 1], float(r))
-                        for i, r in zip(windows.item_ids[row], windows.ratings[row], strict=True)
+                        (items.source_ids[i - 1], float(r), int(t))
+                        for i, r, t in zip(
+                            windows.item_ids[row],
+                            windows.ratings[row],
+                            windows.times[row],
+                            strict=True,
+                        )
                         if i != schema.PAD
                     ],
                     "is_left_padded": (np.diff((windows.item_ids[row] > 0) * 1) >= 0).all(),
@@ -80,7 +86,7 @@ def test_inputs_are_the_latest_training_ratings_before_the_target(cut):
         assert window["inputs"] == before[-4:]
         assert window["is_left_padded"]
         if window["split"] == "train":
-            before.append((window["target"], window["rating"]))
+            before.append((window["target"], window["rating"], window["time"]))
 
 
 def test_each_protocol_holds_out_what_it_says(cut, histories):

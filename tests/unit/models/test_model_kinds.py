@@ -4,6 +4,7 @@ import pytest
 
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.shards import reader
+from itrec_dist.losses import LOSSES
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import RankingModel
@@ -35,7 +36,7 @@ def test_a_kinds_settings_build_its_module_and_tell_its_item_embedding(kind, spe
     needed = {"next_items": RankingModel, "ratings": RatingModel}.get(settings.task, object)
     assert isinstance(model, needed)
     task = TASKS[settings.task]
-    assert task.accepts(task.default_loss(settings))
+    assert all(task.accepts(LOSSES[loss]()) for loss in task.losses)
     if settings.item_embedding is None:
         assert settings.item_width is None
     else:

@@ -1,0 +1,105 @@
+"""The windows of a split, from the files that the manifest lists."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.errors import ShardsError
+from itrec_dist.storage.parquet import row_groups
+
+BlockReader = Callable[[Sequence[Path], Sequence[str]], Iterator[pa.Table]]
+"""Reads the named columns of Parquet files, in the order given, as large tables."""
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """A shard file and its number of windows."""
+
+    path: Path
+    rows: int
+
+
+@dataclass(frozen=True)
+class WindowReader:
+    """Reads the windows of a shards folder, each column that is asked for."""
+
+    manifest: Manifest
+    blocks: BlockReader = row_groups
+    times: bool = False
+    """Whether the times are read as well."""
+
+    def read(self, files: Sequence[FileRows]) -> Iterator[Windows]:
+        """The windows of some files, block by block, rows in the order of the blocks.
+
+        Raises:
+            ShardsError: a file is missing or damaged, or holds other columns or ids.
+        """
+        names = reader.column_names(self.manifest, times=self.times)
+        where = str(files[0].path.parent) if files else ""
+        for block in self.blocks([file.path for file in files], names):
+            yield reader.table_to_arrays(block, self.manifest, where, times=self.times)
+
+
+def read_split(
+    shards: Path, manifest: Manifest, split: str, blocks: BlockReader = row_groups, *,
+    times: bool = False,
+) -> Windows:  # fmt: skip
+    """A whole split in canonical order, whatever order the blocks arrive in.
+
+    Windows that arrive in order are not copied once more.
+
+    Raises:
+        ShardsError: the split is absent, or what arrives is not what the manifest describes.
+    """
+    files = split_files(shards, manifest, split)
+    parts = list(WindowReader(manifest, blocks, times).read(files))
+    arrived, expected = sum(map(len, parts)), sum(f.rows for f in files)
+    if arrived != expected:
+        raise wrong_count(shards / split, arrived, expected)
+    windows = Windows.concatenated(parts)
+    if _ascends(windows):
+        return windows
+    windows = windows.take(np.argsort(windows.window_ids, kind="stable"))
+    if not _ascends(windows):
+        raise ShardsError(f"{shards / split} holds a window twice: window the data again")
+    return windows
+
+
+def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
+    """The files of a split, in the manifest's order.
+
+    Raises:
+        ShardsError: the split is absent, or a file is missing or not of the size it was written.
+    """
+    files = manifest.splits.get(split, ())
+    if not manifest.num_windows(split):
+        there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
+        raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
+    for file in files:
+        path = shards / file.name
+        if not path.is_file():
+            raise ShardsError(f"{path} is missing: window the data again")
+        if path.stat().st_size != file.bytes:
+            raise ShardsError(
+                f"{path} has {path.stat().st_size:,} bytes, {file.bytes:,} are expected by the "
+                "manifest: window the data again"
+            )
+    return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
+
+
+def wrong_count(split: Path, arrived: int, expected: int) -> ShardsError:
+    """The refusal of files that hold more or fewer windows than the manifest says."""
+    return ShardsError(
+        f"{split} gave {arrived:,} windows, {expected:,} are expected by the manifest: "
+        "window the data again"
+    )
+
+
+def _ascends(windows: Windows) -> bool:
+    return bool((np.diff(windows.window_ids) > 0).all())

@@ -1,0 +1,263 @@
+"""Opening users' files in DuckDB: exactly those that are named, each with the types it has.
+
+Owns: which parts are read and in which order, how a column of any type is read, and refusing types
+that cannot be meant. Leaves what the columns mean to data/sources/ and the connection to
+data/database.py.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from itrec_dist.errors import DataError
+
+_FLOATS = {"FLOAT": 2**24, "DOUBLE": 2**53}  # and from where on they skip whole numbers
+_SMALL_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_INTEGERS = (*_SMALL_INTEGERS, "UBIGINT", "HUGEINT", "UHUGEINT")
+_NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS")
+_UNKNOWN = '"NULL"'  # the type of a column that holds nothing at all
+
+Guard = Callable[[str, Callable[[], duckdb.DuckDBPyRelation]], duckdb.DuckDBPyRelation]
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """How a column of a user's file is read; with no `columns` it is null.
+
+    text: as varchar, whole floats without a point, NaN as null. inexact: whether an id is a float
+    that is not whole or too large to be exact. number: as double, or as varchar if a part has text.
+    time: as it is, date and timestamp types as a whole number of the unit that `time_unit` says:
+    'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
+    row that holds, for each, a list of text; text is cut at `|`, of records the name is taken.
+    """
+
+    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists"]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file and the types of its columns."""
+
+    path: Path
+    types: Mapping[str, duckdb.sqltypes.DuckDBPyType]
+    num_rows: int | None
+    """None for a text file: not known before it is read."""
+
+
+def exactly(path: Path) -> str:
+    """The name under which DuckDB opens this file and no other.
+
+    DuckDB takes every name for a pattern, in which a sign in brackets stands for itself.
+
+    Raises:
+        DataError: the name holds a backslash as well, which no pattern can express.
+    """
+    name = str(path.absolute())  # DuckDB would expand a leading ~
+    pattern = re.sub(r"[\[*?]", r"[\g<0>]", name)
+    if pattern != name and os.sep == "/" and "\\" in name:
+        raise DataError(
+            f"{path} cannot be read: its path holds both a backslash and one of [ * ?: rename it"
+        )
+    return pattern
+
+
+class SourceFiles:
+    """A CSV file, or Parquet files alike, opened to be read as one table in their order."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        files: Sequence[Path],
+        guard: Guard,
+        header: bool,
+    ) -> None:
+        self._connection, self._guard, self._header = connection, guard, header
+        parts = [self._part(file) for file in files]
+        self.parts = [p for p in parts if p.num_rows != 0] or parts[:1]
+        """Those that hold rows: the types of an empty file mean nothing."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a CSV file."""
+        return self.parts[0].path.suffix != ".parquet"
+
+    def mapped(self, columns: Mapping[str, SourceColumn]) -> list[duckdb.DuckDBPyRelation]:
+        """Relations to be put one under the other, with the given columns in the same types.
+
+        Raises:
+            DataError: a column is of a type that cannot be meant, or of unlike types in two parts.
+        """
+        groups = [list(g) for _, g in groupby(self.parts, key=_described)]
+        readers = [
+            {n: _read(column, group[0]) for n, column in columns.items()} for group in groups
+        ]
+        for name, column in columns.items():
+            if column.kind == "time" and column.columns:
+                _refuse_numbers_and_dates(column.columns[0], [group[0] for group in groups])
+            found = {types[name][1] for types in readers} - {_UNKNOWN}
+            kind = found.pop() if len(found) == 1 else "VARCHAR" if found else "BIGINT"
+            for types in readers:
+                types[name] = (f"({types[name][0]})::{kind}", kind)
+        relations = []
+        for group, types in zip(groups, readers, strict=True):
+            projected = [duckdb.SQLExpression(sql).alias(n) for n, (sql, _) in types.items()]
+            relations.append(self._open([part.path for part in group]).project(*projected))
+        return relations
+
+    def _part(self, file: Path) -> Part:
+        opened = self._open([file])
+        types = dict(zip(opened.columns, opened.types, strict=True))
+        if file.suffix != ".parquet":
+            return Part(file, types, None)
+        counted = self._guard(str(file), lambda: opened.aggregate("count(*)"))
+        return Part(file, types, int(counted.fetchall()[0][0]))
+
+    def _open(self, files: Sequence[Path]) -> duckdb.DuckDBPyRelation:
+        names = [exactly(file) for file in files]
+        if files[0].suffix == ".parquet":
+            return self._guard(
+                str(files[0]),
+                lambda: self._connection.read_parquet(
+                    names, hive_partitioning=False, binary_as_string=True
+                ),
+            )
+        return self._guard(
+            str(files[0]),
+            lambda: self._connection.read_csv(
+                names[0],
+                header=self._header,
+                hive_partitioning=False,
+                all_varchar=True,  # an id 007 is not 7, and 02/01/2020 not a date of some country
+                sample_size=-1,
+                store_rejects=True,
+                rejects_limit=100,
+            ),
+        )
+
+
+def _described(part: Part) -> list[tuple[str, str]]:
+    return [(name, str(kind)) for name, kind in part.types.items()]
+
+
+def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
+    """SQL that reads a column of a part, and its type."""
+    if source.kind == "lists":
+        lists = [_list(_quoted(c), part.types[c], c, part.path) for c in source.columns]
+        return f"list_value({', '.join(lists)})", "VARCHAR[][]"
+    if not source.columns:
+        return "null", "VARCHAR" if source.kind == "text" else "DOUBLE"
+    name = source.columns[0]
+    column, kind = _quoted(name), str(part.types[name])
+    if _is_nested(kind):
+        raise DataError(
+            f"{part.path}: column {name!r} is of type {kind}: give one number or text per row"
+        )
+    if source.kind == "time":
+        return _time(column, kind, name, part.path)
+    if source.kind == "number":
+        is_number = kind in (*_INTEGERS, *_FLOATS, "BOOLEAN") or kind.startswith("DECIMAL")
+        return column, "DOUBLE" if is_number else _UNKNOWN if kind == _UNKNOWN else "VARCHAR"
+    unit = "ns" if kind in _NANOSECONDS else "us" if _is_date(kind) else ""
+    return {
+        "text": (_text(column, kind), "VARCHAR"),
+        "inexact": (_is_inexact(column, kind), "BOOLEAN"),
+        "time_unit": (f"'{unit}'", "VARCHAR"),
+    }[source.kind]
+
+
+def _text(value: str, kind: str) -> str:
+    """SQL of a value as text: floats that are whole without a point, NaN as null."""
+    if kind in _FLOATS:
+        whole = f"{value} = trunc({value}) and abs({value}) < {_FLOATS[kind]}"
+        return (
+            f"case when isnan({value}) then null when {whole} "
+            f"then try_cast({value} as bigint)::varchar else {value}::varchar end"
+        )
+    if kind.startswith("DECIMAL"):
+        whole = f"{value} = trunc({value})"
+        return f"case when {whole} then trunc({value})::hugeint::varchar else {value}::varchar end"
+    return f"{value}::varchar"
+
+
+def _is_inexact(value: str, kind: str) -> str:
+    if kind in _FLOATS:
+        large = f"abs({value}) >= {_FLOATS[kind]}"
+        return f"coalesce(not isnan({value}) and ({value} != trunc({value}) or {large}), false)"
+    if kind.startswith("DECIMAL"):
+        return f"coalesce({value} != trunc({value}), false)"
+    return "false"
+
+
+def _time(column: str, kind: str, name: str, path: Path) -> tuple[str, str]:
+    if kind in _NANOSECONDS:
+        return f"epoch_ns({column})", "BIGINT"
+    if _is_date(kind):
+        return f"epoch_us({column}::timestamp)", "BIGINT"
+    if kind in _SMALL_INTEGERS:
+        return column, "BIGINT"
+    if kind in _FLOATS:
+        return column, "DOUBLE"
+    if kind == _UNKNOWN:
+        return column, _UNKNOWN
+    if kind in _INTEGERS or kind.startswith("DECIMAL") or kind == "VARCHAR":
+        return column, "VARCHAR"
+    raise DataError(f"{path}: column {name!r} is of type {kind}: give numbers, dates or timestamps")
+
+
+def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
+    """SQL of a column of categories as a list of text."""
+    told = str(kind)
+    if told.endswith("]"):
+        inner = dict(kind.children)["child"]
+        assert isinstance(inner, duckdb.sqltypes.DuckDBPyType)
+        element = _category("element", inner, name, path)
+        return f"list_transform({column}::{inner}[], lambda element: {element})"
+    if told == "VARCHAR":
+        return f"string_split({column}, '|')"
+    return f"[{_category(column, kind, name, path)}]"
+
+
+def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
+    told = str(kind)
+    if told.startswith("STRUCT"):
+        fields = dict(kind.children)
+        if "name" in fields and not _is_nested(str(fields["name"])):
+            return _text(f'{value}."name"', str(fields["name"]))
+    if _is_nested(told):
+        raise DataError(
+            f"{path}: column {name!r} holds values of type {told}, which are no categories: give "
+            "text, lists of text, or records with a field 'name'"
+        )
+    return _text(value, told)
+
+
+def _refuse_numbers_and_dates(name: str, parts: Sequence[Part]) -> None:
+    """Refuse a column that counts in some unit in one part and is a date in another."""
+    kinds = [(part, str(part.types[name])) for part in parts]
+    dates = [found for found in kinds if _is_date(found[1])]
+    numbers = [f for f in kinds if not _is_date(f[1]) and f[1] not in ("VARCHAR", _UNKNOWN)]
+    if dates and numbers:
+        (first, date), (second, number) = dates[0], numbers[0]
+        raise DataError(
+            f"column {name!r} is {date} in {first.path} and {number} in {second.path}, whose unit "
+            "is not known: give it the same type in every part"
+        )
+
+
+def _is_date(kind: str) -> bool:
+    return kind.startswith(("TIMESTAMP", "DATE"))
+
+
+def _is_nested(kind: str) -> bool:
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "VARIANT"))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,34 @@
+"""Parquet files on this machine as Arrow tables."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from itrec_dist.errors import ShardsError
+
+
+def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of shard files, in order; of the named columns, or of all.
+
+    A column that a file lacks is left out.
+
+    Raises:
+        ShardsError: a file is missing or damaged.
+    """
+    for path in files:
+        try:
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: BaseException) -> ShardsError:
+    """The refusal of a file that could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return ShardsError(f"{path} is missing: window the data again")
+    reason = str(error).splitlines()[0].rstrip(".")
+    return ShardsError(f"{path} cannot be read, window the data again: {reason}")

@@ -1,0 +1,14 @@
+-- Rows of the table of users without an id, or with one that is not exact.
+-- Grain: one row, the first such row, or none: the check passes by returning no rows.
+-- Reads: source_users (its rowid is the table's row order).
+select
+    rowid + 1 as row_number,
+    if(
+        is_inexact,
+        concat('has the user ', user_source_id, ', which is not a whole number'),
+        'has no user'
+    ) as reason
+from source_users
+where is_inexact or user_source_id is null or user_source_id = ''
+order by row_number
+limit 1
