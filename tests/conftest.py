@@ -5,16 +5,19 @@ import functools
 import io
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from itrec_dist import metrics
 from itrec_dist.cli.app import main
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from tests import outside_metrics as outside
 from tests.pair import Pair
 
 # Ray reads it once, when it is imported, and would put its workers behind all else on the machine.
@@ -113,6 +116,29 @@ def rated_shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("windowed") / "rated"
     window_ratings("ml-1m", ratings_folder, folder, HELD_OUT)
     return folder
+
+
+@pytest.fixture
+def outside_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed package with the metrics f1, miss_rate and within; another has `MAPMetric`."""
+    package = tmp_path / "site-packages"
+    info = package / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(outside.ENTRY_POINTS)
+    for name, source in outside.SOURCES.items():
+        (package / name).write_text(source)
+    monkeypatch.syspath_prepend(package)
+    before = vars(metrics.METRICS).pop("_installed", None)  # what is installed is looked up once
+    yield
+    vars(metrics.METRICS).pop("_installed", None)
+    if before is not None:
+        vars(metrics.METRICS)["_installed"] = before
+    for name in outside.SOURCES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+    for found in (metrics._given, metrics._made):
+        for metric in [m for m in found.values() if type(m).__module__.startswith("their_")]:
+            del found[metric.name]
 
 
 def call(*arguments: object) -> tuple[int, str, str]:

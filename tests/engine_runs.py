@@ -138,7 +138,7 @@ class Runs:
     def judge(self, engine: Any) -> dict[str, Any]:
         """The figures of the test split."""
         judge = Judge(torch.arange(1, 13), target_length=2)
-        return evaluate(engine, self._feeds["test"], judge, self.context)
+        return evaluate(engine, self._feeds["test"], judge, self.context).to_json()
 
     def hand_over(self, engine: Any) -> tuple[dict[str, torch.Tensor], Any]:
         """What a checkpoint would hold, on every worker."""

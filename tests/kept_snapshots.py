@@ -1,20 +1,22 @@
 """Small checkpoints made by hand, and file operations that stop in the middle."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.training_state import Made, Position
+from itrec_dist.runs.checkpoints.training_state import Position, Provenance
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig, CheckpointWriter, Snapshot
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import hashed_files
+from itrec_dist.storage import tensors as tensor_files
 
-MADE = Made(engine="single", world_size=1, fingerprint="f", is_streamed=False)
+MADE = Provenance(engine="single", world_size=1, fingerprint="f", is_streamed=False)
 
 
 class Killed(BaseException):
@@ -64,9 +66,9 @@ def steps_of(checkpoints: Path) -> dict[str, int]:
     found = {}
     for place in sorted(p for p in checkpoints.iterdir() if not p.name.startswith(".")):
         record = checkpoint_format.verify(place)
-        assert checkpoint_format.read_weights(place)[1]["weight"][0, 0] == record.step
+        assert checkpoint_format.read_weights(place)["weight"][0, 0] == record.step
         if place.name.startswith("last"):
-            assert training_state.read(place, verify=True).position.step == record.step
+            assert training_state.verify(place)[1].position.step == record.step
         found[place.name] = record.step
     return found
 
@@ -76,8 +78,8 @@ class Operations:
 
     PLACES = (
         (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "unlink"), (Path, "chmod"),
-        (Path, "rmdir"), (shutil, "rmtree"), (shutil, "copyfile"), (tempfile, "mkdtemp"),
-        (tempfile, "mkstemp"), (safetensors.torch, "save_file"), (Path, "write_text"),
+        (Path, "rmdir"), (shutil, "rmtree"), (tempfile, "mkdtemp"), (hashed_files, "copy"),
+        (hashed_files, "write"), (tensor_files, "write"), (os, "fsync"),
     )  # fmt: skip
 
     def __init__(self, patch, failing: int, error: BaseException, *, for_good: bool) -> None:
@@ -91,7 +93,7 @@ class Operations:
         def counted(*args, **kwargs):
             number, self.count = self.count, self.count + 1
             if number == self._failing or (self._for_good and number > self._failing):
-                if name in ("rmtree", "save_file") and number == self._failing:
+                if number == self._failing:
                     self._half(name, args)
                 if isinstance(self._error, OSError) and kwargs.get("ignore_errors"):
                     return None
@@ -103,8 +105,9 @@ class Operations:
     @staticmethod
     def _half(name, args):
         """What takes long is cut in the middle: half a tree is gone, half a file is there."""
-        if name == "save_file":
-            Path(args[1]).write_bytes(b"half")
-        elif Path(args[0]).is_dir():
+        if name in ("write", "copy"):
+            with Path(args[1 if name == "copy" else 0]).open("wb") as file:
+                file.write(b"half")
+        elif name == "rmtree" and Path(args[0]).is_dir():
             for path in list(Path(args[0]).glob("*.json")):
                 path.open("w").close()

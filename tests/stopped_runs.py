@@ -12,11 +12,11 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Recorder
-from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage import hashed_files
 from itrec_dist.system import environment
 from itrec_dist.training import resume, worker
 from itrec_dist.training.config import ClusterConfig, EvaluationConfig, RunConfig, check, prepare
@@ -75,14 +75,15 @@ def start(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirect
 def go_on(run: RunConfig, context=None, stop_at: int | None = None) -> RunDirectory:
     """Take a run up again as the command does."""
     context = context or LocalContext(torch.device("cpu"), threads=1)
+    point = []
     if context.rank == 0:
-        resume.check(run, check(run, context.world_size))
+        point = [resume.load(run, check(run, context.world_size))]
         resume.prepare(run, environment.record(run.seed))
     context.sum(torch.zeros(1))
-    return _work(run, context, stop_at)
+    return _work(run, context, stop_at, point.pop if point else None)
 
 
-def _work(run, context, stop_at):
+def _work(run, context, stop_at, take=None):
     class Recording(Recorder):
         def progress(self, **fields):
             super().progress(**fields)
@@ -91,7 +92,7 @@ def _work(run, context, stop_at):
 
     kept, worker.Recorder = worker.Recorder, Recording
     try:
-        worker.run_worker(run, context)
+        worker.run_worker(run, context, take=take)
     except Stopped:
         pass
     finally:
@@ -101,7 +102,7 @@ def _work(run, context, stop_at):
 
 def before_keeping(monkeypatch, step, act) -> None:
     """Call `act(keep)` in place of the keeping of a step; `keep()` returns once it is written."""
-    plain = Keeper.keep
+    plain = CheckpointManager.save
 
     def keep(self, names, at, figures):
         def whole():
@@ -113,14 +114,14 @@ def before_keeping(monkeypatch, step, act) -> None:
         self.wait()
         return act(whole)
 
-    monkeypatch.setattr(Keeper, "keep", keep)
+    monkeypatch.setattr(CheckpointManager, "save", keep)
 
 
 def reseal(folder: Path) -> None:
     """Make the checksums those of the files, as if the checkpoint had been written so."""
     path = folder / checkpoint_format.RECORD_FILE
     record = json.loads(path.read_text())
-    record["files"] = {n: tensor_files.sha256(folder / n) for n in record["files"]}
+    record["files"] = {n: hashed_files.sha256(folder / n) for n in record["files"]}
     path.write_text(json.dumps(record))
 
 

@@ -127,9 +127,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _refuse_together(verb: str) -> None:
     peers = torchrun.peers()
-    if peers and peers.place.world_size > 1 and verb not in TOGETHER:
+    if peers and peers.at.world_size > 1 and verb not in TOGETHER:
         raise ConfigError(
-            f"torchrun has started `itrec {verb}` {peers.place.world_size} times, and only itrec "
+            f"torchrun has started `itrec {verb}` {peers.at.world_size} times, and only itrec "
             f"{' and '.join(TOGETHER)} can share its work: start it without torchrun"
         )
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config
+from itrec_dist.cli.evaluate import add_choice, choice_from
 from itrec_dist.data import manifest
 from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
 
 
@@ -60,6 +62,7 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         help="The baselines to judge, separated by commas; without it all of the task of the "
         f"shards ({'; '.join(known)}).",
     )
+    add_choice(made, "null takes [5, 10, 20] and no more metrics")
     made.add_argument(
         "--overwrite", action="store_true", help="Replace the run directories that are there."
     )
@@ -97,11 +100,15 @@ def run(parsed: Any) -> int:
     """Fit, judge, write and print."""
     from itrec_dist import tasks
     from itrec_dist.evaluation.baselines import judge_all
+    from itrec_dist.report.terminal import print_comparison
 
     baselines = baselines_of(tasks.task_of(manifest.read(parsed.shards)))
     chosen = _chosen(parsed, baselines)
-    judgements = judge_all(baselines, parsed.shards, parsed.out, chosen, overwrite=parsed.overwrite)
-    print(_table(baselines, judgements))
+    judgements = judge_all(
+        baselines, parsed.shards, parsed.out, chosen,
+        overwrite=parsed.overwrite, choice=choice_from(parsed, MetricChoice()),
+    )  # fmt: skip
+    print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
     if missing := baselines.missing():
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
@@ -118,26 +125,3 @@ def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, A
         settings = baselines.registry[name]
         found[name] = parsed[name] if name in parsed else settings()
     return found
-
-
-def _table(baselines: TaskBaselines[Any, Any, Any], judgements: dict[str, dict[str, Any]]) -> str:
-    """The figures of every baseline, split and group, one line each."""
-    columns = baselines.columns()
-    headings = [heading.partition("\n") for heading in columns.values()]
-    rows = [["baseline, split", "windows", "", *(heading for heading, _, _ in headings)]]
-    if any(below for _, _, below in headings):
-        rows.append(["", "", "", *(below for _, _, below in headings)])
-    for name, splits in judgements.items():
-        for split, judgement in splits.items():
-            for group, label in baselines.groups.items():
-                figures = [f"{judgement[group][column]:.4f}" for column in columns]
-                rows.append([f"{name}, {split}", f"{judgement['num_windows']:,}", label, *figures])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i in (0, 2) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)

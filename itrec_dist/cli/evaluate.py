@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser
+from itrec_dist.errors import ConfigError
+from itrec_dist.runs.directory import BEST
 from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
     from itrec_dist.inference.load import Restored
+    from itrec_dist.metrics.metric import MetricChoice
 
 
 def parser() -> Parser:
@@ -20,6 +23,7 @@ def parser() -> Parser:
         "same items. Prints a table; --out writes the figures as JSON.",
     )
     add_model(options)
+    add_choice(options, "null takes the run's own")
     options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
     options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     return options
@@ -39,9 +43,45 @@ def add_model(options: Parser) -> None:
     options.add_argument(
         "--checkpoint",
         type=str,
-        default="best",
+        default=BEST,
         help="Which one: best, last, or an older one such as last-00001200.",
     )
+
+
+def add_choice(options: Parser, without: str) -> None:
+    """Add what says which figures are computed; `without` is what is done without it."""
+    options.add_argument(
+        "--cutoffs",
+        type=tuple[int, ...] | None,
+        default=None,
+        help=f"Lengths of the ranked list that is judged, such as [1,10]; {without}.",
+    )
+    options.add_argument(
+        "--metrics",
+        type=tuple[str, ...] | None,
+        default=None,
+        help=f"More metrics, as [module:Class]; {without}.",
+    )
+
+
+def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
+    """The figures that the options ask for.
+
+    Raises:
+        ConfigError: a cut-off is impossible, or a metric cannot be imported.
+    """
+    from itrec_dist import metrics
+    from itrec_dist.metrics.metric import MetricChoice
+
+    try:
+        choice = MetricChoice(
+            without.cutoffs if parsed.cutoffs is None else tuple(parsed.cutoffs),
+            without.more if parsed.metrics is None else tuple(parsed.metrics),
+        )
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+    metrics.load(choice.more)
+    return choice
 
 
 def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
@@ -65,7 +105,8 @@ def run(parsed: Any) -> int:
         atomic.refuse_existing(parsed.out, overwrite=parsed.overwrite)
     restored, place = restored_from(parsed)
     shards = fetch.local(place)
-    judgements = judge_checkpoint(restored, shards)
+    choice = choice_from(parsed, restored.run.evaluation.choice)
+    judgements = judge_checkpoint(restored, shards, choice)
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
     if parsed.out is not None:
@@ -78,7 +119,7 @@ def run(parsed: Any) -> int:
                 "epoch": restored.record.epoch,
                 "seed": restored.run.seed,
                 "fingerprint": manifest.read(shards).fingerprint,
-                "splits": judgements,
+                "splits": {split: found.to_json() for split, found in judgements.items()},
             },
         )
     return 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from itrec_dist.storage.uri import Uri
     from itrec_dist.training.config import RunConfig
     from itrec_dist.training.setup import Existing
+    from itrec_dist.training.worker import TakeResumePoint
 
 
 def parser() -> Parser:
@@ -66,6 +67,7 @@ def run(parsed: Any) -> int:
             raise ConfigError("--resume keeps a run and --overwrite replaces it: give one of them")
         existing = "resume"
     train(config, local=parsed.local, address=parsed.address, existing=existing)
+    _print_judgement(config)
     print(f"run: {config.out}")
     return 0
 
@@ -98,6 +100,18 @@ def train(
         _train_on_ray(config, address, existing)
 
 
+def _print_judgement(config: RunConfig) -> None:
+    """Print the final figures, where something was judged and the run directory is here."""
+    from itrec_dist.metrics.judgement import Judgement
+    from itrec_dist.report.terminal import print_judgements
+    from itrec_dist.runs.directory import RunDirectory
+
+    directory = RunDirectory(config.folder)
+    if directory.is_complete:
+        splits = directory.read_json(directory.evaluation)["splits"]
+        print_judgements({split: Judgement.from_json(j) for split, j in splits.items()})
+
+
 def _absolute(place: Uri | Path) -> Uri | Path:
     return place.absolute() if isinstance(place, Path) else place
 
@@ -105,38 +119,40 @@ def _absolute(place: Uri | Path) -> Uri | Path:
 def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
     from itrec_dist import launch
     from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import Claim
+    from itrec_dist.training.setup import RunSetup
 
-    with Claim(config, existing) as claim:
-        data = claim.check(config.cluster.num_workers)
+    with RunSetup(config, existing, is_worker=False) as setup:
+        data = setup.check(config.cluster.num_workers)
         use_gpu = launch.connect(config, address)
         check_device(config, has_gpu=use_gpu)
-        claim.prepare(data)
+        setup.prepare(data)
         launch.launch(config, use_gpu, resume=existing == "resume")
 
 
 def _train_here(config: RunConfig, existing: Existing) -> None:
     from itrec_dist.distributed.context import LocalContext, choose_device
     from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import Claim
+    from itrec_dist.training.setup import RunSetup
 
     device = choose_device(config.cluster.use_gpu)
     check_device(config, has_gpu=device.type == "cuda")
-    with Claim(config, existing) as claim:
-        claim.prepare(claim.check(1))
+    with RunSetup(config, existing) as setup:
+        setup.prepare(setup.check(1))
         if device.type == "cuda":
             _tell_of_idle_gpus()
-        _work(config, LocalContext(device, config.cluster.threads))
+        context = LocalContext(device, config.cluster.threads)
+        _work(config, context, setup.take_resume_point)
 
 
 def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
     from itrec_dist.distributed.context import TorchrunContext, choose_device
     from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import Claim
+    from itrec_dist.training.setup import RunSetup
 
-    at = peers.place
+    at = peers.at
     device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
     check_device(config, has_gpu=device.type == "cuda")
+    setups: list[RunSetup] = []  # worker 0's
     with contextlib.ExitStack() as held:
 
         def prepare() -> bool:
@@ -144,35 +160,37 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
             found = _existing_now(config, existing) if begun else existing
             if found is None:
                 return False
-            claim = held.enter_context(Claim(config, found))
-            claim.prepare(claim.check(at.world_size))
+            setup = held.enter_context(RunSetup(config, found))
+            setup.prepare(setup.check(at.world_size))
+            setups.append(setup)
             peers.note_begun(str(config.out))
             return True
 
         if peers.decided_by_first(prepare):
-            _work(config, TorchrunContext(peers, device, config.cluster.threads))
+            context = TorchrunContext(peers, device, config.cluster.threads)
+            _work(config, context, setups[0].take_resume_point if setups else None)
 
 
 def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
     """What becomes of the run that workers before these began; None if it is complete."""
     from itrec_dist.runs.checkpoints import retention
-    from itrec_dist.runs.directory import RunDirectory
+    from itrec_dist.runs.directory import LAST, RunDirectory
 
     run = RunDirectory(config.folder)
     if run.is_complete:
         return None
-    retention.recover(run.checkpoints)
-    has_begun_only = run.config.is_file() and not (run.checkpoints / retention.LAST).is_dir()
+    retention.finish_interrupted(run.checkpoints)
+    has_begun_only = run.config.is_file() and not (run.checkpoints / LAST).is_dir()
     return "overwrite" if has_begun_only and existing != "resume" else "resume"
 
 
-def _work(config: RunConfig, context: WorkerContext) -> None:
+def _work(config: RunConfig, context: WorkerContext, take: TakeResumePoint | None) -> None:
     from itrec_dist.runs.console import ProgressView
     from itrec_dist.training.worker import run_worker
 
     view = ProgressView()
     try:
-        run_worker(config, context, view)
+        run_worker(config, context, view, take=take)
     finally:
         view.close()
 

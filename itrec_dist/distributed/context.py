@@ -1,7 +1,7 @@
-"""What a worker may know of the world it runs in: its rank, its device, its data, its peers.
+"""A worker's context: its rank, its device, its data, and collectives with other workers.
 
-The loop talks to a WorkerContext and never to Ray: the local context runs the same loop in one
-process, the torchrun context in each of several, the Ray context inside a Ray Train worker.
+The loop uses a WorkerContext and never Ray: a local context in a single process, a torchrun context
+in each of several, a Ray context inside a Ray Train worker.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WorkerContext(Protocol):
         """The named columns of Parquet files as large blocks, in the order of the files."""
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Hand an epoch's figures to whoever started the worker; called equally often by all."""
+        """Report an epoch's figures to whoever started the workers; called by all workers."""
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all workers, on every worker."""
@@ -44,14 +44,14 @@ class WorkerContext(Protocol):
         """Every worker's tensor, all of one shape, in the order of ranks, on every worker."""
 
     def share(self, value: T | None) -> T:
-        """What worker 0 hands in, on every worker; small and plain."""
+        """Broadcast a small value from worker 0 to all workers."""
 
     def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-        """The tensors that worker 0 hands in, on the CPU of every worker."""
+        """Broadcast tensors from worker 0 to the CPU of all workers."""
 
 
 class _Group:
-    """Exchange between workers over torch's default process group; none where there is one."""
+    """Collectives over torch's default process group; without effect for a single worker."""
 
     rank = 0
     world_size = 1
@@ -68,9 +68,9 @@ class _Group:
         if self.world_size == 1:
             return [tensor]
         mine = tensor.to(self.device)
-        found = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(found, mine)
-        return [other.to(tensor.device) for other in found]
+        parts = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(parts, mine)
+        return [other.to(tensor.device) for other in parts]
 
     def share(self, value: T | None) -> T:
         """Broadcast from worker 0."""
@@ -81,7 +81,7 @@ class _Group:
         return shared
 
     def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-        """Broadcast one by one, so that a device holds one more tensor and not the whole again."""
+        """Broadcast one by one, so that a device holds one more tensor, not all of them."""
         own = tensors if self.rank == 0 and tensors is not None else {}
         described = self.share([(n, t.shape, t.dtype) for n, t in own.items()])
         shared = {}
@@ -114,14 +114,14 @@ class LocalContext(_Group):
         return parquet.row_groups(files, columns)
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Nobody waits for it: the run directory holds the same figures."""
+        """Do nothing: the run directory holds the same figures."""
 
 
 class TorchrunContext(LocalContext):
     """One of several processes that torchrun started; it sets up their process group."""
 
     def __init__(self, peers: Peers, device: torch.device, threads: int | None = None) -> None:
-        at = peers.place
+        at = peers.at
         self.rank, self.world_size = at.rank, at.world_size
         super().__init__(device, threads or _fair_threads(at.local_world_size))
         peers.meet()

@@ -1,11 +1,11 @@
 """Several processes that torchrun started, acting as one command.
 
-torchrun gives every process the same command line and tells none of them about the others. They
-meet in the key-value store that it keeps for them: worker 0 decides and prepares for all, the
-first to fail tells the user, the others end with its exit code, and none leaves before worker 0
-is done. Without torchrun everything here does nothing.
+torchrun starts every process with the same command line. They coordinate in its key-value store:
+worker 0 decides and prepares for all, the first one to fail reports to the user, the others end
+with its exit code, and none leaves before worker 0 is done. Without torchrun nothing here has an
+effect.
 
-The variables are those of torch's `env://` initialisation, so other launchers that set them do.
+The variables are those of torch's `env://` initialisation; other launchers that set them work too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _POLL_SECONDS = 0.05
-_PATIENCE_SECONDS = 3.0  # for the word of a worker that was first to fail
+_REPORT_SECONDS = 3.0  # to wait for the report of the worker that failed first
 _HEAD_START_SECONDS = 0.5
 _STORE_SECONDS = 60.0
 _GATHERING_SECONDS = 600.0
@@ -42,7 +42,7 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PeerError(ItrecError):
-    """Another worker has told what went wrong; this one only ends, with the same exit code."""
+    """Another worker has reported the error; this one only ends with the same exit code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another worker failed")
@@ -50,21 +50,21 @@ class PeerError(ItrecError):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where this process stands among those that were started with it."""
+class Rank:
+    """The rank of this process among those that were started with it."""
 
     rank: int
-    """Its number among all, from 0."""
+    """Global rank, from 0."""
     world_size: int
-    """All processes."""
+    """Number of all processes."""
     local_rank: int
-    """Its number among those of this machine."""
+    """Rank among the processes of this machine."""
     local_world_size: int
-    """The processes of this machine."""
+    """Number of processes of this machine."""
 
 
-def place() -> Place | None:
-    """What the environment says; None in a process that was started alone.
+def rank_of_process() -> Rank | None:
+    """The rank that the environment sets; None in a process that was started alone.
 
     Raises:
         ConfigError: the environment contradicts itself.
@@ -73,14 +73,14 @@ def place() -> Place | None:
         return None
     rank, world_size = _number("RANK"), _number("WORLD_SIZE")
     local_rank, local_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world_size)
-    found = Place(rank, world_size, local_rank, local_size)
-    if rank >= world_size or found.local_rank >= found.local_world_size:
+    at = Rank(rank, world_size, local_rank, local_size)
+    if rank >= world_size or at.local_rank >= at.local_world_size:
         raise ConfigError(
-            f"RANK={rank} of WORLD_SIZE={world_size} with LOCAL_RANK={found.local_rank} of "
-            f"LOCAL_WORLD_SIZE={found.local_world_size} is impossible: start the workers by "
+            f"RANK={rank} of WORLD_SIZE={world_size} with LOCAL_RANK={at.local_rank} of "
+            f"LOCAL_WORLD_SIZE={at.local_world_size} is impossible: start the workers by "
             "torchrun, or unset these variables"
         )
-    return found
+    return at
 
 
 def _number(name: str, default: int | None = None) -> int:
@@ -94,19 +94,19 @@ def _number(name: str, default: int | None = None) -> int:
 
 
 class Peers:
-    """The processes that were started together, as one of them sees them."""
+    """The processes that were started together; one object in each of them."""
 
-    def __init__(self, at: Place) -> None:
-        """Meet the others.
+    def __init__(self, at: Rank) -> None:
+        """Connect to the others.
 
         Raises:
-            EnvironmentProblem: nobody keeps the store, or not all come.
+            EnvironmentProblem: there is no store, or not all processes start.
         """
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
         from torch.distributed.rendezvous import rendezvous
 
-        self.place = at
+        self.at = at
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         try:
             base, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=_STORE_SECONDS)))
@@ -120,13 +120,13 @@ class Peers:
         self._store = PrefixStore(self._agree_on_round(), self._lasting)
 
     def _agree_on_round(self) -> str:
-        """A name that these processes share, and nobody who was started before them.
+        """A name that only the processes of this attempt share.
 
-        One store serves all attempts, so what it holds may be of the last one; and machines do not
-        agree on TORCHELASTIC_RESTART_COUNT, which counts a machine's own failures. So worker 0
-        names the round, and the others trust the name once it stands beside what they wrote.
+        One store serves all attempts, so its content may be of an earlier one; and machines do not
+        agree on TORCHELASTIC_RESTART_COUNT, which counts each machine's own failures. So worker 0
+        names the attempt, and the others accept the name once it comes with what they wrote.
         """
-        store, rank, size = self._lasting, self.place.rank, self.place.world_size
+        store, rank, size = self._lasting, self.at.rank, self.at.world_size
         own, deadline = uuid.uuid4().hex, time.monotonic() + _GATHERING_SECONDS
         store.set(f"hello-{rank}", own)
         while time.monotonic() < deadline:
@@ -149,45 +149,45 @@ class Peers:
 
     @property
     def store(self) -> Store:
-        """Where the process group may meet."""
+        """A store for the process group."""
         return self._store
 
     def decided_by_first(self, decide: Callable[[], T]) -> T:
-        """What `decide`, run on worker 0 alone, returns there; plain as JSON.
+        """Call `decide` on worker 0 and return its result, which must be JSON, on all workers.
 
         Raises:
-            PeerError: worker 0, or another, has failed meanwhile.
+            PeerError: another worker has failed meanwhile.
         """
-        if self.place.rank == 0:
+        if self.at.rank == 0:
             decided = decide()
             self._store.set("decided", json.dumps(decided))
             return decided
         self._wait_for(lambda: self._store.check(["decided"]))
-        found: T = json.loads(self._store.get("decided"))
-        return found
+        decision: T = json.loads(self._store.get("decided"))
+        return decision
 
     def meet(self) -> None:
-        """Wait for all others here: what follows blocks, deaf to signals, for one that is late."""
+        """Barrier. The next collective ignores signals while it waits."""
         self._store.add("met", 1)
-        self._wait_for(lambda: self._store.add("met", 0) >= self.place.world_size)
+        self._wait_for(lambda: self._store.add("met", 0) >= self.at.world_size)
 
     def note_begun(self, what: str) -> None:
-        """Let those that torchrun starts after these know that `what` was begun."""
+        """Record that `what` was begun, for the processes of later attempts."""
         self._lasting.set("begun", what)
 
     def has_begun(self, what: str) -> bool:
-        """Whether `what` was begun by those that the same torchrun started before these."""
+        """Whether an earlier attempt under the same torchrun began `what`."""
         return self._lasting.check(["begun"]) and self._lasting.get("begun").decode() == what
 
     def leave(self) -> None:
-        """End as one of many: after worker 0, whose end is the run's.
+        """Wait for the end of worker 0, then leave the process group.
 
         Raises:
             PeerError: another worker has failed meanwhile.
         """
         import torch.distributed as dist
 
-        if self.place.rank == 0:
+        if self.at.rank == 0:
             self._store.set("done", "")
         else:
             with contextlib.suppress(dist.DistError):  # worker 0 kept the store, and is gone
@@ -196,32 +196,32 @@ class Peers:
             dist.destroy_process_group()
 
     def raise_as_one(self, error: BaseException, code: int) -> NoReturn:
-        """Raise what this worker met if it is the first to fail, else that another has told.
+        """Raise this worker's error if it is the first to fail, otherwise PeerError.
 
         Args:
-            error: what ended this worker's part.
-            code: the exit code that goes with it.
+            error: the error of this worker.
+            code: its exit code.
         """
         import torch.distributed as dist
 
-        _ignore_signals()  # torchrun ends the others of a worker that failed: they are ending
+        _ignore_signals()  # torchrun sends them to the others once a worker has failed
         try:
-            if _is_lost_connection(error) and not self._told(_PATIENCE_SECONDS):
+            if _is_lost_connection(error) and not self._first_failure(_REPORT_SECONDS):
                 error = TrainingError(
                     "a worker was lost: its process was killed or its machine went away; --resume "
                     "goes on from the last checkpoint, torchrun --max-restarts does so by itself"
                 )
-            is_first = self._store.add("told", 1) == 1
+            is_first = self._store.add("failures", 1) == 1
             if is_first:
                 self._store.set("failed", str(code))
-            elif (failed := self._told(_PATIENCE_SECONDS)) is not None:
+            elif (failed := self._first_failure(_REPORT_SECONDS)) is not None:
                 raise PeerError(failed) from error
-        except dist.DistError:  # the store is gone, and with it whoever could have been told
+        except dist.DistError:  # the store is gone, and with it the other workers
             pass
         raise error
 
-    def _told(self, seconds: float) -> int | None:
-        """The exit code of the worker that failed first, waited for; None if there is none."""
+    def _first_failure(self, seconds: float) -> int | None:
+        """The exit code of the worker that failed first, after a wait; None if none has failed."""
         deadline = time.monotonic() + seconds
         while not self._store.check(["failed"]):
             if time.monotonic() > deadline:
@@ -230,7 +230,7 @@ class Peers:
         return int(self._store.get("failed"))
 
     def _wait_for(self, is_so: Callable[[], bool]) -> None:
-        # Polled: the store's own waiting would not let a signal through.
+        # Polled: the store's own wait would block signals.
         while not is_so():
             if self._store.check(["failed"]):
                 raise PeerError(int(self._store.get("failed")))
@@ -241,7 +241,7 @@ _peers: Peers | None = None
 
 
 def peers() -> Peers | None:
-    """Those that this process was started with, inside `together`; None if it stands alone."""
+    """The processes started together, inside of `together`; None in a single process."""
     return _peers
 
 
@@ -250,39 +250,39 @@ def together() -> Iterator[None]:
     """Run the block in all processes that torchrun started as if they were one.
 
     Raises:
-        PeerError: another worker failed, and has told why.
+        PeerError: another worker failed first, and has reported its error.
         ItrecError: this worker is the first to fail, or the environment is wrong.
     """
-    global _peers  # noqa: PLW0603 - a process has one place
-    at = place()
+    global _peers  # noqa: PLW0603 - a process has one rank
+    at = rank_of_process()
     if at is None:
         yield
         return
     _end_with_parent()
-    found = _peers = Peers(at)
+    own = _peers = Peers(at)
     try:
         with _FirstSignal() as signals, _muted(at.rank > 0):
             try:
                 yield
-                found.leave()
+                own.leave()
             except (SystemExit, PeerError):  # --help leaves by the first, everywhere
                 raise
             except KeyboardInterrupt as interruption:
-                if at.rank > 0:  # worker 0 must meet the signal, not a connection that is gone
+                if at.rank > 0:  # worker 0 must get the signal, not a lost connection
                     time.sleep(_HEAD_START_SECONDS)
-                found.raise_as_one(interruption, 128 + signals.number)
+                own.raise_as_one(interruption, 128 + signals.number)
             except Exception as error:
                 code = error.exit_code if isinstance(error, ItrecError) else 1
-                found.raise_as_one(error, code)
+                own.raise_as_one(error, code)
     finally:
         _peers = None
 
 
 class _FirstSignal:
-    """Passes the first signal to end on, and no other.
+    """Handles the first signal to end, and ignores any further one.
 
-    A terminal and torchrun may both send one, and the second would break the orderly end that the
-    first began.
+    A terminal and torchrun may both send one, and the second would interrupt the orderly end that
+    the first one started.
     """
 
     def __init__(self) -> None:
@@ -291,15 +291,15 @@ class _FirstSignal:
 
     def __enter__(self) -> _FirstSignal:
         if threading.current_thread() is threading.main_thread():
-            found = {number: signal.getsignal(number) for number in _ENDINGS}
-            self._before = {n: handler for n, handler in found.items() if callable(handler)}
+            installed = {number: signal.getsignal(number) for number in _ENDINGS}
+            self._before = {n: handler for n, handler in installed.items() if callable(handler)}
         for number in self._before:
             signal.signal(number, self._pass_on)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            if signal.getsignal(number) == self._pass_on:  # else: ending, and ignored from then on
+            if signal.getsignal(number) == self._pass_on:  # else: ending, signals stay ignored
                 signal.signal(number, handler)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
@@ -325,7 +325,7 @@ def _muted(is_muted: bool) -> Iterator[None]:
 
 
 def _is_lost_connection(error: BaseException) -> bool:
-    """Whether a collective failed, as it does on all others when a worker goes away."""
+    """Whether a collective failed, as it does on all workers once one of them is gone."""
     import torch.distributed as dist
 
     # Gloo's errors are plain RuntimeErrors that name the file they come from.
@@ -335,7 +335,7 @@ def _is_lost_connection(error: BaseException) -> bool:
 
 
 def _end_with_parent() -> None:
-    """Have Linux send SIGTERM here when torchrun is killed: its workers would train on unseen."""
+    """Let Linux send SIGTERM to this process if torchrun is killed: it would train on unseen."""
     if sys.platform != "linux":
         return
     import ctypes

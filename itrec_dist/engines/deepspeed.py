@@ -30,7 +30,7 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.engines import optimizer_state, process_group
 from itrec_dist.engines.deepspeed_settings import Sizes, derive
 from itrec_dist.engines.engine import EngineConfig, Update
-from itrec_dist.engines.optimizer_state import OptimizerState, copied
+from itrec_dist.engines.optimizer_state import OptimizerState, copy_to_cpu
 from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
 from itrec_dist.engines.precision import LossScale, PrecisionChoice, autocast
 from itrec_dist.engines.weights import model_of, refuse_misfits
@@ -97,7 +97,8 @@ class DeepSpeedEngine:
         """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
         loss_B, output = self._engine(batch)
         self._loss_B = loss_B if loss_B.requires_grad else None
-        return replace(output, loss_B=loss_B)
+        hooked: Output = replace(output, loss_B=loss_B)
+        return hooked
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
@@ -155,19 +156,19 @@ class DeepSpeedEngine:
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the task's model, on the first worker; gathered one by one."""
         return {
-            name: copied(whole)
-            for name, whole in self._parts.gathered(model_of(self.task))
+            name: copy_to_cpu(full)
+            for name, full in self._parts.gathered(model_of(self.task))
             if dist.get_rank() == 0
         }
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of the task's model, every one of them, and look that they arrived."""
+        """Load the weights of the task's model, every one of them, and verify they were applied."""
         refuse_misfits(weights, self._shapes)
         model = model_of(self.task)
         for name, weight in model.state_dict(keep_vars=True).items():
             self._parts.put_weight(weight, weights[name])
-        for name, whole in self._parts.gathered(model):
-            assert torch.equal(whole.cpu(), weights[name].to(whole.dtype)), name
+        for name, full in self._parts.gathered(model):
+            assert torch.equal(full.cpu(), weights[name].to(full.dtype)), name
         for name, master in self._parts.masters(model):
             assert torch.equal(master.cpu(), weights[name].to(master.dtype)), name
 
@@ -192,7 +193,7 @@ class DeepSpeedEngine:
         )
 
     def load_state(self, state: OptimizerState) -> None:
-        """Take up what `state` gave, of any engine, and look that it arrived."""
+        """Restore what `state` returned, of any engine, and verify it was applied."""
         if self._stage == 0:
             own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
             optimizer_state.restore(state, *own)
@@ -202,7 +203,7 @@ class DeepSpeedEngine:
         weights = dict(self.task.named_parameters())
         try:
             self._parts.put_values(weights, {**state.tensors, **state.plain})
-            optimizer_state.take_schedule(self._optimizer, self._schedule, state)
+            optimizer_state.restore_schedule(self._optimizer, self._schedule, state)
             self._scale.load(state.scaler)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"the optimiser state does not fit: {error}") from error

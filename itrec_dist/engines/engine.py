@@ -98,13 +98,13 @@ class Engine(Runner, Protocol):
         """
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the whole weights of the task's model by name, on the CPU.
+        """A copy on the CPU of the full weights of the task's model by name.
 
         Empty on the workers but the first, where an engine saves memory by it.
         """
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the whole weights of the task's model, every one of them, on every worker.
+        """Load the full weights of the task's model, every one of them, on every worker.
 
         Raises:
             CheckpointError: a weight is missing, unknown or of another shape.

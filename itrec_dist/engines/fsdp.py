@@ -1,7 +1,7 @@
-"""Fully sharded data parallel: weights, gradients and optimiser state in parts over the workers.
+"""Fully sharded data parallel: weights, gradients and optimiser state are sharded over the workers.
 
 Torch's FSDP2 (`fully_shard`) splits each weight along its first dimension; the optimiser and the
-clipping work on the parts as on whole tensors.
+clipping work on shards as on full tensors.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from torch.distributed.fsdp import fully_shard
 
 from itrec_dist.engines import process_group
 from itrec_dist.engines.engine import EngineConfig, Update
-from itrec_dist.engines.optimizer_state import OptimizerState, placed, whole
+from itrec_dist.engines.optimizer_state import OptimizerState, full, sharded_like
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.torch_engine import TorchEngine
-from itrec_dist.engines.weights import model_of, whole_weights
+from itrec_dist.engines.weights import full_weights, model_of
 from itrec_dist.errors import ConfigError
 
 
 class FSDPEngine(TorchEngine):
     """A task whose repeated blocks, and the rest of it, are each a unit of FSDP2.
 
-    Gradients are spread after every micro-batch, also where several make a batch: that costs an
-    exchange each, and no worker ever holds the whole gradient.
+    Gradients are sharded after every micro-batch, also where several make a batch: that costs an
+    exchange each, and no worker ever holds the full gradient.
     """
 
     name = "fsdp"
@@ -57,17 +57,17 @@ class FSDPEngine(TorchEngine):
         """Update the weights if the micro-batches of a batch are complete."""
         update = super().step()
         norm = update.grad_norm
-        return update if norm is None else replace(update, grad_norm=whole(norm))
+        return update if norm is None else replace(update, grad_norm=full(norm))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the task's model, on the first worker; gathered one by one."""
-        return whole_weights(self.task, is_kept=dist.get_rank() == 0)
+        return full_weights(self.task, is_kept=dist.get_rank() == 0)
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take this worker's part of each weight of the task's model, every one of them."""
+        """Load this worker's shard of each weight of the task's model, every one of them."""
         own = model_of(self.task).state_dict()
         super().load_weights(
-            {name: placed(value, own[name]) if name in own else value
+            {name: sharded_like(value, own[name]) if name in own else value
              for name, value in weights.items()}
         )  # fmt: skip
 

@@ -1,10 +1,15 @@
-"""The state of an optimiser, its schedule and loss scaler: one form, whichever engine holds it.
+"""The state of an optimiser, its schedule and loss scaler, in one form for every engine.
 
-An engine hands it out whole and takes it whole, by weight name, so that a run may go on under
+An engine returns and takes full tensors by the name of the weight, so that a run may go on under
 another engine or on another number of workers. On disk it is tensors and JSON:
 
     optimizer.safetensors   KEY:WEIGHT, such as exp_avg:model.encoder.norm.weight
     optimizer.json          the weights of each group, their rates, schedule, scaler, plain values
+
+`torch.distributed.checkpoint.state_dict` is not used. Its `get_optimizer_state_dict` first runs an
+update with zero gradients where the optimiser has no state yet (`_init_optim_state`, torch 2.13),
+so that a state saved before the first update counts one; schedule, scaler and DeepSpeed's state
+would still need what is here, and so would the check that every value was applied.
 """
 
 import json
@@ -18,8 +23,9 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from itrec_dist.errors import CheckpointError
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, hashed_files
 from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage.hashed_files import Written
 
 TENSORS_FILE = "optimizer.safetensors"
 PLAIN_FILE = "optimizer.json"
@@ -29,13 +35,13 @@ Schedule = torch.optim.lr_scheduler.LambdaLR
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """All that the next update depends on besides the weights, in whole tensors on the CPU."""
+    """All that the next update depends on besides the weights, as full tensors on the CPU."""
 
     tensors: dict[str, torch.Tensor]
-    """By KEY:WEIGHT, where KEY is what torch's optimiser calls it; a tensor with dimensions has the
+    """By KEY:WEIGHT, where KEY is the name in torch's optimiser; a tensor with dimensions has the
     weight's shape."""
     plain: dict[str, Any]
-    """The same for values that are no tensors."""
+    """The same for values that are not tensors."""
     groups: list[list[str]]
     """Names of the weights of each parameter group."""
     rates: list[float]
@@ -46,13 +52,12 @@ class OptimizerState:
     """State of torch's GradScaler; empty where losses are not scaled."""
 
 
-def write(folder: Path, state: OptimizerState) -> None:
-    """Write a state into `folder`.
+def write(folder: Path, state: OptimizerState) -> dict[str, Written]:
+    """Write a state into `folder`; returns its files by name.
 
     Raises:
         OSError: a file cannot be written.
     """
-    tensor_files.write(folder / TENSORS_FILE, state.tensors)
     content = {
         "groups": state.groups,
         "rates": state.rates,
@@ -61,23 +66,27 @@ def write(folder: Path, state: OptimizerState) -> None:
         "tensors": sorted(state.tensors),
         "plain": state.plain,
     }
-    atomic.write_json(folder / PLAIN_FILE, content)
+    text = atomic.json_text(content).encode()
+    return {
+        TENSORS_FILE: tensor_files.write(folder / TENSORS_FILE, state.tensors),
+        PLAIN_FILE: hashed_files.write(folder / PLAIN_FILE, text),
+    }
 
 
-def read(folder: Path) -> OptimizerState:
-    """Read what `write` wrote.
+def read(folder: Path, checksums: Mapping[str, str] | None = None) -> OptimizerState:
+    """Read what `write` wrote, and compare it with the recorded checksums if there are any.
 
     Raises:
         CheckpointError: a file is missing or damaged.
     """
+    checksums = checksums or {}
     path = folder / PLAIN_FILE
+    raw = hashed_files.read(path, checksums.get(PLAIN_FILE))
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} holds no optimiser state (no {PLAIN_FILE})") from error
-    except (OSError, ValueError) as error:
+        content = json.loads(raw)
+    except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    tensors = tensor_files.read(folder / TENSORS_FILE)
+    tensors = tensor_files.read(folder / TENSORS_FILE, checksums.get(TENSORS_FILE))
     try:
         if content["tensors"] != sorted(tensors):
             raise CheckpointError(f"{folder / TENSORS_FILE} does not hold what {path} names")
@@ -97,10 +106,10 @@ def capture(
     module: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule,
     scaler: torch.amp.GradScaler, *, is_kept: bool = True,
 ) -> OptimizerState:  # fmt: skip
-    """A copy of the state of an optimiser over `module`'s weights, its schedule and its scaler.
+    """Copy the state of an optimiser over `module`'s weights, its schedule and its scaler.
 
-    Where workers hold parts of the weights all of them call it; those that keep nothing of it get
-    no tensors.
+    Collective if weights are sharded; with `is_kept=False` a worker only takes part and gets no
+    tensors.
     """
     names = {id(weight): name for name, weight in module.named_parameters()}
     tensors: dict[str, torch.Tensor] = {}
@@ -109,9 +118,9 @@ def capture(
         for key, value in values.items():
             name = f"{key}:{names[id(weight)]}"
             if isinstance(value, torch.Tensor):
-                gathered = whole(value)
+                gathered = full(value)
                 if is_kept:
-                    tensors[name] = copied(gathered)
+                    tensors[name] = copy_to_cpu(gathered)
             else:
                 plain[name] = value
     return OptimizerState(
@@ -128,7 +137,7 @@ def restore(
     state: OptimizerState, module: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule,
     scaler: torch.amp.GradScaler,
 ) -> None:  # fmt: skip
-    """Take up what `capture` gave: all of it, or nothing with an error.
+    """Restore what `capture` returned: all of it, or none of it and an error.
 
     Raises:
         CheckpointError: it belongs to other weights or to another optimiser.
@@ -136,8 +145,8 @@ def restore(
     if state.groups != group_names(module, optimizer):
         raise CheckpointError("the optimiser state belongs to other weights or groups")
     try:
-        _take_values(optimizer, dict(module.named_parameters()), state.tensors | state.plain)
-        take_schedule(optimizer, schedule, state)
+        _restore_values(optimizer, dict(module.named_parameters()), state.tensors | state.plain)
+        restore_schedule(optimizer, schedule, state)
         if scaler.is_enabled() and state.scaler:
             scaler.load_state_dict(state.scaler)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -150,28 +159,28 @@ def group_names(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[lis
     return [[names[id(w)] for w in group["params"]] for group in optimizer.param_groups]
 
 
-def copied(tensor: torch.Tensor) -> torch.Tensor:
+def copy_to_cpu(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the CPU that no later update changes."""
     return tensor.detach().to("cpu", copy=True)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor that workers hold in parts, gathered by all of them; any other as it is."""
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """The full tensor of a sharded one, gathered by all workers; any other tensor as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def placed(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """This worker's part of a whole value, spread as `weight` is; all of it if that is whole."""
+def sharded_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """This worker's shard of a full value, if `weight` is sharded; else `value` itself."""
     if not isinstance(weight, DTensor):
         return value
     on_device = value.to(weight.device)
     return distribute_tensor(on_device, weight.device_mesh, weight.placements, src_data_rank=None)
 
 
-def take_schedule(
+def restore_schedule(
     optimizer: torch.optim.Optimizer, schedule: Schedule, state: OptimizerState
 ) -> None:
-    """Bring rates and schedule to where the state stands."""
+    """Set the learning rates and the schedule to those of the state."""
     for group, rate in zip(optimizer.param_groups, state.rates, strict=True):
         group["lr"] = rate
     step = state.schedule_step
@@ -179,11 +188,11 @@ def take_schedule(
     schedule.load_state_dict(schedule.state_dict() | position)
 
 
-def _take_values(
+def _restore_values(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, nn.Parameter],
     values: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Hand the values to the optimiser in its own format, and look that they have arrived."""
+    """Load the values into the optimiser in its own format, and verify they were applied."""
     ordered = [weight for group in optimizer.param_groups for weight in group["params"]]
     index = {id(weight): i for i, weight in enumerate(ordered)}
     state: dict[int, dict[str, Any]] = {}
@@ -195,13 +204,13 @@ def _take_values(
                 f"the optimiser state holds {name} of shape {list(value.shape)}, the weight has "
                 f"{list(weight.shape)}"
             )
-        is_spread = isinstance(value, torch.Tensor) and value.ndim > 0
-        own = placed(value, weight) if is_spread else value
+        is_like_weight = isinstance(value, torch.Tensor) and value.ndim > 0
+        own = sharded_like(value, weight) if is_like_weight else value
         state.setdefault(index[id(weight)], {})[key] = own
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for name, value in values.items():
         key, _, weight_name = name.partition(":")
-        taken = optimizer.state[weights[weight_name]][key]
+        applied = optimizer.state[weights[weight_name]][key]
         if isinstance(value, torch.Tensor):
-            assert torch.equal(whole(taken).cpu(), value.to(taken.dtype)), name
+            assert torch.equal(full(applied).cpu(), value.to(applied.dtype)), name

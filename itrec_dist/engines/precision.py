@@ -33,7 +33,8 @@ class LossScale:
         self.scaler = loss_scaler(device, precision)
         self.is_enabled = self.scaler.is_enabled()
         self._sign = nn.Parameter(torch.zeros((), device=device))  # its gradient stands for all
-        self._ground = torch.optim.SGD([self._sign], lr=0.0)
+        # Updates nothing: GradScaler finds an overflow only in an optimiser's gradients.
+        self._dummy_optimizer = torch.optim.SGD([self._sign], lr=0.0)
         self.scaler.scale(self._sign)  # before the first call there is no scale
 
     @property
@@ -44,7 +45,7 @@ class LossScale:
     def update(self, is_left_out: bool) -> None:
         """Lower the scale after an update that was left out; raise it after many that were not."""
         self._sign.grad = torch.full_like(self._sign, math.inf if is_left_out else 0.0)
-        self.scaler.step(self._ground)
+        self.scaler.step(self._dummy_optimizer)
         self.scaler.update()
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.update_step import Updater
-from itrec_dist.engines.weights import load_whole_weights, whole_weights
+from itrec_dist.engines.weights import full_weights, load_full_weights
 from itrec_dist.models.output import Output
 
 _MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
@@ -55,18 +55,18 @@ class TorchEngine:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights of the task's model."""
-        return whole_weights(self.task)
+        return full_weights(self.task)
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take the weights of the task's model, every one of them."""
-        load_whole_weights(self.task, weights)
+        """Load the weights of the task's model, every one of them."""
+        load_full_weights(self.task, weights)
 
     def state(self) -> OptimizerState | None:
         """A copy of optimiser, schedule and scaler."""
         return self._updater.state()
 
     def load_state(self, state: OptimizerState) -> None:
-        """Take up what `state` gave, here or on another number of workers."""
+        """Restore what `state` returned, here or on another number of workers."""
         self._updater.load_state(state)
 
 

@@ -66,12 +66,12 @@ class Updater:
     def state(self, *, is_kept: bool = True) -> OptimizerState:
         """A copy of optimiser, schedule and scaler; between two updates, so no gradient is held.
 
-        Without tensors for a worker that only helps to gather them.
+        Collective if weights are sharded; without tensors for a worker with `is_kept=False`.
         """
         assert self._micro_batches == 0, "asked for in the middle of a batch"
         own = (self._module, self._optimizer, self._schedule, self._scaler)
         return optimizer_state.capture(*own, is_kept=is_kept)
 
     def load_state(self, state: OptimizerState) -> None:
-        """Take up what `state` gave."""
+        """Restore what `state` returned."""
         optimizer_state.restore(state, self._module, self._optimizer, self._schedule, self._scaler)

@@ -1,11 +1,15 @@
-"""The weights of a task's model by name: given out whole, taken whole or refused."""
+"""The full weights of a task's model by name: read, loaded, or refused.
+
+`torch.distributed.checkpoint.state_dict` is not used: `get_model_state_dict` returns the weights
+themselves where they are on the CPU already, and a snapshot needs copies.
+"""
 
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from itrec_dist.engines.optimizer_state import copied, whole
+from itrec_dist.engines.optimizer_state import copy_to_cpu, full
 from itrec_dist.errors import CheckpointError
 
 
@@ -14,18 +18,18 @@ def model_of(task: nn.Module) -> nn.Module:
     return task.get_submodule("model")
 
 
-def whole_weights(task: nn.Module, *, is_kept: bool = True) -> dict[str, torch.Tensor]:
-    """A copy of the weights of a task's model; empty for a worker that only helps to gather."""
+def full_weights(task: nn.Module, *, is_kept: bool = True) -> dict[str, torch.Tensor]:
+    """A copy of the full weights of a task's model; empty with `is_kept=False`."""
     weights = {}
     for name, weight in model_of(task).state_dict().items():
-        gathered = whole(weight)
+        gathered = full(weight)
         if is_kept:
-            weights[name] = copied(gathered)
+            weights[name] = copy_to_cpu(gathered)
     return weights
 
 
-def load_whole_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Take over the weights of a task's model, every one of them.
+def load_full_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Load the weights of a task's model, every one of them.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of another shape.
@@ -38,7 +42,7 @@ def load_whole_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> 
 
 
 def refuse_misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Look that `weights` are those of `shapes`, where no module can tell: they are in parts.
+    """Refuse `weights` that are not those of `shapes`, where torch cannot check: they are sharded.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of another shape.

@@ -1,6 +1,6 @@
-"""Weights and optimiser state that DeepSpeed's ZeRO has spread over the workers, read and written.
+"""Reads and writes weights and optimiser state that DeepSpeed's ZeRO has sharded.
 
-DeepSpeed itself is handed in: only its engine imports it.
+DeepSpeed itself is a parameter: only its engine imports it.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from itrec_dist.engines.optimizer_state import copied
+from itrec_dist.engines.optimizer_state import copy_to_cpu
 from itrec_dist.errors import CheckpointError
 
 
 class ZeroParts:
-    """What a worker holds under ZeRO, whole by weight: read, and written, by all workers at once.
+    """Full tensors by weight under ZeRO: read and written by all workers together.
 
     DeepSpeed flattens the weights of a group into one tensor and gives each worker a stretch of
     it; the optimiser knows these stretches alone. Its calls of `deepspeed.utils` that begin with
@@ -32,12 +32,12 @@ class ZeroParts:
     def gathered(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """The weights as the forward reads them, one at a time."""
         for name, weight in model.state_dict(keep_vars=True).items():
-            with self._whole(weight):
+            with self._full(weight):
                 yield name, weight
 
     def put_weight(self, weight: torch.Tensor, value: torch.Tensor) -> None:
         """Write a weight where the forward reads it, and where the optimiser does."""
-        with torch.no_grad(), self._whole(weight, written=True):
+        with torch.no_grad(), self._full(weight, written=True):
             weight.copy_(value)
         if isinstance(weight, nn.Parameter) and self._stage:
             self._put(weight, value)
@@ -58,14 +58,14 @@ class ZeroParts:
         tensors: dict[str, torch.Tensor] = {}
         plain: dict[str, Any] = {}
         for key, value in held.items():
-            is_spread = isinstance(value, torch.Tensor) and value.ndim > 0
+            is_sharded = isinstance(value, torch.Tensor) and value.ndim > 0
             for name, weight in weights.items():
-                if is_spread:
-                    whole = self._library.utils.safe_get_full_optimizer_state(weight, key)
+                if is_sharded:
+                    full = self._library.utils.safe_get_full_optimizer_state(weight, key)
                     if is_kept:
-                        tensors[f"{key}:{name}"] = copied(whole)
+                        tensors[f"{key}:{name}"] = copy_to_cpu(full)
                 elif is_kept and isinstance(value, torch.Tensor):
-                    tensors[f"{key}:{name}"] = copied(value)
+                    tensors[f"{key}:{name}"] = copy_to_cpu(value)
                 elif is_kept:
                     plain[f"{key}:{name}"] = value
         return tensors, plain
@@ -82,22 +82,22 @@ class ZeroParts:
             by_key.setdefault(key, {})[weight_name] = value
         for key, by_name in by_key.items():
             _refuse_misfits(key, by_name, weights)
-        spread = {k: v for k, v in by_key.items() if _is_spread(v)}
-        single = {k: _one_of(k, v) for k, v in by_key.items() if k not in spread}
-        self._lay_out(list(spread), single)
-        for key, by_name in spread.items():
+        sharded = {k: v for k, v in by_key.items() if _is_sharded(v)}
+        single = {k: _one_of(k, v) for k, v in by_key.items() if k not in sharded}
+        self._lay_out(list(sharded), single)
+        for key, by_name in sharded.items():
             for name, weight in weights.items():
                 self._put(weight, by_name[name], key)
 
-    def _lay_out(self, spread: list[str], single: Mapping[str, Any]) -> None:
+    def _lay_out(self, sharded: list[str], single: Mapping[str, Any]) -> None:
         """Give the optimiser the state that its first update would give it, to be filled."""
         self._optimizer.state.clear()
-        if not spread and not single:
+        if not sharded and not single:
             return
         fused = bool(self._optimizer.defaults.get("fused"))
         for stretch in self._stretches():
             state = self._optimizer.state[stretch]
-            state.update({key: torch.zeros_like(stretch) for key in spread})
+            state.update({key: torch.zeros_like(stretch) for key in sharded})
             # Fused kernels count where the weights are.
             place = stretch.device if fused else torch.device("cpu")
             for key, value in single.items():
@@ -139,10 +139,10 @@ class ZeroParts:
             return list(self._zero.fp32_partitioned_groups_flat)
         return list(self._zero.single_partition_of_fp32_groups)
 
-    def _whole(
+    def _full(
         self, weight: torch.Tensor, *, written: bool = False
     ) -> contextlib.AbstractContextManager[Any]:
-        if not hasattr(weight, "ds_id"):  # a buffer, or a stage that leaves weights whole
+        if not hasattr(weight, "ds_id"):  # a buffer, or a stage that does not shard weights
             return contextlib.nullcontext()
         context: contextlib.AbstractContextManager[Any] = self._library.zero.GatheredParameters(
             [weight], modifier_rank=0 if written else None
@@ -150,12 +150,12 @@ class ZeroParts:
         return context
 
 
-def _is_spread(by_name: Mapping[str, Any]) -> bool:
+def _is_sharded(by_name: Mapping[str, Any]) -> bool:
     return any(isinstance(value, torch.Tensor) and value.ndim for value in by_name.values())
 
 
 def _one_of(key: str, by_name: Mapping[str, Any]) -> Any:
-    """The value that all weights share: ZeRO keeps one for a whole stretch."""
+    """The value that all weights share: ZeRO keeps one for all weights of a stretch."""
     value, *others = by_name.values()
     if any(other != value for other in others):
         raise CheckpointError(f"the optimiser's {key} differs by weight, which ZeRO cannot hold")

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ShardsError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.system import environment
@@ -31,7 +31,8 @@ def judge_all(
     chosen: Mapping[str, Any],
     *,
     overwrite: bool = False,
-) -> dict[str, dict[str, Any]]:
+    choice: MetricChoice | None = None,
+) -> dict[str, dict[str, Judgement]]:
     """Write the run directory `out/name` of each baseline; returns name -> split -> Judgement.
 
     `chosen` maps names of the task's baselines to their settings.
@@ -53,16 +54,18 @@ def judge_all(
         baselines.refuse(name, settings, data)
     training = baselines.training(shards, data)
     splits = {split: read_split(shards, data, split) for split in present}
+    choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():
         with atomic.new_directory(out / name, marker=MARKER, overwrite=overwrite) as building:
             directory = RunDirectory(building)
             begun = time.monotonic()
-            _begin(directory, name, settings, (shards, data), baselines.batch_size(data))
+            batch_size = baselines.batch_size(data)
+            _begin(directory, name, settings, (shards, data), choice, batch_size)
             fitted = settings.fit(training)
             directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
             judgements[name] = {
-                split: baselines.judge(fitted, windows, training)
+                split: baselines.judge(fitted, windows, training, choice)
                 for split, windows in splits.items()
             }
             _finish(directory, name, data, judgements[name], begun)
@@ -71,15 +74,18 @@ def judge_all(
 
 def _begin(
     directory: RunDirectory, name: str, settings: Any, data: tuple[Path, Manifest],
-    batch_size: int | None,
+    choice: MetricChoice, batch_size: int | None,
 ) -> None:  # fmt: skip
     """Write what stands in a baseline's run directory before it is fitted; `data` is the shards."""
     shards, described = data
-    values = {"kind": "baseline", "name": name, "shards": str(shards.absolute())}
-    atomic.write_text(
-        directory.config,
-        yaml.safe_dump({**values, "settings": config.to_dict(settings)}, sort_keys=False),
-    )
+    values = {
+        "kind": "baseline",
+        "name": name,
+        "shards": str(shards.absolute()),
+        "settings": config.to_dict(settings),
+        "evaluation": {"cutoffs": choice.cutoffs, "metrics": choice.more},
+    }
+    atomic.write_text(directory.config, config.as_yaml(values))
     directory.write_json(directory.manifest, described.to_json())
     directory.write_json(directory.environment, environment.record(seed=None))
     directory.append(
@@ -95,7 +101,7 @@ def _begin(
 
 
 def _finish(
-    directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Any],
+    directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Judgement],
     begun: float,
 ) -> None:  # fmt: skip
     """Write the judgements, which say that the run is complete; `begun` is a monotonic time."""
@@ -111,6 +117,6 @@ def _finish(
             "epoch": None,
             "seed": None,
             "fingerprint": described.fingerprint,
-            "splits": judgements,
+            "splits": {split: found.to_json() for split, found in judgements.items()},
         },
     )

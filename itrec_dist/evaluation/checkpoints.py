@@ -9,13 +9,18 @@ from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.inference.load import Restored, same_catalogue
-from itrec_dist.training.loop import Judgement, evaluate
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
+from itrec_dist.training.loop import evaluate
 
 
-def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
+def judge_checkpoint(
+    restored: Restored, shards: Path, choice: MetricChoice | None = None
+) -> dict[str, Judgement]:
     """Judgements of the evaluation splits of `shards`, by split.
 
-    Popularity figures relate to the data that the model was trained on.
+    Without `choice` the figures are those of the run's own settings. Popularity figures relate to
+    the data that the model was trained on.
 
     Raises:
         ShardsError: another catalogue or other windows than the model's, or nothing to judge.
@@ -32,6 +37,6 @@ def judge_checkpoint(restored: Restored, shards: Path) -> dict[str, Judgement]:
         )
         share = Share(restored.run.evaluation.batch_size)
         feed = feeds.cached(windows, share, context.device)
-        judge = restored.task.judge(context.device)
+        judge = restored.task.judge(context.device, choice or restored.run.evaluation.choice)
         judgements[split] = evaluate(restored.engine, feed, judge, context)
     return judgements

@@ -18,8 +18,7 @@ from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
-from itrec_dist.runs.checkpoints.retention import BEST
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.tasks import TASKS
 from itrec_dist.tasks.task import Task
 from itrec_dist.training.config import RunConfig
@@ -51,7 +50,9 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
     folder = retention.find(RunDirectory.existing(run_folder).checkpoints, name)
-    record = checkpoint_format.verify(folder, state=False)
+    record = checkpoint_format.verify(
+        folder, except_for={checkpoint_format.STATE_RECORD, checkpoint_format.WEIGHTS_FILE}
+    )
     try:
         run = config.load(RunConfig, folder / checkpoint_format.CONFIG_FILE)
     except ConfigError as error:

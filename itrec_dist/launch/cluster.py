@@ -1,4 +1,4 @@
-"""The way to a Ray cluster: joining or starting one, and waiting for the room that a run needs."""
+"""Joins or starts a Ray cluster, and waits until it has room for a run."""
 
 import contextlib
 import os
@@ -82,7 +82,7 @@ def local_cpus() -> int:
 
 @contextlib.contextmanager
 def own_signals() -> Iterator[None]:
-    """Keep this process's handlers: Ray replaces them and never puts them back."""
+    """Keep this process's signal handlers: Ray replaces them and never restores them."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -93,7 +93,7 @@ def own_signals() -> Iterator[None]:
 
 
 def _refuse_silent(address: str) -> None:
-    """Ray itself waits minutes for a cluster that is not there, and prints what it tries.
+    """Refuse an address where nothing listens; Ray would wait minutes and print its attempts.
 
     Raises:
         EnvironmentProblem: nothing listens at `address`, which is a host and a port.
@@ -112,7 +112,7 @@ def _refuse_silent(address: str) -> None:
 
 @dataclass(frozen=True)
 class _Lack:
-    """What a run needs and the cluster has not."""
+    """What a run needs and the cluster lacks."""
 
     needs: str
     has: str
@@ -143,8 +143,8 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
                 bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
                 wanted = {name: amount for name, amount in bundle.items() if amount}
                 request_resources(bundles=[wanted] * run.cluster.num_workers)
-                told = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
-                ProgressView()({"event": "note", "message": told})
+                message = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
+                ProgressView()({"event": "note", "message": message})
             time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
     finally:
         if is_waiting:
@@ -175,10 +175,10 @@ def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack
 
 
 def refuse_full(run: RunConfig, workers: int) -> None:
-    """Refuse a group of workers that leaves no CPU free; for when Ray chose their number.
+    """Refuse a group of workers, whose number Ray chose, that leaves no CPU free.
 
-    Ray Data reads in tasks of one CPU each (it samples Parquet files in such, whatever it is told:
-    `_fetch_file_infos` of its Parquet data source), and would wait for one for ever.
+    Ray Data reads in tasks of one CPU each, which no setting changes (`_fetch_file_infos` of its
+    Parquet data source), and would wait for a CPU for ever.
 
     Raises:
         ConfigError: they have taken all of them.

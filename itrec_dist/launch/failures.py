@@ -1,4 +1,4 @@
-"""What a failed worker group comes to: one sentence, and whether it is worth another try."""
+"""Describes a failed group of workers in a sentence, and decides whether to restart it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from itrec_dist.errors import ItrecError, TrainingError
 class Failure:
     """Why a group of workers ended."""
 
-    told: str
+    reason: str
     """What happened to which worker, as the beginning of a sentence."""
     mistake: ItrecError | None = None
-    """What a user has to put right: another try would meet it again."""
+    """An error that the user must correct: a restart would fail in the same way."""
 
 
 def describe(failures: Mapping[int, BaseException]) -> Failure:
-    """The failure behind the errors of workers, by their ranks.
+    """The cause behind the errors of workers, by their ranks.
 
-    When one worker is lost, the others fail in their next exchange with it: the loss is the cause.
+    If a worker is lost, the others fail in their next collective: the loss is the cause.
     """
     lost = {rank: reason for rank, e in failures.items() if (reason := _reason_of_loss(e))}
     if lost:
@@ -42,12 +42,12 @@ def own_error(error: BaseException) -> ItrecError | None:
 
 
 def readable(error: BaseException, restarts: int, kept: str) -> ItrecError:
-    """What the command line shows of an error that ended the training.
+    """The error that the command line shows for one that ended the training.
 
     Args:
         error: what Ray Train raised.
-        restarts: how often it was allowed to start again.
-        kept: which checkpoint there is to go on from; empty without one.
+        restarts: how many restarts were allowed.
+        kept: the end of the sentence, about the checkpoint to resume from.
     """
     failures = getattr(error, "worker_failures", None)
     if not failures:
@@ -57,7 +57,7 @@ def readable(error: BaseException, restarts: int, kept: str) -> ItrecError:
     if failure.mistake is not None:
         return failure.mistake
     used = f" and all {restarts} restarts (cluster.max_failures) are used up" if restarts else ""
-    return TrainingError(f"{failure.told}{used}{kept}")
+    return TrainingError(f"{failure.reason}{used}{kept}")
 
 
 def _reason_of_loss(error: BaseException) -> str | None:

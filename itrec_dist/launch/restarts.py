@@ -1,8 +1,9 @@
-"""What Ray Train's controller does for a run: which failures it goes on after, and for how long.
+"""Callbacks of Ray Train's controller: which failures to restart after, and how long to wait.
 
-The controller is a process of its own, on the driver's node. What it knows reaches the workers
-and the driver as short messages in the cluster's key-value store, since no other process need
-reach its files.
+The controller is a separate process on the driver's node. It reaches workers and driver by short
+messages in the cluster's key-value store, since its files need not be reachable from them. That
+store is not a public interface of Ray; the public way would be an actor, which is another process
+to start and to lose, for a few lines of JSON.
 """
 
 import contextlib
@@ -16,8 +17,8 @@ from typing import Any
 from ray.experimental import internal_kv
 from ray.train import UserCallback
 
-# Not exported by ray.train, but the documented way to follow the controller's states; a user
-# callback hears of failures only (ray/train/v2/_internal/execution/callback.py).
+# Not exported by ray.train, but the only way to follow the controller's states: a user callback
+# is called for failures only (ray/train/v2/_internal/execution/callback.py, 2.60).
 from ray.train.v2._internal.execution.callback import ControllerCallback
 
 from itrec_dist.errors import EnvironmentProblem
@@ -28,17 +29,17 @@ _NAMESPACE = "itrec"
 _WITHOUT_WORKERS = (
     "InitializingState", "SchedulingState", "ReschedulingState", "RestartingState", "ResizingState",
 )  # fmt: skip
-_WORTH_SAYING = 5.0  # seconds that workers may take to find a place before a person is told
+_NOTICE_SECONDS = 5.0  # of waiting for room, before the user gets a message
 
 
-class Tidings:
-    """Messages of one launch in the order they were told, for any process of the cluster."""
+class LaunchMessages:
+    """Messages of one launch in order, readable by any process of the cluster."""
 
     def __init__(self) -> None:
         self._prefix = f"launch-{uuid.uuid4().hex}/"
 
-    def tell(self, kind: str, **fields: Any) -> None:
-        """Add a message."""
+    def send(self, kind: str, **fields: Any) -> None:
+        """Append a message."""
         key = f"{self._prefix}{time.time_ns():020d}-{uuid.uuid4().hex}"
         content = {"kind": kind, "time": time.time(), **fields}
         internal_kv._internal_kv_put(key, json.dumps(content), namespace=_NAMESPACE)
@@ -46,46 +47,46 @@ class Tidings:
     def read(self) -> list[dict[str, Any]]:
         """All messages so far."""
         keys = sorted(internal_kv._internal_kv_list(self._prefix, namespace=_NAMESPACE))
-        found = [internal_kv._internal_kv_get(key, namespace=_NAMESPACE) for key in keys]
-        return [json.loads(content) for content in found if content]
+        contents = [internal_kv._internal_kv_get(key, namespace=_NAMESPACE) for key in keys]
+        return [json.loads(content) for content in contents if content]
 
-    def forget(self) -> None:
-        """Remove all messages; a cluster that is gone has forgotten them."""
+    def delete(self) -> None:
+        """Delete all messages; there are none left on a cluster that is gone."""
         with contextlib.suppress(Exception):
             internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
 
 
-class Failures(UserCallback):
-    """Passes on why workers failed, and ends the run at once if it is a user's mistake."""
+class ReportFailures(UserCallback):
+    """Reports why workers failed, and ends the run at once after a user's mistake."""
 
-    def __init__(self, tidings: Tidings) -> None:
-        self._tidings = tidings
+    def __init__(self, messages: LaunchMessages) -> None:
+        self._messages = messages
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ARG002
-        """Tell the next workers what happened to these.
+        """Report to the next workers what happened to these.
 
-        What is raised here ends the run: Ray Train retries failures of workers, not those of its
-        controller (ray/train/v2/_internal/execution/failure_handling/default.py).
+        An exception raised here ends the run: Ray Train retries failures of workers, but not of
+        its controller (ray/train/v2/_internal/execution/failure_handling/default.py).
         """
         failure = describe(worker_exceptions)
         if failure.mistake is not None:
             raise failure.mistake
-        self._tidings.tell("failure", told=failure.told)
+        self._messages.send("failure", reason=failure.reason)
 
 
-class Patience(ControllerCallback):
-    """Gives up when workers have found no place for too long; Ray Train itself waits for ever."""
+class WaitForNodes(ControllerCallback):
+    """Gives up if there is no room for the workers for too long; Ray Train waits for ever."""
 
-    def __init__(self, tidings: Tidings, seconds: float) -> None:
-        self._tidings, self._seconds = tidings, seconds
+    def __init__(self, messages: LaunchMessages, seconds: float) -> None:
+        self._messages, self._seconds = messages, seconds
         self._since: float | None = None
-        self._is_told = False
+        self._is_reported = False
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        """Look at the time for which there have been no workers."""
+        """Check for how long there have been no workers."""
         name = type(current_state).__name__
         if name not in _WITHOUT_WORKERS:
-            self._since, self._is_told = None, False
+            self._since, self._is_reported = None, False
             return
         now = time.monotonic()
         self._since = self._since or now
@@ -95,38 +96,38 @@ class Patience(ControllerCallback):
                 f"the cluster had no room for the workers for {waited:.0f} s "
                 "(cluster.wait_seconds): wait longer, or ask for fewer workers"
             )
-        if waited >= _WORTH_SAYING and not self._is_told:
-            self._is_told = True
-            self._tidings.tell("waiting", seconds=self._seconds)
+        if waited >= _NOTICE_SECONDS and not self._is_reported:
+            self._is_reported = True
+            self._messages.send("waiting", seconds=self._seconds)
         if type(previous_state) is type(current_state):
             time.sleep(0.2)  # Ray Train's loop would spin while there are too few workers
 
 
-class Herald(threading.Thread):
-    """Shows what the controller tells while there are no workers to write it down."""
+class MessagePrinter(threading.Thread):
+    """Shows messages of the controller while there are no workers to log them."""
 
-    def __init__(self, tidings: Tidings, view: ProgressView, interval: float = 2.0) -> None:
-        super().__init__(name="itrec-herald", daemon=True)
-        self._tidings, self._view, self._interval = tidings, view, interval
+    def __init__(self, messages: LaunchMessages, view: ProgressView, interval: float = 2.0) -> None:
+        super().__init__(name="itrec-messages", daemon=True)
+        self._messages, self._view, self._interval = messages, view, interval
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        """Read what is new, again and again."""
+        """Show new messages until asked to stop."""
         shown = 0
         while not self._stop_asked.wait(self._interval):
             try:
-                messages = [m for m in self._tidings.read() if m["kind"] == "waiting"]
-            except Exception:  # the cluster is gone: whoever waits for the run hears of it
+                messages = [m for m in self._messages.read() if m["kind"] == "waiting"]
+            except Exception:  # the cluster is gone: whoever waits for the run gets the error
                 return
             for message in messages[shown:]:
-                said = (
+                text = (
                     f"waiting for room for the workers on the cluster, up to "
                     f"{message['seconds']:g} s (cluster.wait_seconds)"
                 )
-                self._view({"event": "note", "message": said})
+                self._view({"event": "note", "message": text})
             shown = len(messages)
 
     def finish(self) -> None:
-        """End."""
+        """Stop."""
         self._stop_asked.set()
         self.join(self._interval)  # it may hang on a cluster that is gone

@@ -1,4 +1,4 @@
-"""One run on the cluster: its workers started, followed, started again, and ended."""
+"""Runs one training on the cluster: starts, follows, restarts and ends its workers."""
 
 import atexit
 import contextlib
@@ -15,9 +15,9 @@ from itrec_dist.distributed.context import RayContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.launch.cluster import own_signals, refuse_full
 from itrec_dist.launch.failures import readable
-from itrec_dist.runs.checkpoints import retention, training_state
+from itrec_dist.runs.checkpoints import training_state
 from itrec_dist.runs.console import LogFollower, ProgressView
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage.uri import Uri
 from itrec_dist.training.config import RunConfig
@@ -26,12 +26,12 @@ from itrec_dist.training.worker import Restart, run_worker
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-    from itrec_dist.launch.restarts import Tidings
+    from itrec_dist.launch.restarts import LaunchMessages
 
-_SCRATCH = "ray"  # what Ray Train keeps beside a run while it goes; the run holds all that lasts
+_SCRATCH = "ray"  # Ray Train's own files during a run; all that lasts is in the run directory
 _ABORT_SECONDS = 10.0
 _KILL_SECONDS = 5.0
-_FORGET_SECONDS = 3.0
+_DELETE_SECONDS = 3.0
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
@@ -39,25 +39,25 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
 
     The run directory must be reachable under the same path from this machine and from worker 0.
-    With `resume` a user takes the run up again, and what its log holds was shown before. When
-    workers are lost, all are started again, up to `cluster.max_failures` times, and go on from the
-    checkpoint `last`.
+    With `resume`, lines that the log holds already are not shown. If workers are lost, all are
+    restarted from the checkpoint `last`, up to `cluster.max_failures` times.
 
     Raises:
         ItrecError: a worker met a user's mistake.
         TrainingError: workers failed more often than they may; the message is that of the last.
         EnvironmentProblem: the cluster had no room for the workers for too long.
     """
-    from itrec_dist.launch.restarts import Herald, Tidings
+    from itrec_dist.launch.restarts import LaunchMessages, MessagePrinter
 
     mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
     _clear_scratch(run, mirror)  # of a driver that was killed
-    directory, tidings, view = RunDirectory(run.folder), Tidings(), ProgressView()
-    trainer = _trainer(run, use_gpu, tidings)
+    directory, messages, view = RunDirectory(run.folder), LaunchMessages(), ProgressView()
+    trainer = _trainer(run, use_gpu, messages)
     log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
-    follower, herald = LogFollower(log, view, pace, from_end=resume), Herald(tidings, view)
+    follower = LogFollower(log, view, pace, from_end=resume)
+    printer = MessagePrinter(messages, view)
     follower.start()
-    herald.start()
+    printer.start()
     received: list[int] = []
     try:
         with own_signals(), _noted(received), _start_timeout(run.cluster.wait_seconds):
@@ -71,9 +71,9 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
             signal.raise_signal(signal.SIGTERM)  # whoever handles it knows what it means
         raise
     finally:
-        herald.finish()
+        printer.finish()
         follower.finish()
-        _within(_FORGET_SECONDS, tidings.forget)
+        _within(_DELETE_SECONDS, messages.delete)
         _clear_scratch(run, mirror)
 
 
@@ -85,14 +85,14 @@ def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
         mirror.store.remove(_SCRATCH)
 
 
-def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer":
+def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "TorchTrainer":
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from itrec_dist.launch.restarts import Failures, Patience
+    from itrec_dist.launch.restarts import ReportFailures, WaitForNodes
 
     class Trainer(TorchTrainer):
-        """Leaves the signals alone and keeps the controller, so that we end it: see the base."""
+        """Leaves signal handlers alone and keeps the controller, so that we can end it."""
 
         controller: Any = None
 
@@ -108,7 +108,7 @@ def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer
         workers = (cluster.min_workers, cluster.num_workers)
     return Trainer(
         _worker,
-        train_loop_config={"run": run, "tidings": tidings},
+        train_loop_config={"run": run, "messages": messages},
         scaling_config=train.ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,
@@ -118,7 +118,9 @@ def _trainer(run: RunConfig, use_gpu: bool, tidings: "Tidings") -> "TorchTrainer
         run_config=train.RunConfig(
             name=_SCRATCH, storage_path=storage_path,
             failure_config=train.FailureConfig(max_failures=cluster.max_failures),
-            callbacks=[Failures(tidings), Patience(tidings, cluster.wait_seconds)],
+            callbacks=[
+                ReportFailures(messages), WaitForNodes(messages, cluster.wait_seconds),
+            ],
         ),
     )  # fmt: skip
 
@@ -127,31 +129,31 @@ def _worker(settings: dict[str, Any]) -> None:
     run: RunConfig = settings["run"]
     context = RayContext(run.cluster.threads)
     refuse_full(run, context.world_size)
-    restart = _restart(settings["tidings"]) if context.rank == 0 else None
+    restart = _restart(settings["messages"]) if context.rank == 0 else None
     run_worker(run, context, restart=restart)
 
 
-def _restart(tidings: "Tidings") -> Restart | None:
-    """What ended the workers before these; None if they are the first of this launch."""
-    told = tidings.read()
-    starts = [number for number, message in enumerate(told) if message["kind"] == "start"]
-    tidings.tell("start")
+def _restart(launch_messages: "LaunchMessages") -> Restart | None:
+    """Why the workers before these ended; None if these are the first of this launch."""
+    messages = launch_messages.read()
+    starts = [number for number, message in enumerate(messages) if message["kind"] == "start"]
+    launch_messages.send("start")
     if not starts:
         return None
-    failures = [m for m in told[starts[-1] :] if m["kind"] == "failure"]
+    failures = [m for m in messages[starts[-1] :] if m["kind"] == "failure"]
     if not failures:  # Ray Train started them anew by itself, to use more of the cluster
         return Restart("the cluster has room for another number of workers", None)
-    return Restart(failures[0]["told"], failures[0]["time"])
+    return Restart(failures[0]["reason"], failures[0]["time"])
 
 
 def _end_workers(trainer: Any) -> None:
-    """End the workers of an interrupted run in order; nobody but the controller can."""
+    """End the workers of an interrupted run in order, which only the controller can do."""
     if trainer.controller is not None:
         _within(_ABORT_SECONDS + _KILL_SECONDS, lambda: _abort(trainer.controller))
 
 
 def _within(seconds: float, act: Callable[[], None]) -> None:
-    """Do what needs the cluster, and leave it when it takes longer.
+    """Call `act`, which needs the cluster, and abandon it if it takes longer.
 
     A signal to the whole process group, as Slurm and `timeout` send it, has ended the processes of
     a cluster of our own already: every call to it then blocks until Ray ends this process.
@@ -171,7 +173,7 @@ def _abort(controller: Any) -> None:
 
     try:
         ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
-    except GetTimeoutError:  # it waits for nodes and hears nothing; its workers die with it
+    except GetTimeoutError:  # it waits for nodes and does not react; its workers die with it
         ray.kill(controller)
     except RayError:
         pass  # it has ended, as it should
@@ -181,9 +183,9 @@ def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
     step = None
     with contextlib.suppress(CheckpointError, EnvironmentProblem):
         if mirror is None:
-            step = training_state.read(run.checkpoints / retention.LAST, verify=False).position.step
+            step = training_state.read(run.checkpoints / LAST).position.step
         else:
-            step = next((c.step for c in mirror.checkpoints() if c.kind == retention.LAST), None)
+            step = next((c.step for c in mirror.checkpoints() if c.kind == LAST), None)
     if step is None:
         return ": no checkpoint was written yet, start again with --overwrite"
     return f": --resume goes on from checkpoints/last, step {step}"
@@ -210,7 +212,7 @@ def _noted(received: list[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _start_timeout(seconds: float) -> Iterator[None]:
-    """Have Ray Train look up from waiting for the places of workers: it hears of nothing else."""
+    """Limit Ray Train's waits for workers to start: meanwhile it reacts to nothing else."""
     kept = os.environ.get(_START_TIMEOUT)
     if kept is None:
         os.environ[_START_TIMEOUT] = f"{max(1.0, min(20.0, seconds / 2)):g}"
@@ -222,7 +224,7 @@ def _start_timeout(seconds: float) -> Iterator[None]:
 
 
 def _note_interruption(run: RunDirectory, mirror: Mirror | None) -> None:
-    """End the log as a worker would have: Ray ended it before it could."""
+    """Write the end of the log, since Ray ended the worker before it could."""
     if mirror is not None:
         with contextlib.suppress(EnvironmentProblem):
             mirror.fetch_files()

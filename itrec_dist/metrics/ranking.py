@@ -1,77 +1,67 @@
 """Full-ranking metrics of next-item recommendation, exact under any number of workers.
 
-Owns what is counted about a ranking and what the figures mean. Leaves scoring to models and
-baselines, ranking to `models/rank.py`, and the sum over workers to whoever holds the process group.
+Owns what is counted about a ranking. Leaves the figures to the metrics (one file each), scoring to
+models and baselines, ranking to `models/rank.py`, and the sum over workers to whoever holds the
+process group.
 
 Every counter is a whole number, so that sums over batches and workers are exact in any order:
 the figures of one evaluation are bit for bit the same on one worker and on many, and whatever
 the batch size. Only the mean loss that a `Judge` carries along is a sum of floats.
 
 For one window, let T be the set of its targets (a target that occurs twice counts once, padding
-never) and R_k its k highest-ranked items. Each figure is a mean over windows:
-
-    precision@k   |R_k & T| / k, also where the catalogue holds fewer than k items; precision@5 is
-                  "Accuracy 1" of Nitayanont, Informative Transformer Encoder, section 5.3
-    hit_rate@k    1 if R_k & T is not empty, else 0; hit_rate@5 is "Accuracy 2" of the same section
-    recall@k      |R_k & T| / |T|
-    ndcg@k        sum of 1 / log2(1 + rank) over the hits, over its highest possible value, that
-                  of min(k, |T|) hits at the first ranks
-    mrr@k         1 / rank of the first hit, 0 if it stands below k
-
-Two figures are about all rankings together:
-
-    coverage@k    distinct items recommended to anyone, over the size of the catalogue
-    popularity@k  popularity bias: mean training popularity of the recommended items over mean
-                  training popularity of the targets (over all windows' distinct targets). 1 means
-                  as popular as what people really chose, 3 three times so. 0 if no target
-                  occurred in training at all
+never) and R_k its k highest-ranked items. A hit is an item of R_k & T. Windows without a target
+count nowhere.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from itrec_dist import metrics
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.errors import ShardsError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import (
+    CUTOFFS,
+    RANKINGS,
+    FigureName,
+    MetricChoice,
+    RankingCounts,
+    RankingMetric,
+)
 from itrec_dist.models.output import RankingOutput
-
-CUTOFFS = (5, 10, 20)
-
-METRICS = ("precision", "hit_rate", "recall", "ndcg", "mrr", "coverage", "popularity")
-"""Names of the figures, each printed as `name@cutoff`."""
-
-RANKINGS = ("unmasked", "masked")
-"""The two rankings that are judged: as it is, and without the items of the input."""
-
-MONITORS = ("loss", *(f"{r}/{m}@{k}" for r in RANKINGS for m in METRICS for k in CUTOFFS))
-"""Figures of a Judgement that can choose the best epoch."""
-
-PAPER_NAMES = {"precision@5": "Accuracy 1", "hit_rate@5": "Accuracy 2"}
-"""What Nitayanont, Informative Transformer Encoder, section 5.3 calls them."""
 
 
 class RankingMetrics:
-    """Counts what the figures of one ranking need; see the module's docstring for them.
+    """Counts what the metrics of one ranking need; see the module's docstring.
 
     `popularity_C` holds whole numbers, such as `Items.num_train_targets`. All counters stand on
     its device; `update` waits for nothing there.
     """
 
     def __init__(
-        self, popularity_C: Tensor, target_length: int, cutoffs: Sequence[int] = CUTOFFS
+        self,
+        popularity_C: Tensor,
+        target_length: int,
+        cutoffs: Sequence[int] = CUTOFFS,
+        chosen: Sequence[RankingMetric] | None = None,
     ) -> None:
+        """Count nothing yet; without `chosen`, for every metric that is registered."""
+        if chosen is None:
+            chosen = metrics.chosen(RankingMetric, MetricChoice())
+        self._metrics = tuple(chosen)
         self.cutoffs = tuple(sorted(cutoffs))
         self.num_items = len(popularity_C)
         self.depth = self.cutoffs[-1]
+        self._target_length = target_length
         self._popularity_C = popularity_C.to(torch.int64)
         sizes = {
             "windows": (1,),
-            # hits at each rank, by the number of targets of their window
-            "hits": (target_length + 1, self.depth),
-            "first": (self.depth,),  # windows by the rank of their first hit
+            # hits by the number of targets of their window, their rank, and which of the window's
+            # hits they are
+            "hits": (target_length + 1, self.depth, target_length),
             "targets": (self.num_items + 1,),  # windows by item (column 0 is padding)
             # recommendations by item, between each cutoff and the one before
             "recommended": (len(self.cutoffs), self.num_items + 1),
@@ -98,10 +88,12 @@ class RankingMetrics:
         counted_B = num_targets_B > 0
 
         is_hit_BN = ((top_BN[:, :, None] == targets_BK[:, None, :]) & is_target_BK[:, None]).any(2)
-        is_first_BN = is_hit_BN & (is_hit_BN.cumsum(1) == 1)
         counts["windows"] += counted_B.sum()
-        counts["hits"].index_add_(0, num_targets_B, is_hit_BN.to(torch.int64))
-        counts["first"] += is_first_BN.sum(0)
+        # A place without a hit adds 0, whatever its nth is.
+        nth_BN = (is_hit_BN.cumsum(1) - 1).clamp(min=0)
+        ranks_N = torch.arange(depth, device=top_BN.device)
+        place_BN = (num_targets_B[:, None] * depth + ranks_N) * self._target_length + nth_BN
+        _count_items(counts["hits"].view(-1), place_BN, is_hit_BN)
         _count_items(counts["targets"], targets_BK, is_target_BK)
         shown_BN = counted_B[:, None].expand_as(top_BN)
         for i, (start, stop) in enumerate(zip((0, *self.cutoffs), self.cutoffs, strict=False)):
@@ -117,69 +109,49 @@ class RankingMetrics:
         for count, part in zip(self._counts.values(), parts, strict=True):
             count.copy_(part.round().to(torch.int64).view_as(count))
 
-    def merge(self, state: Tensor) -> None:
-        """Add another accumulator's state."""
-        self.load(self.state() + state.to(self._popularity_C.device))
-
     @property
     def num_windows(self) -> int:
         """Windows counted so far."""
         return int(self._counts["windows"])
 
+    def counts(self) -> RankingCounts:
+        """Everything counted so far."""
+        recommended = self._counts["recommended"][:, 1:].cumsum(0)
+        return RankingCounts(
+            num_windows=self.num_windows,
+            nth_hits=self._counts["hits"].tolist(),
+            recommended_C=dict(zip(self.cutoffs, recommended, strict=True)),
+            targets_C=self._counts["targets"][1:],
+            popularity_C=self._popularity_C,
+        )
+
     def compute(self) -> dict[str, float]:
-        """The figures, `name@cutoff` -> value, by name and then by cutoff.
+        """The figures, `name@cutoff` -> value, by metric and then by cut-off.
 
         Raises:
             ShardsError: no window was counted.
         """
-        windows = self.num_windows
-        if windows == 0:
+        if self.num_windows == 0:
             raise ShardsError("there is nothing to judge: the split holds no window with a target")
-        figures = {f"{name}@{k}": 0.0 for name in METRICS for k in self.cutoffs}
-        first = self._counts["first"].tolist()
-        hits = self._counts["hits"].tolist()
-        discounts = [1 / math.log2(rank + 2) for rank in range(self.depth)]
-        for k in self.cutoffs:
-            found = [sum(row[:k]) for row in hits]
-            gains = [
-                math.fsum(h * d for h, d in zip(row[:k], discounts, strict=False)) for row in hits
-            ]
-            ideal = [math.fsum(discounts[: min(k, t)]) for t in range(len(hits))]
-            figures[f"precision@{k}"] = sum(found) / k / windows
-            figures[f"hit_rate@{k}"] = sum(first[:k]) / windows
-            figures[f"recall@{k}"] = math.fsum(f / t for t, f in enumerate(found) if t) / windows
-            figures[f"ndcg@{k}"] = (
-                math.fsum(g / i for g, i in zip(gains, ideal, strict=True) if i) / windows
-            )
-            figures[f"mrr@{k}"] = math.fsum(f / (r + 1) for r, f in enumerate(first[:k])) / windows
-        return figures | self._figures_of_items()
-
-    def _figures_of_items(self) -> dict[str, float]:
-        figures = {}
-        recommended = self._counts["recommended"][:, 1:].cumsum(0)
-        chosen = self._mean_popularity(self._counts["targets"][1:])
-        for k, count_C in zip(self.cutoffs, recommended, strict=True):
-            figures[f"coverage@{k}"] = int((count_C > 0).sum()) / max(self.num_items, 1)
-            bias = self._mean_popularity(count_C) / chosen if chosen else 0.0
-            figures[f"popularity@{k}"] = bias
-        return figures
-
-    def _mean_popularity(self, count_C: Tensor) -> float:
-        total = int(count_C.sum())
-        return int((count_C * self._popularity_C).sum()) / total if total else 0.0
+        counts = self.counts()
+        return {
+            FigureName("", metric.name, k).key: metric.compute(counts, k)
+            for metric in self._metrics
+            for k in self.cutoffs
+        }
 
 
 class Judge:
-    """Judges one split: the ranking as it is and the one without the items of the input.
-
-    `judgement` is what `runs/directory.py` calls a Judgement.
-    """
+    """Judges one split: the ranking as it is and the one without the items of the input."""
 
     def __init__(
-        self, popularity_C: Tensor, target_length: int, cutoffs: Sequence[int] = CUTOFFS
+        self, popularity_C: Tensor, target_length: int, choice: MetricChoice | None = None
     ) -> None:
-        self.unmasked = RankingMetrics(popularity_C, target_length, cutoffs)
-        self.masked = RankingMetrics(popularity_C, target_length, cutoffs)
+        """Count nothing yet; `choice` gives the cut-offs and metrics of no package."""
+        choice = choice or MetricChoice()
+        chosen = metrics.chosen(RankingMetric, choice)
+        self.unmasked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
+        self.masked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
         self._loss = torch.zeros(2, dtype=torch.float64, device=popularity_C.device)
 
     def update(
@@ -215,19 +187,20 @@ class Judge:
         self.unmasked.load(counts[:half])
         self.masked.load(counts[half:])
 
-    def judgement(self) -> dict[str, Any]:
-        """The figures as `evaluation.json` holds them; `loss` is null where none was added.
+    def judgement(self) -> Judgement:
+        """The figures; the loss is None where none was added.
 
         Raises:
             ShardsError: no window was counted.
         """
         total, num_windows = self._loss.tolist()
-        return {
-            "loss": total / num_windows if num_windows else None,
-            "num_windows": self.unmasked.num_windows,
-            "unmasked": self.unmasked.compute(),
-            "masked": self.masked.compute(),
-        }
+        return Judgement(
+            loss=total / num_windows if num_windows else None,
+            num_windows=self.unmasked.num_windows,
+            groups=dict(
+                zip(RANKINGS, (self.unmasked.compute(), self.masked.compute()), strict=True)
+            ),
+        )
 
 
 def _count_items(count_V: Tensor, ids: Tensor, counted: Tensor) -> None:

@@ -5,7 +5,6 @@ two alone, so neither depends on the kind of model, and all scores [N, C] exist 
 asks for them.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -17,14 +16,17 @@ from torch import Tensor
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.losses import loss
 
-# A ranking is by definition that of the scores computed block by block with this size, because a
-# product of other columns may round otherwise. Measured with torch 2.x on a CPU with AVX-512 in
-# float32: against one product over all columns, blocks of 64 and more columns gave the same bits
-# for every batch size, width and catalogue tried, except where the last block held a single
-# column (27,001 items in blocks of 1,000), and blocks of 7 columns changed a third to nearly all
-# scores. Hence blocks of equal width, of which none is narrow.
+# A ranking is by definition that of scores computed in these blocks, since a product over other
+# columns may round otherwise. Measured with torch 2.13 in float32 on a CPU with AVX-512, one thread
+# and two: blocks of 64, 100, 1,000, 4,096 and 16,384 columns gave the bits of one product over all
+# columns, for 999 to 27,001 items, widths of 64 to 128 and 1 to 1,024 rows. Not so a last block of
+# one column (1 score in 10,000 differed), blocks of an odd width with a few rows, or blocks of 7
+# columns (most scores differed).
 BLOCK = 16_384
-"""Items in a block of scores, at most."""
+"""Items in a block of scores."""
+
+_NARROWEST = 64
+"""A last block of fewer items joins the one before it."""
 
 
 @dataclass
@@ -62,20 +64,21 @@ class ItemTable:
         return self.block(queries, 0, self.num_items)
 
     def blocks(self, queries: loss.Queries, size: int = BLOCK) -> Iterator[Tensor]:
-        """The same scores in blocks of equal width, `size` columns at most, in order of ids.
+        """The same scores in blocks of `size` columns, in order of ids; not to be changed in place.
 
-        Blocks are not to be changed in place.
+        The last block is narrower, or a little wider where it would be very narrow.
         """
-        count = max(1, math.ceil(self.num_items / size))
-        if count == 1 and not torch.is_grad_enabled():
+        starts = list(range(0, max(1, self.num_items), size))
+        if len(starts) > 1 and self.num_items - starts[-1] < min(size, _NARROWEST):
+            starts.pop()
+        if len(starts) == 1 and not torch.is_grad_enabled():
             # A judged batch asks twice, for its loss and for its ranking.
             if self._kept is None or self._kept[0] is not queries:
                 self._kept = (queries, self.all_scores(queries))
             yield self._kept[1]
             return
-        width = max(1, math.ceil(self.num_items / count))
-        for start in range(0, max(1, self.num_items), width):
-            yield self.block(queries, start, min(start + width, self.num_items))
+        for start, stop in zip(starts, [*starts[1:], self.num_items], strict=True):
+            yield self.block(queries, start, stop)
 
     def block(self, queries: loss.Queries, start: int, stop: int) -> Tensor:
         """Scores of the items `start + 1 .. stop`, float32 [N, stop - start]."""

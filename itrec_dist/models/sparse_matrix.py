@@ -52,7 +52,8 @@ class SparseMatrix(nn.Module):
 
     def times(self, dense: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """The product with other values at the same places, in the order of `values`."""
-        product: torch.Tensor = _Product.apply(self, dense.float(), values)  # type: ignore[no-untyped-call]
+        with torch.autocast(dense.device.type, enabled=False):  # torch has no such product in bf16
+            product: torch.Tensor = _Product.apply(self, dense.float(), values)  # type: ignore[no-untyped-call]
         return product
 
     def forward_matrix(self, values: torch.Tensor) -> torch.Tensor:
@@ -75,7 +76,8 @@ def dots(
     if left_XD.device.type != "cpu":  # there the gathered vectors are no burden
         product_PD = F.embedding(rows_P, left_XD) * F.embedding(columns_P, right_YD)
         return product_PD.float().sum(dim=1)
-    products: torch.Tensor = _Dots.apply(left_XD.float(), right_YD.float(), rows_P, columns_P)  # type: ignore[no-untyped-call]
+    with torch.autocast("cpu", enabled=False):
+        products: torch.Tensor = _Dots.apply(left_XD.float(), right_YD.float(), rows_P, columns_P)  # type: ignore[no-untyped-call]
     return products
 
 

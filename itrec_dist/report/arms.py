@@ -6,22 +6,26 @@ arm is what stays of a configuration when the seed and the places of files are l
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from itrec_dist import tasks
+from itrec_dist import metrics, tasks
 from itrec_dist.config import flat
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import LOSS, FigureName
+from itrec_dist.models.ite import ITEConfig
 from itrec_dist.report import measures
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MAE, RMSE, Figure
+from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
-from itrec_dist.report.runs import MASKINGS, Judgement, Masking, Run
+from itrec_dist.report.runs import Run
+from itrec_dist.tasks import TASKS
 
-# Where a run reads and writes says nothing about what it is.
-_PLACES = frozenset({"seed", "shards", "input", "out", "overwrite", "resume"})
+# Where a run reads and writes, and how it was judged, says nothing about what it is.
+_PLACES = frozenset({"seed", "shards", "input", "out", "overwrite", "resume", "evaluation"})
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,26 @@ class Arm:
             epochs += ", not judged"
         return f"incomplete: {epochs}" if furthest else "incomplete: no epoch finished"
 
-    def figure(self, split: str, masking: Masking, metric: str) -> Figure:
+    def figure(self, split: str, name: FigureName) -> Figure:
         """Mean and spread of a final figure over the complete runs."""
         return measures.figure(
-            run.judgements[split].values.get((masking, metric))
-            for run in self.complete
-            if split in run.judgements
+            run.judgements[split].value(name) for run in self.complete if split in run.judgements
         )
 
-    def so_far(self, metric: str) -> Figure:
-        """Unmasked validation figure of the best epoch yet, of an arm without a complete run."""
-        return measures.figure(_best_yet(run).get(("unmasked", metric)) for run in self.runs)
+    def so_far(self, name: FigureName, by: FigureName) -> Figure:
+        """Validation figure of the best epoch yet, `by` another; of an arm without complete run."""
+        best = (_best_yet(run, by) for run in self.runs)
+        return measures.figure(judgement.value(name) for judgement in best if judgement)
 
 
 @dataclass(frozen=True)
 class Section:
-    """Arms that were trained and judged on the same windows."""
+    """Arms of one task that were trained and judged on the same windows."""
 
     fingerprint: str
     manifest: Manifest | None
     arms: tuple[Arm, ...]
+    task: str = ITEConfig.task
 
     @property
     def protocol(self) -> str:
@@ -110,74 +114,63 @@ class Section:
         return published_ite.applies(self.manifest)
 
     @cached_property
-    def metrics(self) -> list[str]:
-        """Every metric that some judgement holds, in printing order."""
-        found = {
-            metric
-            for arm in self.arms
-            for run in arm.runs
-            for judgement in (*run.judgements.values(), *_of_epochs(run))
-            for _, metric in judgement.values
-        }
-        return measures.in_order(found | {ACCURACY_1, ACCURACY_2})
+    def figures(self) -> list[FigureName]:
+        """Every figure beside the loss that some judgement holds, in printing order."""
+        held = {name for judgement in self._judgements for name, _ in judgement.figures()}
+        return metrics.in_order(held - {LOSS})
+
+    @cached_property
+    def headline(self) -> FigureName:
+        """The figure that the task's models are ranked by, at the nearest cut-off that is held."""
+        own = TASKS[self.task].headline
+        held = (f.cutoff for f in self.figures if (f.group, f.metric) == (own.group, own.metric))
+        return own.nearest([cutoff for cutoff in held if cutoff is not None])
+
+    @property
+    def groups(self) -> list[str]:
+        """The groups of figures that some final judgement holds, such as both rankings."""
+        final = (j for arm in self.arms for run in arm.runs for j in run.judgements.values())
+        held = metrics.in_order(name for judgement in final for name, _ in judgement.figures())
+        return list(dict.fromkeys(n.group for n in held if n.group)) or [self.headline.group]
 
     @cached_property
     def ranked(self) -> list[Arm]:
-        """Arms from best to worst on the final split, incomplete last: by RMSE or Accuracy 1."""
-        metric = RMSE if self.is_ratings else ACCURACY_1
-        return self.ranked_by(self.final_split, "unmasked", metric)
+        """Arms from best to worst by the headline on the final split, incomplete ones last."""
+        return self.ranked_by(self.final_split, self.headline)
 
-    @cached_property
-    def is_ratings(self) -> bool:
-        """Whether ratings are predicted here."""
-        return any(
-            ("unmasked", RMSE) in judgement.values
-            for arm in self.arms
-            for run in arm.runs
-            for judgement in (*run.judgements.values(), *_of_epochs(run))
-        )
-
-    def ranked_by(self, split: str, masking: Masking, metric: str) -> list[Arm]:
-        """Arms by a figure, those without it last, by name."""
+    def ranked_by(self, split: str, name: FigureName) -> list[Arm]:
+        """Arms from best to worst by a figure, those without it last, by name."""
+        sign = 1.0 if metrics.falls(name) else -1.0
 
         def order(arm: Arm) -> tuple[bool, float, str]:
-            mean = arm.figure(split, masking, metric).mean
-            better = 1.0 if metric in (RMSE, MAE) else -1.0
-            return mean is None, better * (mean or 0.0), arm.label
+            mean = arm.figure(split, name).mean
+            return mean is None, sign * (mean or 0.0), arm.label
 
         return sorted(self.arms, key=order)
 
-    def has(self, masking: Masking) -> bool:
-        """Whether some judgement ranks with, or without, the items of the input."""
-        return any(
-            (masking, metric) in judgement.values
-            for arm in self.arms
-            for run in arm.runs
-            for judgement in run.judgements.values()
-            for metric in self.metrics
-        )
-
     @property
-    def maskings(self) -> list[Masking]:
-        """The maskings that were judged."""
-        return [m for m in MASKINGS if self.has(m)] or ["unmasked"]
+    def _judgements(self) -> Iterator[Judgement]:
+        for arm in self.arms:
+            for run in arm.runs:
+                yield from (*run.judgements.values(), *_of_epochs(run))
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """Group runs by data and protocol, and within by configuration without seed."""
-    by_data: dict[tuple[str, str], list[Run]] = {}
+    """Group runs by data, protocol and task, and within by configuration without seed."""
+    by_data: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
-        by_data.setdefault(data, []).append(run)
+        by_data.setdefault((*data, run.task), []).append(run)
     order = {protocol: i for i, protocol in enumerate(tasks.protocols())}
     found = [
         Section(
             fingerprint=fingerprint,
             manifest=next((r.manifest for r in members if r.manifest), None),
             arms=_arms(members),
+            task=task,
         )
-        for (_, fingerprint), members in by_data.items()
+        for (_, fingerprint, task), members in by_data.items()
     ]
     return sorted(found, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
 
@@ -224,10 +217,11 @@ def _name(run: Run) -> str:
     return run.name if said >= set(arm) else f"{run.name} · {' '.join(arm)}"
 
 
-def _best_yet(run: Run) -> Mapping[tuple[Masking, str], float]:
-    """The validation figures of the epoch with the highest Accuracy 1."""
-    judged = [judgement.values for judgement in _of_epochs(run)]
-    return max(judged, key=lambda v: v.get(("unmasked", ACCURACY_1), 0.0), default={})
+def _best_yet(run: Run, by: FigureName) -> Judgement | None:
+    """The validation judgement of the best epoch."""
+    judged = [judgement for judgement in _of_epochs(run) if judgement.value(by) is not None]
+    best = min if metrics.falls(by) else max
+    return best(judged, key=lambda judgement: judgement.value(by) or 0.0, default=None)
 
 
 def _of_epochs(run: Run) -> list[Judgement]:

@@ -1,10 +1,11 @@
-"""The paper's figures from logs: loss, Accuracy 1 and Accuracy 2 per epoch, and models compared."""
+"""Charts over runs: figures per epoch, and models compared on one axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from itrec_dist.data import schema
-from itrec_dist.report import measures
+from itrec_dist.metrics.metric import LOSS, RANKINGS, FigureName
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.charts import (
     INK,
@@ -18,9 +19,7 @@ from itrec_dist.report.charts import (
     dot_chart,
     line_chart,
 )
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2
-from itrec_dist.report.published import ite as published_ite
-from itrec_dist.report.runs import Epoch, Judgement, Run
+from itrec_dist.report.runs import Epoch, Run
 
 TRAINING, VALIDATION = "#6b7686", PALETTE[0]
 
@@ -35,58 +34,71 @@ class Figure:
 
 @dataclass(frozen=True)
 class FigureSet:
-    """The three charts of one arm, as in the paper."""
+    """The charts of one arm."""
 
     title: str
     remark: str
     figures: tuple[Figure, ...]
 
 
-def of_arms(section: Section) -> list[FigureSet]:
-    """Per trained arm with at least one epoch: training loss, Accuracy 1 and Accuracy 2."""
+@dataclass(frozen=True)
+class Shown:
+    """What charts of a section show."""
+
+    figures: tuple[FigureName, ...]
+    title: Callable[[FigureName], str]
+    printed: Callable[[Arm, FigureName], float | None] = lambda *_: None
+    """What a published source prints of an arm, None if nothing."""
+    source: str = ""
+    """Who that is."""
+
+
+def of_arms(section: Section, shown: Shown) -> list[FigureSet]:
+    """Per trained arm with at least one epoch: the loss, and what is shown."""
     return [
-        FigureSet(arm.label, _remark(arm), tuple(_figures(section, arm)))
+        FigureSet(arm.label, _remark(arm), tuple(_figures(section, arm, shown)))
         for arm in section.ranked
         if any(run.epochs for run in arm.runs)
     ]
 
 
-def overlay(section: Section) -> list[Figure]:
-    """Validation Accuracy 1 and 2 of all arms (means over seeds) beside the baselines."""
+def overlay(section: Section, shown: Shown) -> list[Figure]:
+    """Validation figures of all arms (means over seeds) beside the baselines."""
     arms = [arm for arm in section.ranked if any(run.epochs for run in arm.runs)]
     if len(arms) < 2:
         return []
     figures = []
-    for metric in (ACCURACY_1, ACCURACY_2):
+    for name in shown.figures:
         lines = tuple(
             Line(
                 arm.label,
-                mean_curve([points(r, _value("validation", metric)) for r in arm.runs]),
-                c,
+                mean_curve([points(run, value_of("validation", name)) for run in arm.runs]),
+                colour,
             )
-            for arm, c in colours(section)
+            for arm, colour in colours(section)
             if arm in arms
         )
-        levels = tuple(_baselines(section, metric))
-        chart = LineChart(_title(metric), lines, levels, width=680, height=370, label_width=190)
+        levels = tuple(_baselines(section, name))
+        title = shown.title(name)
+        chart = LineChart(title, lines, levels, width=680, height=370, label_width=190)
         if svg := line_chart(chart):
-            figures.append(Figure(f"{_title(metric)}, validation, unmasked", svg))
+            figures.append(Figure(", ".join([title, "validation", *_plain_group(name)]), svg))
     return figures
 
 
-def dots(section: Section) -> list[Figure]:
-    """All arms on one axis per measure: a dot per seed, the paper's figure as a dashed tick."""
+def dots(section: Section, shown: Shown) -> list[Figure]:
+    """All arms on one axis per figure: a dot per seed, a printed figure as a dashed tick."""
     figures = []
-    for metric in (ACCURACY_1, ACCURACY_2):
-        title = f"{_title(metric)} on {section.final_split}, unmasked"
-        printed = {arm.key: _printed(section, arm, metric) for arm in section.arms}
-        figures += dots_of(section, metric, title, (published_ite.SOURCE, printed))
+    for name in shown.figures:
+        title = f"{shown.title(name)} on {', '.join([section.final_split, *_plain_group(name)])}"
+        printed = {arm.key: shown.printed(arm, name) for arm in section.arms}
+        figures += dots_of(section, name, title, (shown.source, printed))
     return figures
 
 
 def dots_of(
     section: Section,
-    metric: str,
+    name: FigureName,
     title: str,
     source: tuple[str, Mapping[str, float | None]],
     *,
@@ -99,7 +111,7 @@ def dots_of(
     rows = []
     for arm, colour in colours(section):
         found = (
-            run.judgements[section.final_split].values.get(("unmasked", metric))
+            run.judgements[section.final_split].value(name)
             for run in arm.complete
             if section.final_split in run.judgements
         )
@@ -128,20 +140,23 @@ def training_sample(section: Section) -> int | None:
     return next(counts, None)
 
 
-def _figures(section: Section, arm: Arm) -> list[Figure]:
+def _figures(section: Section, arm: Arm, shown: Shown) -> list[Figure]:
     losses = [*_lines(arm, "training", TRAINING, lambda e: e.loss)]
-    losses += _lines(arm, "validation", VALIDATION, _validation_loss)
+    losses += _lines(arm, "validation", VALIDATION, value_of("validation", LOSS))
     charts = [LineChart("Loss", tuple(losses), label_width=72)]
-    for metric in (ACCURACY_1, ACCURACY_2):
+    for name in shown.figures:
+        if name == LOSS:
+            continue
         lines = [
-            *_lines(arm, "training", TRAINING, _value("train", metric)),
-            *_lines(arm, "validation", VALIDATION, _value("validation", metric)),
+            *_lines(arm, "training", TRAINING, value_of("train", name)),
+            *_lines(arm, "validation", VALIDATION, value_of("validation", name)),
         ]
-        levels = _baselines(section, metric)
-        printed = _printed(section, arm, metric)
+        levels = _baselines(section, name)
+        printed = shown.printed(arm, name)
         if printed is not None:
             levels.append(Level("paper's best", printed, INK, "1.5 3"))
-        charts.append(LineChart(_title(metric), tuple(lines), tuple(levels), label_width=128))
+        chart = LineChart(shown.title(name), tuple(lines), tuple(levels), label_width=128)
+        charts.append(chart)
     drawn = [Figure(chart.title, line_chart(chart)) for chart in charts]
     return [figure for figure in drawn if figure.svg]
 
@@ -182,36 +197,31 @@ def _best(run: Run, points: tuple[Point, ...]) -> tuple[Point, ...]:
     return tuple(point for point in points if point[0] == chosen)
 
 
-def _value(part: str, metric: str) -> Callable[[Epoch], float | None]:
+def value_of(
+    part: Literal["train", "validation"], name: FigureName
+) -> Callable[[Epoch], float | None]:
+    """Takes a figure out of an epoch's judgement of the training sample or of validation."""
+
     def value(epoch: Epoch) -> float | None:
-        judgement: Judgement | None = getattr(epoch, part)
-        return None if judgement is None else judgement.values.get(("unmasked", metric))
+        judgement = epoch.train if part == "train" else epoch.validation
+        return None if judgement is None else judgement.value(name)
 
     return value
 
 
-def _validation_loss(epoch: Epoch) -> float | None:
-    return None if epoch.validation is None else epoch.validation.loss
-
-
-def _baselines(section: Section, metric: str) -> list[Level]:
+def _baselines(section: Section, name: FigureName) -> list[Level]:
     """On validation, as the curves are, whatever the final split is."""
     levels = []
-    for arm in section.ranked_by(schema.VALIDATION, "unmasked", metric):
-        value = arm.figure(schema.VALIDATION, "unmasked", metric).mean
+    for arm in section.ranked_by(schema.VALIDATION, name):
+        value = arm.figure(schema.VALIDATION, name).mean
         if arm.is_baseline and value is not None:
             levels.append(Level(arm.label, value))
     return levels
 
 
-def _printed(section: Section, arm: Arm, metric: str) -> float | None:
-    if not section.is_papers or arm.is_baseline:
-        return None
-    return published_ite.printed(arm.runs[0].config).get(metric)
-
-
-def _title(metric: str) -> str:
-    return f"{measures.paper_name(metric)} ({metric.replace('_', ' ')})"
+def _plain_group(name: FigureName) -> list[str]:
+    """The group, where it is one of several rankings."""
+    return [name.group] if name.group in RANKINGS else []
 
 
 def _remark(arm: Arm) -> str:

@@ -3,17 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from itrec_dist.report import provenance
-from itrec_dist.report.arms import sections
+from itrec_dist.report import provenance, sections
+from itrec_dist.report.arms import Section
+from itrec_dist.report.arms import sections as grouped
 from itrec_dist.report.runs import find, read
-from itrec_dist.report.sections import next_items as next_items_section
-from itrec_dist.report.tables import (
-    Table,
-    accuracies,
-    across,
-    details,
-    names,
-)
+from itrec_dist.report.tables import Table, names
 
 
 def markdown(places: Sequence[Path]) -> str:
@@ -22,22 +16,28 @@ def markdown(places: Sequence[Path]) -> str:
     Raises:
         CheckpointError: a place holds no run, or a damaged one.
     """
-    found = sections([read(path) for path in find(places)])
-    blocks = []
-    if len(found) > 1:
-        blocks.append(markdown_table(across(found)))
+    found = grouped([read(path) for path in find(places)])
+    blocks = [markdown_table(table) for table in across(found)]
     for section, name in zip(found, names(found), strict=True):
-        sentences = [*next_items_section.sentences(section), *provenance.audit_sentences(section)]
+        shown = sections.of(section)
+        sentences = [*shown.sentences(), *provenance.audit_sentences(section)]
         lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
         lines += ["", *(f"- {sentence}" for sentence in sentences)]
         blocks.append("\n".join(lines))
-        blocks.append(markdown_table(accuracies(section)))
-        blocks += [
-            markdown_table(details(section, split, masking))
-            for split in section.splits
-            for masking in section.maskings
-        ]
+        blocks += [markdown_table(table) for table in shown.tables()]
     return "\n\n".join(blocks) + "\n"
+
+
+def across(found: Sequence[Section]) -> list[Table]:
+    """Per task that stands on several sets of windows, the table of the same arms on all."""
+    by_task: dict[str, list[Section]] = {}
+    for section in found:
+        by_task.setdefault(section.task, []).append(section)
+    return [
+        sections.class_of(task).across(members)
+        for task, members in by_task.items()
+        if len(members) > 1
+    ]
 
 
 def markdown_table(table: Table) -> str:

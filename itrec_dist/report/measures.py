@@ -1,29 +1,14 @@
-"""Measures: their names and order, and figures as mean and spread over seeds."""
+"""Figures as text: mean and spread over seeds, names, durations."""
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-ACCURACY_1 = "precision@5"
-ACCURACY_2 = "hit_rate@5"
-RMSE, MAE = "rmse", "mae"
+from itrec_dist import metrics
+from itrec_dist.metrics.metric import FigureName
 
 MISSING = "—"
-
-_NAMES = {
-    "precision": "Precision",
-    "hit_rate": "Hit rate",
-    "recall": "Recall",
-    "ndcg": "NDCG",
-    "mrr": "MRR",
-    "coverage": "Coverage",
-    "popularity": "Popularity bias",
-}
-_ORDER = ("precision", "hit_rate", "recall", "ndcg", "mrr", "coverage", "popularity")
-_WITHOUT_BEST = ("coverage", "popularity")
-_PAPERS = {ACCURACY_1: "Accuracy 1", ACCURACY_2: "Accuracy 2"}
 
 
 @dataclass(frozen=True)
@@ -60,25 +45,16 @@ def digits(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def paper_name(metric: str) -> str | None:
-    """What the paper calls a metric: "Accuracy 1", "Accuracy 2" or nothing."""
-    return _PAPERS.get(metric)
+def label(name: FigureName) -> str:
+    """A figure in a table's words: `Hit rate@10`."""
+    return replace(name, group="", metric=metrics.of(name.metric).label).key
 
 
-def label(metric: str) -> str:
-    """`hit_rate@10` as "Hit rate@10"; an unknown metric keeps its words."""
-    stem, at, k = metric.partition("@")
-    return _NAMES.get(stem, stem.replace("_", " ").capitalize()) + at + k
-
-
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Metrics by kind, then by list length; those that are unknown here come last."""
-    return sorted(set(metrics), key=_rank)
-
-
-def has_best(metric: str) -> bool:
-    """Whether more is better: coverage and popularity describe, they do not score."""
-    return not metric.startswith(_WITHOUT_BEST) and metric.startswith(_ORDER)
+def words(name: FigureName) -> str:
+    """A figure in the words of a sentence: `hit rate@10`, but `RMSE`."""
+    spoken = metrics.of(name.metric).label
+    is_acronym = spoken.isupper()
+    return replace(name, group="", metric=spoken if is_acronym else spoken.lower()).key
 
 
 def duration(seconds: float | None) -> str:
@@ -96,9 +72,3 @@ def enumeration(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return ", ".join(words[:-1]) + " and " + words[-1]
-
-
-def _rank(metric: str) -> tuple[int, int, str]:
-    kind = next((i for i, stem in enumerate(_ORDER) if metric.startswith(stem)), len(_ORDER))
-    at = re.search(r"@(\d+)$", metric)
-    return kind, int(at.group(1)) if at else 0, metric

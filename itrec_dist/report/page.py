@@ -14,16 +14,11 @@ import jinja2
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.report import curves, provenance, samples, tables
+from itrec_dist.report import curves, provenance, tables
 from itrec_dist.report.arms import Section, sections
-from itrec_dist.report.published.ite import SOURCE
+from itrec_dist.report.markdown import across
 from itrec_dist.report.runs import Run
-from itrec_dist.report.sections import (
-    next_items as next_items_section,
-)
-from itrec_dist.report.sections import (
-    ratings as ratings_section,
-)
+from itrec_dist.report.sections import of
 
 
 def render(runs: Sequence[Run], title: str) -> str:
@@ -43,81 +38,39 @@ def render(runs: Sequence[Run], title: str) -> str:
                     zip(found, tables.names(found), strict=True), 1
                 )
             ],
-            across=_across(found),
+            across=across(found),
             configurations=provenance.settings(runs),
             environment=shared,
             environments=differing,
             runs=[(run, provenance.run_label(run), _status(run)) for run in runs],
             num_runs=len(runs),
-            paper_source=SOURCE,
             version=__version__,
             written=now(),
         )
     )
 
 
-def _across(found: Sequence[Section]) -> list[tables.Table]:
-    """Of what stands on several data sets, next items and ratings apart."""
-    ranked = [section for section in found if not section.is_ratings]
-    rated = [section for section in found if section.is_ratings]
-    made = [tables.across(ranked)] if len(ranked) > 1 else []
-    return made + ([ratings_section.across(rated)] if len(rated) > 1 else [])
-
-
-def _rating_section(section: Section, name: str, anchor: str) -> dict[str, Any]:
-    return {
-        **_shared(section, name, anchor),
-        "is_ratings": True,
-        "sentences": [*ratings_section.sentences(section), *provenance.audit_sentences(section)],
-        "results": ratings_section.results(section),
-        "dots": _drawn(ratings_section.dots(section)),
-        "overlay": _drawn(ratings_section.overlay(section)),
-        "curves": [
-            {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
-            for s in ratings_section.of_arms(section)
-        ],
-    }
-
-
-def _shared(section: Section, name: str, anchor: str) -> dict[str, Any]:
+def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
+    content = of(section).content()
     manifest = section.manifest
     costs = tables.costs(section)
     return {
         "id": anchor,
         "name": name,
-        "is_ratings": False,
+        "content": content,
+        "sentences": [*content.sentences, *provenance.audit_sentences(section)],
+        "dots": _drawn(content.dots),
+        "overlay": _drawn(content.overlay),
+        "curves": [
+            {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
+            for s in content.curves
+        ],
         "fingerprint": section.fingerprint,
         "manifest": manifest,
         "costs": costs if costs.rows else None,
         "data": provenance.data(manifest) if manifest else [],
         "steps": provenance.steps(manifest) if manifest and manifest.steps else None,
         "audit": provenance.audit_rows(manifest) if manifest and manifest.audit else None,
-    }
-
-
-def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
-    if section.is_ratings:
-        return _rating_section(section, name, anchor)
-    details = [
-        tables.details(section, split, masking)
-        for split in reversed(section.splits)
-        for masking in section.maskings
-    ]
-    return {
-        **_shared(section, name, anchor),
-        "is_papers": section.is_papers,
-        "final_split": section.final_split,
-        "sentences": [*next_items_section.sentences(section), *provenance.audit_sentences(section)],
-        "accuracies": tables.accuracies(section),
-        "details": details,
-        "dots": _drawn(curves.dots(section)),
-        "overlay": _drawn(curves.overlay(section)),
-        "curves": [
-            {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
-            for s in curves.of_arms(section)
-        ],
-        "training_sample": curves.training_sample(section),
-        "samples": samples.of(section),
     }
 
 

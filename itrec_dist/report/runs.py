@@ -6,30 +6,22 @@ Leaves to `arms.py` which runs belong together.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from itrec_dist import metrics
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.errors import CheckpointError
+from itrec_dist.errors import CheckpointError, ConfigError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.models import MODELS
+from itrec_dist.models.ite import ITEConfig
 from itrec_dist.runs.directory import RunDirectory
-
-Masking = Literal["unmasked", "masked"]
-MASKINGS: tuple[Masking, ...] = ("unmasked", "masked")
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a model reached on one split; figures that are not finite numbers are left out."""
-
-    num_windows: int
-    loss: float | None
-    values: Mapping[tuple[Masking, str], float]
-    """(masking, metric) -> figure, such as ("masked", "recall@10") -> 0.21."""
+from itrec_dist.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,8 @@ class Run:
 
     path: Path
     kind: Literal["train", "baseline"]
+    task: str
+    """The task that it was trained for, or whose figures it has."""
     name: str
     seed: int | None
     config: dict[str, Any]
@@ -125,6 +119,7 @@ def read(path: Path) -> Run:
     """
     directory = RunDirectory.existing(path)
     config, config_yaml = _config(directory)
+    _load_metrics(config)
     events = _events(directory)
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for event in events:
@@ -134,6 +129,7 @@ def read(path: Path) -> Run:
     evaluation = _mapping(directory, directory.evaluation)
     environment = _mapping(directory, directory.environment)
     epochs = _epochs(directory, by_kind.get("epoch", []))
+    judgements = _judgements(directory, evaluation)
     kind = evaluation.get("kind", start.get("kind", "train"))
     seed = next(
         (s for s in (evaluation.get("seed"), config.get("seed"), environment.get("seed"))
@@ -144,6 +140,7 @@ def read(path: Path) -> Run:
     return Run(
         path=path,
         kind="baseline" if kind == "baseline" else "train",
+        task=_task(config, [*judgements.values(), *(e.validation for e in epochs if e.validation)]),
         name=str(evaluation.get("name") or start.get("name") or path.name),
         seed=seed,
         config=config,
@@ -154,7 +151,7 @@ def read(path: Path) -> Run:
         end=end,
         notes=tuple(str(n.get("message", "")) for n in by_kind.get("note", [])),
         epochs=epochs,
-        judgements=_judgements(directory, evaluation),
+        judgements=judgements,
         best_epoch=None if best is None else int(best),
         samples=_samples(directory),
         seconds=_seconds(by_kind, epochs),
@@ -241,19 +238,41 @@ def _judgement(path: Path, content: Any) -> Judgement | None:
     if content is None:
         return None
     try:
-        # Figures of ratings know no ranking, so nothing is masked in them.
-        groups = [(masking, content.get(masking) or {}) for masking in MASKINGS]
-        groups.append(("unmasked", content.get("ratings") or {}))
-        values = {
-            (masking, str(metric)): figure
-            for masking, group in groups
-            for metric, value in group.items()
-            if (figure := number(value)) is not None
-        }
-        windows = number(content.get("num_windows")) or 0
-    except AttributeError as error:
-        raise _damaged(path, f"a judgement is misshapen: {error}") from error
-    return Judgement(int(windows), number(content.get("loss")), values)
+        judgement = Judgement.from_json(content)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    unknown = [group for group in judgement.groups if group not in metrics.groups()]
+    if unknown:
+        raise CheckpointError(
+            f"{path} holds figures named {unknown[0]}, which no metric here gives (there are: "
+            f"{', '.join(metrics.groups())}): install the package whose metrics these are, or "
+            "leave this run out"
+        )
+    return judgement
+
+
+def _load_metrics(config: dict[str, Any]) -> None:
+    """Make the metrics that a run gave as `module:Class` known, as far as they are here."""
+    evaluation = config.get("evaluation")
+    more = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    for path in more or []:
+        try:
+            metrics.METRICS[path]
+        except ConfigError:  # its figures are shown by their names alone
+            continue
+        metrics.load([path])
+
+
+def _task(config: dict[str, Any], judged: Sequence[Judgement]) -> str:
+    """The task of the run's model; of a baseline, the first one whose figures it has."""
+    model = config.get("model")
+    kind = model.get("kind") if isinstance(model, dict) else None
+    kind = model.get("kind") if isinstance(model, dict) else None
+    if isinstance(kind, str) and kind in MODELS:
+        return MODELS[kind].task
+    groups = {group for judgement in judged for group in judgement.groups}
+    having = (name for name in TASKS if groups & set(TASKS[name].groups))
+    return next(having, ITEConfig.task)
 
 
 def _epochs(directory: RunDirectory, lines: list[dict[str, Any]]) -> tuple[Epoch, ...]:

@@ -1,21 +1,18 @@
 """Tables of results: pure functions from runs to cells, for HTML and Markdown alike.
 
 A table has one row per arm; a cell is the mean over the arm's seeds and their sample standard
-deviation. Every table belongs to one section, so to one set of windows, except `across`, whose
-columns name theirs.
+deviation. Which figures a table shows is the business of the task's section.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from itrec_dist import metrics
 from itrec_dist.data import schema
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report import measures
 from itrec_dist.report.arms import Arm, Section
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING, Figure
-from itrec_dist.report.published import ite as published_ite
-from itrec_dist.report.runs import Masking
-
-_BOTH = (ACCURACY_1, ACCURACY_2)
+from itrec_dist.report.measures import MISSING, Figure
 
 
 @dataclass(frozen=True)
@@ -78,89 +75,6 @@ class Table:
         return found
 
 
-def accuracies(section: Section) -> Table:
-    """Accuracy 1 and 2 on every judged split, unmasked and masked, beside the paper's figures."""
-    columns: list[Column] = []
-    sources: list[tuple[str, Masking, str] | str] = []
-    for split in reversed(section.splits):  # the split that nothing was chosen on comes first
-        for masking in section.maskings:
-            for metric in _BOTH:
-                columns.append(_accuracy_column(metric, masking, split_title(section, split)))
-                sources.append((split, masking, metric))
-        if split == schema.VALIDATION and section.is_papers:
-            for metric in _BOTH:
-                subtitle = f"{metric} unmasked"
-                group = "Printed in the paper"
-                columns.append(
-                    Column(measures.paper_name(metric) or metric, subtitle, group, scores=False)
-                )
-                sources.append(metric)
-    rows = [row(arm, [_cell(arm, source) for source in sources]) for arm in section.ranked]
-    return Table("Accuracy 1 and Accuracy 2", tuple(columns), marked(columns, rows))
-
-
-def split_title(section: Section, split: str) -> str:
-    """The split, and what the epoch was chosen on."""
-    if split == schema.VALIDATION:
-        return "Validation: best epoch chosen on this very split (as in the paper)"
-    if schema.VALIDATION in section.splits:
-        return f"{split.capitalize()}: epoch chosen on validation, judged on {split}"
-    return split.capitalize()
-
-
-def details(section: Section, split: str, masking: Masking) -> Table:
-    """Every measure on one split, with or without the items of the input in the ranking.
-
-    Of precision only the paper's Accuracy 1: further down the list it repeats recall.
-    """
-    metrics = [m for m in section.metrics if not m.startswith("precision") or m == ACCURACY_1]
-    columns = []
-    for metric in metrics:
-        stem, at, k = measures.label(metric).partition("@")
-        subtitle = measures.paper_name(metric) or ""
-        scores = measures.has_best(metric)
-        columns.append(Column(at + k if k else stem, subtitle, stem, scores))
-    rows = [
-        row(arm, [_cell(arm, (split, masking, m)) for m in metrics])
-        for arm in section.ranked_by(split, masking, ACCURACY_1)
-    ]
-    words = "seen items masked" if masking == "masked" else "unmasked"
-    return Table(f"{split.capitalize()}, {words}", tuple(columns), marked(columns, rows))
-
-
-def across(found: Sequence[Section]) -> Table:
-    """The same arms on several data sets: one pair of columns per section, each named."""
-    columns: list[Column] = []
-    with_paper = any(section.is_papers for section in found)
-    if with_paper:
-        group = "Printed in the paper"
-        columns += [Column(measures.paper_name(m) or m, m, group, scores=False) for m in _BOTH]
-    for section, name in zip(found, names(found), strict=True):
-        group = f"{name}: {section.final_split}"
-        columns += [Column(measures.paper_name(m) or m, m, group) for m in _BOTH]
-    by_key = {(s.fingerprint, arm.key): arm for s in found for arm in s.arms}
-    widest_first = sorted(found, key=lambda s: -len(s.arms))  # its order is the rows' order
-    firsts: dict[str, Arm] = {}
-    for section in widest_first:
-        for arm in section.ranked:
-            firsts.setdefault(arm.key, arm)
-    rows = []
-    for key, first in firsts.items():
-        cells = [_cell(first, m) for m in _BOTH] if with_paper else []
-        for section in found:
-            here = by_key.get((section.fingerprint, key))
-            for metric in _BOTH:
-                source: tuple[str, Masking, str] = (section.final_split, "unmasked", metric)
-                cells.append(_cell(here, source) if here else Cell(MISSING))
-        rows.append(row(first, cells, tag="baseline" if first.is_baseline else ""))
-    return Table(
-        "The same arms on different windows",
-        tuple(columns),
-        marked(columns, rows),
-        ("Columns of different data are not comparable with each other: read down, not across.",),
-    )
-
-
 def names(found: Sequence[Section]) -> list[str]:
     """Sections in a few words, such as `random_windows 80/10/10`; namesakes get their seed."""
     plain = [_name(section) for section in found]
@@ -199,21 +113,18 @@ def costs(section: Section) -> Table:
     return Table("What it took", tuple(columns), tuple(rows))
 
 
-def _accuracy_column(metric: str, masking: Masking, group: str) -> Column:
-    words = "masked" if masking == "masked" else "unmasked"
-    return Column(measures.paper_name(metric) or metric, f"{metric} {words}", group)
+def column_of(name: FigureName, title: str, subtitle: str = "", group: str = "") -> Column:
+    """A column of figures, whose best is marked as the metric's direction says."""
+    has_best = metrics.of(name.metric).higher_is_better is not None
+    return Column(title, subtitle, group, has_best, metrics.falls(name))
 
 
-def _cell(arm: Arm, source: tuple[str, Masking, str] | str) -> Cell:
-    """A figure of an arm; a plain metric name stands for what the paper prints."""
-    if isinstance(source, str):
-        value = None if arm.is_baseline else published_ite.printed(arm.runs[0].config).get(source)
-        return Cell(measures.digits(value), value=value)
-    split, masking, metric = source
+def figure_cell(section: Section, arm: Arm, split: str, name: FigureName) -> Cell:
+    """A final figure of an arm; of one without a complete run, validation so far."""
     if arm.complete:
-        return cell_of(arm.figure(split, masking, metric))
-    if (split, masking) == (schema.VALIDATION, "unmasked"):
-        return replace(cell_of(arm.so_far(metric)), is_provisional=True)
+        return cell_of(arm.figure(split, name))
+    if split == schema.VALIDATION and name.group == section.headline.group:
+        return replace(cell_of(arm.so_far(name, section.headline)), is_provisional=True)
     return Cell(MISSING)
 
 

@@ -1,61 +1,116 @@
-"""Judgements as a table in the terminal."""
+"""Judgements as tables in the terminal, whatever the task: the metrics say what they are called."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from itrec_dist.metrics.ranking import CUTOFFS, METRICS, PAPER_NAMES
+from itrec_dist import metrics
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 
 
-def print_judgements(judgements: dict[str, dict[str, Any]], console: Console | None = None) -> None:
-    """Print every figure of every split, with and without the seen items masked."""
+def print_judgements(judgements: Mapping[str, Judgement], console: Console | None = None) -> None:
+    """Print every figure of every split of one model; figures without a cut-off one line a split.
+
+    Args:
+        judgements: split -> judgement.
+        console: where to; standard output without one.
+    """
     console = console or Console()
-    rankings = ("unmasked", "masked")
-    if any("ratings" in judgement for judgement in judgements.values()):
-        _print_ratings(judgements, console)
-        return
+    plain: dict[str, Judgement] = {}
     for split, judgement in judgements.items():
-        if "unmasked" not in judgement:
-            loss = judgement["loss"]
-            console.print(f"{split}: {judgement['num_windows']:,} windows, loss {loss:.4f}")
-            continue
-        loss = judgement["loss"]
-        title = f"{split}: {judgement['num_windows']:,} windows"
-        table = Table(title=title + ("" if loss is None else f", loss {loss:.4f}"))
-        table.add_column("", no_wrap=True)
-        for ranking in rankings:
-            for position, cutoff in enumerate(CUTOFFS):
-                head = ranking if position == 0 else ""
-                table.add_column(f"{head}\n@{cutoff}", justify="right", no_wrap=True)
-        for metric in METRICS:
-            values = (f"{judgement[r][f'{metric}@{k}']:.4f}" for r in rankings for k in CUTOFFS)
-            table.add_row(metric, *values)
-        console.print(table)
-    papers = ", ".join(f"{name} is {figure}" for figure, name in PAPER_NAMES.items())
-    console.print(
-        f"masked: items of the input are left out of the ranking. In the paper's words, {papers}."
+        names = metrics.in_order(name for name, _ in judgement.figures())
+        if any(name.cutoff is not None for name in names):
+            console.print(_by_cutoff(split, judgement, names))
+        else:
+            plain[split] = judgement
+    if plain:
+        console.print(_by_split(plain))
+    if any("masked" in judgement.groups for judgement in judgements.values()):
+        console.print("masked: items of the input are left out of the ranking.")
+
+
+def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
+    """Print the figures of several models or baselines, one line per split and group of figures.
+
+    Of metrics with cut-offs the lowest one is shown. `judgements` is name -> split -> judgement.
+    """
+    lines = [
+        (name, split, group, judgement)
+        for name, splits in judgements.items()
+        for split, judgement in splits.items()
+        for group in _groups(judgement) or [""]
+    ]
+    found = metrics.in_order(n for *_, judgement in lines for n, _ in judgement.figures())
+    lowest: dict[str, FigureName] = {}
+    for figure in found:
+        lowest.setdefault(figure.metric, figure)
+    has_loss = any(judgement.loss is not None for *_, judgement in lines)
+    columns = [figure for figure in lowest.values() if figure.group or has_loss]
+    rows = [["", "split", "figures", *(figure.key for figure in columns)]]
+    for name, split, group, judgement in lines:
+        values = [judgement.value(_of_group(figure, group)) for figure in columns]
+        rows.append([name, split, group, *map(_digits, values)])
+    print(_aligned(rows, num_words=3))
+
+
+def _by_cutoff(split: str, judgement: Judgement, names: Sequence[FigureName]) -> Table:
+    """One split: a row per metric, a column per group and cut-off."""
+    loss = "" if judgement.loss is None else f", loss {judgement.loss:.4f}"
+    table = Table(title=f"{split}: {judgement.num_windows:,} windows{loss}")
+    table.add_column("", no_wrap=True)
+    grouped = [name for name in names if name.group]
+    columns = sorted(
+        {(name.group, name.cutoff) for name in grouped},
+        key=lambda c: (_groups(judgement).index(c[0]), c[1] or 0),
     )
+    before = ""
+    for group, cutoff in columns:
+        at = "" if cutoff is None else f"@{cutoff}"
+        head = group if group != before else ""
+        table.add_column(f"{head}\n{at}", justify="right", no_wrap=True)
+        before = group
+    for metric in dict.fromkeys(name.metric for name in grouped):
+        values = (judgement.value(FigureName(g, metric, cutoff)) for g, cutoff in columns)
+        table.add_row(metric, *map(_digits, values))
+    return table
 
 
-def print_rating_baselines(
-    judgements: dict[str, dict[str, dict[str, Any]]], console: Console | None = None
-) -> None:
-    """Print the figures of several rating baselines, given as name -> split -> Judgement."""
-    rows = {f"{name}, {s}": j for name, splits in judgements.items() for s, j in splits.items()}
-    _print_ratings(rows, console or Console())
-
-
-def _print_ratings(judgements: dict[str, dict[str, Any]], console: Console) -> None:
+def _by_split(judgements: Mapping[str, Judgement]) -> Table:
+    """A row per split, a column per figure."""
+    names = metrics.in_order(n for j in judgements.values() for n, _ in j.figures())
     table = Table()
-    for title in ("", "ratings", "RMSE", "MAE"):
-        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for title in ("windows", *(metrics.of(name.metric).label for name in names)):
+        table.add_column(title, justify="right", no_wrap=True)
     for split, judgement in judgements.items():
-        figures = judgement["ratings"]
-        table.add_row(
-            split,
-            f"{judgement['num_windows']:,}",
-            f"{figures['rmse']:.4f}",
-            f"{figures['mae']:.4f}",
-        )
-    console.print(table)
+        figures = (_digits(judgement.value(name)) for name in names)
+        table.add_row(split, f"{judgement.num_windows:,}", *figures)
+    return table
+
+
+def _groups(judgement: Judgement) -> list[str]:
+    names = metrics.in_order(name for name, _ in judgement.figures() if name.group)
+    return list(dict.fromkeys(name.group for name in names))
+
+
+def _of_group(figure: FigureName, group: str) -> FigureName:
+    return FigureName(group, figure.metric, figure.cutoff) if figure.group else figure
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], num_words: int) -> str:
+    """Rows as lines; the first columns stand left, the others, which are numbers, right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at < num_words else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)

@@ -1,28 +1,43 @@
-"""What a person sees of a run: one line per epoch, and a live line in a terminal.
+"""Shows a run in a terminal: one line per epoch, and a progress bar with the time left.
 
-Takes the events of a run's log, whether they come from this process or from a worker elsewhere.
+Takes the events of a run's log, from this process or from a worker elsewhere.
 """
 
 import functools
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.status import Status
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from itrec_dist import metrics
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
+
+_SPEED_SECONDS = 300.0  # steps are averaged over this time to estimate the time left
 
 
 class ProgressView:
-    """Shows events; plain lines when the output is no terminal."""
+    """Shows events; plain lines without a bar if the output is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # A run's name is text, whatever brackets it holds.
+        # Without markup: the name of a run may hold brackets.
         self._console = console or Console(
             soft_wrap=True, highlight=False, markup=False, emoji=False
         )
-        self._status: Status | None = None
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
         self._epochs = 0
         self._steps = 0
 
@@ -33,10 +48,10 @@ class ProgressView:
             show(event)
 
     def close(self) -> None:
-        """Take the live line away."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        """Remove the progress bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._bar = None
 
     def _show_start(self, event: dict[str, Any]) -> None:
         self._epochs = event["epochs"]
@@ -46,16 +61,22 @@ class ProgressView:
             f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
             f"{event['steps_per_epoch']} steps of {event['batch_size']} windows"
         )
+        self.close()  # of workers that were lost
         if self._console.is_terminal:
-            self._status = self._console.status("first step ...")
-            self._status.start()
+            self._progress = _progress(self._console)
+            self._bar = self._progress.add_task("first step ...", total=None, figures="")
+            self._progress.start()
 
     def _show_progress(self, event: dict[str, Any]) -> None:
-        if self._status is not None:
-            self._status.update(
-                f"epoch {event['epoch']}/{self._epochs}  step {event['step']}/{self._steps}  "
-                f"loss {event['loss']:.4f}  {event['windows_per_second']:,.0f} windows/s"
-            )
+        if self._progress is None or self._bar is None:
+            return
+        if self._progress.tasks[0].total is None:  # a resumed run does not start at step 0
+            self._progress.reset(self._bar, total=self._steps, completed=event["step"])
+        self._progress.update(
+            self._bar, completed=event["step"],
+            description=f"epoch {event['epoch']}/{self._epochs}",
+            figures=f"loss {event['loss']:.4f}  {event['windows_per_second']:,.0f} windows/s",
+        )  # fmt: skip
 
     def _show_epoch(self, event: dict[str, Any]) -> None:
         parts = [
@@ -64,7 +85,7 @@ class ProgressView:
             f"{event['windows_per_second']:>9,.0f} windows/s",
         ]
         if event["validation"] is not None:
-            parts += _told(event["validation"])
+            parts += in_brief(Judgement.from_json(event["validation"]))
         parts.append("best" if event["is_best"] else "")
         self._console.print("  ".join(parts).rstrip())
 
@@ -80,30 +101,47 @@ class ProgressView:
         self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
 
 
-def _told(judgement: dict[str, Any]) -> list[str]:
-    """The first figures of each group of a judgement, in a few words."""
-    if "ratings" in judgement:
-        figures = judgement["ratings"]
-        return [f"RMSE {figures['rmse']:.4f} MAE {figures['mae']:.4f}"]
-    if "unmasked" not in judgement:
-        return [f"validation loss {judgement['loss']:.4f}"]
-    return [
-        f"{ranking} P@5 {judgement[ranking]['precision@5']:.4f} "
-        f"HR@5 {judgement[ranking]['hit_rate@5']:.4f}"
-        for ranking in ("unmasked", "masked")
-    ]
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+        TimeRemainingColumn(), TextColumn("left", markup=False),
+        console=console, transient=True, refresh_per_second=4,
+        speed_estimate_period=_SPEED_SECONDS,
+    )  # fmt: skip
+
+
+def in_brief(judgement: Judgement) -> list[str]:
+    """The first two figures of each group in a few words, or the loss where there is no group."""
+    found = metrics.in_order(name for name, _ in judgement.figures())
+    groups = list(dict.fromkeys(name.group for name in found if name.group))
+    if not groups:
+        return [] if judgement.loss is None else [f"validation loss {judgement.loss:.4f}"]
+    parts = []
+    for group in groups:
+        firsts = {n.metric: n for n in reversed(found) if n.group == group}  # lowest cut-off
+        shown = [n for n in found if n in firsts.values() and n.group == group][:2]
+        words = [f"{_short(name)} {judgement.value(name):.4f}" for name in shown]
+        parts.append(" ".join([group, *words] if len(groups) > 1 else words))
+    return parts
+
+
+def _short(name: FigureName) -> str:
+    """`P@5`."""
+    metric = metrics.of(name.metric)
+    return replace(name, group="", metric=metric.short or metric.label).key
 
 
 class LogFollower(threading.Thread):
-    """Shows the lines that another process appends to a log, until `finish`."""
+    """Shows the lines that another process appends to a log, until `finish` is called."""
 
     def __init__(
         self, log: Path | Callable[[int], bytes], view: ProgressView, interval: float = 0.5, *,
         from_end: bool = False,
     ) -> None:  # fmt: skip
-        """Follow `log`: a file, or what gives the bytes of one after a position.
+        """Follow `log`: a file, or a function that returns its bytes after a position.
 
-        With `from_end` only what comes after the lines that it holds now is shown.
+        With `from_end`, lines that it holds already are not shown.
         """
         super().__init__(name="itrec-log-follower", daemon=True)
         self._read = functools.partial(_after, log) if isinstance(log, Path) else log
@@ -112,13 +150,13 @@ class LogFollower(threading.Thread):
         self._position = len(self._read(0)) if from_end else 0
 
     def run(self) -> None:
-        """Read what is new, again and again."""
+        """Show new lines until asked to stop."""
         while not self._stop_asked.wait(self._interval):
             self._read_on()
         self._read_on()
 
     def finish(self) -> None:
-        """Show the rest and end."""
+        """Show the remaining lines and end."""
         self._stop_asked.set()
         self.join()
         self._view.close()
@@ -130,7 +168,7 @@ class LogFollower(threading.Thread):
             self._position += len(line)
             try:
                 event = json.loads(line)
-            except ValueError:  # torn by a crash; what follows stands on lines of its own
+            except ValueError:  # torn by a crash; the next line is whole
                 continue
             self._view(event)
 

@@ -1,7 +1,7 @@
-"""What a run leaves behind, and nothing else knows the file names.
+"""The files of a run and their names, which no other module spells.
 
     RUN/
-      lease.json         who is writing, while somebody is (runs/lease.py)
+      lease.json         the process that is writing, while there is one (runs/lease.py)
       config.yaml        the resolved configuration, as `itrec train --config` reads it; in place of
                          engine.precision=auto it has what the workers settled on
       manifest.json      the data manifest the run was trained on
@@ -9,10 +9,10 @@
       log.jsonl          one JSON object per line, see below
       tensorboard/       the same scalars for TensorBoard
       checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
-      checkpoints/last/  the newest state, within an epoch too if so set; beside the same files
-                         state/, from which `itrec train --resume` goes on (see training_state.py);
-                         older ones of both stand beside them as best-STEP and last-STEP
-      evaluation.json    the final judgement, see below; its presence says that the run is complete
+      checkpoints/last/  the newest state, also within an epoch if so set: the same files and
+                         state/, from which `itrec train --resume` goes on (training_state.py);
+                         older ones of both kinds are named best-STEP and last-STEP
+      evaluation.json    the final judgement, see below; a run that has it is complete
       samples.json       a few users' windows with titles: watched, actual next, predicted
 
 Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
@@ -32,20 +32,22 @@ Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
               was finished, null for a baseline), skipped (in all epochs), seconds
 
 The line of an epoch comes before its checkpoint, which is written while training goes on: lines of
-the next epoch may stand there before it is whole. What was logged but not kept is trained again.
+the next epoch may precede it. What was logged but not saved is trained again.
 
 A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
 what it trains again; the last line of an epoch holds. A run whose workers were lost does the same
 with a `restart` in place of the note. An `end` before the last `start` is that of
 an interruption.
 
-A Judgement is what `evaluation.json` holds for each split:
+A Judgement (`metrics/judgement.py`) is what `evaluation.json` holds for each split, its figures in
+groups:
 
     {"loss": 23.1 | null, "num_windows": 6903,
      "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
      "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
 
-or, where ratings are predicted, {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
+with the metrics and cut-offs of the run's `evaluation` settings, or where ratings are predicted,
+{"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
 "mae": 0.6641}}.
 
     evaluation.json: {"kind": "train" | "baseline", "name": ..., "checkpoint": "best",
@@ -65,9 +67,12 @@ from typing import Any
 from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.storage import atomic
 
+BEST, LAST = "best", "last"
+"""The kinds of checkpoints."""
+
 
 class RunDirectory:
-    """Paths and files of one run; see the module's docstring for what each holds."""
+    """Paths and files of one run; the module's docstring describes them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +87,7 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":
-        """Open a run that must be there.
+        """Open a run that must exist.
 
         Raises:
             CheckpointError: `path` is no run directory.
@@ -97,7 +102,7 @@ class RunDirectory:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was trained and judged to its end."""
+        """Whether the run was trained and evaluated to its end."""
         return self.evaluation.is_file()
 
     def append(self, event: str, **fields: Any) -> None:
@@ -113,7 +118,7 @@ class RunDirectory:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(size - 1, 0))
                 if file.read() not in (b"", b"\n"):
-                    line = b"\n" + line  # a crash tore the last line: it must not cost this one
+                    line = b"\n" + line  # a crash tore the last line: start a new one
                 _write_whole(file, line + b"\n", size)
         except OSError as error:
             raise OutputError(
@@ -122,18 +127,18 @@ class RunDirectory:
             ) from error
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The log's lines, all or those of one event; a torn last line is left out."""
+        """The log's lines, all or those of one event; torn lines are left out."""
         if not self.log.is_file():
             return []
-        found = []
+        entries = []
         for line in self.log.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if event is None or entry.get("event") == event:
-                found.append(entry)
-        return found
+                entries.append(entry)
+        return entries
 
     def read_json(self, path: Path) -> Any:
         """Read one of this run's JSON files.

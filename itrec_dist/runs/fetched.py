@@ -1,4 +1,4 @@
-"""Runs to read, from wherever they stand: those at a URI are copied to this machine first."""
+"""Runs to read: those at a URI are copied to this machine first."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from itrec_dist.storage.uri import Uri
 
 
 def run_here(place: Uri | Path, name: str | None = None) -> Path:
-    """A run directory to read on this machine: `place` itself, or a copy of what its URI holds.
+    """A run directory to read on this machine: `place` itself, or a copy of what is at its URI.
 
     Args:
         place: the run.
-        name: the checkpoint that is copied too, without its training state.
+        name: a checkpoint to copy too, without its training state.
 
     Raises:
         CheckpointError: there is no run, or no such checkpoint, at the URI.
         EnvironmentProblem: the URI cannot be reached.
-        OutputError: there is no room here.
+        OutputError: there is no room on this machine.
     """
     if isinstance(place, Path):
         return place
@@ -41,7 +41,7 @@ def runs_here(place: Uri | Path) -> list[Path]:
     Raises:
         CheckpointError: there is none.
         EnvironmentProblem: the URI cannot be reached.
-        OutputError: there is no room here.
+        OutputError: there is no room on this machine.
     """
     if isinstance(place, Path):
         return [place]

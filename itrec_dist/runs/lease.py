@@ -1,12 +1,18 @@
-"""One writer at a time for a run directory: a small file that says who it is, kept fresh.
+"""One writer at a time for a run directory: a small file that names the holder, kept fresh.
 
     RUN/lease.json   host, pid, birth (of the process, where the system tells), started, token
 
-A lock of the system's own (flock) would go with its process, but network file systems ignore or
-lose it, and object stores have none. So the holder touches the file every few seconds, and a file
-that was not touched for a minute is taken over; at once if its process was on this machine and is
-gone. Ages are read off the clock of whoever keeps the files, which need not agree with this
-machine's.
+The system's own lock (flock) would end with its process, but network file systems ignore or lose
+it, and object stores have none. So the holder touches the file every few seconds, and a file that
+has not been touched for a minute is taken over; at once if its process ran on this machine and is
+gone. Ages are read from the clock of the file system, which need not agree with this machine's.
+
+`filelock.SoftFileLease` (4.2) is not used. It takes over from a dead holder on another machine only
+after it has watched the file for the whole lease (`_try_break_pinned_lock`), so each resumption
+would wait a minute; it cannot tell whether a lease is held without acquiring it; its file does not
+say since when; and object stores would still need all of this. pyarrow's `open_output_stream` has
+no conditional write (If-None-Match of S3, if-generation-match of GCS), so a remote lease is written
+and then read again.
 """
 
 import contextlib
@@ -30,33 +36,33 @@ _TOUCH_SECONDS = 10.0
 _FIELDS = ("host", "pid", "birth", "started", "token")
 
 
-class Slot(Protocol):
-    """Where the file of a lease is kept."""
+class Lock(Protocol):
+    """The file of a lease, in a folder of this machine or at a URI."""
 
     settle_seconds: float
-    """How long two who take an old lease over at once wait to see who wrote last."""
+    """How long two processes that take over an old lease wait to see which one wrote last."""
 
     def read(self) -> bytes | None:
-        """What it holds; None if it is not there."""
+        """The content of the file; None if there is none."""
 
     def age(self) -> float | None:
-        """Seconds since it was written or touched, None if it is not there."""
+        """Seconds since the file was written or touched; None if there is none."""
 
     def create(self, content: bytes) -> bool:
-        """Make it, unless it is there or this cannot be done in one step; whether it was made."""
+        """Create the file in one step; False if there is one, or if that is impossible here."""
 
     def replace(self, content: bytes) -> None:
-        """Write it in place of what is there."""
+        """Replace the file."""
 
     def touch(self, content: bytes) -> None:
-        """Make it as young as if it had been written now."""
+        """Reset the age of the file to zero."""
 
     def remove(self) -> None:
-        """Remove it."""
+        """Remove the file."""
 
 
-class Here:
-    """A lease in a folder that this machine sees."""
+class LocalLock:
+    """A lease in a folder that this machine can reach."""
 
     settle_seconds = 0.3
 
@@ -67,7 +73,7 @@ class Here:
         return str(self._folder)
 
     def read(self) -> bytes | None:
-        """See Slot."""
+        """See Lock."""
         try:
             return self._path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -76,7 +82,7 @@ class Here:
             return b""
 
     def age(self) -> float | None:
-        """See Slot: the time of a new file beside it is the file system's own clock."""
+        """See Lock: the time of a new file beside it is the file system's own clock."""
         with tempfile.NamedTemporaryFile(prefix=f".{FILE}.", dir=self._folder) as probe:
             os.utime(probe.name)
             now = Path(probe.name).stat().st_mtime
@@ -86,24 +92,24 @@ class Here:
             return None
 
     def create(self, content: bytes) -> bool:
-        """See Slot: a link appears with all its content, or not at all if the name is taken."""
+        """See Lock: a link appears with all its content, or not at all if the name is taken."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._written(content) as temporary, contextlib.suppress(OSError):
-            self._path.hardlink_to(temporary)  # there are file systems without links
+            self._path.hardlink_to(temporary)  # not all file systems have links
             return True
         return False
 
     def replace(self, content: bytes) -> None:
-        """See Slot."""
+        """See Lock."""
         with self._written(content) as temporary:
             temporary.replace(self._path)
 
     def touch(self, content: bytes) -> None:  # noqa: ARG002 - a store has to write it again
-        """See Slot."""
+        """See Lock."""
         os.utime(self._path)
 
     def remove(self) -> None:
-        """See Slot."""
+        """See Lock."""
         self._path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -117,8 +123,8 @@ class Here:
             Path(name).unlink(missing_ok=True)
 
 
-class There:
-    """A lease in a folder at a URI, where nothing is made in one step only if it is not there."""
+class RemoteLock:
+    """A lease in a folder at a URI, where a write cannot depend on the file being absent."""
 
     settle_seconds = 1.5
 
@@ -129,51 +135,51 @@ class There:
         return str(self._store)
 
     def read(self) -> bytes | None:
-        """See Slot."""
+        """See Lock."""
         return self._store.read(FILE)
 
     def age(self) -> float | None:
-        """See Slot."""
+        """See Lock."""
         return self._store.age(FILE)
 
     def create(self, content: bytes) -> bool:  # noqa: ARG002 - it cannot be done in one step
-        """See Slot."""
+        """See Lock."""
         return False
 
     def replace(self, content: bytes) -> None:
-        """See Slot."""
+        """See Lock."""
         self._store.write(FILE, content)
 
     def touch(self, content: bytes) -> None:
-        """See Slot."""
+        """See Lock."""
         self._store.write(FILE, content)
 
     def remove(self) -> None:
-        """See Slot."""
+        """See Lock."""
         self._store.remove(FILE)
 
 
-def refuse_alive(slot: Slot) -> None:
+def refuse_alive(lock: Lock) -> None:
     """Refuse a run directory that another process is writing.
 
     Raises:
-        OutputError: it is; the message names host and process.
+        OutputError: one is; the message names host and process.
     """
-    holder = _holder(slot)
+    holder = _holder(lock)
     try:
-        is_alive = holder is not None and _is_alive(slot, holder)
-    except OSError as error:  # as in a folder that may be read alone
-        raise OutputError(f"cannot write {slot}: {error.strerror or error}") from error
+        is_alive = holder is not None and _is_alive(lock, holder)
+    except OSError as error:  # as in a folder that is read-only
+        raise OutputError(f"cannot write {lock}: {error.strerror or error}") from error
     if holder is not None and is_alive:
         raise OutputError(
-            f"{slot} is being written by process {holder['pid']} on {holder['host']} (since "
+            f"{lock} is being written by process {holder['pid']} on {holder['host']} (since "
             f"{holder['started']}): wait for its end, stop it, or choose another place"
         )
 
 
 @contextlib.contextmanager
-def held(slot: Slot) -> Iterator[None]:
-    """Hold the lease of a run directory, which is made if need be.
+def held(lock: Lock) -> Iterator[None]:
+    """Hold the lease of a run directory, which is created if need be.
 
     Raises:
         OutputError: another process holds it, or the place cannot be written.
@@ -184,68 +190,68 @@ def held(slot: Slot) -> Iterator[None]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "token": token,
     }).encode()  # fmt: skip
     try:
-        _take(slot, content, token)
+        _take(lock, content, token)
     except OSError as error:
-        raise OutputError(f"cannot write {slot}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {lock}: {error.strerror or error}") from error
     stop = threading.Event()
-    keeper = threading.Thread(
-        target=_keep_fresh, args=(slot, content, token, stop), name="itrec-lease", daemon=True
+    heartbeat = threading.Thread(
+        target=_keep_fresh, args=(lock, content, token, stop), name="itrec-lease", daemon=True
     )
-    keeper.start()
+    heartbeat.start()
     try:
         yield
     finally:
         stop.set()
-        keeper.join()
+        heartbeat.join()
         with contextlib.suppress(OSError, EnvironmentProblem):
-            if _is_ours(slot, token):
-                slot.remove()
+            if _is_ours(lock, token):
+                lock.remove()
 
 
-def _take(slot: Slot, content: bytes, token: str) -> None:
-    if slot.create(content):
+def _take(lock: Lock, content: bytes, token: str) -> None:
+    if lock.create(content):
         return
-    refuse_alive(slot)
-    slot.replace(content)
-    time.sleep(slot.settle_seconds)
-    if not _is_ours(slot, token):
-        refuse_alive(slot)
+    refuse_alive(lock)
+    lock.replace(content)
+    time.sleep(lock.settle_seconds)
+    if not _is_ours(lock, token):
+        refuse_alive(lock)
 
 
-def _keep_fresh(slot: Slot, content: bytes, token: str, stop: threading.Event) -> None:
+def _keep_fresh(lock: Lock, content: bytes, token: str, stop: threading.Event) -> None:
     while not stop.wait(_TOUCH_SECONDS):
         with contextlib.suppress(OSError, EnvironmentProblem):  # a network may be away for a while
-            if _is_ours(slot, token):
-                slot.touch(content)
+            if _is_ours(lock, token):
+                lock.touch(content)
 
 
-def _holder(slot: Slot) -> dict[str, Any] | None:
-    """Who holds it; None if nobody does, and a holder without a name where it is unreadable."""
-    content = slot.read()
+def _holder(lock: Lock) -> dict[str, Any] | None:
+    """Who holds the lease; None if nobody does, and empty fields if the file is unreadable."""
+    content = lock.read()
     if content is None:
         return None
     try:
-        found = json.loads(content)
-        return {field: found.get(field) for field in _FIELDS}
+        holder = json.loads(content)
+        return {field: holder.get(field) for field in _FIELDS}
     except (ValueError, AttributeError):
         return dict.fromkeys(_FIELDS)
 
 
-def _is_ours(slot: Slot, token: str) -> bool:
-    return (_holder(slot) or {}).get("token") == token
+def _is_ours(lock: Lock, token: str) -> bool:
+    return (_holder(lock) or {}).get("token") == token
 
 
-def _is_alive(slot: Slot, holder: dict[str, Any]) -> bool:
+def _is_alive(lock: Lock, holder: dict[str, Any]) -> bool:
     if holder["host"] == socket.gethostname() and isinstance(holder["pid"], int):
         birth = _birth(holder["pid"])
         if birth is not None or holder["birth"] is not None:
-            return bool(birth == holder["birth"])  # it may be suspended, and then touches nothing
-    age = slot.age()
+            return bool(birth == holder["birth"])  # it may be suspended, and not touch the file
+    age = lock.age()
     return age is not None and age < FRESH_SECONDS
 
 
 def _birth(pid: int) -> str | None:
-    """What tells a process from a later one of the same number; None if it is gone or unknown."""
+    """Distinguishes a process from a later one of the same number; None if it is gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

@@ -1,6 +1,6 @@
-"""What a run writes while it goes: the JSON-lines log, TensorBoard, and lines for a person.
+"""Writes the log of a run: JSON lines, TensorBoard, and events for whoever watches.
 
-Only rank 0 records; on the other workers every call does nothing.
+Only rank 0 records; on other workers the calls do nothing.
 """
 
 import contextlib
@@ -10,10 +10,11 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from itrec_dist.errors import OutputError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
 
 Watcher = Callable[[dict[str, Any]], None]
-"""Is shown every event of the log as it happens."""
+"""Called with every event of the log."""
 
 
 class Recorder:
@@ -24,7 +25,7 @@ class Recorder:
     ) -> None:
         """Record into `run`, or nowhere if it is None (workers other than rank 0).
 
-        `step` is where a run goes on that was begun before: TensorBoard forgets the steps after it.
+        `step` is where a run is resumed: TensorBoard drops the steps after it.
         """
         self._run = run
         self._watch = watcher
@@ -32,34 +33,35 @@ class Recorder:
         self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
-        """The run begins."""
+        """Called once, before the first step."""
         self._append("start", fields)
 
     def progress(self, **fields: Any) -> None:
-        """Some steps later."""
+        """Called at every progress interval."""
         self._append("progress", fields)
         for name in ("loss", "windows_per_second", "learning_rate", "grad_norm"):
             self._scalar(f"step/{name}", fields.get(name), fields["step"])
 
     def epoch(self, **fields: Any) -> None:
-        """An epoch was trained and judged."""
+        """Called after each epoch and its evaluation."""
         self._append("epoch", fields)
         self._scalar("epoch/loss", fields["loss"], fields["epoch"])
         for split in ("train", "validation"):
-            for name, value in _flat(fields[split] or {}):
-                self._scalar(f"{split}/{name}", value, fields["epoch"])
+            if fields[split] is not None:
+                for name, value in Judgement.from_json(fields[split]).figures():
+                    self._scalar(f"{split}/{name}", value, fields["epoch"])
         self._flush()
 
     def note(self, message: str) -> None:
-        """Something that a person should know."""
+        """Called with a message for the user."""
         self._append("note", {"message": message})
 
     def restart(self, **fields: Any) -> None:
-        """Workers were started again in the middle of the run."""
+        """Called when workers were started again in the middle of the run."""
         self._append("restart", fields)
 
     def end(self, **fields: Any) -> None:
-        """The run is over."""
+        """Called once, at the end."""
         self._append("end", fields)
         if self._board is not None:
             self._board.close()
@@ -83,7 +85,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """The board writes in a thread of its own, whose errors come out at a later call."""
+        """TensorBoard writes in its own thread, whose errors are raised by a later call."""
         try:
             yield
         except OSError as error:
@@ -92,11 +94,3 @@ class Recorder:
                 f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
                 "--resume goes on from the last checkpoint"
             ) from error
-
-
-def _flat(judgement: dict[str, Any]) -> list[tuple[str, float]]:
-    figures = [("loss", judgement.get("loss"))]
-    for group, inner in judgement.items():
-        if isinstance(inner, dict):
-            figures += [(f"{group}/{n}", v) for n, v in inner.items()]
-    return [(name, value) for name, value in figures if value is not None]

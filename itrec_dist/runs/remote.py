@@ -1,14 +1,14 @@
-"""A run directory at a URI: worked on in a folder of this machine, and mirrored.
+"""A run directory at a URI: written in a folder of this machine, and mirrored.
 
-Nothing can be renamed there and no folder appears at once, so a checkpoint stands under a name
-that holds its step, and its record is written last and removed first: one without a record is
-half-written or half-removed, and nobody reads it.
+At a URI nothing can be renamed and a folder does not appear at once. So the name of a remote
+checkpoint contains its step, and its record is written last and removed first: a checkpoint
+without a record is half-written or half-removed, and is never read.
 
-    RUN/checkpoints/last@00001200/   here checkpoints/last, or last-00001200 once it is older
-    RUN/checkpoints/best@00000400/   here checkpoints/best
+    RUN/checkpoints/last@00001200/   locally checkpoints/last, or last-00001200 once it is older
+    RUN/checkpoints/best@00000400/   locally checkpoints/best
 
-All other files stand there under the names that they have here. `environment.json` holds the
-identity of a run: where it differs, the folder here is of another run and goes.
+All other files have the same names in both places. `environment.json` identifies the run: if it
+differs, the local folder belongs to another run and is emptied.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from itrec_dist.errors import CheckpointError, EnvironmentProblem, OutputError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.checkpoints import retention
+from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.retention import KINDS, older_name
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.lease import FILE as LEASE
@@ -30,30 +30,30 @@ from itrec_dist.storage import atomic
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 
-_PLACE = re.compile(r"checkpoints/(best|last)@(\d+)/(.+)")
-_FOLDERS_LEFT_OUT = ("checkpoints", "ray")
+_NAME = re.compile(r"checkpoints/(best|last)@(\d+)/(.+)")
+_EXCLUDED_FOLDERS = ("checkpoints", "ray")
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A checkpoint at the URI that has its record."""
+class RemoteCheckpoint:
+    """A complete checkpoint at the URI."""
 
     kind: str
     step: int
     files: tuple[str, ...]
-    """Names below the checkpoint."""
+    """Paths within the checkpoint."""
 
     @property
-    def place(self) -> str:
-        """Its folder, below the run's."""
+    def folder(self) -> str:
+        """Its path within the run directory."""
         return f"checkpoints/{self.kind}@{self.step:08d}"
 
 
 class Mirror:
-    """The two places of one run: a URI that lasts, and a folder of this machine."""
+    """The two directories of one run: a URI that lasts, and a folder of this machine."""
 
     def __init__(self, uri: Uri, folder: Path) -> None:
-        """Join the two; nothing is read or written yet.
+        """Connect the two; nothing is read or written yet.
 
         Raises:
             ConfigError: no file system goes by that URI.
@@ -65,48 +65,49 @@ class Mirror:
         self._sent: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
-    # ---------------------------------------------------------------- from there to here
+    # ---------------------------------------------------------------- from the URI to this machine
 
     def fetch(self) -> None:
-        """Bring the folder here to what stands at the URI; what is newer here stays.
+        """Copy the run from the URI to the local folder; what is newer locally is kept.
 
         Raises:
-            CheckpointError: no checkpoint of a kind arrived whole; the message names an older one.
+            CheckpointError: the newest checkpoint of a kind is damaged; the message names an older
+                one that is not.
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room here.
+            OutputError: there is no room on this machine.
         """
         self.fetch_files()
-        retention.recover(self._run.checkpoints)
-        found = self.checkpoints()
+        retention.finish_interrupted(self._run.checkpoints)
+        remote = self.checkpoints()
         for kind in KINDS:
-            newest = next((c for c in found if c.kind == kind), None)
-            if newest is not None and newest.step > self._step_here(kind):
-                self._fetch_newest(newest, [c for c in found if c.kind == kind][1:])
+            of_kind = [c for c in remote if c.kind == kind]
+            if of_kind and of_kind[0].step > self._local_step(kind):
+                self._fetch_newest(of_kind)
 
     def fetch_files(self) -> None:
-        """The same without checkpoints.
+        """Do the same without checkpoints.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room here.
+            OutputError: there is no room on this machine.
         """
         self._drop_another_run()
-        for name, size in self._files_there().items():
-            place = self.folder / name
-            is_log = place == self._run.log or place.parent == self._run.tensorboard
-            if is_log and place.is_file() and place.stat().st_size >= size:
-                continue  # these only grow, and here there may be lines that were not sent yet
-            self.store.download(name, place)
+        for name, size in self._remote_files().items():
+            path = self.folder / name
+            is_log = path == self._run.log or path.parent == self._run.tensorboard
+            if is_log and path.is_file() and path.stat().st_size >= size:
+                continue  # logs only grow, and the local one may hold lines not sent yet
+            self.store.download(name, path)
 
     def fetch_checkpoint(self, name: str) -> Path:
-        """The checkpoint of a name here, without the training state; fetched if it is not yet.
+        """Fetch a checkpoint without its training state, unless it was fetched before.
 
         Raises:
             CheckpointError: there is none of that name, or it is damaged.
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room here.
+            OutputError: there is no room on this machine.
         """
-        named: dict[str, Remote] = {}
+        named: dict[str, RemoteCheckpoint] = {}
         for one in self.checkpoints():
             named.setdefault(one.kind, one)
             named.setdefault(older_name(one.kind, one.step), one)
@@ -115,48 +116,48 @@ class Mirror:
                 f"{self.uri} holds no checkpoint {name!r}; there are: "
                 f"{', '.join(named) or 'none yet'}"
             )
-        place = self._run.checkpoints / name
+        path = self._run.checkpoints / name
         chosen = named[name]
-        if self._record(chosen) != _content(place / checkpoint_format.RECORD_FILE):
+        if self._record(chosen) != _content(path / checkpoint_format.RECORD_FILE):
             files = [
                 f for f in chosen.files if not f.startswith(f"{checkpoint_format.STATE_FOLDER}/")
             ]
-            self._fetch_one(chosen, place, files)
-        return place
+            self._fetch_one(chosen, path, files)
+        return path
 
-    def checkpoints(self) -> list[Remote]:
-        """The checkpoints at the URI that have their record, the newest first.
+    def checkpoints(self) -> list[RemoteCheckpoint]:
+        """The complete checkpoints at the URI, the newest first.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
         """
         files: dict[tuple[str, int], list[str]] = {}
         for name in self.store.files("checkpoints"):
-            if found := _PLACE.fullmatch(name):
-                files.setdefault((found[1], int(found[2])), []).append(found[3])
-        whole = [
-            Remote(kind, step, tuple(sorted(names)))
+            if match := _NAME.fullmatch(name):
+                files.setdefault((match[1], int(match[2])), []).append(match[3])
+        complete = [
+            RemoteCheckpoint(kind, step, tuple(sorted(names)))
             for (kind, step), names in files.items()
             if checkpoint_format.RECORD_FILE in names
         ]
-        return sorted(whole, key=lambda one: (-one.step, one.kind))
+        return sorted(complete, key=lambda one: (-one.step, one.kind))
 
     def log_after(self, position: int) -> bytes:
-        """What the log there holds after a position; nothing while it cannot be reached."""
+        """The remote log after a position; nothing while the URI cannot be reached."""
         with contextlib.suppress(EnvironmentProblem):
             return self.store.read(self._run.log.name, position) or b""
         return b""
 
-    # ---------------------------------------------------------------- from here to there
+    # ---------------------------------------------------------------- from this machine to the URI
 
     def send(self, keep: Mapping[str, int]) -> None:
-        """Bring the URI to what stands here, and let the oldest checkpoints there go.
+        """Copy the run to the URI, and delete the oldest remote checkpoints.
 
         Args:
-            keep: how many checkpoints of each kind stay there.
+            keep: how many checkpoints of each kind to keep at the URI.
 
         Raises:
-            EnvironmentProblem: the URI cannot be reached; what stood there is not less than before.
+            EnvironmentProblem: the URI cannot be reached; no older checkpoint was deleted.
         """
         for kind in KINDS:
             if (self._run.checkpoints / kind).is_dir():
@@ -164,13 +165,13 @@ class Mirror:
         self.send_files()
 
     def send_files(self) -> None:
-        """The same without checkpoints.
+        """Do the same without checkpoints.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
         """
         with self._lock:  # the log is also sent while a checkpoint is
-            for path in sorted(self._files_here()):
+            for path in sorted(self._local_files()):
                 name = path.relative_to(self.folder).as_posix()
                 status = path.stat()
                 stamp = (status.st_size, status.st_mtime_ns)
@@ -179,7 +180,7 @@ class Mirror:
                     self._sent[name] = stamp
 
     def clear(self) -> None:
-        """Remove the run at the URI, its configuration last, and the folder here.
+        """Remove the run at the URI, its configuration last, and the content of the local folder.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
@@ -188,47 +189,48 @@ class Mirror:
         tops = {n.partition("/")[0] for n in names}
         for top in (*sorted(tops), self._run.config.name):
             self.store.remove(top)
-        atomic.empty(self.folder, but=LEASE)
+        atomic.empty(self.folder, keep_file=LEASE)
         self._sent.clear()
 
     def forget(self) -> None:
-        """Remove the folder here, which nothing needs any more."""
+        """Remove the local folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # ---------------------------------------------------------------- parts
 
-    def _files_there(self) -> dict[str, int]:
-        left_out = tuple(f"{folder}/" for folder in _FOLDERS_LEFT_OUT)
+    def _remote_files(self) -> dict[str, int]:
+        excluded = tuple(f"{folder}/" for folder in _EXCLUDED_FOLDERS)
         return {
             name: size
             for name, size in self.store.files().items()
-            if not name.startswith((*left_out, ".")) and name != LEASE
+            if not name.startswith((*excluded, ".")) and name != LEASE
         }
 
-    def _files_here(self) -> Iterator[Path]:
+    def _local_files(self) -> Iterator[Path]:
         for path in self.folder.rglob("*"):
             inner = path.relative_to(self.folder)
             hidden = any(part.startswith(".") for part in inner.parts)
-            left_out = hidden or path.name == LEASE or inner.parts[0] in _FOLDERS_LEFT_OUT
-            if path.is_file() and not left_out:
+            excluded = hidden or path.name == LEASE or inner.parts[0] in _EXCLUDED_FOLDERS
+            if path.is_file() and not excluded:
                 yield path
 
     def _drop_another_run(self) -> None:
-        there = self.store.read(self._run.environment.name)
-        here = _content(self._run.environment)
-        if here is not None and (there is None or _identity(there) != _identity(here)):
-            atomic.empty(self.folder, but=LEASE)
+        remote = self.store.read(self._run.environment.name)
+        local = _content(self._run.environment)
+        if local is not None and (remote is None or _identity(remote) != _identity(local)):
+            atomic.empty(self.folder, keep_file=LEASE)
 
-    def _step_here(self, kind: str) -> int:
+    def _local_step(self, kind: str) -> int:
         try:
             return checkpoint_format.verify(self._run.checkpoints / kind).step
         except CheckpointError:
             return -1
 
-    def _record(self, one: Remote) -> bytes | None:
-        return self.store.read(f"{one.place}/{checkpoint_format.RECORD_FILE}")
+    def _record(self, one: RemoteCheckpoint) -> bytes | None:
+        return self.store.read(f"{one.folder}/{checkpoint_format.RECORD_FILE}")
 
-    def _fetch_newest(self, newest: Remote, older: list[Remote]) -> None:
+    def _fetch_newest(self, of_kind: list[RemoteCheckpoint]) -> None:
+        newest, *older = of_kind
         try:
             self._fetch_one(newest, self._run.checkpoints / newest.kind, newest.files)
         except CheckpointError as error:
@@ -240,103 +242,109 @@ class Mirror:
             else:
                 raise
             raise CheckpointError(
-                f"{error}; {other.place} there is whole: remove {self.uri.below(newest.place)} "
+                f"{error}; {other.folder} there is whole: remove {self.uri.below(newest.folder)} "
                 "and resume again to go on from there"
             ) from error
 
-    def _fetch_one(self, one: Remote, place: Path, files: tuple[str, ...] | list[str]) -> None:
-        where = self.uri.below(one.place)
+    def _fetch_one(self, one: RemoteCheckpoint, path: Path, files: Iterable[str]) -> None:
+        """Copy files of a checkpoint to `path`; each is hashed on its way, and compared."""
+        where = self.uri.below(one.folder)
         with atomic.new_directory(
-            place, marker=checkpoint_format.RECORD_FILE, overwrite=True
+            path, marker=checkpoint_format.RECORD_FILE, overwrite=True
         ) as building:
-            for name in files:
-                self.store.download(f"{one.place}/{name}", building / name)
+            checksums = {
+                name: self.store.download(f"{one.folder}/{name}", building / name) for name in files
+            }
             try:
-                has_state = any(n.startswith(f"{checkpoint_format.STATE_FOLDER}/") for n in files)
-                record = checkpoint_format.verify(building, state=has_state)
+                record = checkpoint_format.compare(building, checksums)
+                if checkpoint_format.STATE_RECORD in checksums:
+                    training_state.compare(building, checksums)
             except CheckpointError as error:
-                told = str(error).replace(str(building), str(where))
-                raise CheckpointError(told) from error
+                message = str(error).replace(str(building), str(where))
+                raise CheckpointError(message) from error
             if record.step != one.step:
                 raise CheckpointError(f"{where} is damaged: it is of step {record.step}")
 
     def _send_checkpoint(self, kind: str, keep: int) -> None:
-        here = self._run.checkpoints / kind
-        step = checkpoint_format.read_record(here).step
-        files = [p.relative_to(here).as_posix() for p in sorted(here.rglob("*")) if p.is_file()]
-        one = Remote(kind, step, tuple(files))
-        record = f"{one.place}/{checkpoint_format.RECORD_FILE}"
-        if self.store.read(record) != _content(here / checkpoint_format.RECORD_FILE):
+        local = self._run.checkpoints / kind
+        step = checkpoint_format.read_record(local).step
+        files = [p.relative_to(local).as_posix() for p in sorted(local.rglob("*")) if p.is_file()]
+        one = RemoteCheckpoint(kind, step, tuple(files))
+        record = f"{one.folder}/{checkpoint_format.RECORD_FILE}"
+        if self.store.read(record) != _content(local / checkpoint_format.RECORD_FILE):
             self.store.remove(record)
             for name in files:
                 if name != checkpoint_format.RECORD_FILE:
-                    self.store.upload(here / name, f"{one.place}/{name}")
-            self.store.upload(here / checkpoint_format.RECORD_FILE, record)
-        self._let_go(kind, step, keep)
+                    self.store.upload(local / name, f"{one.folder}/{name}")
+            self.store.upload(local / checkpoint_format.RECORD_FILE, record)
+        self._delete_old(kind, step, keep)
 
-    def _let_go(self, kind: str, step: int, keep: int) -> None:
-        """Remove what is older than the newest ones, half-written, or of a course given up."""
-        whole = [c.step for c in self.checkpoints() if c.kind == kind and c.step <= step]
-        staying = set(whole[:keep])
-        assert step in staying
-        found = (_PLACE.fullmatch(name) for name in self.store.files("checkpoints"))
-        there = {int(place[2]) for place in found if place and place[1] == kind}
-        for old in sorted(there - staying):
-            place = Remote(kind, old, ()).place
-            self.store.remove(f"{place}/{checkpoint_format.RECORD_FILE}")
-            self.store.remove(place)
+    def _delete_old(self, kind: str, step: int, keep: int) -> None:
+        """Delete all but the newest `keep`, and what is half-written or of a later step.
+
+        A later step is from before the run was resumed further back.
+        """
+        complete = [c.step for c in self.checkpoints() if c.kind == kind and c.step <= step]
+        kept = set(complete[:keep])
+        assert step in kept
+        matches = (_NAME.fullmatch(name) for name in self.store.files("checkpoints"))
+        present = {int(match[2]) for match in matches if match and match[1] == kind}
+        for old in sorted(present - kept):
+            folder = RemoteCheckpoint(kind, old, ()).folder
+            self.store.remove(f"{folder}/{checkpoint_format.RECORD_FILE}")
+            self.store.remove(folder)
 
 
 class Sender:
-    """Sends what a run's worker 0 writes, and tells of an outage once: training goes on through it.
+    """Sends what worker 0 writes to the URI; training goes on during an outage.
 
     What could not be sent is sent with the next checkpoint, or at the end at the latest.
     """
 
     def __init__(self, mirror: Mirror, keep: Mapping[str, int], interval: float = 15.0) -> None:
-        """Begin to send the log every `interval` seconds."""
+        """Start to send the log every `interval` seconds."""
         self._mirror, self._keep, self._interval = mirror, keep, interval
-        self._trouble: str | None = None
-        self._told: str | None = None
+        self._outage: str | None = None
+        self._reported: str | None = None
         self._stop_asked = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="itrec-mirror", daemon=True)
         self._thread.start()
 
     def send(self) -> None:
-        """Send checkpoints and files; an outage is kept for `news`."""
+        """Send checkpoints and files; an outage is remembered for `news`."""
         try:
             self._mirror.send(self._keep)
-            self._trouble = self._told = None
+            self._outage = self._reported = None
         except (EnvironmentProblem, CheckpointError, OSError) as error:
-            self._trouble = str(error)
+            self._outage = str(error)
 
     def news(self) -> str | None:
-        """An outage that was not told yet, in a sentence."""
-        if self._trouble is None or self._told is not None:
+        """A sentence about an outage that has not been reported yet, if there is one."""
+        if self._outage is None or self._reported is not None:
             return None
-        self._told = self._trouble
+        self._reported = self._outage
         return (
-            f"{self._told}; training goes on, its checkpoints stand in {self._mirror.folder} and "
-            "are sent once the place answers"
+            f"{self._reported}; training goes on, its checkpoints are kept in "
+            f"{self._mirror.folder} and are sent once the place answers"
         )
 
     def finish(self) -> None:
-        """Send all that is left, and remove the folder here.
+        """Send all that is left, and remove the local folder.
 
         Raises:
-            OutputError: the place cannot be reached; the folder here is whole and stays.
+            OutputError: the URI cannot be reached; the local folder is complete and stays.
         """
         self.stop()
         self.send()
-        if self._trouble is not None:
+        if self._outage is not None:
             raise OutputError(
-                f"{self._trouble}; the run stands whole in {self._mirror.folder} on this machine: "
+                f"{self._outage}; the whole run is in {self._mirror.folder} on this machine: "
                 "--resume here sends it once the place answers"
             )
         self._mirror.forget()
 
     def stop(self) -> None:
-        """Send the log no more."""
+        """Stop sending the log."""
         self._stop_asked.set()
         self._thread.join()
 

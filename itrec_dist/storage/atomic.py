@@ -1,8 +1,4 @@
-"""Writing without leaving anything half-written.
-
-Owns: output folders that appear whole or not at all, and small files replaced in one step.
-Leaves to its callers what stands inside them.
-"""
+"""Folders and files that appear whole or not at all, and are replaced in one step."""
 
 import contextlib
 import errno
@@ -28,13 +24,13 @@ def new_directory(
     """Yield a temporary folder beside `place` that becomes `place` when the block succeeds.
 
     `marker` is the name of a file that every complete output of this kind contains. An existing
-    `place` is refused, or with `overwrite` replaced as a whole, and only if it is empty or holds
-    the marker: a mistyped path never costs a folder that something else made. With `aside`, a name
-    beside `place` that is free, the folder that is replaced goes on under it.
+    `place` is refused, or with `overwrite` replaced as a whole, but only if it is empty or holds
+    the marker, so that a mistyped path never deletes another folder. With `aside`, a free name
+    beside `place`, the replaced folder is renamed to it instead of deleted.
 
     Raises:
-        OutputError: `place` is taken, or cannot be written. What the block itself raises passes
-            unchanged, unless it is about the temporary folder or a full disk.
+        OutputError: `place` exists already, or cannot be written. Exceptions of the block pass
+            unchanged, unless they are about the temporary folder or a full disk.
     """
     place = Path(os.path.abspath(place))  # noqa: PTH100 - `..` must go: its name is used
     refuse_taken(place, marker=marker, overwrite=overwrite)
@@ -57,11 +53,11 @@ def new_directory(
             shutil.rmtree(building, ignore_errors=True)
 
 
-def recover(place: Path) -> None:
-    """Clear up after a process that was killed while it replaced `place` by `new_directory`.
+def finish_interrupted(place: Path) -> None:
+    """Clean up after a process that was killed while it replaced `place` by `new_directory`.
 
-    Puts the old `place` back if it was aside at that moment, and removes what was half-written.
-    Only for when nobody else writes there.
+    Puts the old `place` back if it had been moved aside, and removes what was half-written. Only
+    while no other process writes there.
     """
     for aside in sorted(place.parent.glob(f".{place.name}.*")):
         old = aside / place.name
@@ -70,8 +66,8 @@ def recover(place: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def empty(folder: Path, *, but: str) -> None:
-    """Remove what a folder holds, except for a file named `but` and what is half-written of it.
+def empty(folder: Path, *, keep_file: str) -> None:
+    """Remove the content of a folder, except for `keep_file` and temporary files named after it.
 
     Raises:
         OutputError: something cannot be removed.
@@ -80,16 +76,16 @@ def empty(folder: Path, *, but: str) -> None:
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif but not in path.name:
+            elif keep_file not in path.name:
                 path.unlink()
     except OSError as error:
         raise OutputError(f"cannot replace {folder}: {error.strerror or error}") from error
 
 
 def remove(place: Path) -> None:
-    """Remove a folder, if it is there, in one step as far as readers of its name can see."""
+    """Remove a folder if it exists; its name disappears in one step."""
     hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
-    with contextlib.suppress(OSError):  # another one is in the way: then it goes piece by piece
+    with contextlib.suppress(OSError):  # the name is taken: then file by file
         place.rename(hidden)
     for rest in (hidden, place):
         shutil.rmtree(rest, ignore_errors=True)
@@ -97,13 +93,13 @@ def remove(place: Path) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block is done; for short steps that must be whole."""
+    """Defer Ctrl-C and SIGTERM to the end of the block; for short steps that must be completed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread
         return
     held: list[int] = []
-    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {n: h for n, h in found.items() if h is not None}  # None: set by C, not ours to move
+    installed = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {n: h for n, h in installed.items() if h is not None}  # None: installed by C code
     try:
         for number in handlers:
             signal.signal(number, lambda number, _: held.append(number))
@@ -116,7 +112,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def refuse_existing(place: Path | Uri, *, overwrite: bool) -> None:
-    """Refuse a place that holds something, unless that is to be replaced; the caller looked there.
+    """Refuse an output that exists already, unless it may be replaced; the caller checks that.
 
     Raises:
         OutputError: it may not be replaced.
@@ -127,17 +123,19 @@ def refuse_existing(place: Path | Uri, *, overwrite: bool) -> None:
         )
 
 
-def refuse_taken(place: Path, *, marker: str, overwrite: bool, but: str | None = None) -> None:
+def refuse_taken(
+    place: Path, *, marker: str, overwrite: bool, keep_file: str | None = None
+) -> None:
     """Raise OutputError if `new_directory` would refuse `place`; for checks before long work.
 
-    A file named `but`, and what is half-written of it, does not count.
+    `keep_file`, and temporary files named after it, do not count.
     """
     ray_job_folder.refuse(place)
     if not place.exists():
         return
     if not place.is_dir():
         raise OutputError(f"{place} is a file, a folder is needed: choose another place")
-    if all(but is not None and but in path.name for path in place.iterdir()):
+    if all(keep_file is not None and keep_file in path.name for path in place.iterdir()):
         return
     refuse_existing(place, overwrite=overwrite)
     if not (place / marker).exists():
@@ -152,8 +150,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces `path` when the block succeeds.
 
     Raises:
-        OutputError: the place cannot be written. What the block itself raises passes unchanged,
-            unless it is about the temporary file or a full disk.
+        OutputError: `path` cannot be written. Exceptions of the block pass unchanged, unless they
+            are about the temporary file or a full disk.
     """
     ray_job_folder.refuse(path)
     try:
@@ -165,8 +163,7 @@ def new_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -185,8 +182,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON (no NaN: it is not JSON) and rename it into place."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """`content` as `write_json` writes it.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
@@ -204,16 +209,27 @@ def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
         if not place.exists() and aside.exists():
             aside.rename(place)
         if holder is not None:
-            with contextlib.suppress(OSError):  # never a folder that still holds something
+            with contextlib.suppress(OSError):  # it stays if it is not empty
                 holder.rmdir()
         raise
     if holder is not None:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a disk of this machine takes no more data."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+def flush(path: Path) -> None:
+    """Flush a file to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _is_about(error: OSError, temporary: Path) -> bool:
-    """Whether the trouble lies with the output, not with something that was read for it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+    """Whether an error is about the output, not about a file that was read."""
+    if is_full(error):
         return True
     names = (str(name) for name in (error.filename, error.filename2) if name is not None)
     return any(Path(name).is_relative_to(temporary) for name in names)

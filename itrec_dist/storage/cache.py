@@ -1,4 +1,4 @@
-"""Where copies of remote files are kept on this machine."""
+"""The cache of remote files on this machine."""
 
 import hashlib
 import os
@@ -10,9 +10,9 @@ CACHE_VARIABLE = "ITREC_CACHE"
 
 
 def cache(kind: str, uri: Uri) -> Path:
-    """The folder on this machine that stands for a URI; below `ITREC_CACHE`, or ~/.cache.
+    """The local folder for copies of a URI, below `ITREC_CACHE` or ~/.cache.
 
-    It ends as the URI does, so that what is named after a folder keeps its name.
+    Its name is that of the URI, since some names are derived from folders.
     """
     parent, _, name = str(uri).partition("?")[0].rpartition("/")
     digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
@@ -20,7 +20,7 @@ def cache(kind: str, uri: Uri) -> Path:
 
 
 def is_copy(path: Path) -> bool:
-    """Whether a file is this machine's own copy, which no other machine can be asked to read."""
+    """Whether a file is in the cache of this machine, where no other machine can read it."""
     return path.is_relative_to(_cache_root())
 
 

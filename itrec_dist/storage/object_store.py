@@ -1,13 +1,17 @@
 """Folders at a URI: on object stores, HDFS, or whatever else pyarrow reaches.
 
-Owns: reading, writing, listing and removing, and a sentence for each way in which that fails.
-Retrying is the file system's own (S3 tries three times, GCS for a time). An object appears whole
-or not at all, but a folder of them does not, and nothing can be renamed: runs/remote.py copes
-with that.
+Owns: reading, writing, listing and removing, with a sentence for each way in which that fails.
+Retries are the file system's own (S3 tries three times, GCS for some time). An object appears
+whole or not at all, but a folder does not, and nothing can be renamed: runs/remote.py copes with
+that.
+
+`pyarrow.fs.copy_files` copies folders that never change; it is not used for runs, whose files are
+hashed on their way, and whose checkpoints have a record that must be sent last.
 """
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,8 +102,8 @@ class Store:
                 if start >= file.size():
                     return b""
                 file.seek(start)
-                found: bytes = file.read()
-                return found
+                content: bytes = file.read()
+                return content
         except FileNotFoundError:
             return None
 
@@ -108,15 +112,37 @@ class Store:
         """Write a small file."""
         self._put(content, name)
 
-    def download(self, name: str, place: Path) -> None:
-        """Copy a file to this machine; `place` appears whole or not at all.
+    def download(self, name: str, place: Path) -> str:
+        """Copy a file to this machine; returns its SHA-256. `place` appears whole or not at all.
 
         Raises:
             OutputError: `place` cannot be written.
         """
+        digest = hashlib.sha256()
         with atomic.new_file(place) as temporary, temporary.open("wb") as target:
             for chunk in self._chunks(name):
+                digest.update(chunk)
                 target.write(chunk)
+        return digest.hexdigest()
+
+    def download_all(self, folder: Path) -> None:
+        """Copy every file to an empty folder of this machine, several at a time.
+
+        Raises:
+            OSError: there is no room on this machine.
+        """
+        try:
+            fs.copy_files(
+                self._base, str(folder), source_filesystem=self._fs,
+                destination_filesystem=fs.LocalFileSystem(),
+            )  # fmt: skip
+        except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and atomic.is_full(error):
+                raise
+            raise _unreachable(self.uri, error) from error
+        for path in folder.rglob("*"):
+            if path.is_file():
+                atomic.flush(path)
 
     @_explained
     def upload(self, path: Path, name: str) -> None:
@@ -164,7 +190,7 @@ def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
     if asked.startswith("s3://"):  # a small file in one request, in place of three and a delay
         asked += f"{'&' if '?' in asked else '?'}allow_delayed_open=true"
     try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)
+        opened: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)
     except pa.ArrowInvalid as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
@@ -173,4 +199,4 @@ def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
         ) from error
     except (OSError, pa.ArrowException) as error:
         raise _unreachable(uri, error) from error
-    return found
+    return opened

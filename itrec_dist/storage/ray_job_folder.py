@@ -1,7 +1,7 @@
-"""The folder that a Ray job runs in: a copy of the checkout, one per node, which Ray deletes.
+"""The working directory of a Ray job: a copy of the checkout on each node, which Ray deletes.
 
-`ray job submit --working-dir .` unpacks it below the node's temporary folder. What a job writes
-there is lost, and what it names there other nodes do not see.
+`ray job submit --working-dir .` unpacks it below the node's temporary folder. Files written there
+are lost, and paths there mean nothing on other nodes.
 """
 
 from pathlib import Path
@@ -12,11 +12,11 @@ _PARENT, _PREFIX = "working_dir_files", "_ray_pkg_"  # as ray/_private/runtime_e
 
 
 def refuse(path: Path, name: str = "") -> None:
-    """Refuse a path in this process's job folder, such as any relative one in a job.
+    """Refuse a path in the job's working directory, such as any relative path in a job.
 
     Args:
         path: the path as given or made absolute.
-        name: the setting it comes from, for the message.
+        name: the setting that it was given for, used in the message.
 
     Raises:
         ConfigError: it lies there.

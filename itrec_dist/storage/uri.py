@@ -1,7 +1,7 @@
-"""Places that are no paths: what counts as a URI, and which ones may not be written down.
+"""URIs: what counts as one, and which ones may not be written to files.
 
-A URI stands in configurations, logs and error messages, so it never holds a credential: those come
-from the environment or from the provider's own chain.
+A URI is written to configurations, logs and error messages, so it must not hold a credential: those
+come from the environment or from the provider's own chain.
 """
 
 import re
@@ -21,58 +21,58 @@ _SQUASHED = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 
 
 class Uri(str):
-    """A place such as s3://bucket/runs/x; text of another form is a ValueError."""
+    """A URI such as s3://bucket/runs/x; other text is a ValueError."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> "Uri":
-        """Take `text` as it is, a slash at its end aside."""
+        """Keep `text` except for slashes at its end."""
         if not isinstance(text, str) or not _URI.fullmatch(text):
             raise ValueError(f"{text!r} is no URI such as s3://bucket/folder")
         return super().__new__(cls, text.rstrip("/"))
 
     @property
     def name(self) -> str:
-        """The last part of its path, as a path has one."""
+        """The last part of its path."""
         return urlsplit(self).path.rpartition("/")[2] or urlsplit(self).netloc
 
     def below(self, path: str) -> "Uri":
-        """The place at a relative path below this one."""
+        """The URI of a relative path below this one."""
         parts = urlsplit(self)
         return Uri(urlunsplit(parts._replace(path=f"{parts.path}/{path}")))
 
 
 def shown(text: str) -> str:
-    """`text` with every credential in a URI within it covered."""
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda found: _covered(found.group()), text)
+    """`text` with the credentials in its URIs masked."""
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda match: _masked(match.group()), text)
 
 
 def refuse_credentials(uri: str, name: str) -> None:
     """Refuse a URI that would carry a credential into files and logs.
 
     Args:
-        uri: what was given.
-        name: of the setting that it was given for.
+        uri: the URI.
+        name: the setting that it was given for.
 
     Raises:
-        ValueError: it does.
+        ValueError: it holds a credential or an unknown option.
     """
-    if (covered := _covered(uri)) != uri:
+    if (covered := _masked(uri)) != uri:
         raise ValueError(
-            f"{name}={covered} carries a credential or an unknown option (covered here), which "
-            "would be written into configuration and logs: leave it out and give credentials in "
+            f"{name}={covered} carries a credential or an unknown option (masked here), which "
+            "would be written to configuration and logs: leave it out and give credentials in "
             f"the environment, such as AWS_ACCESS_KEY_ID; options allowed: "
             f"{', '.join(sorted(HARMLESS))}"
         )
 
 
 def squashed(path: Path) -> str | None:
-    """The URI that somebody meant who gave it where a path was asked for; else None."""
-    found = _SQUASHED.match(str(path))
-    return f"{found.group(1)}://{found.group(2)}" if found else None
+    """The URI behind a path that was made from one, such as s3:/bucket/x; else None."""
+    match = _SQUASHED.match(str(path))
+    return f"{match.group(1)}://{match.group(2)}" if match else None
 
 
-def _covered(uri: str) -> str:
+def _masked(uri: str) -> str:
     parts = urlsplit(uri)
     host, query = parts.netloc, parts.query
     user, at, place = host.rpartition("@")

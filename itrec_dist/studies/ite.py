@@ -7,15 +7,17 @@ protocol picks the best epoch on the very windows that it reports, so every arm 
 where epoch choice and judgement use different windows, and on each user's last events.
 """
 
-from typing import Any
+from collections.abc import Mapping
 
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
+from itrec_dist.report.published.ite import ACCURACY_1, ACCURACY_2
 from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
-def _figures(splits: dict[str, Any]) -> str:
-    return on_final_split(splits, "unmasked", {"P@5": "precision@5", "HR@5": "hit_rate@5"})
+def _figures(splits: Mapping[str, Judgement]) -> str:
+    return on_final_split(splits, {"P@5": ACCURACY_1, "HR@5": ACCURACY_2})
 
 
 STUDY = Study(

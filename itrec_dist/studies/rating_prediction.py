@@ -7,11 +7,12 @@ kind of windows besides, and a biased factorisation with them. The best epoch is
 validation and reported on test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from itrec_dist.report.sections import ratings as ratings_section
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.report import markdown
+from itrec_dist.report.sections.ratings import MAE, RMSE
 from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings import baselines as rating_baselines
@@ -21,13 +22,13 @@ _RATED = ("random-80-10-10", "last-80-10-10")
 _WINDOWS = ("source-windows",)
 
 
-def _figures(splits: dict[str, Any]) -> str:
-    return on_final_split(splits, "ratings", {"RMSE": "rmse", "MAE": "mae"})
+def _figures(splits: Mapping[str, Judgement]) -> str:
+    return on_final_split(splits, {"RMSE": RMSE, "MAE": MAE})
 
 
 def _markdown(places: Sequence[Path]) -> str:
     """The tables, and which reference could not be run."""
-    told = ratings_section.markdown(places)
+    told = markdown.markdown(places)
     if missing := rating_baselines.missing():
         told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
     return told

@@ -19,6 +19,7 @@ from itrec_dist.config import shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources import staging
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.study import Study
 from itrec_dist.system import limits
@@ -243,7 +244,8 @@ class _Children:
 def _summary(study: Study, run: RunConfig) -> str:
     evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
     protocol, arm, seed = run.folder.parts[-3:]
-    figures = study.figures(evaluation["splits"])
+    judged = {split: Judgement.from_json(j) for split, j in evaluation["splits"].items()}
+    figures = study.figures(judged)
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 

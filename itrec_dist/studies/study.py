@@ -8,6 +8,8 @@ from typing import Any
 from itrec_dist import tasks
 from itrec_dist.data import manifest
 from itrec_dist.evaluation import baselines
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
 
 
@@ -42,7 +44,7 @@ class Study:
     """Folder -> how the ratings are cut."""
     arms: tuple[Arm, ...]
     """In the order in which they are trained."""
-    figures: Callable[[dict[str, Any]], str]
+    figures: Callable[[Mapping[str, Judgement]], str]
     """The judgements of a run in a few words."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
@@ -52,7 +54,7 @@ class Study:
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
 
-    def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Any]]:
+    def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
         """Write a run directory in `out` for each baseline that can be fitted here.
 
         Returns name -> split -> Judgement; nothing where all are complete, or where the shards have
@@ -68,11 +70,8 @@ class Study:
         return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)
 
 
-def on_final_split(splits: Mapping[str, Any], ranking: str, shown: Mapping[str, str]) -> str:
-    """Figures of a run's last split in a few words: `test P@5 0.1234`; `shown` maps words to them.
-
-    `ranking` is the key of a Judgement under which the figures stand.
-    """
+def on_final_split(splits: Mapping[str, Judgement], shown: Mapping[str, FigureName]) -> str:
+    """Figures of a run's last split in a few words, which `shown` gives: `test P@5 0.1234`."""
     split = "test" if "test" in splits else "validation"
-    figures = splits[split][ranking]
-    return " ".join([split, *(f"{word} {figures[name]:.4f}" for word, name in shown.items())])
+    words = [f"{word} {splits[split].value(name):.4f}" for word, name in shown.items()]
+    return " ".join([split, *words])

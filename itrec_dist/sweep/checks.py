@@ -36,6 +36,7 @@ def checked(sweep: SweepConfig) -> Checked:
     """
     sweep = replace(sweep, shards=placed(sweep.shards), out=sweep.out.absolute())
     runs = Runs(sweep)
+    sweep = replace(sweep, metric=runs.metric)
     space = runs.space()
     data = check(runs.base, runs.base.cluster.num_workers)
     if not data.num_windows(VALIDATION):

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.config import shipped_files
 from itrec_dist.config.fields import CHANGEABLE, FREE, marked
 from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.sweep.space import Assignment, Space, parse
 from itrec_dist.tasks import TASKS
@@ -139,8 +139,9 @@ class SweepConfig:
     ends), with step, log and when."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Dotted setting -> value that differs from the base in every trial."""
-    metric: str = "unmasked/precision@5"
-    """Validation figure that is searched for and that chooses each run's best epoch."""
+    metric: str = ""
+    """Validation figure that is searched for and that chooses each run's best epoch; empty takes
+    the headline of the base's task."""
     trials: int | None = field(default=None, metadata=FREE)
     """How many configurations; null is every one of a grid."""
     seeds: int = 1
@@ -206,7 +207,12 @@ class SweepConfig:
     @property
     def falls(self) -> bool:
         """Whether the better figure of the metric is the lower one."""
-        return self.metric in RATING_MONITORS
+        return metrics.falls(self.figure)
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the metric's figure."""
+        return FigureName.parse(self.metric)
 
     def score(self, value: float) -> float:
         """The metric's value as something of which more is better."""
@@ -230,13 +236,13 @@ class Runs:
         given += [f"{name}={place}" for name, place in own.items()]
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
         self._is_grouped = base.cluster.num_workers > 1
-        monitors = TASKS[base.model.task].monitors
-        if sweep.metric not in monitors:
-            raise ConfigError(
-                f"metric={sweep.metric} is no figure of model.kind={base.model.kind}; valid: "
-                f"{', '.join(monitors)}"
-            )
-        training = replace(base.training, monitor=sweep.metric)
+        task = TASKS[base.model.task]
+        self.metric = sweep.metric or str(task.headline)
+        valid = metrics.monitors(task.groups, base.evaluation.choice)
+        why = f"is no figure of model.kind={base.model.kind}"
+        if refusal := metrics.refusal("metric", self.metric, valid, why):
+            raise ConfigError(refusal)
+        training = replace(base.training, monitor=self.metric)
         cluster = base.cluster
         if not self._is_grouped:
             cluster = replace(cluster, threads=max(1, int(sweep.resources.cpus)))

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from itrec_dist.data.schema import TEST
 from itrec_dist.errors import ConfigError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import FIRST_FRESH_SEED, SweepConfig
@@ -86,7 +88,7 @@ class Course:
     def _begin_finals(self) -> None:
         if not self._search.is_open and not self._num_open:
             jobs = _final_jobs(self._checked.sweep, self._directory)
-            metric = self._checked.sweep.metric
+            metric = self._checked.sweep.figure
             self._finals = _Finals(self._directory, jobs, self._say, metric)
             if self._directory.scratch.is_dir():
                 self._directory.searched.touch()
@@ -176,7 +178,9 @@ class _Search:
 class _Finals:
     """The finalists' runs as jobs."""
 
-    def __init__(self, directory: SweepDirectory, jobs: list[Job], say: Say, metric: str) -> None:
+    def __init__(
+        self, directory: SweepDirectory, jobs: list[Job], say: Say, metric: FigureName
+    ) -> None:
         self._directory, self._jobs, self._say, self._metric = directory, jobs, say, metric
         self.left = list(jobs)
         self._ended = 0
@@ -195,9 +199,8 @@ class _Finals:
         told = outcome.error or outcome.status
         run = RunDirectory(self._directory.run(job.number, seed, is_final=True))
         if outcome.value is not None:
-            ranking, _, name = self._metric.partition("/")
-            judged = run.read_json(run.evaluation)["splits"][TEST]
-            told = f"test {judged[ranking][name] if name else judged[ranking]:.4f}"
+            judged = Judgement.from_json(run.read_json(run.evaluation)["splits"][TEST])
+            told = f"test {judged.value(self._metric):.4f}"
         self._say(
             f"[final {self._ended}/{len(self._jobs)}] trial {job.number:04d} seed {seed}: {told}"
         )

@@ -161,7 +161,7 @@ class Population:
         self._members[exchange.trial] = exchange.assignment
         place = self._directory.run(exchange.trial, 0)
         mark = {"epoch": self._until, "source": exchange.source}
-        atomic.recover(place)
+        atomic.finish_interrupted(place)
         epochs = [e["epoch"] for e in self._directory.events("exchange")]
         if self._until < epochs[-1] or _mark_of(place) == mark:
             return

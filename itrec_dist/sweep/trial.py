@@ -25,9 +25,9 @@ from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.evaluation import per_window
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.retention import LAST
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweep.space import Assignment
@@ -175,7 +175,8 @@ class Trials:
                 is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]
-                return _Done(run.training.value(judged), {}, is_whole=False)
+                value = run.training.value(Judgement.from_json(judged))
+                return _Done(value, {}, is_whole=False)
         if job.is_final and not (place / per_window.FILE).is_file():
             per_window.write(place)
         return _read(run)
@@ -203,7 +204,7 @@ class Trials:
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
         if last.is_dir():
-            epoch = training_state.read(last, verify=False).position.epoch
+            epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it knew
             resume.prepare(run, recorded)
@@ -252,7 +253,7 @@ def _read(run: RunConfig) -> _Done:
         "windows_per_second": float(speeds[len(speeds) // 2]),
         "num_parameters": float(start["num_parameters"]),
     }
-    return _Done(run.training.value(judged), cost)
+    return _Done(run.training.value(Judgement.from_json(judged)), cost)
 
 
 def _summary(done: list[_Done], attempts: int) -> Outcome:

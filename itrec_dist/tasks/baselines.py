@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 
 T_contra = TypeVar("T_contra", contravariant=True)
 F_co = TypeVar("F_co", covariant=True)
@@ -30,12 +31,6 @@ class TaskBaselines(ABC, Generic[B, T, F]):
 
     registry: ClassVar[Registry[Any]]
     """Name -> class of the settings."""
-    groups: ClassVar[Mapping[str, str]]
-    """Groups of a judgement that are printed -> their labels."""
-
-    @abstractmethod
-    def columns(self) -> Mapping[str, str]:
-        """Figures of a group that are printed -> their headings, of one line or two."""
 
     @abstractmethod
     def training(self, shards: Path, data: Manifest) -> T:
@@ -46,8 +41,8 @@ class TaskBaselines(ABC, Generic[B, T, F]):
         """
 
     @abstractmethod
-    def judge(self, fitted: F, windows: Windows, training: T) -> dict[str, Any]:
-        """The Judgement of a fitted baseline on the windows of one split."""
+    def judge(self, fitted: F, windows: Windows, training: T, choice: MetricChoice) -> Judgement:
+        """The figures of a fitted baseline on the windows of one split."""
 
     def usual(self) -> dict[str, B]:
         """The baselines that can be fitted here, with default settings, by name."""

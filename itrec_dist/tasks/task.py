@@ -10,6 +10,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.losses.config import LossConfig
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import Output
@@ -28,8 +30,8 @@ class SplitJudge(Protocol):
     def load(self, state: torch.Tensor) -> None:
         """Replace everything by a state, such as the sum of all workers' states."""
 
-    def judgement(self) -> dict[str, Any]:
-        """What `runs/directory.py` calls a Judgement."""
+    def judgement(self) -> Judgement:
+        """Every figure of the split."""
 
 
 class Task(nn.Module):
@@ -37,10 +39,13 @@ class Task(nn.Module):
 
     losses: ClassVar[tuple[str, ...]]
     """The losses that it learns from; the first is the default."""
-    monitors: ClassVar[tuple[str, ...]]
-    """The figures of its judgement that can choose the best epoch."""
-    headline: ClassVar[str]
-    """The monitor that a run takes without being told."""
+    groups: ClassVar[tuple[str, ...]] = ()
+    """The groups of figures that its judgement holds beside the loss; see `Metric.groups`."""
+    headline: ClassVar[FigureName]
+    """The figure that its models are ranked by, and that chooses the best epoch by default."""
+    section: ClassVar[str] = ""
+    """The file of `report/sections/` that shows its runs; without one they are shown as of any
+    task."""
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
 
@@ -69,8 +74,8 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
-    def judge(self, device: torch.device) -> SplitJudge:
-        """A judge of one split that has counted nothing yet."""
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> SplitJudge:
+        """A judge of one split that has counted nothing yet; `choice` says which figures."""
         raise NotImplementedError
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:

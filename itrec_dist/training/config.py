@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
@@ -23,6 +23,7 @@ from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.losses import LOSSES
 from itrec_dist.losses.config import LossConfig
+from itrec_dist.metrics.metric import CUTOFFS, MetricChoice
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
@@ -42,6 +43,11 @@ class EvaluationConfig:
     """Windows per batch over all workers together."""
     train_sample: int = 5000
     """Training windows judged beside the validation split each epoch; 0 for none."""
+    cutoffs: tuple[int, ...] = CUTOFFS
+    """Lengths of the ranked list at which rankings are judged: the k of precision@k."""
+    metrics: tuple[str, ...] = ()
+    """More metrics, as module:Class; those of itrec-dist and of installed packages are computed
+    anyway."""
     judge_test: bool = True
     """Whether the best epoch is judged on the test split too; a search keeps away from it."""
 
@@ -50,6 +56,15 @@ class EvaluationConfig:
             raise ValueError(
                 "evaluation.batch_size must be at least 1 and evaluation.train_sample at least 0"
             )
+        try:
+            metrics.load(self.choice.more)
+        except (ValueError, ConfigError) as error:
+            raise ValueError(f"evaluation.{error}") from error
+
+    @property
+    def choice(self) -> MetricChoice:
+        """What judges compute."""
+        return MetricChoice(tuple(self.cutoffs), tuple(self.metrics))
 
 
 @dataclass(frozen=True)
@@ -133,15 +148,16 @@ class RunConfig:
         following = self.following({"model": type(self.model)})
         if self.loss is None:
             object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
-        if self.training.monitor is None:
-            training = replace(self.training, monitor=following["training.monitor"])
+        if self.training.monitor in (None, following["training.monitor"]):
+            headline = TASKS[self.model.task].headline.nearest(self.evaluation.cutoffs)
+            training = replace(self.training, monitor=str(headline))
             object.__setattr__(self, "training", training)
 
     @classmethod
     def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
         """The defaults that follow from the kinds chosen: the loss and the monitored figure."""
         task = TASKS[chosen["model"].task]
-        return {"loss.kind": task.losses[0], "training.monitor": task.headline}
+        return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
 
     @property
     def folder(self) -> Path:
@@ -196,11 +212,10 @@ def _check_task(run: RunConfig) -> None:
         raise ConfigError(
             f"loss={run.loss.kind} does not fit model.kind={kind}; valid: {', '.join(task.losses)}"
         )
-    if run.training.monitor not in task.monitors:
-        raise ConfigError(
-            f"training.monitor={run.training.monitor} does not fit model.kind={kind}; valid: "
-            f"{', '.join(task.monitors)}"
-        )
+    valid = metrics.monitors(task.groups, run.evaluation.choice)
+    why = f"does not fit model.kind={kind}"
+    if refusal := metrics.refusal("training.monitor", str(run.training.monitor), valid, why):
+        raise ConfigError(refusal)
 
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:

@@ -2,36 +2,32 @@
 
 The loop owns the order of events: epochs, steps, judgements, which epoch is best and when to
 stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written, the
-lookout when losses are looked at.
+loss monitor when workers exchange losses.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
+from itrec_dist import metrics
 from itrec_dist.config.fields import FREE
 from itrec_dist.data.batches import micro_batches
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.schema import Batch
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines.engine import Engine, Runner, Update
-from itrec_dist.errors import TrainingError
-from itrec_dist.metrics.ranking import MONITORS as RANKING_MONITORS
-from itrec_dist.metrics.rating_errors import RATING_MONITORS
+from itrec_dist.errors import ConfigError, TrainingError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.runs.checkpoints.training_state import Position
+from itrec_dist.runs.directory import BEST, LAST
 from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.task import SplitJudge
-from itrec_dist.training.loss_monitor import Look, Lookout, batch_at, described_windows
-
-Judgement = dict[str, Any]
-"""What `runs/directory.py` calls a Judgement."""
-
-MONITORS = tuple(dict.fromkeys((*RANKING_MONITORS, *RATING_MONITORS)))
-"""Figures of the validation split that can choose the best epoch; those of ratings fall."""
+from itrec_dist.training.loss_monitor import Losses, LossMonitor, batch_at, described_windows
 
 MAX_SKIPPED_IN_A_ROW = 9
 """More batches than this without an update are no accident of the data."""
@@ -46,9 +42,9 @@ class TrainingConfig:
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
     monitor: str | None = None
-    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff, or
-    ratings/rmse and ratings/mae where ratings are predicted; null takes the headline of the
-    model's task."""
+    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff with one of
+    evaluation.cutoffs, or ratings/rmse and ratings/mae where ratings are predicted; null takes the
+    headline of the model's task, at the nearest of the cut-offs."""
     patience: int | None = None
     """Stop after this many epochs without a better figure; null trains all epochs."""
     log_seconds: float = field(default=2.0, metadata=FREE)
@@ -63,25 +59,32 @@ class TrainingConfig:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
-        if self.monitor is not None and self.monitor not in MONITORS:
-            raise ValueError(
-                f"training.monitor={self.monitor} is no figure; valid: {', '.join(MONITORS)}"
-            )
+        if self.monitor is None:
+            return
+        try:
+            FigureName.parse(self.monitor)  # that the task has it is checked with other sections
+        except ConfigError as error:
+            valid = metrics.monitors(metrics.groups(), MetricChoice())
+            raise ValueError(metrics.refusal("training.monitor", self.monitor, valid)) from error
+
+    @property
+    def figure(self) -> FigureName:
+        """The name of the monitored figure."""
+        assert self.monitor is not None, "a run's configuration resolves it"
+        return FigureName.parse(self.monitor)
 
     def value(self, judgement: Judgement) -> float:
-        """The monitored figure."""
-        assert self.monitor is not None, "a run's configuration resolves it"
-        ranking, _, figure = self.monitor.partition("/")
-        return float(judgement["loss"] if ranking == "loss" else judgement[ranking][figure])
+        """The monitored figure; NaN if the judgement has none."""
+        value = judgement.value(self.figure)
+        return math.nan if value is None else value
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a monitored figure beats the best so far; the first one always does."""
-        falls = self.monitor in RATING_MONITORS
-        return best is None or (value < best if falls else value > best)
+        return best is None or (value < best if metrics.falls(self.figure) else value > best)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How training ended."""
 
     reason: str
@@ -122,9 +125,9 @@ def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerConte
     return judge.judgement()
 
 
-Keep = Callable[[Sequence[str], Position, float | None], None]
-"""Writes the checkpoints named first ("last", "best") of a position, with the monitored figure
-(null without one, and within an epoch). Every worker calls it at the same moment."""
+Save = Callable[[Sequence[str], Position, float | None], None]
+"""Saves checkpoints of the kinds given first (LAST, BEST) at a position, with the monitored figure
+(None without one, and within an epoch). All workers call it at the same moment."""
 
 
 class Trainer:
@@ -140,32 +143,32 @@ class Trainer:
         self._context = context
         self._recorder = recorder
         self._accumulate = accumulate
-        self._lookout = Lookout(context, config.log_seconds)
+        self._monitor = LossMonitor(context, config.log_seconds)
         self._step = 0
-        self._kept = 0  # the step that `checkpoints/last` holds
-        self._keep_steps: int | None = None
+        self._saved = 0  # the step of `checkpoints/last`
+        self._save_steps: int | None = None
 
     def train(
         self, seed: int, judge: Callable[[], tuple[Judgement | None, Judgement | None]],
-        keep: Keep, at: Position | None = None, keep_steps: int | None = None,
-    ) -> Outcome:  # fmt: skip
+        save: Save, at: Position | None = None, save_steps: int | None = None,
+    ) -> TrainingResult:  # fmt: skip
         """Train all epochs, or until patience runs out.
 
         Args:
             seed: orders the windows, together with the epoch.
             judge: returns the judgements of training sample and validation, null if there are none.
-            keep: writes checkpoints.
-            at: where to go on, with an engine that was brought there; None begins.
-            keep_steps: keeps within an epoch too, after every so many updates.
+            save: saves checkpoints.
+            at: where to resume, with an engine that was restored; None starts anew.
+            save_steps: saves within an epoch too, after every so many updates.
 
         Raises:
             TrainingError: the training loss or the monitored figure is not finite any more.
         """
         at = at or Position()
-        self._step = self._kept = at.step
-        self._keep_steps = keep_steps
+        self._step = self._saved = at.step
+        self._save_steps = save_steps
         while (reason := self._reason_to_end(at)) is None:
-            at, loss = self._train_epoch(seed, at, keep)
+            at, loss = self._train_epoch(seed, at, save)
             on_train, on_validation = judge()
             value = None if on_validation is None else self._config.value(on_validation)
             if value is not None:
@@ -174,30 +177,31 @@ class Trainer:
             is_best = value is None or self._config.is_better(value, at.best)
             if is_best:
                 at = replace(at, best=value, best_epoch=at.epoch)
-            # Logged first: what was logged but not kept is trained and logged again on resuming.
-            # The keeping ends later still: steps of the next epoch may be logged by then.
+            # Logged first: what was logged but not saved is trained and logged again on resuming.
+            # The write ends later still: steps of the next epoch may be logged by then.
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
-                train=on_train, validation=on_validation, is_best=is_best,
+                train=on_train and on_train.to_json(),
+                validation=on_validation and on_validation.to_json(), is_best=is_best,
                 skipped=at.skipped_in_epoch,
             )  # fmt: skip
             at = replace(at, seconds=0.0, skipped_in_epoch=0, skipped_windows=0)
-            self._keep(keep, ["best", "last"] if is_best else ["last"], at, value)
+            self._save(save, [BEST, LAST] if is_best else [LAST], at, value)
             self._context.report({"epoch": at.epoch, "loss": loss, "monitor": value})
-        return Outcome(reason, at.best_epoch, at.step, at.skipped)
+        return TrainingResult(reason, at.best_epoch, at.step, at.skipped)
 
     def _reason_to_end(self, at: Position) -> str | None:
         if self._config.patience and at.epoch - at.best_epoch >= self._config.patience:
             return "stopped early"
         return "finished" if at.epoch == self._config.epochs else None
 
-    def _train_epoch(self, seed: int, at: Position, keep: Keep) -> tuple[Position, float]:
+    def _train_epoch(self, seed: int, at: Position, save: Save) -> tuple[Position, float]:
         """One pass, or the rest of one; returns its end and the mean loss over all windows."""
         self._engine.train(True)
         began, started = at, time.monotonic() - at.seconds
-        lookout = self._lookout
-        lookout.begin(at.loss)
+        monitor = self._monitor
+        monitor.start(at.loss)
         feed = self._feed.epoch((seed, at.epoch + 1), skip=at.batches)
         for batches, batch in enumerate(feed, at.batches + 1):
             done = self._train_batch(batch)
@@ -206,20 +210,20 @@ class Trainer:
                 continue
             at, (total_loss, update) = replace(at, in_a_row=0), done
             self._step += 1
-            lookout.add(total_loss, batch.denominator * self._context.world_size)
+            monitor.add(total_loss, batch.denominator * self._context.world_size)
             is_checkpoint_due = self._is_checkpoint_due(batches)
-            if lookout.is_due or is_checkpoint_due:
-                look = self._look(seed, began)
-                self._progress(at.epoch + 1, update, look)
+            if monitor.is_due or is_checkpoint_due:
+                losses = self._exchange_losses(seed, began)
+                self._progress(at.epoch + 1, update, losses)
             if is_checkpoint_due:
                 seconds = time.monotonic() - started
                 at = replace(at, batches=batches, step=self._step, seconds=seconds)
-                self._keep(keep, ["last"], replace(at, loss=lookout.own_loss), None)
-        look = self._look(seed, began)
+                self._save(save, [LAST], replace(at, loss=monitor.own_loss), None)
+        losses = self._exchange_losses(seed, began)
         seconds = time.monotonic() - started
         end = replace(at, epoch=at.epoch + 1, batches=0, step=self._step, seconds=seconds, loss=0.0)
         trained = self._feed.num_windows - at.skipped_windows
-        return end, look.loss / trained if trained else math.nan
+        return end, losses.loss / trained if trained else math.nan
 
     def _train_batch(self, batch: Batch) -> tuple[torch.Tensor, Update] | None:
         """All micro-batches of a batch: its loss on this worker; None if it was left out."""
@@ -258,39 +262,39 @@ class Trainer:
 
     def _is_checkpoint_due(self, batches: int) -> bool:
         """Whether to save within the epoch; its last batch is followed by a checkpoint anyway."""
-        every = self._keep_steps
+        every = self._save_steps
         if every is None or batches == self._feed.steps_per_epoch:
             return False
         return self._step % every == 0
 
-    def _keep(self, keep: Keep, names: Sequence[str], at: Position, value: float | None) -> None:
-        keep(names, at, value)
-        self._kept = at.step
+    def _save(self, save: Save, kinds: Sequence[str], at: Position, value: float | None) -> None:
+        save(kinds, at, value)
+        self._saved = at.step
 
-    def _look(self, seed: int, began: Position) -> Look:
-        """Look at the losses with all workers; `began` is where this pass was begun or taken up.
+    def _exchange_losses(self, seed: int, began: Position) -> Losses:
+        """Exchange the losses with all workers; `began` is where this pass started or resumed.
 
         Raises:
             TrainingError: one of them is not finite; it names the step and the batch's windows.
         """
-        look = self._lookout.look()
-        if math.isfinite(look.loss):
-            return look
-        step = began.step + look.finite + 1
-        batch = batch_at(self._feed, (seed, began.epoch + 1), began.batches + look.finite)
+        losses = self._monitor.exchange()
+        if math.isfinite(losses.loss):
+            return losses
+        step = began.step + losses.finite + 1
+        batch = batch_at(self._feed, (seed, began.epoch + 1), began.batches + losses.finite)
         windows = described_windows(batch, self._context)
         raise TrainingError(
             f"the loss is not finite at step {step} of epoch {began.epoch + 1}, in a batch of "
             f"{windows}: {self._remedy(', set training.non_finite=skip')}"
         )
 
-    def _progress(self, epoch: int, update: Update, look: Look) -> None:
-        if not look.is_line_due:
+    def _progress(self, epoch: int, update: Update, losses: Losses) -> None:
+        if not losses.is_line_due:
             return
         norm = update.grad_norm
         self._recorder.progress(
-            epoch=epoch, step=self._step, loss=look.mean_loss,
-            windows_per_second=round(look.windows_per_second, 1),
+            epoch=epoch, step=self._step, loss=losses.mean_loss,
+            windows_per_second=round(losses.windows_per_second, 1),
             learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
         )  # fmt: skip
 
@@ -301,8 +305,8 @@ class Trainer:
             )
 
     def _remedy(self, besides: str = "") -> str:
-        kept = f"; checkpoints/last holds step {self._kept}" if self._kept else ""
+        saved = f"; checkpoints/last holds step {self._saved}" if self._saved else ""
         return (
             f"lower optimizer.learning_rate, set optimizer.clip_norm{besides} or use "
-            f"engine.precision=fp32{kept}"
+            f"engine.precision=fp32{saved}"
         )

@@ -1,9 +1,9 @@
-"""The moments at which workers look at their losses together, and the naming of a bad batch.
+"""Exchanges losses between workers at intervals, and says which batch was not finite.
 
-A look waits for the device and exchanges a few numbers, so it is taken every few seconds only. It
-has to come after the same batch on every worker: worker 0, whose clock counts, says at each look
-how many batches later the next one is. In between, the device itself counts the batches up to the
-first whose loss is not finite.
+An exchange waits for the device, so it takes place every few seconds only. It must come after the
+same batch on all workers: worker 0, whose clock counts, says at each exchange after how many
+batches the next one is due. In between, the device counts the batches up to the first whose loss
+is not finite.
 """
 
 import itertools
@@ -22,33 +22,33 @@ _NUM_NAMED = 10  # windows of a bad batch that are named
 
 
 @dataclass(frozen=True)
-class Look:
-    """What all workers know after a look; the same on each of them, but for the time."""
+class Losses:
+    """The result of an exchange; the same on all workers, except for what depends on a clock."""
 
     loss: float
-    """Sum of the losses of all windows in this pass."""
+    """Summed loss of all windows in this pass."""
     finite: int
-    """Batches of this pass before the first whose loss was not finite on some worker."""
+    """Batches of this pass before the first whose loss was not finite on any worker."""
     mean_loss: float
-    """Mean loss of the windows since the last line."""
+    """Mean loss of the windows since the last progress line."""
     windows_per_second: float
-    """Windows of all workers since the last line, by this worker's clock."""
+    """Windows of all workers since the last progress line, by this worker's clock."""
     is_line_due: bool
-    """Whether `seconds` have passed since the last line, by this worker's clock."""
+    """Whether `seconds` have passed since the last progress line, by this worker's clock."""
 
 
-class Lookout:
-    """Sums the losses of a pass on the device, and looks at them every so many seconds."""
+class LossMonitor:
+    """Sums the losses of a pass on the device, and exchanges them every so many seconds."""
 
     def __init__(
         self, context: WorkerContext, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._context, self._seconds, self._clock = context, seconds, clock
-        self._every = 1  # batches from the last look to the next
-        self._per_line = 1  # batches in `seconds`, as far as is known; kept from pass to pass
+        self._every = 1  # batches from the last exchange to the next
+        self._per_line = 1  # batches in `seconds`, as estimated; kept from pass to pass
 
-    def begin(self, own_loss: float = 0.0) -> None:
-        """Begin a pass, or take one up in which this worker's windows have a loss already.
+    def start(self, own_loss: float = 0.0) -> None:
+        """Start a pass, or resume one in which this worker's windows have a loss already.
 
         Called by all workers, before the first batch.
         """
@@ -59,7 +59,7 @@ class Lookout:
         self._every = self._per_line
         self._windows = 0.0
         self._lined_loss = float(self._context.sum(self._loss.clone()))
-        self._lined = self._looked = self._clock()
+        self._lined = self._exchanged = self._clock()
 
     def add(self, own_loss: torch.Tensor, windows: float) -> None:
         """Count a batch: its loss on this worker, on the device, and its windows over all."""
@@ -71,44 +71,44 @@ class Lookout:
 
     @property
     def is_due(self) -> bool:
-        """Whether the next look comes after the batch that was counted last."""
+        """Whether the next exchange comes after the batch that was counted last."""
         return self._batches - self._seen >= self._every
 
     @property
     def own_loss(self) -> float:
-        """Sum of the losses of this worker's windows."""
+        """Summed loss of this worker's windows."""
         return float(self._loss)
 
-    def look(self) -> Look:
-        """Exchange what the workers saw; called by all of them after the same batch."""
+    def exchange(self) -> Losses:
+        """Exchange the losses; called by all workers after the same batch."""
         own = torch.stack([self._loss, self._finite]).tolist()  # waits for the device
         now = self._clock()
         is_line_due = now - self._lined >= self._seconds
         mine = torch.tensor([*own, *self._plan(now)], dtype=torch.float64)
-        found = self._context.gather(mine)
-        loss = sum(float(part[0]) for part in found)
+        parts = self._context.gather(mine)
+        loss = sum(float(part[0]) for part in parts)
         elapsed = max(now - self._lined, 1e-9)
-        look = Look(
+        losses = Losses(
             loss=loss,
-            finite=int(min(part[1] for part in found)),
+            finite=int(min(part[1] for part in parts)),
             mean_loss=(loss - self._lined_loss) / max(self._windows, 1.0),
             windows_per_second=self._windows / elapsed,
             is_line_due=is_line_due,
         )
-        self._every, self._per_line = int(found[0][2]), int(found[0][3])
-        self._seen, self._looked = self._batches, now
+        self._every, self._per_line = int(parts[0][2]), int(parts[0][3])
+        self._seen, self._exchanged = self._batches, now
         if is_line_due:
             self._lined, self._lined_loss, self._windows = now, loss, 0.0
             self._lined_batches = self._batches
-        return look
+        return losses
 
     def _plan(self, now: float) -> tuple[int, int]:
-        """Batches to the next look and in `seconds`, at most twice as many as were seen to fit."""
+        """Batches to the next exchange and in `seconds`, at most twice as many as fitted so far."""
         count = self._batches - self._seen
-        if not count or now <= self._looked:
+        if not count or now <= self._exchanged:
             return 1, self._per_line
         most = 2 * max(self._batches - self._lined_batches, self._per_line)
-        pace = (now - self._looked) / count
+        pace = (now - self._exchanged) / count
         left = self._seconds - (now - self._lined)
         to_next, per_line = (
             max(1, min(most, math.ceil(seconds / pace)))
@@ -118,14 +118,14 @@ class Lookout:
 
 
 def batch_at(feed: Feed, seed: Seed, number: int) -> Batch | None:
-    """The batch of a pass by its number from 0, fed again: a pass depends on its seed alone."""
+    """The batch of a pass by its number from 0, read again: a pass depends on its seed alone."""
     return next(itertools.islice(feed.epoch(seed, skip=number), 1), None)
 
 
 def described_windows(batch: Batch | None, context: WorkerContext) -> str:
     """The first window ids of a global batch, and how many there are; called by all workers."""
     if batch is None:
-        return "its windows cannot be told"
+        return "its windows are not known"
     own = torch.where(batch.weight_B > 0, batch.window_ids_B, -1)
     ids = [i for part in context.gather(own) for i in part.tolist() if i >= 0]
     return named(ids)

@@ -14,8 +14,7 @@ from itrec_dist import config
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines.precision import PrecisionChoice
 from itrec_dist.runs.checkpoints.format import CONFIG_FILE
-from itrec_dist.runs.checkpoints.retention import LAST
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.system import arithmetic
 from itrec_dist.system.arithmetic import Precision

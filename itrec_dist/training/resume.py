@@ -1,12 +1,13 @@
-"""Going on with an unfinished run: what has to hold before any worker is started.
+"""Resuming an unfinished run: the checks before any worker starts.
 
-A run goes on only as what it was: other data, or a setting that changes what is learned or how
-epochs are compared, is refused by name.
+Other data, or a setting that changes what is learned or how epochs are compared, is refused by
+name.
 """
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from itrec_dist import config
 from itrec_dist.config.fields import FREE, marked
@@ -15,22 +16,43 @@ from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.format import Record
-from itrec_dist.runs.checkpoints.retention import BEST, LAST
-from itrec_dist.runs.checkpoints.training_state import State
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.checkpoints.training_state import ResumePoint, State
+from itrec_dist.runs.directory import BEST, LAST, RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.precision import precision_of, with_precision
 
+T = TypeVar("T")
+
 
 def check(run: RunConfig, data: Manifest) -> None:
-    """Refuse a resumption that cannot give what the undisturbed run would have given.
+    """Refuse to resume a run that could not give what the undisturbed run would have given.
+
+    Every file of its checkpoint is compared with its checksum, and none is kept in memory: for
+    when the workers are other processes. `load` is for a worker of this process.
 
     Raises:
         CheckpointError: there is nothing to resume, the run is complete, or its checkpoint is
             damaged, incomplete or of another version.
         ConfigError: the data or a setting differs.
     """
+    record, state = _readable(_last(run), training_state.verify)
+    _check(run, data, record, state)
+
+
+def load(run: RunConfig, data: Manifest) -> ResumePoint:
+    """Do the same as `check` and return the checkpoint; each of its files is read once.
+
+    Raises:
+        CheckpointError: see `check`.
+        ConfigError: see `check`.
+    """
+    point = _readable(_last(run), training_state.load)
+    _check(run, data, point.record, point.state)
+    return point
+
+
+def _last(run: RunConfig) -> Path:
     directory = RunDirectory(run.folder)
     if not directory.config.is_file():
         raise CheckpointError(
@@ -41,34 +63,38 @@ def check(run: RunConfig, data: Manifest) -> None:
             f"the run in {run.out} is complete: nothing is left to resume; --overwrite trains it "
             "anew, another --out beside it"
         )
-    retention.recover(directory.checkpoints)
+    retention.finish_interrupted(directory.checkpoints)
     last = directory.checkpoints / LAST
     if not last.is_dir():
         raise CheckpointError(
             f"the run in {run.out} has no checkpoint yet: start it again with --overwrite in place "
             "of --resume"
         )
-    record, state = _whole(last)
+    return last
+
+
+def _check(run: RunConfig, data: Manifest, record: Record, state: State) -> None:
     if record.fingerprint != data.fingerprint:
         raise ConfigError(
             f"{run.shards} holds other data (fingerprint {data.fingerprint[:12]}) than the run in "
             f"{run.out} was trained on ({record.fingerprint[:12]}): give the shards it began with"
         )
+    last = state.folder.parent
     if state.position.best_epoch:
-        _refuse_another_best(checkpoint_format.verify(directory.checkpoints / BEST), state)
+        _refuse_another_best(checkpoint_format.verify(last.with_name(BEST)), state)
     _refuse_other_settings(run, last / checkpoint_format.CONFIG_FILE)
 
 
-def _whole(last: Path) -> tuple[Record, State]:
-    """The checkpoint to go on from, looked through.
+def _readable(last: Path, read: Callable[[Path], T]) -> T:
+    """What `read` returns for the newest checkpoint.
 
     Raises:
-        CheckpointError: it is damaged; the message says which older one is not, and what to do.
+        CheckpointError: it is damaged; the message names an older one that is not, and the remedy.
     """
     try:
-        return checkpoint_format.verify(last), training_state.read(last, verify=True)
+        return read(last)
     except CheckpointError as error:
-        older = next(filter(_is_whole, retention.older_ones(last.parent, LAST)), None)
+        older = next(filter(_is_undamaged, retention.older_ones(last.parent, LAST)), None)
         if older is None:
             raise
         raise CheckpointError(
@@ -77,10 +103,9 @@ def _whole(last: Path) -> tuple[Record, State]:
         ) from error
 
 
-def _is_whole(place: Path) -> bool:
+def _is_undamaged(place: Path) -> bool:
     with contextlib.suppress(CheckpointError):
-        checkpoint_format.verify(place)
-        training_state.read(place, verify=True)
+        training_state.verify(place)
         return True
     return False
 
@@ -94,23 +119,23 @@ def _refuse_another_best(best: Record, state: State) -> None:
         )
 
 
-def take_up(directory: RunDirectory) -> State | None:
-    """The state from which a worker that starts goes on; None if the run has no checkpoint yet.
+def load_last(directory: RunDirectory) -> ResumePoint | None:
+    """The checkpoint from which a worker that starts resumes; None if the run has none yet.
 
-    Nobody else may write there: the workers before are gone.
+    No other process may write there: the workers before must be gone.
 
     Raises:
         CheckpointError: the checkpoint is damaged, incomplete or of another version.
     """
-    retention.recover(directory.checkpoints)
+    retention.finish_interrupted(directory.checkpoints)
     last = directory.checkpoints / LAST
-    return training_state.read(last, verify=True) if last.is_dir() else None
+    return training_state.load(last) if last.is_dir() else None
 
 
 def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
-    """Bring the run directory to the settings that hold from here on.
+    """Write the settings that hold from here on into the run directory.
 
-    What the run began on stays in `environment.json`; each resumption is added to `resumed`.
+    `environment.json` keeps what the run was started on; each resumption is added to `resumed`.
 
     Raises:
         OutputError: the place cannot be written.

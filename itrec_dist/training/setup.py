@@ -1,8 +1,7 @@
-"""The place of a run, from the checks before anything is touched to the end of its process.
+"""Sets up the directory of a run: checks, locks, and what becomes of a run that is there already.
 
-Owns what a command does with a run directory before and around training: whether it may be used,
-that no other process writes it, what becomes of a run that stands there, and for a place at a URI
-the folder of this machine. Leaves the training itself to the command.
+For an output at a URI this includes the working folder on this machine. Training itself is left to
+the command.
 """
 
 import contextlib
@@ -12,6 +11,7 @@ from typing import Literal
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import OutputError
 from itrec_dist.runs import lease
+from itrec_dist.runs.checkpoints.training_state import ResumePoint
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage import atomic
@@ -21,83 +21,101 @@ from itrec_dist.training import resume, warm_start
 from itrec_dist.training.config import RunConfig, check, prepare
 
 Existing = Literal["refuse", "overwrite", "resume"]
-"""What becomes of a run that stands in the place of this one."""
+"""What to do if the output holds a run already."""
 
 
-class Claim:
-    """A run's place as the one process sees it that starts the run; a context manager."""
+class RunSetup:
+    """Holds the directory of a run for the process that starts it; a context manager.
 
-    def __init__(self, run: RunConfig, existing: Existing) -> None:
-        """Name the place; nothing is read or written yet.
+    Call `check`, then `prepare`; the locks are held until the end of the block.
+    """
+
+    def __init__(self, run: RunConfig, existing: Existing, *, is_worker: bool = True) -> None:
+        """Prepare the setup; nothing is read or written yet.
+
+        Args:
+            run: the whole configuration.
+            existing: what to do if the output holds a run already.
+            is_worker: whether this process is worker 0 too, so that a checkpoint that is checked
+                may be kept in memory for it.
 
         Raises:
             ConfigError: no file system goes by its URI.
             EnvironmentProblem: its file system cannot be reached.
         """
-        self._run, self._existing = run, existing
+        self._run, self._existing, self._is_worker = run, existing, is_worker
+        self._resume_point: ResumePoint | None = None
         self._mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
-        self._leases: list[lease.Slot] = [lease.Here(run.folder)]
+        self._locks: list[lease.Lock] = [lease.LocalLock(run.folder)]
         if self._mirror is not None:
-            self._leases.append(lease.There(self._mirror.store))
+            self._locks.append(lease.RemoteLock(self._mirror.store))
         self._held = contextlib.ExitStack()
         self._is_untouched = not run.folder.exists()
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "RunSetup":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        """Let go of the place, and of the folder of this machine where all is at the URI.
+        """Release the locks; remove the working folder of a run whose files are all at its URI.
 
-        After an error it stays: it may hold what could not be sent.
+        After an error the folder stays: it may hold files that could not be sent.
         """
         self._held.close()
         if self._mirror is not None and (error is None or self._is_untouched):
             self._mirror.forget()
 
     def check(self, num_workers: int) -> Manifest:
-        """Refuse what cannot work before anything is touched; returns the data's manifest.
+        """Refuse what cannot work before anything is changed; returns the data's manifest.
 
         Raises:
-            ItrecError: the settings, the data or the place do not allow it.
+            ItrecError: the settings, the data or the output do not allow it.
         """
         data = check(self._run, num_workers)
         warm_start.check_start(self._run)
         if self._existing != "resume":
             self._refuse_taken()
-        for slot in self._leases:
-            lease.refuse_alive(slot)
+        for lock in self._locks:
+            lease.refuse_alive(lock)
         if self._existing == "resume":
             self._fetch()
-            resume.check(self._run, data)
+            if self._is_worker:
+                self._resume_point = resume.load(self._run, data)
+            else:
+                resume.check(self._run, data)
         return data
 
     def prepare(self, data: Manifest) -> None:
-        """Take the place, and bring it to where workers can begin.
+        """Lock the directory and write what workers need.
 
         Raises:
             OutputError: another process took it meanwhile, or it cannot be written.
             EnvironmentProblem: its URI cannot be reached.
         """
         self._is_untouched = False
-        for slot in self._leases:
-            self._held.enter_context(lease.held(slot))
+        for lock in self._locks:
+            self._held.enter_context(lease.held(lock))
         recorded = environment.record(self._run.seed)
         if self._existing == "resume":
             resume.prepare(self._run, recorded)
         else:
-            self._refuse_taken()  # another one may have been and gone meanwhile
-            atomic.empty(self._run.folder, but=lease.FILE)
+            self._refuse_taken()  # another run may have been written meanwhile
+            atomic.empty(self._run.folder, keep_file=lease.FILE)
             if self._mirror is not None:
                 self._mirror.clear()
             prepare(self._run, data, recorded)
         if self._mirror is not None:
             self._mirror.send_files()
 
+    def take_resume_point(self) -> ResumePoint | None:
+        """The checkpoint that `check` read, if it did; it is not kept here any longer."""
+        point, self._resume_point = self._resume_point, None
+        return point
+
     def _fetch(self) -> None:
-        """Bring the folder here to what the URI holds; and back what an earlier end left here."""
+        """Fetch what the URI holds; send what an earlier process left on this machine."""
         if self._mirror is None:
             return
         self._mirror.fetch()
@@ -108,7 +126,7 @@ class Claim:
         overwrite = self._existing == "overwrite"
         if self._mirror is None:
             atomic.refuse_taken(
-                self._run.folder, marker="config.yaml", overwrite=overwrite, but=lease.FILE
+                self._run.folder, marker="config.yaml", overwrite=overwrite, keep_file=lease.FILE
             )
             return
         files = [name for name in self._mirror.store.files() if name != lease.FILE]

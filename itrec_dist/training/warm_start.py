@@ -11,7 +11,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.training.config import RunConfig
 
 
@@ -29,8 +29,8 @@ def read(run_folder: Path) -> ItemVectors:
     Raises:
         CheckpointError: there is no such run, or its model has no item embedding.
     """
-    folder = RunDirectory.existing(run_folder).checkpoints / "best"
-    _, weights = checkpoint_format.read_weights(folder)
+    folder = RunDirectory.existing(run_folder).checkpoints / BEST
+    weights = checkpoint_format.read_weights(folder)
     try:
         model = config.load(RunConfig, folder / checkpoint_format.CONFIG_FILE).model
     except ConfigError as error:

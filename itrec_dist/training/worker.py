@@ -1,11 +1,11 @@
 """One worker's part of a run: build, train, judge, write the run directory.
 
-Every worker runs the same; worker 0 writes what is written once.
+All workers run the same code; worker 0 writes the files.
 """
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,12 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.models.output import RankingOutput
-from itrec_dist.runs.checkpoints.manager import Keeper
-from itrec_dist.runs.checkpoints.training_state import Made, Position, State
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
+from itrec_dist.runs.checkpoints.training_state import Position, Provenance, ResumePoint, State
 from itrec_dist.runs.checkpoints.writer import CheckpointWriter
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.runs.log import Recorder, Watcher
 from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
@@ -36,7 +37,7 @@ from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
 from itrec_dist.training import precision, resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
-from itrec_dist.training.loop import Judgement, Trainer, evaluate
+from itrec_dist.training.loop import Trainer, evaluate
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
@@ -51,21 +52,26 @@ class Restart:
     """When it was noticed, in seconds since the epoch; null if nothing was lost."""
 
 
+TakeResumePoint = Callable[[], ResumePoint | None]
+"""Hands over a checkpoint in memory; a function, so that no caller keeps it while training."""
+
+
 def run_worker(
     run: RunConfig, context: WorkerContext, watcher: Watcher | None = None,
-    restart: Restart | None = None,
+    restart: Restart | None = None, take: TakeResumePoint | None = None,
 ) -> None:  # fmt: skip
-    """One worker's part of a run: build, train, judge. Rank 0 writes the run directory.
+    """Build, train and judge as one worker of a run. Rank 0 writes the run directory.
 
-    It goes on from the checkpoint `last` of the run directory if there is one, and begins else.
+    It resumes from the checkpoint `last` of the run directory if there is one.
 
     Args:
         run: the whole configuration.
         context: this worker's view of the world.
-        watcher: is shown every event of the log.
+        watcher: called with every event of the log.
         restart: on worker 0, why the workers are started again; None if they are the first.
+        take: on worker 0, returns the checkpoint `last` if this process has read it already.
     """
-    _Worker(run, context, watcher, restart).work()
+    _Worker(run, context, watcher, restart, take).work()
 
 
 class _Worker:
@@ -73,7 +79,7 @@ class _Worker:
 
     def __init__(
         self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
-        restart: Restart | None,
+        restart: Restart | None, take: TakeResumePoint | None,
     ) -> None:  # fmt: skip
         self._context, self._restart = context, restart
         self._started = time.monotonic()
@@ -82,7 +88,8 @@ class _Worker:
         self._sender = self._join_mirror(run) if self._is_first else None
         run, self._note_on_precision = precision.settle(run, context)
         self._run = run
-        self._state = context.share(resume.take_up(self._directory) if self._is_first else None)
+        point = self._read_last(take) if self._is_first else None
+        self._state = context.share(point.state if point else None)
         begun = 0 if restart else None
         step = self._state.position.step if self._state else begun
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
@@ -101,7 +108,7 @@ class _Worker:
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
-        made = Made(
+        provenance = Provenance(
             engine=self._engine.name, world_size=context.world_size,
             fingerprint=self._manifest.fingerprint, is_streamed=self._is_streamed,
         )  # fmt: skip
@@ -110,8 +117,12 @@ class _Worker:
         if self._is_first:
             after = self._sender.send if self._sender else None
             writer = CheckpointWriter(self._directory, items, run.checkpoints, after)
-        self._keeper = Keeper(self._directory, writer, made, self._engine, context)
-        self._position = self._keeper.resume(self._state) if self._state else Position()
+        self._checkpoints = CheckpointManager(
+            self._directory, writer, provenance, self._engine, context
+        )
+        self._position = Position()
+        if self._state:
+            self._position = self._checkpoints.resume(self._state, point)
 
     def work(self) -> None:
         """Train to the end, then judge the best epoch."""
@@ -129,7 +140,7 @@ class _Worker:
         if self._restart:
             self._record_restart(self._restart, trained_to)
         elif self._state:
-            self._recorder.note(self._told_resumption(self._state))
+            self._recorder.note(self._resumption(self._state))
         if self._note_on_precision:
             self._recorder.note(self._note_on_precision)
         trainer = Trainer(
@@ -137,22 +148,22 @@ class _Worker:
             self._run.engine.accumulate,
         )  # fmt: skip
         try:
-            outcome = trainer.train(
-                self._run.seed, self._judge_epoch, self._keep, self._position,
+            result = trainer.train(
+                self._run.seed, self._judge_epoch, self._save, self._position,
                 self._run.checkpoints.steps,
             )  # fmt: skip
             self._judge_best()
         except BaseException as error:
             self._wind_up(error)
             raise
-        self._keeper.close()
-        self._end(outcome.reason, outcome.best_epoch, outcome.skipped)
+        self._checkpoints.close()
+        self._end(result.reason, result.best_epoch, result.skipped)
         if self._sender is not None:
             self._sender.finish()
 
     def _wind_up(self, error: BaseException) -> None:
         """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
-        lost = self._keeper.close()
+        lost = self._checkpoints.close()
         with contextlib.suppress(OutputError):  # what comes up already says more
             if lost:
                 self._recorder.note(lost)
@@ -162,8 +173,11 @@ class _Worker:
             self._sender.stop()
             self._sender.send()
 
+    def _read_last(self, take: TakeResumePoint | None) -> ResumePoint | None:
+        return (take() if take else None) or resume.load_last(self._directory)
+
     def _join_mirror(self, run: RunConfig) -> Sender | None:
-        """Bring the folder here to what the driver, or a worker 0 elsewhere before, has sent."""
+        """Fetch what the driver, or an earlier worker 0 on another machine, has sent to the URI."""
         if not isinstance(run.out, Uri):
             return None
         mirror = Mirror(run.out, run.folder)
@@ -175,7 +189,7 @@ class _Worker:
         self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
 
     def _trained_to(self) -> int:
-        """The last step that the workers before these wrote down."""
+        """The last step that the workers before these logged."""
         steps = [e["step"] for e in self._directory.events() if e["event"] in ("progress", "epoch")]
         return steps[-1] if steps else 0
 
@@ -187,27 +201,25 @@ class _Worker:
             else (f"the end of epoch {at.epoch}, step {at.step}" if at.epoch else "the beginning")
         )
         again = max(trained_to - at.step, 0)
-        told = f"{restart.cause}: going on from {where} with {workers} worker"
-        told += "s" if workers > 1 else ""
+        message = f"{restart.cause}: going on from {where} with {_workers(workers)}"
         if again:
-            told += f", {again} step{'s are' if again > 1 else ' is'} trained again"
-        told += self._told_loss_of_order()
+            message += f", {again} step{'s are' if again > 1 else ' is'} trained again"
+        message += self._loss_of_order()
         self._recorder.restart(
-            message=told, noticed=restart.noticed, step=at.step, again=again, workers=workers
+            message=message, noticed=restart.noticed, step=at.step, again=again, workers=workers
         )
 
-    def _told_resumption(self, state: State) -> str:
-        at, before, workers = state.position, state.made.world_size, self._context.world_size
-        told = f"resumed from epoch {at.epoch}, step {at.step}"
+    def _resumption(self, state: State) -> str:
+        at, before, workers = state.position, state.provenance.world_size, self._context.world_size
+        message = f"resumed from epoch {at.epoch}, step {at.step}"
         if at.batches:
-            told = f"resumed within epoch {at.epoch + 1}, after step {at.step}"
+            message = f"resumed within epoch {at.epoch + 1}, after step {at.step}"
         if workers == before:
-            return told
-        told += f"; {workers} worker{'s' if workers > 1 else ''} in place of {before}"
-        return told + self._told_loss_of_order()
+            return message
+        return f"{message}; {_workers(workers)} in place of {before}{self._loss_of_order()}"
 
-    def _told_loss_of_order(self) -> str:
-        if self._state is None or self._state.made.world_size == self._context.world_size:
+    def _loss_of_order(self) -> str:
+        if self._state is None or self._state.provenance.world_size == self._context.world_size:
             return ""
         if not self._is_streamed or not self._state.position.batches:
             return ""
@@ -225,12 +237,12 @@ class _Worker:
         # Where one worker lacks the memory all stream: cached and streamed batches do not match.
         if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
             cache = "none"
-        if self._state is None or self._state.made.is_streamed == (cache == "none"):
+        if self._state is None or self._state.provenance.is_streamed == (cache == "none"):
             return cache
-        if run.feed.cache == "auto" and self._state.made.is_streamed:
+        if run.feed.cache == "auto" and self._state.provenance.is_streamed:
             return "none"
         had, needed = ("streamed its windows", "none")
-        if not self._state.made.is_streamed:
+        if not self._state.provenance.is_streamed:
             had, needed = ("kept its windows in memory", "host")
         raise ConfigError(
             f"the run {had}, feed.cache={run.feed.cache} would train them in another order now: "
@@ -291,23 +303,23 @@ class _Worker:
     def _judge(self, split: str) -> Judgement | None:
         if split not in self._feeds:
             return None
-        judge = self._task.judge(self._context.device)
+        judge = self._task.judge(self._context.device, self._run.evaluation.choice)
         return evaluate(self._engine, self._feeds[split], judge, self._context)
 
     def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
         return self._judge("train sample"), self._judge(VALIDATION)
 
-    def _keep(self, names: Sequence[str], at: Position, value: float | None) -> None:
+    def _save(self, kinds: Sequence[str], at: Position, value: float | None) -> None:
         figures = {} if value is None else {str(self._run.training.monitor): value}
-        with atomic.uninterrupted():  # the checkpoints and the log's end tell of one epoch
-            self._keeper.keep(names, at, figures)
+        with atomic.uninterrupted():  # checkpoints and the end of the log name the same epoch
+            self._checkpoints.save(kinds, at, figures)
             self._position = at
-        if self._sender is not None and (told := self._sender.news()):
-            self._recorder.note(told)
+        if self._sender is not None and (outage := self._sender.news()):
+            self._recorder.note(outage)
 
     def _judge_best(self) -> None:
         """Judge the best epoch on every evaluation split and write the run's last files."""
-        best = self._keeper.load_best()
+        best = self._checkpoints.load_best()
         judgements = {
             split: judgement
             for split in (VALIDATION, TEST)
@@ -333,13 +345,17 @@ class _Worker:
             {
                 "kind": "train",
                 "name": self._run.label,
-                "checkpoint": "best",
+                "checkpoint": BEST,
                 "epoch": best.epoch,
                 "seed": self._run.seed,
                 "fingerprint": self._manifest.fingerprint,
-                "splits": judgements,
+                "splits": {split: found.to_json() for split, found in judgements.items()},
             },
         )
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' if count > 1 else ''}"
 
 
 def _spread(length: int, count: int) -> npt.NDArray[np.int64]:

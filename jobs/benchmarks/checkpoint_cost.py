@@ -23,7 +23,7 @@ from itrec_dist import config
 from itrec_dist.cli.train import train
 from itrec_dist.config.shipped_files import recipe
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from itrec_dist.training.config import RunConfig
@@ -79,7 +79,7 @@ def lines(shards: Path, scratch: Path, rounds: int) -> list[str]:
 
 
 def _stall(settings: Sequence[str], scratch: Path, steps: int, rounds: int) -> Stall:
-    out, plain_keep = scratch / "kept", Keeper.keep
+    out, plain_keep = scratch / "kept", CheckpointManager.save
     waits: list[float] = []
 
     def timed(*given: object) -> None:
@@ -94,11 +94,11 @@ def _stall(settings: Sequence[str], scratch: Path, steps: int, rounds: int) -> S
         if every is not None:
             given.append(f"checkpoints.steps={every}")
         run = config.load(RunConfig, recipe("paper"), given)
-        Keeper.keep = timed if every is not None else plain_keep  # type: ignore[method-assign]
+        CheckpointManager.save = timed if every is not None else plain_keep  # type: ignore[method-assign]
         try:
             train(run, local=True, existing="overwrite")
         finally:
-            Keeper.keep = plain_keep  # type: ignore[method-assign]
+            CheckpointManager.save = plain_keep  # type: ignore[method-assign]
         seconds[every] += [e["seconds"] for e in RunDirectory(out).events("epoch")]
         count = RunDirectory(out).events("start")[0]["steps_per_epoch"] // steps
     longer = statistics.median(seconds[steps]) - statistics.median(seconds[None])

@@ -46,6 +46,12 @@ def exit_codes(err):
     return [int(code) for code in re.findall(r"^  exitcode  : (-?\d+)", err, re.MULTILINE)]
 
 
+def all_ended_with_2(err):
+    """Whether the workers did, but for one that a quick torchrun ended before it had heard."""
+    codes = exit_codes(err)
+    return len(codes) == 2 and 2 in codes and {2, -signal.SIGTERM} >= set(codes)
+
+
 def losses(out):
     """The loss of each epoch, the last time it was trained."""
     found = {e["epoch"]: e["loss"] for e in RunDirectory(out).events("epoch")}
@@ -84,7 +90,8 @@ def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
     assert "2 workers" in lines[0]
     assert [line[:9] for line in lines[1:5]] == [f"epoch   {i}" for i in (1, 2, 3, 4)]
     assert lines[5].startswith("finished")
-    assert lines[6:] == [f"run: {out}"]
+    assert lines[-1] == f"run: {out}"
+    assert sum("test: " in line for line in lines) == 1, "one process prints the figures"
     assert losses(out) == pytest.approx(losses(trained), rel=1e-5)
     assert {p.name for p in out.iterdir()} == {p.name for p in trained.iterdir()}
     mine, other = (json.loads((run / "evaluation.json").read_text()) for run in (out, trained))
@@ -112,7 +119,7 @@ def test_a_mistake_is_told_once_and_every_worker_ends_with_2(given, sentence, sh
     assert line.startswith("itrec: error: ")
     assert sentence in line
     assert shown == ""
-    assert exit_codes(err) == [2, 2]
+    assert all_ended_with_2(err)
     assert "commands/train.py" not in err, "a traceback"
     assert not (tmp_path / "run").exists()
 
@@ -127,7 +134,7 @@ def test_a_mistake_that_one_worker_meets_in_mid_run_ends_all(shards, tmp_path):
     _, err = process.communicate(timeout=120)
     (line,) = told(err)
     assert str(part) in line
-    assert exit_codes(err) == [2, 2]
+    assert all_ended_with_2(err)
     assert "training/loop.py" not in err, "a traceback"
 
 
@@ -138,7 +145,7 @@ def test_verbs_that_cannot_share_their_work_are_refused(trained):
     )
     (line,) = told(done.stderr)
     assert "`itrec evaluate` 2 times" in line
-    assert exit_codes(done.stderr) == [2, 2]
+    assert all_ended_with_2(done.stderr)
 
 
 @pytest.mark.slow
@@ -257,12 +264,12 @@ def launched(monkeypatch):
 
 
 def test_the_place_is_read_from_the_environment(launched):
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 2)
+    assert torchrun.rank_of_process() == torchrun.Rank(1, 4, 1, 2)
     for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         launched.delenv(name)
-    assert torchrun.place() == torchrun.Place(1, 4, 1, 4)
+    assert torchrun.rank_of_process() == torchrun.Rank(1, 4, 1, 4)
     launched.delenv("MASTER_PORT")
-    assert torchrun.place() is None
+    assert torchrun.rank_of_process() is None
 
 
 @pytest.mark.parametrize(
@@ -272,7 +279,7 @@ def test_the_place_is_read_from_the_environment(launched):
 def test_an_impossible_place_is_refused(name, value, sentence, launched):
     launched.setenv(name, value)
     with pytest.raises(ConfigError, match=sentence):
-        torchrun.place()
+        torchrun.rank_of_process()
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(launched, itrec, monkeypatch):

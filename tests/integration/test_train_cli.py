@@ -17,7 +17,6 @@ from itrec_dist.data import manifest
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
-from itrec_dist.training.loop import MONITORS
 from tests.conftest import CUT, DEBUG_RECIPE
 from tests.shards_factory import make_shards, random_windows
 
@@ -234,7 +233,7 @@ def test_the_printed_configuration_reads_back_to_the_same(shards, tmp_path, caps
         (["--training.epochs", 0], "at least 1"),
         (["--training.batch_size", 33, "--engine.accumulate", 2], "multiple of 2"),
         (["--shards", "no/such/folder"], "holds no manifest.json"),
-        (["--training.monitor", "accuracy"], MONITORS[1]),
+        (["--training.monitor", "accuracy"], "unmasked/precision@5"),
         (["--training.patience", 0], "at least 1, or null"),
         (["--model.num_heads", 3], "does not divide"),
         (["--model.dropout", 1], "0 <= p < 1"),

@@ -41,8 +41,7 @@ def _fetched_folder(uri: Uri, marker: str) -> Path:
         with filelock.FileLock(place.with_name(f"{place.name}.lock")):  # one worker of a machine
             if not place.is_dir():
                 with atomic.new_directory(place, marker=marker) as building:
-                    for name in store.files():
-                        store.download(name, building / name)
+                    store.download_all(building)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
     return place

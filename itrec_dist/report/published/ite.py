@@ -8,24 +8,35 @@ the other 10 % after every epoch and prints the highest value; seen items are no
 from typing import Any
 
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2
+from itrec_dist.metrics.metric import FigureName
 
 SOURCE = "Nitayanont, section 5.4"
 
+ACCURACY_1 = FigureName("unmasked", "precision", 5)
+ACCURACY_2 = FigureName("unmasked", "hit_rate", 5)
+"""Its two measures, of section 5.3."""
+
+_NAMES = {ACCURACY_1.key: "Accuracy 1", ACCURACY_2.key: "Accuracy 2"}
+
 PRINTED: dict[tuple[str, str], dict[str, float]] = {
-    ("ce", "both"): {ACCURACY_1: 0.0963, ACCURACY_2: 0.3623},
-    ("bce", "both"): {ACCURACY_1: 0.1185, ACCURACY_2: 0.4228},
-    ("bce", "user"): {ACCURACY_1: 0.1183, ACCURACY_2: 0.4226},
-    ("bce", "movie"): {ACCURACY_1: 0.1186, ACCURACY_2: 0.4228},
-    ("bce", "none"): {ACCURACY_1: 0.1135, ACCURACY_2: 0.4112},
+    ("ce", "both"): {ACCURACY_1.key: 0.0963, ACCURACY_2.key: 0.3623},
+    ("bce", "both"): {ACCURACY_1.key: 0.1185, ACCURACY_2.key: 0.4228},
+    ("bce", "user"): {ACCURACY_1.key: 0.1183, ACCURACY_2.key: 0.4226},
+    ("bce", "movie"): {ACCURACY_1.key: 0.1186, ACCURACY_2.key: 0.4228},
+    ("bce", "none"): {ACCURACY_1.key: 0.1135, ACCURACY_2.key: 0.4112},
 }
-"""(loss, side information) -> metric -> highest validation value."""
+"""(loss, side information) -> `metric@cutoff` -> highest validation value."""
 
 LOSSES = ("ce", "bce", "softmax")
 SIDES = ("none", "user", "movie", "both")
 
 _USERS, _ITEMS, _WINDOWS = 5958, 1000, 69028
 _SETTINGS = {"top_items": 1000, "min_user_events": 15, "stride": 10}
+
+
+def name(figure: FigureName) -> str | None:
+    """What the paper calls a figure: "Accuracy 1", "Accuracy 2" or nothing."""
+    return _NAMES.get(figure.key)
 
 
 def applies(manifest: Manifest | None) -> bool:

@@ -1,1 +1,26 @@
-"""The sections of a report, one file per task."""
+"""The sections of a report, one file per task.
+
+A file `some_name.py` holds one class `SomeNameSection`, a `TaskSection`; a task names its file as
+`section`. A task without one is shown by `TaskSection` itself.
+"""
+
+from itrec_dist.config.registry import Registry
+from itrec_dist.report.arms import Section
+from itrec_dist.report.sections.section import TaskSection
+from itrec_dist.tasks import TASKS
+
+SECTIONS: Registry[type[TaskSection]] = Registry(
+    "report section", "itrec_dist.report.sections", group="itrec_dist.sections", suffix="Section"
+)
+"""Name -> class."""
+
+
+def class_of(task: str) -> type[TaskSection]:
+    """What shows the runs of a task."""
+    name = TASKS[task].section
+    return SECTIONS[name] if name in SECTIONS else TaskSection  # noqa: SIM401  not a KeyError
+
+
+def of(section: Section) -> TaskSection:
+    """What shows a section's runs."""
+    return class_of(section.task)(section)

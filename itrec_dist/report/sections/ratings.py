@@ -5,18 +5,37 @@ and the printed figures are those of another source. Tables are those of `tables
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from itrec_dist.data import schema
-from itrec_dist.report import measures, provenance
-from itrec_dist.report.arms import Arm, Section, sections
+from itrec_dist.metrics.metric import RATINGS, FigureName
+from itrec_dist.report import measures
+from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.charts import INK, Level, Line, LineChart, line_chart
-from itrec_dist.report.curves import Figure, FigureSet, colours, dots_of, mean_curve, points
-from itrec_dist.report.markdown import markdown_table
-from itrec_dist.report.measures import MAE, MISSING, RMSE
+from itrec_dist.report.curves import (
+    Figure,
+    FigureSet,
+    colours,
+    dots_of,
+    mean_curve,
+    points,
+    value_of,
+)
+from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import rating_study
-from itrec_dist.report.runs import Epoch, find, read
-from itrec_dist.report.tables import Cell, Column, Row, Table, cell_of, marked, names, row
+from itrec_dist.report.sections.section import APART, Content, TaskSection, left_out, same_arms
+from itrec_dist.report.tables import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    cell_of,
+    column_of,
+    marked,
+    names,
+    row,
+)
+
+RMSE, MAE = FigureName(RATINGS, "rmse"), FigureName(RATINGS, "mae")
 
 _ROUNDING = 0.0005  # the source prints three decimals
 _REFERENCE = "Biased MF"
@@ -36,78 +55,79 @@ def sentences(section: Section) -> list[str]:
     found += _against_source(section)
     if schema.VALIDATION in section.splits and split != schema.VALIDATION:
         found.append(
-            f"{best.label} has {best.figure(schema.VALIDATION, 'unmasked', RMSE).text} on "
+            f"{best.label} has {best.figure(schema.VALIDATION, RMSE).text} on "
             "validation, where its epoch was chosen."
         )
-    left_out = [arm.label for arm in section.arms if not arm.complete]
-    if left_out:
-        verb = "is" if len(left_out) == 1 else "are"
-        found.append(f"{measures.enumeration(left_out)} {verb} not complete and not counted here.")
-    return found
+    return found + left_out(section)
 
 
 def results(section: Section) -> Table:
-    """RMSE and MAE on every judged split, the printed figures beside them, and the best epoch."""
+    """Every error on every judged split, the printed figures beside them, and the best epoch."""
     columns: list[Column] = []
     has_printed = rating_study.applies(section.manifest)
     if has_printed:
         columns.append(Column("RMSE", "at epoch", "Printed by the source", scores=False))
+    shown = section.figures or [RMSE, MAE]
     for split in reversed(section.splits):
-        for metric in (RMSE, MAE):
-            columns.append(Column(metric.upper(), "", split.capitalize(), falls=True))
+        for name in shown:
+            columns.append(column_of(name, measures.label(name), "", split.capitalize()))
     columns.append(Column("Best epoch", "on validation", "Course", scores=False))
     columns.append(Column("Wall time", "whole run", "Course", scores=False))
     rows = []
     for arm in section.ranked:
         cells = [_printed_cell(arm)] if has_printed else []
         for split in reversed(section.splits):
-            cells += [cell_of(arm.figure(split, "unmasked", m)) for m in (RMSE, MAE)]
+            cells += [cell_of(arm.figure(split, name)) for name in shown]
         rows.append(row(arm, [*cells, *_course(arm)]))
-    return Table("RMSE and MAE", tuple(columns), marked(columns, rows))
+    title = measures.enumeration([measures.label(name) for name in shown])
+    return Table(title, tuple(columns), marked(columns, rows))
 
 
 def across(found: Sequence[Section]) -> Table:
     """The same arms under several protocols: RMSE on the final split of each."""
     columns = [Column("RMSE", "", "Printed by the source", scores=False)]
     for section, name in zip(found, names(found), strict=True):
-        columns.append(Column("RMSE", section.final_split, name, falls=True))
-    by_key = {(s.fingerprint, arm.key): arm for s in found for arm in s.arms}
-    firsts: dict[str, Arm] = {}
-    for section in sorted(found, key=lambda s: -len(s.arms)):
-        for arm in section.ranked:
-            firsts.setdefault(arm.key, arm)
+        columns.append(column_of(RMSE, "RMSE", section.final_split, name))
     rows: list[Row] = []
-    for key, first in firsts.items():
+    for first, here in same_arms(found):
         cells = [_printed_cell(first)]
-        for section in found:
-            here = by_key.get((section.fingerprint, key))
-            cells.append(
-                cell_of(here.figure(section.final_split, "unmasked", RMSE))
-                if here
-                else Cell(MISSING)
-            )
+        for section, arm in zip(found, here, strict=True):
+            cells.append(cell_of(arm.figure(section.final_split, RMSE)) if arm else Cell(MISSING))
         rows.append(row(first, cells, tag="baseline" if first.is_baseline else ""))
-    remarks = (
-        "Columns of different data are not comparable with each other: read down, not across.",
-        rating_study.REMARK,
-    )
+    remarks = (APART, rating_study.REMARK)
     return Table("Rating prediction", tuple(columns), marked(columns, rows), remarks)
 
 
-def markdown(places: Sequence[Path]) -> str:
-    """The result tables over runs (or folders of runs) as Markdown: mean ± sd per arm.
+class RatingsSection(TaskSection):
+    """Findings, the errors, and RMSE per epoch."""
 
-    Raises:
-        CheckpointError: a place holds no run, or a damaged one.
-    """
-    found = [s for s in sections([read(path) for path in find(places)]) if s.is_ratings]
-    blocks = [markdown_table(across(found))] if len(found) > 1 else [rating_study.REMARK]
-    for section, name in zip(found, names(found), strict=True):
-        lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`.", ""]
-        told = [*sentences(section), *provenance.audit_sentences(section)]
-        blocks.append("\n".join([*lines, *(f"- {sentence}" for sentence in told)]))
-        blocks.append(markdown_table(results(section)))
-    return "\n\n".join(blocks) + "\n"
+    def sentences(self) -> list[str]:
+        """The findings, the answer first."""
+        return sentences(self.section)
+
+    def results(self) -> Table:
+        """The errors on every split."""
+        return results(self.section)
+
+    def content(self) -> Content:
+        """What stands on the page."""
+        return Content(
+            sentences=self.sentences(),
+            results=self.results(),
+            results_remark="Mean ± sample standard deviation over seeds; the best of a column is "
+            "bold. Predictions are clipped to the rating scale. Baselines have no epochs to "
+            "choose.",
+            dots=dots(self.section),
+            dots_remark="A circle is one run, a thick tick the mean of several, baselines are "
+            "grey. A dashed tick is what the source prints.",
+            overlay=overlay(self.section),
+            curves=of_arms(self.section),
+        )
+
+    @classmethod
+    def across(cls, found: Sequence[Section]) -> Table:
+        """The same arms under several protocols."""
+        return across(found)
 
 
 def dots(section: Section) -> list[Figure]:
@@ -130,7 +150,7 @@ def overlay(section: Section) -> list[Figure]:
         Level(arm.label, value)
         for arm in section.ranked
         if arm.is_baseline
-        and (value := arm.figure(schema.VALIDATION, "unmasked", RMSE).mean) is not None
+        and (value := arm.figure(schema.VALIDATION, RMSE).mean) is not None
         and value < _FAR
     )
     svg = line_chart(LineChart("RMSE", lines, levels, width=680, height=370, label_width=190))
@@ -156,22 +176,18 @@ def of_arms(section: Section) -> list[FigureSet]:
     return [FigureSet("RMSE per epoch of each", "", tuple(figures))] if figures else []
 
 
-def _validation(epoch: Epoch) -> float | None:
-    return None if epoch.validation is None else epoch.validation.values.get(("unmasked", RMSE))
-
-
-def _training(epoch: Epoch) -> float | None:
-    return None if epoch.train is None else epoch.train.values.get(("unmasked", RMSE))
+_training = value_of("train", RMSE)
+_validation = value_of("validation", RMSE)
 
 
 def _rmse(arm: Arm, split: str) -> float | None:
-    return arm.figure(split, "unmasked", RMSE).mean
+    return arm.figure(split, RMSE).mean
 
 
 def _reached(arm: Arm, split: str) -> str:
     n = len(arm.complete)
     seeds = "" if arm.is_baseline else " (one run)" if n == 1 else f" (mean ± sd over {n} runs)"
-    return f"{arm.label}: {arm.figure(split, 'unmasked', RMSE).text}{seeds}"
+    return f"{arm.label}: {arm.figure(split, RMSE).text}{seeds}"
 
 
 def _against_reference(ranked: Sequence[Arm], split: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from itrec_dist.data import schema
 from itrec_dist.evaluation.statistics import Interval
+from itrec_dist.metrics.metric import RANKINGS
 from itrec_dist.report import measures
+from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sweep import course
 from itrec_dist.report.sweep.runs import Finalist, Sweep
 from itrec_dist.sweep.directory import Trial, told
@@ -32,12 +34,10 @@ def sentences(sweep: Sweep) -> list[str]:
 
 def metric_name(sweep: Sweep) -> str:
     """The metric in words, as `Precision@5, unmasked`."""
-    ranking, _, name = sweep.metric.partition("/")
-    if not name:
-        return "Loss"
-    paper = measures.paper_name(name)
+    name = sweep.metric
+    paper = published_ite.name(name) if sweep.is_papers else None
     words = measures.label(name) + (f" ({paper})" if paper else "")
-    return f"{words}, {ranking}"
+    return f"{words}, {name.group}" if name.group in RANKINGS else words
 
 
 def name(trial: Trial) -> str:
@@ -76,8 +76,7 @@ def _against_next(sweep: Sweep) -> str:
     beside = f"the runner-up, {name(second.trial)}, which reaches {with_interval(judged)}"
     if verdict is None:
         return f"Next to it stands {beside}; they were not compared window by window."
-    masking, figure = sweep.paired_figure
-    words = f"{figure.replace('_', ' ')}@5, {masking}"
+    words = f"{measures.words(sweep.paired_figure)}, {sweep.paired_figure.group}"
     is_sure = "It is distinguishable from" if verdict.is_distinguishable else "It is not "
     if not verdict.is_distinguishable:
         is_sure += "distinguishable from"

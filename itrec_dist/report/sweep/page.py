@@ -102,7 +102,7 @@ def parallel(sweep: Sweep) -> str:
         for d in sweep.dimensions
     ]  # fmt: skip
     values = tuple(t.outcome.value for t in shown)
-    axes.append(Axis(sweep.metric.rpartition("/")[2], values, is_listed=False))
+    axes.append(Axis(sweep.metric.key, values, is_listed=False))
     return sweep_charts.parallel(axes, marks)
 
 

@@ -16,6 +16,9 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.evaluation import per_window, statistics
 from itrec_dist.evaluation.per_window import WindowFigures
 from itrec_dist.evaluation.statistics import Comparison, Interval
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import FigureName
+from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.runs import number
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.config import SweepConfig
@@ -31,12 +34,12 @@ class Finalist:
     runs: tuple[RunDirectory, ...]
     evaluations: tuple[dict[str, Any], ...]
 
-    def values(self, split: str, metric: str) -> list[float]:
-        """A figure of every run, such as `unmasked/precision@5`."""
-        found = (value_of(e["splits"].get(split) or {}, metric) for e in self.evaluations)
+    def values(self, split: str, metric: FigureName) -> list[float]:
+        """A figure of every run."""
+        found = (value_of(e["splits"].get(split), metric) for e in self.evaluations)
         return [value for value in found if value is not None]
 
-    def interval(self, split: str, metric: str) -> Interval | None:
+    def interval(self, split: str, metric: FigureName) -> Interval | None:
         """Mean and 95 % interval over seeds, None without a figure."""
         values = self.values(split, metric)
         return statistics.interval(values) if values else None
@@ -69,9 +72,14 @@ class Sweep:
     workers: int
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> FigureName:
         """The figure that was searched for."""
-        return self.config.metric
+        return self.config.figure
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's names and printed figures may stand beside these."""
+        return published_ite.applies(self.manifest)
 
     @cached_property
     def ranked(self) -> list[Trial]:
@@ -106,16 +114,18 @@ class Sweep:
         both = [*first.windows, *second.windows]
         if any(not np.array_equal(one.users, users) for one in both):
             return None
-        masking, figure = self.paired_figure
-        sides = [[w.values(masking, figure) for w in f.windows] for f in (first, second)]
+        paired = self.paired_figure
+        sides = [
+            [w.values(paired.group, paired.metric) for w in f.windows] for f in (first, second)
+        ]
         return statistics.paired(sides[0], sides[1], users)
 
     @property
-    def paired_figure(self) -> tuple[str, str]:
-        """(masking, precision or hit_rate) of the windows: the metric's own where it is one."""
-        masking, _, name = self.metric.partition("/")
-        figure = "hit_rate" if name.startswith("hit_rate") else "precision"
-        return ("masked" if masking == "masked" else "unmasked"), figure
+    def paired_figure(self) -> FigureName:
+        """Precision or hit rate of the windows: the metric's own where it is one."""
+        group = "masked" if self.metric.group == "masked" else "unmasked"
+        metric = "hit_rate" if self.metric.metric == "hit_rate" else "precision"
+        return FigureName(group, metric, per_window.CUTOFF)
 
 
 def read(path: Path) -> Sweep:
@@ -140,7 +150,7 @@ def read(path: Path) -> Sweep:
         environment=directory.read_environment(),
         dimensions=directory.read_space(config).dimensions,
         trials=trials,
-        curves={trial.number: _curve(directory, trial, config.metric) for trial in trials},
+        curves={trial.number: _curve(directory, trial, config.figure) for trial in trials},
         finalists=tuple(chosen),
         failed_finals=tuple(e for e in ended.values() if e["status"] != "complete"),
         seconds=sum(number(s.get("seconds")) or 0.0 for s in sessions),
@@ -148,11 +158,9 @@ def read(path: Path) -> Sweep:
     )
 
 
-def value_of(judgement: dict[str, Any], metric: str) -> float | None:
-    """A figure of a Judgement by the name that searches use, None if it is not there."""
-    ranking, _, name = metric.partition("/")
-    inner = judgement.get(ranking)
-    return number(inner.get(name) if isinstance(inner, dict) else inner)
+def value_of(judgement: dict[str, Any] | None, metric: FigureName) -> float | None:
+    """A figure of a judgement as files hold it, None if it is not there."""
+    return None if judgement is None else Judgement.from_json(judgement).value(metric)
 
 
 def _finalist(directory: SweepDirectory, trial: Trial) -> Finalist | None:
@@ -163,15 +171,17 @@ def _finalist(directory: SweepDirectory, trial: Trial) -> Finalist | None:
 
 
 def _order(config: SweepConfig, finalist: Finalist) -> tuple[float, int]:
-    values = finalist.values(schema.VALIDATION, config.metric)
+    values = finalist.values(schema.VALIDATION, config.figure)
     mean = sum(values) / len(values) if values else -float("inf")
     return -config.score(mean), finalist.trial.number
 
 
-def _curve(directory: SweepDirectory, trial: Trial, metric: str) -> tuple[tuple[float, float], ...]:
+def _curve(
+    directory: SweepDirectory, trial: Trial, metric: FigureName
+) -> tuple[tuple[float, float], ...]:
     epochs: dict[float, float] = {}
     for event in directory.log_of(trial.number).events("epoch"):
-        value = value_of(event.get("validation") or {}, metric)
+        value = value_of(event.get("validation"), metric)
         if value is not None:
             epochs[float(event["epoch"])] = value
     return tuple(sorted(epochs.items()))

@@ -10,9 +10,11 @@ import numpy as np
 from itrec_dist.config import as_text
 from itrec_dist.data import schema
 from itrec_dist.evaluation import statistics
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import RANKINGS, FigureName
 from itrec_dist.report import measures
 from itrec_dist.report.markdown import markdown_table
-from itrec_dist.report.measures import ACCURACY_1, ACCURACY_2, MISSING
+from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sweep import course
 from itrec_dist.report.sweep.answer import metric_name, sentences, with_interval
@@ -33,9 +35,9 @@ def finalists(sweep: Sweep) -> Table | None:
     """The configurations that were trained anew, on validation and on test."""
     if not sweep.finalists:
         return None
-    metrics = list(dict.fromkeys((sweep.metric, *_accuracies(sweep))))
-    columns = [Column(_short_name(sweep.metric), "chosen by", "Validation, fresh seeds")]
-    columns += [Column(_short_name(m), m, "Test") for m in metrics]
+    metrics = list(dict.fromkeys((sweep.metric, *_beside(sweep))))
+    columns = [Column(measures.label(sweep.metric), "chosen by", "Validation, fresh seeds")]
+    columns += [Column(measures.label(m), str(m), "Test") for m in metrics]
     rows = []
     for at, finalist in enumerate(sweep.finalists):
         cells = [_interval_cell(finalist, schema.VALIDATION, sweep.metric)]
@@ -56,7 +58,7 @@ def ablation(sweep: Sweep) -> Table | None:
     sides = _seen(sweep, complete, SIDE)
     if len(losses) * len(sides) < 2 or not {LOSS, SIDE} & {d.name for d in sweep.dimensions}:
         return None
-    has_paper = published_ite.applies(sweep.manifest) and sweep.metric == f"unmasked/{ACCURACY_1}"
+    has_paper = sweep.is_papers and sweep.metric == published_ite.ACCURACY_1
     columns = [
         Column(as_text(side), "mean ± sd of trials", "Side information") for side in sides
     ] + [Column(as_text(side), "", "Best trial") for side in sides]
@@ -76,7 +78,7 @@ def ablation(sweep: Sweep) -> Table | None:
             cells.append(Cell(measures.digits(found.mean), spread, found.mean))
             top = _best(sweep, [v for v in values if v is not None])
             best.append(Cell(measures.digits(top), value=top))
-            theirs = published_ite.PRINTED.get((str(loss), str(side)), {}).get(ACCURACY_1)
+            theirs = published_ite.PRINTED.get((str(loss), str(side)), {}).get(sweep.metric.key)
             printed.append(Cell(measures.digits(theirs), value=theirs))
         cells += best + (printed if has_paper else [])
         count = sum(1 for t in complete if sweep.setting(t, LOSS) == loss)
@@ -134,7 +136,7 @@ def effects(sweep: Sweep) -> Table | None:
 def every_trial(sweep: Sweep) -> Table:
     """All trials that have a figure, best first, with what they cost."""
     shown = [*sweep.ranked, *sweep.having("stopped")]
-    columns = [Column(_short_name(sweep.metric), "validation")]
+    columns = [Column(measures.label(sweep.metric), "validation")]
     columns += [Column(_setting_name(d.name), "", "Settings", scores=False)
                 for d in sweep.dimensions]  # fmt: skip
     columns += [Column(*titles, "Cost", scores=False) for titles in _COSTS.values()]
@@ -169,9 +171,9 @@ def slices(sweep: Sweep) -> Table | None:
     if not shown or not sweep.manifest.user_features:
         return None
     first = shown[0].windows[0]
-    masking, figure = sweep.paired_figure
+    paired = sweep.paired_figure
     columns = [Column("Windows", scores=False)]
-    columns += [Column(f"Trial {f.trial.label}", f"{figure.replace('_', ' ')}@5") for f in shown]
+    columns += [Column(f"Trial {f.trial.label}", measures.words(paired)) for f in shown]
     columns += [Column("Difference", "95% interval")] if len(shown) > 1 else []
     rows = []
     for at, feature in enumerate(sweep.manifest.user_features):
@@ -179,7 +181,9 @@ def slices(sweep: Sweep) -> Table | None:
             chosen = first.features[:, at] == code
             if chosen.sum() < 30:  # too few to say anything
                 continue
-            sides = [[w.values(masking, figure)[chosen] for w in f.windows] for f in shown]
+            sides = [
+                [w.values(paired.group, paired.metric)[chosen] for w in f.windows] for f in shown
+            ]
             cells = [Cell(f"{int(chosen.sum()):,}", value=float(chosen.sum()))]
             means = [float(np.mean(np.stack(side))) for side in sides]
             cells += [Cell(measures.digits(mean), value=mean) for mean in means]
@@ -246,14 +250,26 @@ def as_csv(sweep: Sweep) -> str:
     return text.getvalue()
 
 
-def _accuracies(sweep: Sweep) -> tuple[str, ...]:
-    if sweep.metric.startswith("ratings/"):
-        return ()
-    return tuple(f"{masking}/{m}" for masking in ("unmasked", "masked")
-                 for m in (ACCURACY_1, ACCURACY_2))  # fmt: skip
+def _beside(sweep: Sweep) -> list[FigureName]:
+    """What is shown beside the metric: precision and hit rate of both rankings, if it is one."""
+    if sweep.metric.group not in RANKINGS:
+        return []
+    held = {
+        name
+        for finalist in sweep.finalists
+        for evaluation in finalist.evaluations
+        for judged in evaluation["splits"].values()
+        for name, _ in Judgement.from_json(judged).figures()
+    }
+    cutoffs = [n.cutoff for n in held if n.metric == "precision" and n.cutoff is not None]
+    return [
+        FigureName(group, metric, 5).nearest(cutoffs)
+        for group in RANKINGS
+        for metric in ("precision", "hit_rate")
+    ]
 
 
-def _interval_cell(finalist: Finalist, split: str, metric: str) -> Cell:
+def _interval_cell(finalist: Finalist, split: str, metric: FigureName) -> Cell:
     found = finalist.interval(split, metric)
     if found is None:
         return Cell(MISSING)
@@ -291,11 +307,6 @@ def _label(trial: Trial) -> str:
 
 def _setting_name(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
-
-
-def _short_name(metric: str) -> str:
-    ranking, _, name = metric.partition("/")
-    return measures.label(name or ranking)
 
 
 def _plain(value: Value) -> str:

@@ -6,15 +6,18 @@
       manifest.json       the manifest of the data it was trained on
       items.parquet       the item table that its output columns stand for
       checkpoint.json     format version, epoch, step, fingerprint, checksum of every other file
-      state/              in `last` alone: what training goes on from, see training_state.py
+      state/              only in `last`: the training state, see training_state.py
 
-A folder appears whole or not at all (retention.py); a damaged, foreign or newer one is refused in
-a sentence.
+A checkpoint appears whole or not at all (retention.py). One that is damaged, or of another format
+version, is refused in a sentence that names the file.
+
+Ray's own checkpoints are not used: they are folders that a worker hands to Ray Train, which moves
+them, decides which ones stay, and knows neither `best` and `last` nor a run without Ray. These are
+the same files under torchrun, in one process and on Ray, and training does not wait for them.
 """
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,10 +26,12 @@ from torch import nn
 
 from itrec_dist.data.schema import ITEMS_FILE, MANIFEST_FILE
 from itrec_dist.errors import CheckpointError
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, hashed_files
 from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage.hashed_files import Written
 
 FORMAT_VERSION = 2
+"""Of checkpoint.json and the files beside it."""
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "checkpoint.json"
@@ -36,52 +41,58 @@ STATE_RECORD = f"{STATE_FOLDER}/state.json"
 
 @dataclass(frozen=True)
 class Record:
-    """What `checkpoint.json` says."""
+    """The content of `checkpoint.json`."""
 
     epoch: int
-    """Epochs that are finished; `last` may stand in the middle of the next one."""
+    """Finished epochs; `last` may have been saved in the middle of the next one."""
     step: int
     fingerprint: str
+    """Of the data."""
     monitor: dict[str, float]
+    """The monitored figure by its name; empty within an epoch."""
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each other file, by its path; the state's own record stands for the state."""
+    """SHA-256 of each other file by its path. Of the training state only its record is listed,
+    which lists the state's files in turn."""
     format_version: int = FORMAT_VERSION
 
 
 def write(
     folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: Path,
-    state: Path | None = None,
+    state: Mapping[str, Written] | None = None,
 ) -> None:  # fmt: skip
-    """Write a checkpoint into an empty folder, its record last.
+    """Write a checkpoint into a folder, its record last, and check that all of it is there.
 
     Args:
-        folder: where it is put together.
+        folder: an empty folder, or one that holds nothing but the training state.
         weights: of the task's model, by name.
         record: epoch, step and figures; checksums are filled in.
         beside: the run directory, whose config.yaml and manifest.json are copied.
         items: the item table to copy.
-        state: a complete training state on the same disk, which is moved into the checkpoint.
+        state: the files of the training state that `folder` already holds, by their paths.
 
     Raises:
         OSError: a file cannot be written.
+        CheckpointError: a file has vanished or lost bytes since it was written.
     """
-    tensor_files.write(folder / WEIGHTS_FILE, weights)
-    shutil.copyfile(beside / CONFIG_FILE, folder / CONFIG_FILE)
-    shutil.copyfile(beside / MANIFEST_FILE, folder / MANIFEST_FILE)
-    shutil.copyfile(items, folder / ITEMS_FILE)
-    names = [WEIGHTS_FILE, CONFIG_FILE, MANIFEST_FILE, ITEMS_FILE]
-    if state is not None:
-        state.rename(folder / STATE_FOLDER)
-        names.append(STATE_RECORD)
-    files = {name: tensor_files.sha256(folder / name) for name in names}
-    atomic.write_json(folder / RECORD_FILE, asdict(record) | {"files": files})
+    own = {
+        WEIGHTS_FILE: tensor_files.write(folder / WEIGHTS_FILE, weights),
+        CONFIG_FILE: hashed_files.copy(beside / CONFIG_FILE, folder / CONFIG_FILE),
+        MANIFEST_FILE: hashed_files.copy(beside / MANIFEST_FILE, folder / MANIFEST_FILE),
+        ITEMS_FILE: hashed_files.copy(items, folder / ITEMS_FILE),
+    }
+    written = {**own, **(state or {})}
+    recorded = [*own, STATE_RECORD] if state else [*own]
+    files = {name: written[name].sha256 for name in recorded}
+    content = atomic.json_text(asdict(record) | {"files": files}).encode()
+    written[RECORD_FILE] = hashed_files.write(folder / RECORD_FILE, content)
+    hashed_files.refuse_incomplete(folder, written)
 
 
 def read_record(folder: Path) -> Record:
-    """What a checkpoint says of itself.
+    """Read what a checkpoint says of itself.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or a newer version wrote it.
+        CheckpointError: there is none, it is damaged, or of another format version.
     """
     path = folder / RECORD_FILE
     try:
@@ -105,40 +116,66 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def verify(folder: Path, *, state: bool = True) -> Record:
-    """What a checkpoint says of itself, after looking at every byte of every file.
+def verify(
+    folder: Path, *, except_for: Collection[str] = (), record: Record | None = None
+) -> Record:
+    """Compare the files of a checkpoint with their checksums; returns its record.
+
+    Of a training state, only its record is compared; see `training_state.verify`.
 
     Args:
         folder: the checkpoint.
-        state: whether the record of the training state is looked at too, if there is one.
+        except_for: names of files that the caller reads and compares, or does not need.
+        record: the checkpoint's, if it was read already.
 
     Raises:
-        CheckpointError: the checkpoint is damaged or incomplete.
+        CheckpointError: a file is damaged or missing.
     """
-    record = read_record(folder)
-    for name in record.files:
-        if state or name != STATE_RECORD:
-            _verify_file(folder, name, record)
+    record = record or read_record(folder)
+    for name, checksum in record.files.items():
+        if name not in except_for:
+            hashed_files.verify(_existing(folder, name), checksum)
     return record
 
 
-def read_weights(folder: Path) -> tuple[Record, dict[str, torch.Tensor]]:
-    """What a checkpoint says of itself, and its weights by name.
+def compare(folder: Path, checksums: Mapping[str, str]) -> Record:
+    """Compare checksums of files, as they arrived, with those recorded; returns the record.
+
+    Args:
+        folder: the checkpoint.
+        checksums: SHA-256 by path; a training state may have been left out as a whole.
+
+    Raises:
+        CheckpointError: a file is damaged or missing.
+    """
+    record = read_record(folder)
+    has_state = any(name.startswith(f"{STATE_FOLDER}/") for name in checksums)
+    for name, recorded in record.files.items():
+        if name in checksums:
+            hashed_files.refuse_other(folder / name, checksums[name], recorded)
+        elif has_state or name != STATE_RECORD:
+            _existing(folder, name)
+    return record
+
+
+def read_weights(folder: Path, record: Record | None = None) -> dict[str, torch.Tensor]:
+    """Read a checkpoint's weights by name; `record` is the checkpoint's, if it was read already.
 
     Raises:
         CheckpointError: the record or the weights are damaged or missing.
     """
-    record = read_record(folder)
-    return record, tensor_files.read(_verify_file(folder, WEIGHTS_FILE, record))
+    record = record or read_record(folder)
+    return tensor_files.read(_existing(folder, WEIGHTS_FILE), record.files[WEIGHTS_FILE])
 
 
 def load_weights(folder: Path, module: nn.Module) -> Record:
-    """Restore the weights of `module`, every one of them.
+    """Restore the weights of `module`, every one of them; returns the checkpoint's record.
 
     Raises:
         CheckpointError: the weights are damaged, or belong to a module of another shape.
     """
-    record, weights = read_weights(folder)
+    record = read_record(folder)
+    weights = read_weights(folder, record)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -148,10 +185,8 @@ def load_weights(folder: Path, module: nn.Module) -> Record:
     return record
 
 
-def _verify_file(folder: Path, name: str, record: Record) -> Path:
+def _existing(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {name}: the checkpoint is incomplete")
-    if tensor_files.sha256(path) != record.files[name]:
-        raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")
     return path

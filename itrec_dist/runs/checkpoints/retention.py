@@ -1,13 +1,13 @@
-"""The checkpoints of a run side by side: their names, how many stay, what a kill leaves behind.
+"""The checkpoints of a run: their names, how many are kept, cleaning up after a kill.
 
     checkpoints/
       last             the newest one, with the training state
-      last-00001200    those before it, by their step
+      last-00001200    older ones, by their step
       best             the best epoch so far
-      best-00000400    those that were the best before it
+      best-00000400    earlier best epochs
 
-A name that starts with a dot is half-written or half-removed, and nobody reads it. What stands in
-a checkpoint is not known here, see runs/checkpoints/format.py.
+A name that starts with a dot is half-written or half-removed, and is never read. The content of a
+checkpoint is described in runs/checkpoints/format.py.
 """
 
 from collections.abc import Callable
@@ -15,27 +15,27 @@ from pathlib import Path
 
 from itrec_dist.errors import CheckpointError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.directory import BEST, LAST
 from itrec_dist.storage import atomic
 
-BEST, LAST = "best", "last"
 KINDS = (BEST, LAST)
 
 
 def put(folder: Path, kind: str, step: int, keep: int, fill: Callable[[Path], None]) -> None:
-    """Make what `fill` writes the newest checkpoint of a kind, and let the oldest ones go.
+    """Make what `fill` writes the newest checkpoint of a kind, and delete the oldest ones.
 
-    The new one is read back and found whole before anything that stands there is touched.
+    No older checkpoint is touched before the new one is complete.
 
     Args:
         folder: the checkpoints of the run.
-        kind: "best" or "last".
+        kind: BEST or LAST.
         step: that of the new checkpoint.
-        keep: how many of this kind stay, the new one included.
-        fill: writes a whole checkpoint into an empty folder.
+        keep: how many of this kind to keep, the new one included.
+        fill: writes a checkpoint into an empty folder and checks that it is complete.
 
     Raises:
-        OutputError: it cannot be written, as on a full disk; what stood there still does.
-        CheckpointError: what was written does not read back as it was written.
+        OutputError: it cannot be written, as on a full disk; the older ones are as they were.
+        CheckpointError: `fill` found the new one incomplete; the older ones are as they were.
     """
     place = folder / kind
     aside = _aside(place, step) if keep > 1 else None
@@ -43,16 +43,15 @@ def put(folder: Path, kind: str, step: int, keep: int, fill: Callable[[Path], No
         place, marker=checkpoint_format.RECORD_FILE, overwrite=True, aside=aside
     ) as building:
         fill(building)
-        checkpoint_format.verify(building)
     older = [o for o in older_ones(folder, kind) if step_of(o) < step]
     for stale in set(older_ones(folder, kind)) - set(older[: keep - 1]):
-        atomic.remove(stale)  # a later step is of a course that was given up on resuming
+        atomic.remove(stale)  # a later step is from before the run was resumed further back
 
 
 def older_ones(folder: Path, kind: str) -> list[Path]:
-    """The checkpoints of a kind that a newer one has replaced, the newest of them first."""
-    found = (p for p in folder.glob(f"{kind}-*") if p.name.removeprefix(f"{kind}-").isdigit())
-    return sorted(found, key=step_of, reverse=True)
+    """The older checkpoints of a kind, the newest of them first."""
+    older = (p for p in folder.glob(f"{kind}-*") if p.name.removeprefix(f"{kind}-").isdigit())
+    return sorted(older, key=step_of, reverse=True)
 
 
 def step_of(place: Path) -> int:
@@ -61,7 +60,7 @@ def step_of(place: Path) -> int:
 
 
 def older_name(kind: str, step: int) -> str:
-    """How a checkpoint is called once a newer one has taken its name."""
+    """The name of a checkpoint once a newer one has taken its place."""
     return f"{kind}-{step:08d}"
 
 
@@ -80,14 +79,14 @@ def find(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def recover(folder: Path) -> None:
-    """Clear up after a process that was killed; only for when nobody else writes there.
+def finish_interrupted(folder: Path) -> None:
+    """Clean up after a process that was killed; only while no other process writes there.
 
-    Where the newest checkpoint of a kind is gone, the one before it takes its name again.
+    If the newest checkpoint of a kind is gone, the one before it takes its place.
     """
     for kind in KINDS:
         place = folder / kind
-        atomic.recover(place)
+        atomic.finish_interrupted(place)
         older = older_ones(folder, kind)
         if older and not place.exists():
             older[0].rename(place)
@@ -96,7 +95,7 @@ def recover(folder: Path) -> None:
 
 
 def _aside(place: Path, step: int) -> Path | None:
-    """Where the checkpoint goes that is replaced; nowhere if it is of the same step or damaged."""
+    """The new name of the checkpoint to replace; None if it is of the same step or damaged."""
     try:
         before = checkpoint_format.read_record(place).step
     except CheckpointError:
@@ -104,5 +103,5 @@ def _aside(place: Path, step: int) -> Path | None:
     if before == step:
         return None
     aside = place.with_name(older_name(place.name, before))
-    atomic.remove(aside)  # of an earlier course, before it was resumed further back
+    atomic.remove(aside)  # from before the run was resumed further back
     return aside

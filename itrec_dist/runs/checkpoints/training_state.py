@@ -1,19 +1,18 @@
-"""The full state of a training run, which stands beside the weights in `checkpoints/last/state/`.
+"""The full state of a training run, saved beside the weights in `checkpoints/last/state/`.
 
     state/
-      state.json            format version, position, how it was made, checksum of each file
+      state.json            format version, position, provenance, checksum of each other file
       workers.safetensors   of each worker: random states, its share of the epoch's loss
       optimizer.*           optimiser, schedule and loss scaling, see engines/optimizer_state.py
 
-With the weights beside it, this is all that a step depends on: the order of windows follows from
-the seed and the epoch alone. It is the same for every engine. No file holds code.
+A step depends on nothing but this and the weights: the order of windows follows from the seed and
+the epoch. The form is the same for every engine. No file holds code.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,11 +20,15 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import optimizer_state
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.errors import CheckpointError
+from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints.format import STATE_FOLDER as FOLDER
-from itrec_dist.storage import atomic
+from itrec_dist.runs.checkpoints.format import Record
+from itrec_dist.storage import atomic, hashed_files
 from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage.hashed_files import Written
 
 FORMAT_VERSION = 2
+"""Of state.json and the files beside it; checkpoint.json counts its own."""
 RECORD_FILE = "state.json"
 WORKERS_FILE = "workers.safetensors"
 
@@ -35,32 +38,32 @@ class Position:
     """How far training has come."""
 
     epoch: int = 0
-    """Epochs that are finished."""
+    """Finished epochs."""
     batches: int = 0
-    """Batches that are done in the epoch after them."""
+    """Finished batches of the current epoch."""
     step: int = 0
-    """Updates in all."""
+    """Updates in total."""
     seconds: float = 0.0
-    """Time spent on the epoch that `batches` belong to."""
+    """Time spent on the current epoch."""
     loss: float = 0.0
-    """Sum of the losses of this worker's windows in these batches."""
+    """Summed loss of this worker's windows in the current epoch."""
     best: float | None = None
     """Best monitored figure so far."""
     best_epoch: int = 0
-    """The epoch it belongs to; 0 if none is finished."""
+    """Its epoch; 0 if none is finished."""
     skipped: int = 0
-    """Batches in all that were left out because their loss was not finite."""
+    """Batches skipped because their loss was not finite, in total."""
     skipped_in_epoch: int = 0
-    """Of these, batches of the epoch that `batches` belong to."""
+    """The same in the current epoch."""
     skipped_windows: int = 0
-    """Their windows, over all workers."""
+    """Windows of the batches skipped in the current epoch, over all workers."""
     in_a_row: int = 0
-    """Batches that were left out since the last update."""
+    """Batches skipped since the last update."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """How a state came about, to be compared with what shall go on from it."""
+class Provenance:
+    """The engine, worker count and data that produced a state."""
 
     engine: str
     world_size: int
@@ -72,15 +75,29 @@ class Made:
 
 @dataclass(frozen=True)
 class State:
-    """What `state.json` says."""
+    """The content of `state.json`."""
 
     folder: Path
     position: Position
-    made: Made
+    provenance: Provenance
+    files: Mapping[str, str]
+    """SHA-256 of each other file by its name."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """All that training resumes from: a checkpoint `last`, read into memory and undamaged."""
+
+    record: Record
+    state: State
+    weights: Mapping[str, torch.Tensor]
+    optimizer: OptimizerState
+    workers: Mapping[str, torch.Tensor]
+    """By name, stacked over workers; see `worker_state`."""
 
 
 def worker_state(position: Position, device: torch.device) -> dict[str, torch.Tensor]:
-    """A worker's own part: its random states and its share of the epoch's loss."""
+    """A worker's own part of the state: its random states and its share of the epoch's loss."""
     tensors = {
         "random/cpu": torch.get_rng_state(),
         "loss": torch.tensor([position.loss], dtype=torch.float64),
@@ -91,50 +108,54 @@ def worker_state(position: Position, device: torch.device) -> dict[str, torch.Te
 
 
 def write(
-    folder: Path, workers: Mapping[str, Sequence[torch.Tensor]], optimizer: OptimizerState,
-    position: Position, made: Made,
-) -> None:  # fmt: skip
-    """Write a training state into `folder`, `state.json` last.
+    checkpoint: Path, workers: Mapping[str, Sequence[torch.Tensor]], optimizer: OptimizerState,
+    position: Position, provenance: Provenance,
+) -> dict[str, Written]:  # fmt: skip
+    """Write the training state into a checkpoint's folder; returns its files by their paths.
 
     Args:
-        folder: where it shall stand; it is there and empty.
-        workers: what `worker_state` gave on each worker, in the order of ranks.
+        checkpoint: the folder that gets a folder `state`.
+        workers: what `worker_state` returned on each worker, in the order of ranks.
         optimizer: the engine's state.
-        position: of worker 0; what differs between workers stands in `workers`.
-        made: how it came about.
+        position: of worker 0; what differs between workers is in `workers`.
+        provenance: what produced the state.
 
     Raises:
         OSError: a file cannot be written.
     """
+    folder = checkpoint / FOLDER
+    folder.mkdir()
     stacked = {name: torch.stack(list(parts)) for name, parts in workers.items()}
-    tensor_files.write(folder / WORKERS_FILE, stacked)
-    optimizer_state.write(folder, optimizer)
-    files = sorted(p for p in folder.iterdir() if p.is_file())
+    written = optimizer_state.write(folder, optimizer)
+    written[WORKERS_FILE] = tensor_files.write(folder / WORKERS_FILE, stacked)
     content = {
         "format_version": FORMAT_VERSION,
-        "position": asdict(position) | {"loss": None},  # it is the workers' own
-        "made": asdict(made),
-        "files": {p.name: tensor_files.sha256(p) for p in files},
+        "position": asdict(position) | {"loss": None},  # each worker has its own
+        "made": asdict(provenance),
+        "files": {name: file.sha256 for name, file in sorted(written.items())},
     }
-    atomic.write_json(folder / RECORD_FILE, content)
+    text = atomic.json_text(content).encode()
+    written[RECORD_FILE] = hashed_files.write(folder / RECORD_FILE, text)
+    return {f"{FOLDER}/{name}": file for name, file in written.items()}
 
 
-def read(checkpoint: Path, *, verify: bool) -> State:
-    """The training state in a checkpoint; with `verify`, after looking at every byte of it.
+def read(checkpoint: Path, checksum: str | None = None) -> State:
+    """Read `state.json` of a checkpoint, and compare it with its checksum if there is one.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or a newer version wrote it.
+        CheckpointError: there is none, it is damaged, or of another format version.
     """
     folder = checkpoint / FOLDER
     path = folder / RECORD_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("format_version")
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise CheckpointError(
             f"{checkpoint} holds no training state to go on from (no {FOLDER}/{RECORD_FILE})"
-        ) from error
-    except (OSError, ValueError, AttributeError) as error:
+        )
+    raw = hashed_files.read(path, checksum)
+    try:
+        content = json.loads(raw)
+        version = content.get("format_version")
+    except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -142,32 +163,94 @@ def read(checkpoint: Path, *, verify: bool) -> State:
         )
     try:
         position = Position(**content["position"] | {"loss": 0.0})
-        made = Made(**content["made"])
+        provenance = Provenance(**content["made"])
         files = dict(content["files"])
     except (TypeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    if verify:
-        _verify(folder, files)
-    return State(folder, position, made)
+    return State(folder, position, provenance, files)
+
+
+def verify(checkpoint: Path) -> tuple[Record, State]:
+    """Compare every file of a checkpoint `last` with its checksum, and keep none in memory.
+
+    Raises:
+        CheckpointError: a file is damaged or missing, or there is no training state.
+    """
+    record, state = _read_records(checkpoint)
+    read_already = {checkpoint_format.STATE_RECORD}
+    checkpoint_format.verify(checkpoint, except_for=read_already, record=record)
+    for name, checksum in state.files.items():
+        hashed_files.verify(state.folder / name, checksum)
+    return record, state
+
+
+def compare(checkpoint: Path, checksums: Mapping[str, str]) -> None:
+    """Compare checksums of files, as they arrived, with those that `state.json` records.
+
+    Args:
+        checkpoint: a folder that holds all of them.
+        checksums: SHA-256 by path in the checkpoint.
+
+    Raises:
+        CheckpointError: a file is damaged or missing.
+    """
+    state = read(checkpoint)
+    for name, recorded in state.files.items():
+        path = state.folder / name
+        if f"{FOLDER}/{name}" not in checksums:
+            raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
+        hashed_files.refuse_other(path, checksums[f"{FOLDER}/{name}"], recorded)
+
+
+def load(checkpoint: Path) -> ResumePoint:
+    """Read a checkpoint `last` into memory: each file once, compared while it is read.
+
+    Raises:
+        CheckpointError: a file is damaged or missing, or there is no training state.
+    """
+    record, state = _read_records(checkpoint)
+    loaded = {checkpoint_format.STATE_RECORD, checkpoint_format.WEIGHTS_FILE}
+    checkpoint_format.verify(checkpoint, except_for=loaded, record=record)
+    weights = checkpoint_format.read_weights(checkpoint, record)
+    optimizer = optimizer_state.read(state.folder, state.files)
+    path = state.folder / WORKERS_FILE
+    workers = tensor_files.read(path, _recorded(state, WORKERS_FILE))
+    return ResumePoint(record, state, weights, optimizer, workers)
+
+
+def _read_records(checkpoint: Path) -> tuple[Record, State]:
+    record = checkpoint_format.read_record(checkpoint)
+    state = read(checkpoint, record.files.get(checkpoint_format.STATE_RECORD))
+    for name in (WORKERS_FILE, optimizer_state.TENSORS_FILE, optimizer_state.PLAIN_FILE):
+        _recorded(state, name)
+    return record, state
+
+
+def _recorded(state: State, name: str) -> str:
+    if name not in state.files:
+        raise CheckpointError(
+            f"{state.folder / RECORD_FILE} is damaged: it has no checksum of {name}"
+        )
+    return state.files[name]
 
 
 def restore_worker(
     state: State, tensors: Mapping[str, torch.Tensor], context: WorkerContext
 ) -> float:
-    """Take up a worker's random states; returns its share of the epoch's loss.
+    """Restore a worker's random states; returns its share of the epoch's loss.
 
-    With another number of workers than before, those that were there keep their random states,
-    new ones keep what they are seeded with, and the first takes the whole loss.
+    If the number of workers has changed, each worker whose rank existed before gets its random
+    states back, new ones keep their seed, and the first takes the whole loss.
 
     Args:
-        state: what is gone on from.
-        tensors: what stands in its file of the workers.
-        context: whose rank and device are taken.
+        state: the state to resume from.
+        tensors: the content of its workers.safetensors.
+        context: this worker's rank and device.
 
     Raises:
-        CheckpointError: the workers' file does not hold what it should.
+        CheckpointError: workers.safetensors lacks something.
     """
-    rank, before = context.rank, state.made.world_size
+    rank, before = context.rank, state.provenance.world_size
     try:
         losses = tensors["loss"].flatten().tolist()
         if len(losses) != before:
@@ -184,16 +267,7 @@ def restore_worker(
 def _set_random_states(
     tensors: Mapping[str, torch.Tensor], rank: int, device: torch.device
 ) -> None:
-    # Copied: handed a view with an offset into its storage, set_rng_state crashes the process.
+    # Copied: set_rng_state crashes the process if its argument is a view with a storage offset.
     torch.set_rng_state(tensors["random/cpu"][rank].clone())
     if device.type == "cuda" and "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"][rank].clone(), device)
-
-
-def _verify(folder: Path, files: dict[str, Any]) -> None:
-    for name, checksum in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
-        if tensor_files.sha256(path) != checksum:
-            raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")

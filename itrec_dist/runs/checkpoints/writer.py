@@ -1,13 +1,11 @@
-"""Checkpoints written while training goes on: one at a time, in a thread of worker 0.
+"""Writes checkpoints while training goes on: one at a time, in a thread of worker 0.
 
-Training stands still for as long as its state is copied, and no longer unless the checkpoint
-before is still being written. An error comes out where the next checkpoint is handed in, or at
-the end. A process that ends in order waits for the write under way; one that is killed leaves the
-checkpoint before it.
+Training waits for the copy of its state, and for the checkpoint before if that is still being
+written. An error is raised when the next checkpoint is started, or at the end. A process that ends
+in order waits for the write in progress; one that is killed leaves the checkpoint before it.
 """
 
 import concurrent.futures
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,8 @@ from itrec_dist.errors import CheckpointError, ItrecError, OutputError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.format import Record
-from itrec_dist.runs.checkpoints.retention import BEST, LAST
-from itrec_dist.runs.checkpoints.training_state import Made, Position
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.checkpoints.training_state import Position, Provenance
+from itrec_dist.runs.directory import BEST, LAST, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -47,63 +44,62 @@ class CheckpointConfig:
 
     @property
     def keeps(self) -> dict[str, int]:
-        """How many of each kind of checkpoint stay."""
+        """How many of each kind of checkpoint to keep."""
         return {LAST: self.keep_last, BEST: self.keep_best}
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that the checkpoints of a moment hold, in copies that no later update changes."""
+    """All that the checkpoints of one moment hold, in copies that no later update changes."""
 
     kinds: Sequence[str]
-    """Which checkpoints are written: "last", and "best" before it."""
+    """Which checkpoints to write: LAST, and BEST before it."""
     at: Position
-    made: Made
+    provenance: Provenance
     figures: Mapping[str, float]
     weights: Mapping[str, torch.Tensor]
     optimizer: OptimizerState
     workers: Mapping[str, Sequence[torch.Tensor]]
-    """What `training_state.worker_state` gave on each worker."""
+    """What `training_state.worker_state` returned on each worker."""
 
 
 class CheckpointWriter:
-    """Writes snapshots into a run directory, the newest at once and one at a time."""
+    """Writes snapshots into a run directory, one at a time."""
 
     def __init__(
         self, run: RunDirectory, items: Path, config: CheckpointConfig,
         afterwards: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        """Write beside the files of `run`, with the item table `items`.
+        """Write into `run`, with the item table `items`.
 
-        `afterwards` is called in the thread of the writer after each of them.
+        `afterwards` is called in the writer's thread after each snapshot.
         """
         self._run, self._items = run, items
         self._keep = config.keeps
         self._afterwards = afterwards
-        self._state = run.checkpoints / ".state"  # where the training state is put together
         # Not a daemon: the interpreter waits for this thread before it ends.
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "itrec-checkpoint")
-        self._under_way: concurrent.futures.Future[None] | None = None
-        self.kept = 0
-        """The step that `last` holds."""
+        self._in_progress: concurrent.futures.Future[None] | None = None
+        self.saved_step = 0
+        """The step of `last`."""
 
     def start(self, snapshot: Snapshot) -> None:
-        """Begin to write; the snapshot before has to be done by then, see `wait`."""
-        assert self._under_way is None
-        self._under_way = self._pool.submit(self._write, snapshot)
+        """Start to write; the snapshot before must be finished, see `wait`."""
+        assert self._in_progress is None
+        self._in_progress = self._pool.submit(self._write, snapshot)
 
     def wait(self) -> None:
-        """Return when what was handed in is written.
+        """Wait until the snapshot that was started last is written.
 
         Raises:
-            OutputError: it could not be; the checkpoints before it are as they were.
+            OutputError: it could not be written; older checkpoints are as they were.
         """
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        in_progress, self._in_progress = self._in_progress, None
+        if in_progress is not None:
+            in_progress.result()
 
     def close(self) -> str | None:
-        """Wait, and take no more; returns in a sentence what could not be written, if anything."""
+        """Wait, and write no more; returns a sentence if the last snapshot was not written."""
         try:
             self.wait()
         except ItrecError as error:
@@ -117,38 +113,35 @@ class CheckpointWriter:
         try:
             for kind in sorted(snapshot.kinds):
                 self._write_one(kind, snapshot)
-            self.kept = snapshot.at.step
+            self.saved_step = snapshot.at.step
         except (OSError, OutputError, CheckpointError) as error:
             raise OutputError(self._explain(error, snapshot.at)) from error
-        finally:
-            shutil.rmtree(self._state, ignore_errors=True)
         if self._afterwards is not None:
             self._afterwards()
 
     def _write_one(self, kind: str, snapshot: Snapshot) -> None:
-        at, state = snapshot.at, None
-        if kind == LAST:
-            state = self._state
-            shutil.rmtree(state, ignore_errors=True)
-            state.mkdir(parents=True)
-            training_state.write(state, snapshot.workers, snapshot.optimizer, at, snapshot.made)
-        record = Record(at.epoch, at.step, snapshot.made.fingerprint, dict(snapshot.figures))
+        at = snapshot.at
+        record = Record(at.epoch, at.step, snapshot.provenance.fingerprint, dict(snapshot.figures))
 
         def fill(folder: Path) -> None:
+            state = None
+            if kind == LAST:
+                state = training_state.write(
+                    folder, snapshot.workers, snapshot.optimizer, at, snapshot.provenance
+                )
             checkpoint_format.write(
                 folder, snapshot.weights, record, self._run.path, self._items, state
             )
-            if kind == LAST:
-                training_state.read(folder, verify=True)
 
         retention.put(self._run.checkpoints, kind, at.step, self._keep[kind], fill)
 
     def _explain(self, error: Exception, at: Position) -> str:
-        told = str(error)
+        reason = str(error)
         if isinstance(error, OSError):
-            told = f"cannot write {self._run.checkpoints}: {error.strerror or error}"
-        kept = f"step {self.kept} is kept: --resume goes on from it" if self.kept else "start again"
+            reason = f"cannot write {self._run.checkpoints}: {error.strerror or error}"
+        step = self.saved_step
+        kept = f"step {step} is kept: --resume goes on from it" if step else "start again"
         return (
-            f"the checkpoint of step {at.step} is lost, {told}; {kept} once that place can be "
+            f"the checkpoint of step {at.step} is lost, {reason}; {kept} once that place can be "
             "written"
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.config import SweepConfig, TrackersConfig
 from itrec_dist.sweep.space import Assignment
@@ -98,7 +99,7 @@ def figures_of(event: Event) -> dict[str, float]:
     """The numbers of an epoch under names that every service takes."""
     found = {"loss": event["loss"], "windows_per_second": event["windows_per_second"]}
     for split in ("train", "validation"):
-        found |= _flat(split, event.get(split) or {})
+        found |= _flat(split, event.get(split))
     return _named(found)
 
 
@@ -111,12 +112,10 @@ def _judged(run: RunDirectory) -> tuple[dict[str, float], int]:
     return _named(found), content["epoch"]
 
 
-def _flat(prefix: str, judgement: dict[str, Any]) -> dict[str, Any]:
-    found = {f"{prefix}/loss": judgement.get("loss")}
-    for group, inner in judgement.items():
-        if isinstance(inner, dict):
-            found |= {f"{prefix}/{group}/{name}": value for name, value in inner.items()}
-    return found
+def _flat(prefix: str, judgement: dict[str, Any] | None) -> dict[str, float]:
+    if judgement is None:
+        return {}
+    return {f"{prefix}/{n}": value for n, value in Judgement.from_json(judgement).figures()}
 
 
 def _named(figures: dict[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The item-vectors task: vectors of items that stand together in windows, judged by their loss."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -9,6 +9,8 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.losses.config import LossConfig
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import LOSS, FigureName, MetricChoice
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import LossOutput, Output
 from itrec_dist.tasks.task import Task
@@ -33,7 +35,7 @@ class LossJudge:
         """Replace the sums."""
         self._sums.copy_(state)
 
-    def judgement(self) -> dict[str, Any]:
+    def judgement(self) -> Judgement:
         """Loss and number of windows.
 
         Raises:
@@ -42,15 +44,15 @@ class LossJudge:
         total, count = self._sums.tolist()
         if not count:
             raise ShardsError("there is nothing to judge: the split holds no window")
-        return {"loss": total / count, "num_windows": int(count)}
+        return Judgement(total / count, int(count))
 
 
 class ItemVectors(Task):
     """Sampled contrasts of windows; there is nothing to recommend from."""
 
     losses: ClassVar[tuple[str, ...]] = ("contrast",)
-    monitors: ClassVar[tuple[str, ...]] = ("loss",)
-    headline: ClassVar[str] = "loss"
+    headline: ClassVar[FigureName] = LOSS
+    section: ClassVar[str] = "item_vectors"
     ranks: ClassVar[bool] = False
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
@@ -61,7 +63,11 @@ class ItemVectors(Task):
         """The loss of each window; nothing else is judged."""
         return LossOutput(self.model(batch).float())
 
-    def judge(self, device: torch.device) -> LossJudge:
+    def judge(
+        self,
+        device: torch.device,
+        choice: MetricChoice | None = None,  # noqa: ARG002
+    ) -> LossJudge:
         """The mean loss."""
         return LossJudge(device)
 

@@ -10,7 +10,8 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
 from itrec_dist.losses.loss import RankingLoss
-from itrec_dist.metrics.ranking import CUTOFFS, MONITORS, Judge
+from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoice
+from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
@@ -27,8 +28,9 @@ class NextItems(Task):
     """
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
-    monitors: ClassVar[tuple[str, ...]] = MONITORS
-    headline: ClassVar[str] = "unmasked/precision@5"
+    groups: ClassVar[tuple[str, ...]] = RANKINGS
+    headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    section: ClassVar[str] = "next_items"
     data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
@@ -67,17 +69,24 @@ class NextItems(Task):
         queries, table = self._seam.encode(batch), self._seam.item_table()
         if self.training:
             return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
-        return self._judged(queries, table, batch)
+        output: RankingOutput = self._judged(queries, table, batch)
+        return output
 
-    def judge(self, device: torch.device) -> Judge:
-        """Full ranking over the catalogue; popularity is that of the training targets."""
-        return Judge(self._popularity_C.to(device), self._target_length)
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
+        """Full ranking over the catalogue; popularity is that of the training targets.
+
+        From now on the rankings of `forward` are as long as this judge needs them.
+        """
+        judge = Judge(self._popularity_C.to(device), self._target_length, choice)
+        self.depth = max(self.depth, judge.unmasked.depth)
+        return judge
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
         """The scores of the table's blocks."""
         return self._seam.item_table().blocks(self._seam.encode(batch))
 
-    @torch.compiler.disable  # how many rows hold ties decides about shapes
+    # Not compiled: the number of rows with ties decides about shapes.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
         """Losses and both rankings, without ever holding the scores of the whole catalogue."""
         # A filler row counts nowhere, but may hold NaN, which a ranking refuses.

@@ -11,7 +11,8 @@ from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
 from itrec_dist.losses.loss import RatingLoss
-from itrec_dist.metrics.rating_errors import RATING_MONITORS, RatingJudge
+from itrec_dist.metrics.metric import RATINGS, FigureName, MetricChoice
+from itrec_dist.metrics.rating_errors import RatingJudge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import LossOutput, Output, RatingOutput
 from itrec_dist.models.rating_model import RatingModel
@@ -26,8 +27,9 @@ class Ratings(Task):
     """Squared error of the target ratings; predictions that are judged are clipped to the scale."""
 
     losses: ClassVar[tuple[str, ...]] = ("mse",)
-    monitors: ClassVar[tuple[str, ...]] = RATING_MONITORS
-    headline: ClassVar[str] = "ratings/rmse"
+    groups: ClassVar[tuple[str, ...]] = (RATINGS,)
+    headline: ClassVar[FigureName] = FigureName(RATINGS, "rmse")
+    section: ClassVar[str] = "ratings"
     data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = False
 
@@ -68,9 +70,9 @@ class Ratings(Task):
             return RatingOutput(loss_B, ratings_BK)
         return LossOutput(loss_B if penalty_B is None else loss_B + penalty_B)
 
-    def judge(self, device: torch.device) -> RatingJudge:
-        """RMSE and MAE over every target."""
-        return RatingJudge(self._scale[1] - self._scale[0], device)
+    def judge(self, device: torch.device, choice: MetricChoice | None = None) -> RatingJudge:
+        """The errors of every target."""
+        return RatingJudge(self._scale[1] - self._scale[0], device, choice)
 
     def catalogue_scores(self, batch: Batch) -> Iterator[torch.Tensor]:
         """The predicted ratings of blocks of items, not clipped, so that few are tied: [B, W]."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from itrec_dist import config
+from itrec_dist import config, metrics
 from itrec_dist.errors import ConfigError
 from itrec_dist.models import MODELS
 from itrec_dist.tasks import TASKS
@@ -46,7 +46,7 @@ def test_every_model_has_defaults_that_fit_its_task(kind):
     run = RunConfig(Path("shards"), Path("out"), model=MODELS[kind]())
     task = TASKS[run.model.task]
     assert task.accepts(run.loss)
-    assert run.training.monitor in task.monitors
+    assert run.training.figure in metrics.monitors(task.groups, run.evaluation.choice)
 
 
 @pytest.mark.parametrize("text", ["loss: ce\n", "loss: {kind: ce}\n", "loss.kind: ce\n"])

@@ -10,6 +10,7 @@ from itrec_dist import config
 from itrec_dist.config import recipes
 from itrec_dist.config.parser import Parser
 from itrec_dist.sweep import checks
+from itrec_dist.sweep.config import Runs
 from itrec_dist.sweep.trial import Job, Trials
 from tests.swept import run_here, sweep_of
 
@@ -76,6 +77,15 @@ def test_a_whole_sweep_in_one_process(counted, shards, tmp_path):
     counted.clear()
     run_here(sweep)  # driver and actor in one; four finals, whose checkpoints are judged again
     assert counted == {"debug.yaml": 2, "config.yaml": 4, "parsers": 2 + 2 + 4}
+
+
+def test_a_sweep_searches_for_the_headline_of_its_task(shards, tmp_path):
+    checked = checks.checked(sweep_of(shards, tmp_path / "sweep"))
+    assert checked.sweep.metric == "unmasked/precision@5"
+    assert checked.runs.base.training.monitor == "unmasked/precision@5"
+    ratings = sweep_of(shards, tmp_path / "r", base="rating_biased_mf", fixed={},
+                       space={"model.penalty": {"uniform": [0.0, 1.0]}})  # fmt: skip
+    assert Runs(ratings).metric == "ratings/rmse"
 
 
 def test_a_run_made_by_overrides_is_the_one_that_a_command_line_makes(shards, tmp_path):

@@ -107,7 +107,7 @@ def died(
 def test_the_cause_is_told_and_not_what_followed_from_it(failures, told):
     failure = describe(failures)
     assert failure.mistake is None
-    assert failure.told == told
+    assert failure.reason == told
 
 
 def test_a_mistake_of_the_user_is_found_inside_the_wrappers():
@@ -138,19 +138,19 @@ class Heard:
     def __init__(self):
         self.told = []
 
-    def tell(self, kind, **fields):
+    def send(self, kind, **fields):
         self.told.append((kind, fields))
 
 
 def test_a_mistake_ends_the_run_at_once_and_a_loss_does_not():
-    from itrec_dist.launch.restarts import Failures
+    from itrec_dist.launch.restarts import ReportFailures
 
     heard = Heard()
     with pytest.raises(ShardsError, match="gone"):  # Ray Train does not retry what this raises
-        Failures(heard).after_exception(None, {0: ShardsError("gone")})
+        ReportFailures(heard).after_exception(None, {0: ShardsError("gone")})
     assert heard.told == []
-    Failures(heard).after_exception(None, {0: PEER, 1: died()})
-    assert heard.told == [("failure", {"told": "worker 1 was lost (its process was killed)"})]
+    ReportFailures(heard).after_exception(None, {0: PEER, 1: died()})
+    assert heard.told == [("failure", {"reason": "worker 1 was lost (its process was killed)"})]
 
 
 def test_patience_ends_when_there_is_no_room_for_too_long(monkeypatch):
@@ -161,11 +161,11 @@ def test_patience_ends_when_there_is_no_room_for_too_long(monkeypatch):
     monkeypatch.setattr(restarts.time, "sleep", lambda _: None)
     states = {n: type(n, (), {})() for n in ("RunningState", "SchedulingState", "RestartingState")}
     heard = Heard()
-    patience = restarts.Patience(heard, 30.0)
+    waiting = restarts.WaitForNodes(heard, 30.0)
 
     def at(seconds, before, after):
         now[0] = 100.0 + seconds
-        patience.after_controller_state_update(states[before], states[after])
+        waiting.after_controller_state_update(states[before], states[after])
 
     at(0, "RunningState", "SchedulingState")
     at(29, "SchedulingState", "RunningState")

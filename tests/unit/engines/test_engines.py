@@ -112,7 +112,7 @@ def train(shards, case, context, kind, discards=False):
             assert update.is_update
             losses.append(float(context.sum(mean)))
     judge = Judge(torch.arange(1, 13), target_length=2)
-    figures = evaluate(engine, feed_of(shards, "test", context, 16), judge, context)
+    figures = evaluate(engine, feed_of(shards, "test", context, 16), judge, context).to_json()
     weights = {name: value.detach().clone() for name, value in task.state_dict().items()}
     return losses, figures, weights
 
@@ -193,7 +193,8 @@ def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
     for batch_size in (16, 7, 64):
         judge = Judge(torch.arange(1, 13), target_length=2)
         engine = InferenceEngine(task, EngineConfig(), CPU)
-        alone = evaluate(engine, feed_of(shards, "test", context, batch_size), judge, context)
+        feed = feed_of(shards, "test", context, batch_size)
+        alone = evaluate(engine, feed, judge, context).to_json()
         for ranking in ("unmasked", "masked", "num_windows"):
             assert found["figures"][ranking] == alone[ranking]
         assert found["figures"]["loss"] == pytest.approx(alone["loss"], rel=1e-6)

@@ -32,7 +32,7 @@ def test_a_case_by_hand():
     assert (found.num_windows, found.num_users, found.knows_seeds) == (4, 3, False)
     # t = 1.5 / sqrt(variance) = 1.922 on two degrees of freedom; its p in closed form
     t = 1.5 / variance**0.5
-    assert found.p == pytest.approx(1 - t / (2 + t * t) ** 0.5, abs=1e-5)
+    assert found.p == pytest.approx(1 - t / (2 + t * t) ** 0.5, rel=1e-12)
 
 
 def test_seeds_alone_by_hand():

@@ -185,24 +185,13 @@ def test_any_number_of_workers_gives_bit_identical_figures(workers):
     assert total.dtype == torch.float64
 
 
-def test_merging_a_state_adds_it():
-    scores, _, wanted, weight, popularity = random_case(2)
-    metrics, other = RankingMetrics(popularity, 5), RankingMetrics(popularity, 5)
-    metrics.update(top_items([scores], 20)[0], wanted, weight)
-    other.merge(metrics.state())
-    assert other.compute() == metrics.compute()
-    other.merge(metrics.state())
-    assert other.num_windows == 2 * metrics.num_windows
-    assert other.compute() == metrics.compute()
-
-
 def test_a_judge_counts_both_rankings_and_the_loss():
     scores, inputs, wanted, weight, popularity = random_case(3)
     judge = Judge(popularity, 5)
     judge.update(*both_rankings([scores], 20, inputs), wanted, weight)
     judge.add_loss(torch.tensor(30.0), torch.tensor(10.0))
     judge.add_loss(10.0, 10)
-    found = json.loads(json.dumps(judge.judgement(), allow_nan=False))
+    found = json.loads(json.dumps(judge.judgement().to_json(), allow_nan=False))
     real = weight > 0
     seen = torch.zeros(211, 41, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
     arguments = wanted[real], weight[real], popularity, (5, 10, 20)
@@ -219,4 +208,4 @@ def test_without_a_loss_the_judgement_says_null():
     judge = Judge(torch.ones(9), 1)
     rankings = both_rankings([torch.rand(4, 9)], 20, ids([1], [2], [3], [4]))
     judge.update(*rankings, ids([5], [6], [7], [8]), torch.ones(4))
-    assert judge.judgement()["loss"] is None
+    assert judge.judgement().loss is None

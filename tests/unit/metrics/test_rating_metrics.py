@@ -37,7 +37,7 @@ def judged(*parts):
 
 
 def test_the_figures_are_those_of_the_formulas(batch, predictions):
-    found = judged((batch, predictions)).judgement()
+    found = judged((batch, predictions)).judgement().to_json()
     errors = (predictions - batch.target_ratings_BK).double().numpy()
     assert found["num_windows"] == 120
     assert found["ratings"]["rmse"] == pytest.approx(math.sqrt(np.mean(errors**2)), abs=1e-8)
@@ -54,26 +54,26 @@ def test_small_cases_by_hand(batch):
         },
     )
     one = replace(one, target_ratings_BK=torch.tensor([[4.0, 2.0], [1.0, 5.0]]))
-    found = judged((one, torch.tensor([[3.0, 2.0], [3.0, 5.0]]))).judgement()["ratings"]
+    found = judged((one, torch.tensor([[3.0, 2.0], [3.0, 5.0]]))).judgement().groups["ratings"]
     assert found["rmse"] == pytest.approx(math.sqrt(5 / 4))
     assert found["mae"] == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize("workers", [2, 3, 8])
 def test_any_number_of_workers_gives_the_same_bits(workers, batch, predictions):
-    whole = judged((batch, predictions)).judgement()["ratings"]
+    whole = judged((batch, predictions)).judgement().groups["ratings"]
     pieces = zip(micro_batches(batch, workers), predictions.chunk(workers), strict=True)
     states = [judged(piece).state() for piece in pieces]
     summed = RatingJudge(4.0, CPU)
     summed.load(torch.stack(states).sum(0))
-    assert summed.judgement()["ratings"] == whole
+    assert summed.judgement().groups["ratings"] == whole
 
 
 def test_fillers_are_not_counted(batch, predictions):
     real = torch.arange(120) < 50
     padded = replace(batch, weight_B=real.float())
     scores = torch.where(real.unsqueeze(1), predictions, math.nan)
-    found = judged((padded, scores)).judgement()
+    found = judged((padded, scores)).judgement().to_json()
     errors = (predictions - batch.target_ratings_BK)[:50].double()
     assert found["num_windows"] == 50
     assert found["ratings"]["mae"] == pytest.approx(float(errors.abs().mean()), abs=1e-7)
@@ -82,7 +82,7 @@ def test_fillers_are_not_counted(batch, predictions):
 def test_one_prediction_that_is_no_number_is_not_averaged_away(batch, predictions):
     lost = predictions.clone()
     lost[7, 1] = math.nan
-    found = judged((batch, lost)).judgement()["ratings"]
+    found = judged((batch, lost)).judgement().groups["ratings"]
     assert math.isnan(found["rmse"])
     assert math.isnan(found["mae"])
 

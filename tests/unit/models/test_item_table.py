@@ -69,10 +69,21 @@ def test_the_three_ways_to_ask_give_one_score_and_one_gradient(with_bias, with_a
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize(("size", "widths"), [(23, [23]), (22, [12, 11]), (10, [8, 8, 7])])
-def test_blocks_are_equally_wide(size, widths):
-    queries, table = case()
-    assert [block.shape[1] for block in table.blocks(queries, size)] == widths
+@pytest.mark.parametrize(
+    ("items", "size", "widths"),
+    [
+        (0, 100, [0]),
+        (100, 100, [100]),
+        (163, 100, [163]),
+        (164, 100, [100, 64]),
+        (263, 100, [100, 163]),
+        (23, 10, [10, 13]),
+        (20, 10, [10, 10]),
+    ],
+)
+def test_no_block_is_very_narrow(items, size, widths):
+    table = ItemTable(torch.randn(items, D))
+    assert [b.shape[1] for b in table.blocks(Queries(torch.randn(N, D)), size)] == widths
 
 
 def test_scores_are_exact_under_autocast():

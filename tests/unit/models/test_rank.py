@@ -101,15 +101,16 @@ def test_leaving_the_seen_out_equals_ranking_without_them(block, n):
     assert torch.equal(scores, before)
 
 
-@pytest.mark.parametrize("size", [BLOCK, 5000, 1000, 100])
-@pytest.mark.parametrize("items", [4999, BLOCK + 1])
-def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items):
+@pytest.mark.parametrize("size", [BLOCK, 4096, 1000, 64])
+@pytest.mark.parametrize("items", [4999, 2 * BLOCK + 1])
+@pytest.mark.parametrize("rows", [1, 33])
+def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items, rows):
     """Including a catalogue of one item more than a block, which a narrow rest would round."""
     generator = torch.Generator().manual_seed(items)
     queries = Queries(
-        torch.randn(33, 64, generator=generator),
-        torch.randint(items + 1, (33, 6), generator=generator),
-        torch.randn(33, 6, generator=generator),
+        torch.randn(rows, 64, generator=generator),
+        torch.randint(items + 1, (rows, 6), generator=generator),
+        torch.randn(rows, 6, generator=generator),
     )
     table = ItemTable(
         torch.randn(items, 64, generator=generator), torch.randn(items, generator=generator)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from itrec_dist import report
+from itrec_dist.report import markdown
 from itrec_dist.report.arms import sections
 from itrec_dist.report.published import rating_study
 from itrec_dist.report.runs import find, read
@@ -66,7 +67,7 @@ def section(runs):
 
 
 def test_less_is_better(section):
-    assert section.is_ratings
+    assert section.task == "ratings"
     labels = [arm.label for arm in section.ranked]
     assert labels == ["Biased MF", "Model 2", "model dot_product", "global_mean"]
     table = ratings_section.results(section)
@@ -136,7 +137,7 @@ def test_the_page_and_the_markdown_hold_the_table(runs):
     assert rating_study.REMARK in page.replace("&#39;", "'")
     assert "Accuracy 1" not in page
     assert len(re.findall(r"<svg", page)) >= 5  # dots, all curves together, one per trained arm
-    text = ratings_section.markdown([runs])
+    text = markdown.markdown([runs])
     assert "| Biased MF | seed 0 | — | **0.8460** |" in text
     assert "0.877 epoch 30" in text
 

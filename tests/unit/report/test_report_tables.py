@@ -6,9 +6,10 @@ import statistics
 
 import pytest
 
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report import arms, markdown, measures, runs, tables
-from itrec_dist.report.measures import ACCURACY_1
 from itrec_dist.report.published import ite as published_ite
+from itrec_dist.report.published.ite import ACCURACY_1
 from itrec_dist.report.sections import next_items as next_items_section
 from tests import reported_runs as made
 
@@ -23,7 +24,7 @@ def _rewrite(path, change):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _set_figure(run, split, value, metric=ACCURACY_1):
+def _set_figure(run, split, value, metric=ACCURACY_1.key):
     _rewrite(
         run / "evaluation.json",
         lambda content: content["splits"][split]["unmasked"].update({metric: value}),
@@ -37,11 +38,11 @@ def test_an_arm_is_the_mean_and_sample_deviation_over_its_seeds(tmp_path):
         _set_figure(run, "test", value)
     (section,) = _sections(tmp_path)
     (arm,) = section.arms
-    figure = arm.figure("test", "unmasked", ACCURACY_1)
+    figure = arm.figure("test", ACCURACY_1)
     assert (figure.n, arm.seeds) == (3, [0, 1, 2])
     assert figure.mean == pytest.approx(0.135)
     assert figure.sd == pytest.approx(math.sqrt((0.015**2 + 0.005**2 + 0.02**2) / 2))
-    cell = tables.accuracies(section).rows[0].cells[0]
+    cell = next_items_section.accuracies(section).rows[0].cells[0]
     assert (cell.text, cell.spread) == ("0.1350", f"± {statistics.stdev(values):.4f}")
 
 
@@ -73,8 +74,8 @@ def test_other_windows_are_another_section_and_never_one_table(tmp_path):
     assert tables.names(found) == [
         "random_windows 90/10", "random_windows 80/10/10", "leave_last",
     ]  # fmt: skip
-    assert [len(tables.accuracies(s).rows) for s in found] == [1, 1, 1]
-    across = tables.across(found)
+    assert [len(next_items_section.accuracies(s).rows) for s in found] == [1, 1, 1]
+    across = next_items_section.across(found)
     assert len(across.rows) == 1
     assert [group for group, _ in across.groups] == [
         "Printed in the paper", "random_windows 90/10: validation",
@@ -87,7 +88,7 @@ def test_validation_and_test_stand_in_separate_columns(tmp_path):
     _set_figure(run, "validation", 0.2)
     _set_figure(run, "test", 0.1)
     (section,) = _sections(tmp_path)
-    table = tables.accuracies(section)
+    table = next_items_section.accuracies(section)
     by_group = {}
     for column, cell in zip(table.columns, table.rows[0].cells, strict=True):
         by_group.setdefault(column.group, cell.text)
@@ -116,7 +117,9 @@ def test_printed_figures_stand_only_beside_the_papers_data(tmp_path, change):
     made.trained(tmp_path / "b", epochs=1, manifest=made.manifest(**change))
     (section,) = _sections(tmp_path / "b")
     assert not section.is_papers
-    assert "Printed in the paper" not in [c.group for c in tables.accuracies(section).columns]
+    assert "Printed in the paper" not in [
+        c.group for c in next_items_section.accuracies(section).columns
+    ]
     assert not any("printed" in sentence for sentence in next_items_section.sentences(section))
 
 
@@ -168,7 +171,7 @@ def test_a_difference_within_the_spread_over_seeds_settles_nothing(tmp_path):
 def test_best_values_are_marked_but_not_where_more_is_not_better(tmp_path):
     made.study(tmp_path, seeds=1)
     (section,) = _sections(tmp_path)
-    table = tables.details(section, "test", "unmasked")
+    table = next_items_section.details(section, "test", "unmasked")
     marked = {
         (column.group, column.title): [r.label for r in table.rows if r.cells[at].is_best]
         for at, column in enumerate(table.columns)
@@ -187,15 +190,16 @@ def test_an_incomplete_run_is_shown_and_not_counted(tmp_path):
     lines[-1]["validation"]["unmasked"]["coverage@5"] = 0.1
     (other / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     (section,) = _sections(tmp_path)
-    by_label = {row.label: row for row in tables.accuracies(section).rows}
+    by_label = {row.label: row for row in next_items_section.accuracies(section).rows}
     assert by_label["ITE bce both"].tag == "seed 0, 1 of 2 runs incomplete, left out"
     other = by_label["ITE ce both"]
     assert other.tag == "incomplete: 2 of 20 epochs"
     provisional = [cell for cell in other.cells if cell.is_provisional]
     assert len(provisional) == 2
     arm = next(arm for arm in section.arms if not arm.complete)
-    second = arm.runs[0].epochs[1].validation.values  # the better one, less of its coverage
-    assert arm.so_far("coverage@5").mean == second["unmasked", "coverage@5"] == 0.1
+    second = arm.runs[0].epochs[1].validation  # the better one, less of its coverage
+    coverage = FigureName("unmasked", "coverage", 5)
+    assert arm.so_far(coverage, ACCURACY_1).mean == second.value(coverage) == 0.1
     assert not any(cell.is_best for cell in other.cells)
     assert "ITE ce both is not complete and not counted here." in next_items_section.sentences(
         section

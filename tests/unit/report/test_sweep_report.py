@@ -13,6 +13,7 @@ import pytest
 from itrec_dist import report
 from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.evaluation import per_window
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report.sweep import (
     answer,
     course,
@@ -30,6 +31,7 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.directory import Outcome, Trial
 from tests.swept import FIXED, run_here, sweep_of
 
+PRECISION = FigureName("unmasked", "precision", 5)
 SIX = {
     "loss": {"grid": ["ce", "bce"]},
     "model.side_information": {"grid": ["none", "both"]},
@@ -89,7 +91,7 @@ def test_the_recommended_one_is_chosen_on_validation_alone(swept, tmp_path):
 def test_the_answer_comes_first_with_the_mean_on_test(found):
     told = answer.sentences(found)
     best = found.finalists[0]
-    values = best.values("test", "unmasked/precision@5")
+    values = best.values("test", PRECISION)
     assert len(values) == 2
     assert told[0].startswith(f"Recommended: trial {best.trial.label} (loss=")
     assert f"{np.mean(values):.4f}" in told[0]
@@ -97,7 +99,7 @@ def test_the_answer_comes_first_with_the_mean_on_test(found):
     assert f"the runner-up, trial {found.finalists[1].trial.label}" in told[1]
     assert ("is distinguishable" in told[1]) == found.verdict.is_distinguishable
     assert f"{found.verdict.difference:+.4f}" in told[1]
-    means = [np.mean(f.values("test", "unmasked/precision@5")) for f in found.finalists[:2]]
+    means = [np.mean(f.values("test", PRECISION)) for f in found.finalists[:2]]
     assert found.verdict.difference == pytest.approx(means[0] - means[1])
     refused = len(found.having("refused"))
     assert refused

@@ -36,23 +36,23 @@ def aged(path, seconds):
 
 
 def refusal(folder):
-    with pytest.raises(OutputError) as refused, lease.held(lease.Here(folder)):
+    with pytest.raises(OutputError) as refused, lease.held(lease.LocalLock(folder)):
         pytest.fail("the block must not run")
     with pytest.raises(OutputError):
-        lease.refuse_alive(lease.Here(folder))
+        lease.refuse_alive(lease.LocalLock(folder))
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
 def test_a_lease_is_there_as_long_as_it_is_held_and_leaves_nothing(tmp_path):
     folder = tmp_path / "new" / "run"
-    with lease.held(lease.Here(folder)):
+    with lease.held(lease.LocalLock(folder)):
         content = json.loads((folder / lease.FILE).read_text())
         assert (content["host"], content["pid"]) == (socket.gethostname(), os.getpid())
         assert f"process {os.getpid()} on {socket.gethostname()}" in refusal(folder)
         assert [p.name for p in folder.iterdir()] == [lease.FILE]
     assert list(folder.iterdir()) == []
-    with pytest.raises(ZeroDivisionError), lease.held(lease.Here(folder)):
+    with pytest.raises(ZeroDivisionError), lease.held(lease.LocalLock(folder)):
         1 / 0  # noqa: B018
     assert list(folder.iterdir()) == []
 
@@ -63,7 +63,7 @@ def test_a_process_elsewhere_is_believed_for_a_minute(tmp_path):
     aged(path, lease.FRESH_SECONDS - 10)
     refusal(tmp_path)
     aged(path, lease.FRESH_SECONDS + 10)
-    with lease.held(lease.Here(tmp_path)):
+    with lease.held(lease.LocalLock(tmp_path)):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
@@ -74,7 +74,7 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(pid, tmp_path):
     child.wait()
     number = child.pid if pid == "gone" else os.getpid()
     path = holder(tmp_path, host=socket.gethostname(), pid=number)
-    with lease.held(lease.Here(tmp_path)):
+    with lease.held(lease.LocalLock(tmp_path)):
         assert "birth" in json.loads(path.read_text())
         assert json.loads(path.read_text())["token"] != "t"
 
@@ -95,28 +95,28 @@ def test_an_unreadable_lease_is_believed_for_a_minute_too(content, tmp_path):
     assert "is being written" in refusal(tmp_path)
     assert path.read_text() == content
     aged(path, lease.FRESH_SECONDS + 10)
-    with lease.held(lease.Here(tmp_path)):
+    with lease.held(lease.LocalLock(tmp_path)):
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
 def test_a_lease_is_kept_fresh(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "_TOUCH_SECONDS", 0.01)
-    with lease.held(lease.Here(tmp_path)):
+    with lease.held(lease.LocalLock(tmp_path)):
         path = tmp_path / lease.FILE
         aged(path, 1e6)
         deadline = time.monotonic() + 20
-        while lease.Here(tmp_path).age() > lease.FRESH_SECONDS:
+        while lease.LocalLock(tmp_path).age() > lease.FRESH_SECONDS:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
 def test_a_lease_that_was_taken_over_is_neither_kept_fresh_nor_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "_TOUCH_SECONDS", 0.01)
-    with lease.held(lease.Here(tmp_path)):
+    with lease.held(lease.LocalLock(tmp_path)):
         path = holder(tmp_path)
         aged(path, 1000)
         time.sleep(0.2)
-        assert lease.Here(tmp_path).age() > 900
+        assert lease.LocalLock(tmp_path).age() > 900
     assert json.loads(path.read_text())["host"] == "elsewhere"
 
 
@@ -134,7 +134,7 @@ def test_of_many_at_once_one_gets_it(before, links, tmp_path, monkeypatch):
 
     def attempt(_):
         try:
-            with lease.held(lease.Here(tmp_path)):
+            with lease.held(lease.LocalLock(tmp_path)):
                 told = json.loads((tmp_path / lease.FILE).read_text())["token"]
                 over.wait()
         except OutputError:

@@ -57,11 +57,40 @@ def test_plain_lines_where_there_is_no_terminal():
     ]
 
 
-def test_a_terminal_has_a_live_line_that_goes_away():
+def test_a_terminal_has_a_bar_that_goes_away():
     text = shown(*as_events(), force_terminal=True, width=200)
+    assert "epoch 1/3" in text
+    assert "4/30" in text
+    assert "loss 3.5000  1,000 windows/s" in text
     assert "finished after 12 s" in text
     assert "\x1b[?25h" in text, "the cursor is shown again"
     assert "ITE bce both" in text
+
+
+@pytest.mark.parametrize("first", [0, 20])
+def test_the_bar_estimates_the_time_left_from_the_steps_of_this_process(first, monkeypatch):
+    """A resumed run starts in the middle: the steps before it took no time here."""
+    now = [100.0]
+    view = ProgressView(Console(file=io.StringIO(), force_terminal=True, width=200))
+    view({"event": "start", **START})
+    view._progress.get_time = lambda: now[0]
+    left = []
+    for step in range(first + 1, first + 6):
+        now[0] += 2.0
+        view({"event": "progress", **PROGRESS, "step": step})
+        left.append(view._progress.tasks[0].time_remaining)
+    view.close()
+    assert left[-1] == pytest.approx(2 * (30 - first - 5))
+
+
+def test_workers_that_start_again_start_another_bar():
+    events = as_events()
+    restarted = {"event": "restart", "message": "worker 1 was lost"}
+    again = [events[0], restarted, {**events[1], "step": 2}, *events[2:]]
+    text = shown(*events[:2], *again, force_terminal=True, width=200)
+    assert "4/30" in text
+    assert "2/30" in text
+    assert "worker 1 was lost" in text
 
 
 def test_an_epoch_without_validation_and_a_note():

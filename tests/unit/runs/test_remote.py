@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from itrec_dist import config
-from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.errors import CheckpointError, EnvironmentProblem, OutputError
 from itrec_dist.runs import lease
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.fetched import run_here, runs_here
@@ -21,7 +19,7 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from itrec_dist.training.config import RunConfig
-from itrec_dist.training.setup import Claim
+from itrec_dist.training.setup import RunSetup
 from tests import object_store
 from tests.kept_snapshots import Killed, run_directory, steps_of, write, writer_of
 from tests.stopped_runs import _work, config_of, make_data, outcome, start
@@ -40,28 +38,10 @@ def undisturbed(data, tmp_path_factory):
     return outcome(start(config_of(data, tmp_path_factory.mktemp("whole") / "run")))
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    if object_store.command() is None:
-        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
-    with object_store.serving() as uri:
-        yield uri
-
-
-@pytest.fixture(params=["file", "s3"])
-def place(request, tmp_path, monkeypatch):
-    """A URI for a run, and a machine that has fetched nothing."""
-    object_store.machine(monkeypatch, tmp_path / "machine")
-    base = f"file://{tmp_path / 'store'}"
-    if request.param == "s3":
-        base = f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-    return Uri(f"{base}/runs/x")
-
-
 def train(run, existing="refuse", stop_at=None):
     """What the command does, up to the middle of a step if one is given."""
-    with Claim(run, existing) as claim:
-        claim.prepare(claim.check(1))
+    with RunSetup(run, existing) as setup:
+        setup.prepare(setup.check(1))
         context = LocalContext(torch.device("cpu"), threads=1)
         _work(run, context, stop_at)
 
@@ -225,7 +205,9 @@ def test_what_another_run_left_here_goes(mirrored, tmp_path):
     assert steps_of(stale.checkpoints) == {"best": 10, "last": 10}
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no record", "record", "another step"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "gone", "state cut", "state gone", "no record", "record", "another step"]
+)
 def test_a_damaged_newest_one_names_an_older_one(damage, mirrored, tmp_path):
     run, mirror = mirrored
     write(writer_of(run, lambda: mirror.send({"last": 2, "best": 1})), 10, 20)
@@ -234,6 +216,10 @@ def test_a_damaged_newest_one_names_an_older_one(damage, mirrored, tmp_path):
         store.write(f"{folder}/model.safetensors", b"half")
     elif damage == "gone":
         store.remove(f"{folder}/config.yaml")
+    elif damage == "state cut":
+        store.write(f"{folder}/state/optimizer.safetensors", b"half")
+    elif damage == "state gone":
+        store.remove(f"{folder}/state/workers.safetensors")
     elif damage == "no record":
         store.remove(f"{folder}/checkpoint.json")
     elif damage == "record":
@@ -289,7 +275,9 @@ def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
     outage.on = True
     write(writer, 50)
     assert sender.news(), "this is another one"
-    with pytest.raises(OutputError, match=f"stands whole in {run.path} on this machine: --resume"):
+    with pytest.raises(
+        OutputError, match=f"the whole run is in {run.path} on this machine: --resume"
+    ):
         sender.finish()
     assert steps_of(run.checkpoints) == {"last": 50, "best": 50}
     outage.on = False
@@ -310,7 +298,7 @@ def test_a_run_outlives_an_outage_and_is_sent_later(data, undisturbed, tmp_path,
 
     with monkeypatch.context() as patch:
         before_keeping(patch, 6, unplug)
-        with pytest.raises(OutputError, match="the cable is out; the run stands"):
+        with pytest.raises(OutputError, match="the cable is out; the whole run is in"):
             train(run)
     notes = [note["message"] for note in RunDirectory(run.folder).events("note")]
     assert sum("the cable is out" in note for note in notes) == 1
@@ -353,29 +341,6 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     with pytest.raises(CheckpointError, match="holds no run directory"):
         runs_here(Uri(f"{above}/none"))
     assert "is no run directory" in itrec("evaluate", f"{above}/none")[2]
-
-
-def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_path, monkeypatch):
-    store = Store(place)
-    for path in (p for p in data.rglob("*") if p.is_file()):
-        store.upload(path, path.relative_to(data).as_posix())
-    fetch._fetched_folder.cache_clear()
-    fetched = fetch.local(place)
-    assert {p.relative_to(fetched): p.read_bytes() for p in fetched.rglob("*") if p.is_file()} == {
-        p.relative_to(data): p.read_bytes() for p in data.rglob("*") if p.is_file()
-    }
-    run = replace(config_of(data, tmp_path / "run", training={"epochs": 1}), shards=place)
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "download", lambda *_: pytest.fail("fetched again"))
-        fetch._fetched_folder.cache_clear()
-        train(run)
-    assert yaml.safe_load((run.out / "config.yaml").read_text())["shards"] == str(place)
-    described = json.loads((data / "manifest.json").read_text()) | {"fingerprint": "2" * 64}
-    store.write("manifest.json", json.dumps(described).encode())
-    fetch._fetched_folder.cache_clear()
-    assert fetch.local(place) != fetched
-    with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
-        fetch.local(place.below("none"))
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(bucket, data, tmp_path, itrec, monkeypatch):

@@ -19,7 +19,7 @@ from itrec_dist.runs.log import Recorder
 from itrec_dist.tasks.next_items import task as next_items_task
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.loop import Trainer, TrainingConfig, train_step
-from itrec_dist.training.loss_monitor import Lookout, named
+from itrec_dist.training.loss_monitor import LossMonitor, named
 from tests.shards_factory import random_windows
 from tests.stopped_runs import config_of, go_on, losses, make_data, outcome, start
 from tests.unit.training.test_loop import CPU, MODEL, OPTIMIZER, Script, feed_of, make_task
@@ -60,7 +60,7 @@ def train(task, windows, keep=None, recorder=None, **config):
     )  # fmt: skip
     script = Script([0.1] * 20)
     every = None if keep is None else 1
-    return trainer.train(SEED, script.judge, keep or script.keep, keep_steps=every)
+    return trainer.train(SEED, script.judge, keep or script.keep, save_steps=every)
 
 
 # ---------------------------------------------------------------------------- stop
@@ -252,15 +252,15 @@ def test_two_workers_agree_on_what_is_lost(data, pair, tmp_path, spoiled):
 
 def test_looks_are_few_and_lines_come_in_time():
     now = [0.0]
-    lookout = Lookout(LocalContext(CPU), 2.0, clock=lambda: now[0])
+    monitor = LossMonitor(LocalContext(CPU), 2.0, clock=lambda: now[0])
     lines, looks = [], 0
     for pace, count in ((0.01, 2000), (0.1, 300), (0.001, 20_000)):
-        lookout.begin()
+        monitor.start()
         for _ in range(count):
             now[0] += pace
-            lookout.add(torch.tensor(1.0), 4.0)
-            if lookout.is_due:
-                look = lookout.look()
+            monitor.add(torch.tensor(1.0), 4.0)
+            if monitor.is_due:
+                look = monitor.exchange()
                 looks += 1
                 if look.is_line_due:
                     lines.append((now[0], look))
@@ -273,11 +273,11 @@ def test_looks_are_few_and_lines_come_in_time():
 
 
 def test_a_pass_that_is_taken_up_again_tells_the_loss_of_its_new_windows_alone():
-    lookout = Lookout(LocalContext(CPU), 0.0)
-    lookout.begin(own_loss=1000.0)
-    lookout.add(torch.tensor(6.0), 2.0)
-    assert lookout.is_due
-    look = lookout.look()
+    monitor = LossMonitor(LocalContext(CPU), 0.0)
+    monitor.start(own_loss=1000.0)
+    monitor.add(torch.tensor(6.0), 2.0)
+    assert monitor.is_due
+    look = monitor.exchange()
     assert (look.loss, look.mean_loss, look.finite, look.is_line_due) == (1006.0, 3.0, 1, True)
 
 

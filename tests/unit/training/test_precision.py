@@ -17,7 +17,7 @@ from itrec_dist.system import arithmetic
 from itrec_dist.training import resume
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.precision import is_same, precision_of, settle
-from itrec_dist.training.setup import Claim
+from itrec_dist.training.setup import RunSetup
 from itrec_dist.training.worker import run_worker
 from tests import object_store
 from tests.stopped_runs import config_of, go_on, losses, make_data, start
@@ -116,7 +116,7 @@ def test_what_was_settled_stands_at_the_uri_of_a_run(data, tmp_path, monkeypatch
     place = Uri(f"file://{tmp_path}/store/run")
     run = replace(config_of(data, tmp_path, engine={"precision": "auto"}), out=place)
     context = LocalContext(torch.device("cpu"), threads=1)
-    with Claim(run, "refuse") as claim:
+    with RunSetup(run, "refuse") as claim:
         claim.prepare(claim.check(1))
         run_worker(run, context)
     taken = arithmetic.fastest(arithmetic.native(context.device))

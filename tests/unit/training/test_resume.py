@@ -15,7 +15,7 @@ import torch
 from itrec_dist.report import runs
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
 from tests.conftest import DEBUG_RECIPE
 from tests.stopped_runs import (
@@ -90,7 +90,7 @@ def test_patience_goes_on_counting(data, tmp_path):
 def test_a_run_stopped_while_it_was_judged_is_judged(data, undisturbed, tmp_path, monkeypatch):
     run = config_of(data, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "load_best", lambda _: (_ for _ in ()).throw(Stopped))
+        patch.setattr(CheckpointManager, "load_best", lambda _: (_ for _ in ()).throw(Stopped))
         start(run)
     assert not RunDirectory(run.out).is_complete
     assert outcome(go_on(run)) == outcome(undisturbed)

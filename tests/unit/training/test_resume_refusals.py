@@ -16,9 +16,10 @@ from itrec_dist.config import fields
 from itrec_dist.errors import CheckpointError, ConfigError, ItrecError, OutputError, TrainingError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.runs.checkpoints.manager import Keeper
+from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import hashed_files
 from itrec_dist.training import resume
 from itrec_dist.training.config import check
 from tests.shards_factory import make_shards, random_windows
@@ -58,10 +59,15 @@ def stopped(data, _stopped, tmp_path):
 
 
 def refusal(run, kind):
-    with pytest.raises(kind) as refused:
-        resume.check(run, check(run, 1))
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+    """Its sentence: for workers elsewhere, and for one of this process."""
+    data, said = check(run, 1), []
+    for refuse in (resume.check, resume.load):
+        with pytest.raises(kind) as refused:
+            refuse(run, data)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert "\n" not in said[0]
+    return said[0]
 
 
 def contents(folder):
@@ -220,7 +226,7 @@ def test_state_that_restores_only_a_part_is_refused(stopped, data):
             spoiled["exp_avg:model.nowhere"] = value
         safetensors.torch.save_file(spoiled, path)
         record = json.loads((state / "state.json").read_text())
-        record["files"]["optimizer.safetensors"] = checkpoint_format.tensor_files.sha256(path)
+        record["files"]["optimizer.safetensors"] = hashed_files.sha256(path)
         (state / "state.json").write_text(json.dumps(record))
         reseal(state.parent)
         with pytest.raises(CheckpointError, match="does not hold what"):
@@ -277,14 +283,14 @@ def test_a_kill_between_the_two_renames_of_a_swap_loses_nothing(stopped, undistu
 
 def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypatch):
     run = config_of(data, tmp_path / "run")
-    plain = Keeper.keep
+    plain = CheckpointManager.save
 
     def keep(self, names, at, figures):
         if at.step == 8:
             next(self._engine.task.parameters()).data.fill_(float("nan"))
         plain(self, names, at, figures)
 
-    monkeypatch.setattr(Keeper, "keep", keep)
+    monkeypatch.setattr(CheckpointManager, "save", keep)
     with pytest.raises(TrainingError, match="not finite any more at step 8"):
         start(run)
     assert checkpoint_format.read_record(run.out / "checkpoints" / "last").step == 6

@@ -1,5 +1,6 @@
 """item2vec against a slow twin, similar items, and models that start from vectors."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -130,9 +131,11 @@ def test_the_loss_of_held_out_windows_falls_and_the_command_lists_neighbours(vec
     assert len(lines) == 4
     cosines = [float(line.split()[0]) for line in lines]
     assert cosines == sorted(cosines, reverse=True)
-    code, text, err = itrec("evaluate", vectors)
+    code, text, err = itrec("evaluate", vectors, "--out", vectors.parent / "judged.json")
     assert code == 0, err
-    loss = float(text.rpartition("loss ")[2].split()[0])
+    judged = json.loads((vectors.parent / "judged.json").read_text(encoding="utf-8"))
+    loss = judged["splits"]["validation"]["loss"]
+    assert f"{loss:.4f}" in text
     assert loss < 21 * math.log(2)  # where all vectors are zero
     code, _, err = itrec("recommend", vectors, "--out", vectors.parent / "top.parquet")
     assert code == 2

@@ -8,10 +8,10 @@ A baseline sees training windows alone, and scores a window from its inputs alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.data import schema
@@ -20,6 +20,8 @@ from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.system import limits
 from itrec_dist.tasks.baselines import TaskBaselines
 
@@ -79,17 +81,6 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
     """Baselines that rank the whole catalogue, judged as models are."""
 
     registry = BASELINES
-    groups: ClassVar[Mapping[str, str]] = {
-        "unmasked": "seen items kept",
-        "masked": "seen items left out",
-    }
-
-    def columns(self) -> Mapping[str, str]:
-        """Some figures, with their names in the paper."""
-        from itrec_dist.metrics.ranking import PAPER_NAMES
-
-        shown = ("precision@5", "hit_rate@5", "recall@10", "ndcg@10", "mrr@10", "coverage@10")
-        return {f: f"{f}\n({PAPER_NAMES[f]})" if f in PAPER_NAMES else f for f in shown}
 
     def training(self, shards: Path, data: Manifest) -> Training:
         """The training windows and the item table."""
@@ -104,7 +95,9 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
         """So many windows that their scores of the catalogue fit the memory."""
         return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
 
-    def judge(self, fitted: Scorer, windows: Windows, training: Training) -> dict[str, Any]:
+    def judge(
+        self, fitted: Scorer, windows: Windows, training: Training, choice: MetricChoice
+    ) -> Judgement:
         """Score all windows and count both rankings of each."""
         import torch
 
@@ -112,7 +105,8 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
         from itrec_dist.models.rank import both_rankings
 
         data = training.manifest
-        counted = Judge(torch.tensor(training.items.num_train_targets), data.target_length)
+        popularity_C = torch.tensor(training.items.num_train_targets)
+        counted = Judge(popularity_C, data.target_length, choice)
         batch_size = self.batch_size(data)
         for start in range(0, len(windows), batch_size):
             rows = slice(start, start + batch_size)

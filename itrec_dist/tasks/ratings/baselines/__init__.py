@@ -10,16 +10,18 @@ is left out where that is not installed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
 from itrec_dist.errors import EnvironmentProblem, ShardsError
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
 
 if TYPE_CHECKING:
@@ -88,11 +90,6 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
     """Baselines that predict ratings, judged as models are."""
 
     registry = BASELINES
-    groups: ClassVar[Mapping[str, str]] = {"ratings": ""}
-
-    def columns(self) -> Mapping[str, str]:
-        """Both errors."""
-        return {"rmse": "RMSE", "mae": "MAE"}
 
     def usual(self) -> dict[str, RatingBaseline]:
         """Those whose package is installed."""
@@ -122,7 +119,9 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
         ratings = training_ratings.read(shards, data, LocalContext().blocks)
         return Training(ratings, data, reader.read_items(shards, data))
 
-    def judge(self, fitted: Predictor, windows: Windows, training: Training) -> dict[str, Any]:
+    def judge(
+        self, fitted: Predictor, windows: Windows, training: Training, choice: MetricChoice
+    ) -> Judgement:
         """Predict every target of the windows, clipped to the scale."""
         import torch
 
@@ -136,7 +135,7 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
         users_B = batch.user_ids_B.long().repeat_interleave(K)
         predicted = fitted(users_B, batch.target_ids_BK.long().flatten())
         scores_BK = predicted.view(-1, K).clamp(lowest, highest)
-        counted = RatingJudge(highest - lowest, torch.device("cpu"))
+        counted = RatingJudge(highest - lowest, torch.device("cpu"), choice)
         loss_B = (scores_BK - batch.target_ratings_BK).square().mean(dim=1)
         counted.add(batch, RatingOutput(loss_B, scores_BK))
         return counted.judgement()

@@ -15,8 +15,7 @@ from itrec_dist.models.ite import ITE, ITEConfig
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.format import Record
-from itrec_dist.storage import atomic
-from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage import hashed_files
 from tests.shards_factory import make_shards, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,7 +129,7 @@ def test_a_failure_while_writing_leaves_the_old_checkpoint(ground, failing, monk
         elif failing == "record":
             ground.save(ground.model(seed=2), Record(4, 160, "f", {"loss": float("nan")}))
         else:
-            monkeypatch.setattr(atomic, "write_json", interrupt)
+            monkeypatch.setattr(hashed_files, "write", interrupt)
             ground.save(ground.model(seed=2))
     restored = ground.model()
     assert checkpoint_format.load_weights(ground.folder, restored).epoch == 3
@@ -169,7 +168,7 @@ def test_weights_that_are_no_safetensors_are_refused_even_if_recorded_so(ground)
     path = ground.folder / "model.safetensors"
     path.write_bytes(b"something else altogether")
     files = checkpoint_format.read_record(ground.folder).files
-    edit(ground.folder, files=files | {path.name: tensor_files.sha256(path)})
+    edit(ground.folder, files=files | {path.name: hashed_files.sha256(path)})
     assert "is damaged" in refusal(ground.folder, ground.model())
 
 

@@ -12,7 +12,7 @@ from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.storage import tensors as tensor_files
+from itrec_dist.storage import hashed_files
 from itrec_dist.training import resume
 from itrec_dist.training.config import check
 from tests.kept_snapshots import (
@@ -82,7 +82,7 @@ def test_a_kill_at_any_file_operation_costs_the_newest_at_most(keep, tmp_path, m
                 killed = True
             else:
                 killed = False
-        retention.recover(run.checkpoints)
+        retention.finish_interrupted(run.checkpoints)
         assert not list(run.checkpoints.glob(".*"))
         found = steps_of(run.checkpoints)
         assert found["last"] in (30, 40), failing
@@ -103,7 +103,7 @@ def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_
     for failing in range(1000):
         run = RunDirectory(shutil.copytree(template.path, tmp_path / str(failing)))
         writer = writer_of(run, keep_last=keep, keep_best=keep)
-        writer.kept = 20  # as in the process that wrote it
+        writer.saved_step = 20  # as in the process that wrote it
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with monkeypatch.context() as patch:
             done = Operations(patch, failing, full, for_good=False)
@@ -125,19 +125,34 @@ def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_
     assert failing > 20
 
 
-def test_what_reads_back_otherwise_than_it_was_written_replaces_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors", "config.yaml", "manifest.json", "items.parquet", "checkpoint.json",
+        "state.json", "optimizer.safetensors", "optimizer.json", "workers.safetensors",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_what_is_not_there_as_it_was_written_replaces_nothing(name, damage, tmp_path, monkeypatch):
     run = run_directory(tmp_path / "run")
     writer = writer_of(run, keep_last=2)
     write(writer, 10, 20)
-    sums = tensor_files.sha256
-    wrong = iter([True])
-    monkeypatch.setattr(
-        tensor_files, "sha256",
-        lambda p: "0" * 64 if p.name == "optimizer.safetensors" and next(wrong, False) else sums(p),
-    )  # fmt: skip
-    with pytest.raises(OutputError, match=r"step 30 is lost, .*optimizer\.safetensors is damaged"):
-        write(writer, 30)
-    assert steps_of(run.checkpoints)["last"] == 20
+    plain = hashed_files.refuse_incomplete
+
+    def after_damage(folder, written):
+        (path,) = folder.rglob(name)
+        if damage == "cut":
+            path.write_bytes(path.read_bytes()[:-1])
+        else:
+            path.unlink()
+        plain(folder, written)
+
+    monkeypatch.setattr(hashed_files, "refuse_incomplete", after_damage)
+    told = rf"step 30 is lost, .*{name} is {'damaged' if damage == 'cut' else 'missing'}"
+    with pytest.raises(OutputError, match=told):
+        write(writer, 30, kinds=("last",))
+    assert steps_of(run.checkpoints) == {"best": 20, "last": 20, "last-00000010": 10}
+    assert not list(run.checkpoints.glob(".*"))
 
 
 # ---------------------------------------------------------------------------- while training

@@ -173,7 +173,7 @@ def test_the_command_writes_complete_runs_and_prints_them(shards, tmp_path, caps
     for ranking in ("unmasked", "masked"):
         figure = evaluation["splits"]["test"][ranking]["hit_rate@5"]
         assert f"{figure:.4f}" in printed
-    assert "Accuracy 1" in printed
+    assert "precision@5" in printed
 
 
 def test_figures_are_those_of_the_definition(shards, tmp_path):

@@ -1,0 +1,65 @@
+"""A judgement: every figure that a model or a baseline reached on one split."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from itrec_dist.metrics.metric import LOSS, FigureName
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was reached on one split; `runs/directory.py` describes it as JSON."""
+
+    loss: float | None
+    """Mean loss over the windows; None where there is none, as of a baseline."""
+    num_windows: int
+    """Windows that were judged."""
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Group -> `metric@cutoff` -> figure."""
+
+    def value(self, name: FigureName) -> float | None:
+        """A figure, None if it is not there."""
+        if name == LOSS:
+            return self.loss
+        return self.groups.get(name.group, {}).get(name.key)
+
+    def figures(self) -> Iterator[tuple[FigureName, float]]:
+        """Every figure that is there, the loss first."""
+        if self.loss is not None:
+            yield LOSS, self.loss
+        for group, values in self.groups.items():
+            for key, value in values.items():
+                yield FigureName.within(group, key), value
+
+    def to_json(self) -> dict[str, Any]:
+        """As evaluation.json and the log hold it."""
+        groups = {group: dict(values) for group, values in self.groups.items()}
+        return {"loss": self.loss, "num_windows": self.num_windows, **groups}
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Judgement":
+        """Read what `to_json` gave; figures that are not finite numbers are left out.
+
+        Raises:
+            ValueError: it is misshapen.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"a judgement is misshapen: {content!r}")
+        groups = {}
+        for group, values in content.items():
+            if group in ("loss", "num_windows") or values is None:
+                continue
+            if not isinstance(values, dict):
+                raise ValueError(f"a judgement is misshapen: {group} is {values!r}")
+            found = ((str(key), _finite(value)) for key, value in values.items())
+            groups[group] = {key: value for key, value in found if value is not None}
+        loss, windows = (_finite(content.get(name)) for name in ("loss", "num_windows"))
+        return cls(loss, int(windows or 0), groups)
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None

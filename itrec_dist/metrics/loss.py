@@ -1,0 +1,14 @@
+"""The loss, as a figure that can choose the best epoch."""
+
+from itrec_dist.metrics.metric import Metric
+
+
+class LossMetric(Metric):
+    """Mean loss over windows; its scale is that of the loss that the model learns from."""
+
+    name = "loss"
+    label = "Loss"
+    short = "loss"
+    groups = ("",)
+    higher_is_better = False
+    order = 0

@@ -1,0 +1,17 @@
+"""Precision at k."""
+
+from itrec_dist.metrics.metric import RankingCounts, RankingMetric
+
+
+class PrecisionMetric(RankingMetric):
+    """Hits over k, the mean over windows; also where the catalogue holds fewer than k items."""
+
+    name = "precision"
+    label = "Precision"
+    short = "P"
+    higher_is_better = True
+    order = 10
+
+    def compute(self, counts: RankingCounts, k: int) -> float:
+        """All hits over all places."""
+        return sum(counts.hits_by_targets(k)) / k / counts.num_windows

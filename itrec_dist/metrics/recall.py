@@ -1,0 +1,20 @@
+"""Recall at k."""
+
+import math
+
+from itrec_dist.metrics.metric import RankingCounts, RankingMetric
+
+
+class RecallMetric(RankingMetric):
+    """Hits over targets, the mean over windows."""
+
+    name = "recall"
+    label = "Recall"
+    short = "R"
+    higher_is_better = True
+    order = 30
+
+    def compute(self, counts: RankingCounts, k: int) -> float:
+        """By the number of targets, which is the same divisor for all windows that have it."""
+        hits = counts.hits_by_targets(k)
+        return math.fsum(h / t for t, h in enumerate(hits) if t) / counts.num_windows
