@@ -12,6 +12,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.losses.mse import MseConfig
 from itrec_dist.models import MODELS
 from itrec_dist.training.loop import TrainingConfig
 from tests import stopped_runs
@@ -82,7 +83,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path)
     def settings(name):
         return replace(
             stopped_runs.config_of(rated_shards, tmp_path / name, checkpoints={"steps": 2}),
-            loss="mse",
+            loss=MseConfig(),
             model=MODELS[kind](),
             training=TrainingConfig(
                 epochs=2, batch_size=1024, monitor="ratings/rmse", log_seconds=0
@@ -123,8 +124,8 @@ def test_sparse_gradients_train(kind, itrec, rated_shards, tmp_path):
         (("--training.monitor", "masked/mrr@5"),
          "training.monitor=masked/mrr@5 does not fit model.kind=biased_mf; valid: loss, "
          "ratings/rmse, ratings/mae"),
-        (("--model.kind", "ite"), "model.kind=biased_mf and model.kind=ite are both given"),
-        (("--model.kind", "bird"), "there is no model.kind 'bird'; there are: ite, "),
+        (("--model.kind", "ite"), "loss=mse does not fit model.kind=ite; valid: bce, ce, softmax"),
+        (("--model.kind", "bird"), "there is no model.kind 'bird'; there are: autorec, "),
         (("--model.num_heads", 2), "there is no setting model.num_heads"),
         (("--model.sparse_gradients", "true"),
          "model.sparse_gradients=true does not go with optimizer.name=adamw: give sgd or adagrad"),
