@@ -12,6 +12,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.losses.mse import MseConfig
 from itrec_dist.models import MODELS
 from itrec_dist.training.loop import TrainingConfig
@@ -157,17 +158,27 @@ def test_the_model_for_next_items_refuses_the_loss_of_ratings(itrec, rated_shard
     assert "loss=mse does not fit model.kind=ite; valid: bce, ce, softmax" in err
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_two_ray_workers_learn_and_judge_what_one_process_does(itrec, rated_shards, tmp_path):
-    more = ("--model.kind", "biased_mf", "--evaluation.batch_size", 256)
-    alone, _ = train(itrec, rated_shards, tmp_path / "alone", *more)
-    code, _, err = itrec(
-        "train", "--shards", rated_shards, "--out", tmp_path / "ray", *QUICK, *more,
-        "--cluster.num_workers", 2,
-    )  # fmt: skip
-    assert code == 0, err
-    together = json.loads((tmp_path / "ray" / "evaluation.json").read_text())["splits"]
+def work(context, run):
+    """What each of two workers does."""
+    stopped_runs.start(run, context)
+
+
+def test_two_workers_learn_and_judge_what_one_does(pair, rated_shards, tmp_path):
+    def settings(name):
+        return replace(
+            stopped_runs.config_of(rated_shards, tmp_path / name),
+            loss=MseConfig(), model=MODELS["biased_mf"](), engine=EngineConfig(),
+            training=TrainingConfig(epochs=4, batch_size=256, monitor="ratings/rmse"),
+            optimizer=OptimizerConfig(learning_rate=0.01),
+        )  # fmt: skip
+
+    pair.run(work, settings("together"))
+    stopped_runs.start(settings("alone"))
+    together, alone = (
+        json.loads((tmp_path / name / "evaluation.json").read_text())["splits"]
+        for name in ("together", "alone")
+    )
+    assert together.keys() == alone.keys() == {"validation", "test"}
     for split, judgement in alone.items():
         assert together[split]["num_windows"] == judgement["num_windows"]
         assert together[split]["ratings"] == pytest.approx(judgement["ratings"], abs=1e-4)
