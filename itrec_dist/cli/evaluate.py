@@ -87,9 +87,9 @@ def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
 def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
     """The model that the options name, and the place of the shards that it is asked of."""
     from itrec_dist.inference.load import restore
-    from itrec_dist.runs.fetched import run_here
+    from itrec_dist.runs.fetched import local_run
 
-    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
+    restored = restore(local_run(parsed.run, parsed.checkpoint), parsed.checkpoint)
     return restored, parsed.shards or restored.run.shards
 
 

@@ -1,6 +1,6 @@
-"""Writes the log of a run: JSON lines, TensorBoard, and events for whoever watches.
+"""Writes the log of a run: JSON lines, TensorBoard, and events for a watcher.
 
-Only rank 0 records; on other workers the calls do nothing.
+Only rank 0 writes; on other workers the calls do nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Recorder:
     def __init__(
         self, run: RunDirectory | None, watcher: Watcher | None = None, step: int | None = None
     ) -> None:
-        """Record into `run`, or nowhere if it is None (workers other than rank 0).
+        """Write to `run`, or nowhere if it is None (workers other than rank 0).
 
-        `step` is where a run is resumed: TensorBoard drops the steps after it.
+        `step` is the step that a run resumes from: TensorBoard drops the steps after it.
         """
         self._run = run
         self._watch = watcher
@@ -60,15 +60,15 @@ class Recorder:
         self._flush()
 
     def note(self, message: str) -> None:
-        """Called with a message for the user."""
+        """Log a message for the user."""
         self._append("note", {"message": message})
 
     def restart(self, **fields: Any) -> None:
-        """Called when workers were started again in the middle of the run."""
+        """Called when workers were restarted in the middle of the run."""
         self._append("restart", fields)
 
     def end(self, **fields: Any) -> None:
-        """Called once, at the end."""
+        """Called once, at the end of the run."""
         self._append("end", fields)
         if self._board is not None:
             self._board.close()
@@ -92,12 +92,12 @@ class Recorder:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """TensorBoard writes in its own thread, whose errors are raised by a later call."""
+        """Explain errors of TensorBoard, which surface in later calls than their cause."""
         try:
             yield
         except OSError as error:
             assert self._run is not None
             raise OutputError(
-                f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
-                "--resume goes on from the last checkpoint"
+                f"cannot write {self._run.tensorboard}: {error.strerror or error}; free some "
+                "space, then --resume continues from the last checkpoint"
             ) from error
