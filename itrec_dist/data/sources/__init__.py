@@ -1,1 +1,1 @@
-"""Where ratings come from: public formats, tables, downloads, generated data."""
+"""Sources of ratings: public formats, your own tables, downloads, generated data."""

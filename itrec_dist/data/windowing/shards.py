@@ -1,4 +1,4 @@
-"""What every task does around its windows: reading a source, writing tables and splits."""
+"""Reads a source and writes tables and splits, the same for every task."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from itrec_dist.errors import ConfigError
 
 
 def refuse_source(source: str, table: TableConfig) -> None:
-    """Refuse a source that there is not, and a table's settings for a source that is none.
+    """Refuse an unknown source, and settings of `table` for another source.
 
     Raises:
-        ConfigError: names the sources, or the settings.
+        ConfigError: the message names the sources, or the settings.
     """
     if source not in (*movielens.FORMATS, "table"):
         known = ", ".join(movielens.FORMATS)
@@ -34,7 +34,7 @@ def refuse_source(source: str, table: TableConfig) -> None:
 def stage(
     database: Database, source: str, path: Path, table: TableConfig
 ) -> tuple[staging.Staged, dict[str, Any]]:
-    """Read the raw input into `ratings` and the feature tables; also what the manifest tells.
+    """Read the raw input into `ratings` and the feature tables; also return its manifest entry.
 
     Raises:
         DataError: the input cannot be used.
@@ -51,14 +51,14 @@ def stage(
 
 
 def undescribed(database: Database) -> dict[str, int]:
-    """How many items and users the source does not describe, as the manifest has them."""
+    """Numbers of items and users that the source does not describe, for the manifest."""
     (items,) = database.rows("shared/num_undescribed")
     (users,) = database.rows("shared/num_undescribed_users")
     return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
 
 
 def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
-    """Write the tables of items, users and histories."""
+    """Write the item, user and history tables."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
     write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
     users = database.stored("users")
@@ -71,7 +71,7 @@ def write_splits(
     database: Database, sizes: dict[str, int], num_shards: int, widths: Widths,
     building: Path, digest: ContentDigest,
 ) -> dict[str, tuple[ShardFile, ...]]:  # fmt: skip
-    """Write `windows` by split, given how many each has; training goes to `num_shards` files."""
+    """Write `windows` by split, given each split's size; training goes to `num_shards` files."""
     rows_per_shard = -(-sizes[schema.TRAIN] // num_shards)
     splits = {}
     for split in schema.SPLITS:

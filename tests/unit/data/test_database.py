@@ -47,7 +47,7 @@ def test_too_little_memory_is_the_machine_s_lack(folder):
 
 @pytest.mark.parametrize("settings", [{"memory_limit": "lots"}, {"threads": 0}])
 def test_limits_that_duckdb_refuses(settings):
-    with pytest.raises(ConfigError, match="DuckDB refuses"):
+    with pytest.raises(ConfigError, match="DuckDB rejects"):
         Database(**settings)
 
 

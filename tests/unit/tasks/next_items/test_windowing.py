@@ -232,9 +232,9 @@ def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
     wholes = ("targets", "training_events", "num_users")
     counts = dict.fromkeys((*next_item_audit.EXPLANATIONS, *wholes), 0)
     for protocol, promised in next_item_audit.PROMISES.items():
-        next_item_audit.LEAKAGE.held(protocol, "test", counts)
+        next_item_audit.LEAKAGE.checked(protocol, "test", counts)
         for name in promised:
             with pytest.raises(AssertionError, match=name):
-                next_item_audit.LEAKAGE.held(protocol, "test", counts | {name: 1})
+                next_item_audit.LEAKAGE.checked(protocol, "test", counts | {name: 1})
     assert next_item_audit.PROMISES["random_windows"] == ()
     assert set(next_item_audit.PROMISES) == set(NextItemsWindows.protocols)
