@@ -143,7 +143,7 @@ def _arrays(
 def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            found = file.metadata.num_rows
+            num_rows = file.metadata.num_rows
             absent = [n for n in expected.names if n not in file.schema_arrow.names]
             table = None if absent else file.read(columns=expected.names)
     except FileNotFoundError as error:
@@ -153,9 +153,9 @@ def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
         raise ShardsError(f"{path} cannot be read, window the data again: {reason}") from error
     if table is None:
         raise ShardsError(f"{path} lacks the column {absent[0]}: window the data again")
-    if found != rows:
+    if num_rows != rows:
         raise ShardsError(
-            f"{path} holds {found:,} rows, {rows:,} are expected by the manifest: "
+            f"{path} holds {num_rows:,} rows, {rows:,} are expected by the manifest: "
             "window the data again"
         )
     for field in expected:

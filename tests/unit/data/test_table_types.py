@@ -85,7 +85,7 @@ def test_small_integers_and_then_large_ones(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.null(), pa.int8(), pa.string()])
 @pytest.mark.parametrize("name", ["part-0", "part-9"])
-def test_an_empty_part_says_nothing_of_types(tmp_path, kind, name):
+def test_an_empty_part_does_not_determine_types(tmp_path, kind, name):
     write(tmp_path / "t" / "part-1.parquet", user=[300] * 4, rating=[0.5] * 4)
     names = ["user", "item", "timestamp", "rating"]
     empty = pa.schema([(n, kind) for n in names]).empty_table()
@@ -227,7 +227,7 @@ def test_whole_ids_have_no_point(tmp_path, kind):
         ("user", [b"caf\xe9"] * 4, "\"caf\\xE9\" is not valid UTF8!: save binary"),
     ],
 )  # fmt: skip
-def test_ids_that_cannot_be_meant_are_refused(tmp_path, name, values, words):
+def test_inexact_ids_are_refused(tmp_path, name, values, words):
     path = write(tmp_path / "t.parquet", **{name: values})
     sentence = refusal(path)
     assert words.format(path) in sentence

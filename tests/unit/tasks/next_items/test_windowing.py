@@ -51,7 +51,7 @@ def read_split(shards: Path, split: str) -> list[dict]:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
-def test_windows_equal_those_of_the_slow_twin(tmp_path, protocol, seed):
+def test_windows_equal_those_of_a_slow_reference(tmp_path, protocol, seed):
     events = random_events(seed)
     config = WindowConfig(
         top_items=6,
