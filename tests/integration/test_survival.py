@@ -1,4 +1,4 @@
-"""Runs that lose workers, nodes or their driver: they continue and say so; nothing is left behind."""
+"""Runs that lose workers, nodes or their driver: they continue, say so, and leave no litter."""
 
 import contextlib
 import json
