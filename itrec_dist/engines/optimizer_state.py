@@ -13,6 +13,7 @@ the check that every value was applied would still need this module.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from itrec_dist.errors import CheckpointError
 from itrec_dist.storage import atomic, hashed_files
@@ -166,15 +166,25 @@ def copy_to_cpu(tensor: torch.Tensor) -> torch.Tensor:
 
 def full(tensor: torch.Tensor) -> torch.Tensor:
     """The full tensor of a sharded one, gathered by all workers; any other tensor unchanged."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    whole: torch.Tensor = tensor.full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return whole
 
 
 def sharded_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """This worker's shard of a full value, if `weight` is sharded; else `value` itself."""
-    if not isinstance(weight, DTensor):
+    if not _is_sharded(weight):
         return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(weight, DTensor)
     on_device = value.to(weight.device)
     return distribute_tensor(on_device, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+def _is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a DTensor; that module takes half a second to import, so it is not for this."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def restore_schedule(

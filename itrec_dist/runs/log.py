@@ -3,15 +3,18 @@
 Only rank 0 writes; on other workers the calls do nothing.
 """
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import OutputError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Watcher = Callable[[dict[str, Any]], None]
 """Called with every event of the log."""
@@ -30,7 +33,11 @@ class Recorder:
         self._run = run
         self._watch = watcher
         purge = {} if step is None else {"purge_step": step + 1}
-        self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
+        self._board: SummaryWriter | None = None
+        if run is not None:
+            from torch.utils.tensorboard import SummaryWriter  # only rank 0 pays for the import
+
+            self._board = SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
         """Called once, before the first step."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.tasks.data import TaskData
 
 if TYPE_CHECKING:
     from itrec_dist.data.manifest import Manifest
+    from itrec_dist.tasks.data import TaskData
     from itrec_dist.tasks.task import Task
 
 TASKS: Registry[type[Task]] = Registry(

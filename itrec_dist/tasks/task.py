@@ -1,7 +1,7 @@
 """The interface of a task: a model and a loss as one module, and the judge of its output."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +15,9 @@ from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import Output
-from itrec_dist.tasks.data import TaskData
+
+if TYPE_CHECKING:
+    from itrec_dist.tasks.data import TaskData
 
 
 class SplitJudge(Protocol):
@@ -48,8 +50,9 @@ class Task(nn.Module):
     ranks: ClassVar[bool]
     """Whether it is evaluated by its ranking of the catalogue."""
 
-    data: ClassVar[TaskData | None] = None
-    """Its windows and baselines; None if it is trained on the windows of other tasks."""
+    data: ClassVar["TaskData | None"] = None
+    """Windows and baselines of a task of another package; None if it is trained on the windows of
+    other tasks. Ours are in `tasks/NAME/data.py`, so that workers do not import DuckDB."""
 
     model: nn.Module
 

@@ -16,8 +16,6 @@ from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
-from itrec_dist.tasks.data import TaskData
-from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task
 
 
@@ -31,7 +29,6 @@ class NextItems(Task):
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
     section: ClassVar[str] = "next_items"
-    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     depth: int

@@ -16,8 +16,6 @@ from itrec_dist.metrics.rating_errors import RatingJudge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import LossOutput, Output, RatingOutput
 from itrec_dist.models.rating_model import RatingModel
-from itrec_dist.tasks.data import TaskData
-from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.tasks.task import Task
 
 _PAIRS_AT_ONCE = 65_536  # pairs of window and item per block when the whole catalogue is scored
@@ -30,7 +28,6 @@ class Ratings(Task):
     groups: ClassVar[tuple[str, ...]] = (RATINGS,)
     headline: ClassVar[FigureName] = FigureName(RATINGS, "rmse")
     section: ClassVar[str] = "ratings"
-    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = False
 
     model: RatingModel
