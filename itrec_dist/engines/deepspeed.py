@@ -114,7 +114,7 @@ class DeepSpeedEngine:
 
         Raises:
             TrainingError: a gradient is not finite, and not because of an fp16 overflow: ZeRO
-            skips such an update silently.
+                skips such an update silently.
         """
         rate = float(self._schedule.get_last_lr()[0])
         self._micro_batches += 1
