@@ -6,7 +6,7 @@
                          item_id int32 (1 .. C, by decreasing popularity), source_id string,
                          title string, year int32 | null, genres list<string>,
                          feature_codes list<int32> (which columns of the one-hot vector over all
-                         item features are 1; the features stand one after another in the
+                         item features are 1; the features follow one another in the
                          manifest's order), num_events int64 (in the data that the catalogue was
                          counted on), num_train_targets int64 (in the training windows)
       users.parquet      one row per kept user, ordered by user_id: user_id (1 ..),
@@ -172,7 +172,7 @@ class Manifest:
                 }
             )
         except (TypeError, KeyError) as error:
-            raise ShardsError(f"{where} is no manifest of this version: {error}") from error
+            raise ShardsError(f"{where} is not a manifest of this version: {error}") from error
 
 
 def read(shards: Path) -> Manifest:

@@ -235,7 +235,7 @@ def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: P
             return _text(f'{value}."name"', str(fields["name"]))
     if _is_nested(type_name):
         raise DataError(
-            f"{path}: column {name!r} holds values of type {type_name}, which are no categories: "
+            f"{path}: column {name!r} holds values of type {type_name}, which are not categories: "
             "give text, lists of text, or records with a field 'name'"
         )
     return _text(value, type_name)

@@ -20,14 +20,14 @@ M = TypeVar("M", bound=Metric)
 
 _made: dict[str, Metric] = {}
 _given: dict[str, Metric] = {}
-"""Metrics given as `module:Class`, by their names: figures are read by the name alone."""
+"""Metrics given as `module:Class`, by name, because stored figures have only the name."""
 
 
 def registered() -> dict[str, Metric]:
     """Every metric of this package and of installed ones, by name.
 
     Raises:
-        ConfigError: one cannot be imported, or is no metric of its name.
+        ConfigError: one cannot be imported, or is not a metric of its name.
     """
     for name in METRICS:
         if name not in _made:
@@ -42,7 +42,7 @@ def load(more: Iterable[str]) -> list[Metric]:
     """The metrics given as `module:Class`; `of` knows them by name from now on.
 
     Raises:
-        ConfigError: one cannot be imported, is no metric, or has the name of another one.
+        ConfigError: one cannot be imported, is not a metric, or has the name of another one.
     """
     loaded = [_metric(METRICS[path], path) for path in more]
     for metric in loaded:
@@ -126,7 +126,7 @@ def has_no_best(name: FigureName) -> bool:
 
 
 def refusal(
-    name: str, given: str, valid: Sequence[FigureName], why: str = "is no figure"
+    name: str, given: str, valid: Sequence[FigureName], why: str = "is not a figure"
 ) -> str | None:
     """Why a setting cannot choose by this figure, or None if it can.
 
@@ -148,7 +148,9 @@ def refusal(
 
 def _metric(cls: object, name: str) -> Metric:
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
-        raise ConfigError(f"{name} is no metric: give a class derived from metrics.metric.Metric")
+        raise ConfigError(
+            f"{name} is not a metric: give a class derived from metrics.metric.Metric"
+        )
     return cls()
 
 

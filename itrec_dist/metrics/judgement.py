@@ -40,7 +40,7 @@ class Judgement:
 
     @classmethod
     def from_json(cls, content: Any) -> "Judgement":
-        """Read what `to_json` gave; figures that are not finite numbers are left out.
+        """Read what `to_json` returned; figures that are not finite numbers are skipped.
 
         Raises:
             ValueError: it is misshapen.

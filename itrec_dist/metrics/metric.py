@@ -49,7 +49,7 @@ class FigureName:
             return LOSS
         if not group or not key or "/" in key:
             raise ConfigError(
-                f"{text!r} is no figure: give loss, or group/metric@cutoff such as "
+                f"{text!r} is not a figure: give loss, or group/metric@cutoff such as "
                 "unmasked/precision@5"
             )
         return cls.within(group, key)

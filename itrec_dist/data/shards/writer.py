@@ -86,7 +86,7 @@ def write_split(
                 digest.add_table(table)
                 writer.write_table(table)
                 written += table.num_rows
-            assert written == rows, f"{path.name}: {written} rows in the place of {rows}"
+            assert written == rows, f"{path.name}: {written} rows instead of {rows}"
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         files.append(ShardFile(f"{folder.name}/{path.name}", rows, len(content), sha256))

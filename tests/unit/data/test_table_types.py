@@ -323,8 +323,8 @@ def test_categories_of_every_type(tmp_path, values, wanted):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([[{"id": 1}], [{"id": 2}]], "are no categories: give text, lists of text, or records"),
-        ([[["War"]], [["Drama"]]], "are no categories"),
+        ([[{"id": 1}], [{"id": 2}]], "are not categories: give text, lists of text, or records"),
+        ([[["War"]], [["Drama"]]], "are not categories"),
         (["War", "[{'id': 18, 'name': 'Drama'}]"], "row 2: genres is \"[{'id': 18"),
         (["['War', 'Drama']", "War"], "a list written as text: give Parquet with lists"),
     ],

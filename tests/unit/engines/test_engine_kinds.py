@@ -88,7 +88,7 @@ def test_offloading_what_a_stage_does_not_shard_is_refused(given, told):
 @pytest.mark.parametrize(
     ("engine", "optimizer", "num_workers", "told"),
     [
-        (EngineConfig("single"), {}, 2, "trains in one worker, 2 were asked for"),
+        (EngineConfig("single"), {}, 2, "trains in one worker, 2 were requested"),
         (EngineConfig("ddp", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
         (EngineConfig("auto", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
         (EngineConfig("fsdp", compile="default"), {}, 2, "does not work with engine.name=fsdp"),

@@ -340,7 +340,7 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     assert [folder.name for folder in local_runs(Uri(above))] == ["x"]
     with pytest.raises(CheckpointError, match="holds no run directory"):
         local_runs(Uri(f"{above}/none"))
-    assert "is no run directory" in itrec("evaluate", f"{above}/none")[2]
+    assert "is not a run directory" in itrec("evaluate", f"{above}/none")[2]
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(bucket, data, tmp_path, itrec, monkeypatch):

@@ -84,7 +84,7 @@ def test_a_header_that_does_not_fit_is_one_sentence(header, tmp_path):
     path = tmp_path / "tensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content + bytes(8))
     with pytest.raises(
-        CheckpointError, match="tensors is damaged: it is no safetensors"
+        CheckpointError, match="tensors is damaged: it is not a safetensors"
     ) as refused:
         tensor_files.read(path)
     assert "\n" not in str(refused.value)
