@@ -1,4 +1,4 @@
-"""Cross entropy on the next item alone.
+"""Cross entropy on the next item only.
 
 Source: Nitayanont, Informative Transformer Encoder, section 3 (first scenario): five items are
 predicted and judged, but only the first target is learned from.
@@ -16,7 +16,7 @@ from itrec_dist.losses.softmax import SoftmaxConfig
 
 @dataclass(frozen=True)
 class CeConfig:
-    """The next item alone."""
+    """The next item only."""
 
     kind: Literal["ce"] = "ce"
     """Kind of loss."""

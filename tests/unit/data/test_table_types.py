@@ -85,7 +85,7 @@ def test_small_integers_and_then_large_ones(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.null(), pa.int8(), pa.string()])
 @pytest.mark.parametrize("name", ["part-0", "part-9"])
-def test_an_empty_part_says_nothing_of_types(tmp_path, kind, name):
+def test_an_empty_part_does_not_determine_types(tmp_path, kind, name):
     write(tmp_path / "t" / "part-1.parquet", user=[300] * 4, rating=[0.5] * 4)
     names = ["user", "item", "timestamp", "rating"]
     empty = pa.schema([(n, kind) for n in names]).empty_table()
@@ -227,7 +227,7 @@ def test_whole_ids_have_no_point(tmp_path, kind):
         ("user", [b"caf\xe9"] * 4, "\"caf\\xE9\" is not valid UTF8!: save binary"),
     ],
 )  # fmt: skip
-def test_ids_that_cannot_be_meant_are_refused(tmp_path, name, values, words):
+def test_inexact_ids_are_refused(tmp_path, name, values, words):
     path = write(tmp_path / "t.parquet", **{name: values})
     sentence = refusal(path)
     assert words.format(path) in sentence
@@ -323,8 +323,8 @@ def test_categories_of_every_type(tmp_path, values, wanted):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([[{"id": 1}], [{"id": 2}]], "are no categories: give text, lists of text, or records"),
-        ([[["War"]], [["Drama"]]], "are no categories"),
+        ([[{"id": 1}], [{"id": 2}]], "are not categories: give text, lists of text, or records"),
+        ([[["War"]], [["Drama"]]], "are not categories"),
         (["War", "[{'id': 18, 'name': 'Drama'}]"], "row 2: genres is \"[{'id': 18"),
         (["['War', 'Drama']", "War"], "a list written as text: give Parquet with lists"),
     ],

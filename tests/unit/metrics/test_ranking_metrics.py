@@ -135,7 +135,7 @@ def slow_figures(top, wanted, weight, popularity, cutoffs):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_slow_twin_agrees(seed):
+def test_a_slow_reference_agrees(seed):
     scores, _, wanted, weight, popularity = random_case(seed)
     metrics = RankingMetrics(popularity, 5)
     metrics.update(top_items([scores], 20)[0], wanted, weight)

@@ -79,7 +79,7 @@ def test_fillers_are_not_counted(batch, predictions):
     assert found["ratings"]["mae"] == pytest.approx(float(errors.abs().mean()), abs=1e-7)
 
 
-def test_one_prediction_that_is_no_number_is_not_averaged_away(batch, predictions):
+def test_one_prediction_that_is_not_finite_makes_the_figures_nan(batch, predictions):
     lost = predictions.clone()
     lost[7, 1] = math.nan
     found = judged((batch, lost)).judgement().groups["ratings"]

@@ -163,7 +163,7 @@ def test_a_model_starts_from_vectors(kind, vectors, itrec, shards, tmp_path):
     [
         (("--model.width", 64), "are 20 wide, the item embedding of this model is 31 wide"),
         (("--model.kind", "svdpp", "--loss", "mse"), "model.kind=svdpp has no item embedding"),
-        (("--item_vectors", "no/such/run"), "is no run directory"),
+        (("--item_vectors", "no/such/run"), "is not a run directory"),
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(more, told, vectors, itrec, shards, tmp_path):

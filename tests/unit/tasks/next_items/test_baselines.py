@@ -130,7 +130,7 @@ def test_impossible_settings_are_refused(name, settings):
 
 
 @pytest.mark.parametrize("name", ["cooccurrence", "popularity", "recent_popularity", "ridge"])
-def test_what_is_judged_teaches_nothing(tmp_path, name):
+def test_evaluation_windows_are_not_learned_from(tmp_path, name):
     """Other evaluation windows, same training windows: the same scores."""
     scores = []
     for seed in (1, 2):

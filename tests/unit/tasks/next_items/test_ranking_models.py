@@ -104,7 +104,7 @@ def test_a_model_or_a_loss_of_another_task_is_refused_in_a_sentence(spec):
         NextItems(LinearConfig(), BceConfig(), spec)
     with pytest.raises(ConfigError, match=r"loss=mse does not rank items.*valid: bce, ce, softmax"):
         NextItems(SMALL, MseConfig(), spec)
-    with pytest.raises(ConfigError, match="builds a Linear, which is no RatingModel"):
+    with pytest.raises(ConfigError, match="builds a Linear, which is not a RatingModel"):
         Ratings(LinearConfig(), MseConfig(), spec)
     with pytest.raises(ConfigError, match=r"loss=bce does not predict ratings.*valid: mse"):
         Ratings(BiasedMFConfig(), BceConfig(), spec)
