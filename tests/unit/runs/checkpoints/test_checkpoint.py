@@ -49,7 +49,7 @@ class Ground:
         def fill(folder):
             weights = model.state_dict()
             checkpoint_format.write(
-                folder, weights, record, beside=self._run, items=items or self.items
+                folder, weights, record, beside=self._run, items=(items or self.items).read_bytes()
             )
 
         retention.put(self.folder.parent, "best", record.step, 1, fill)
