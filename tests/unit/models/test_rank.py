@@ -8,7 +8,7 @@ import torch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import BLOCK, ItemTable, Queries
 from itrec_dist.models.rank import both_rankings, top_items
-from tests.drawn_ties import key
+from tests.drawn_ties import slow_drawn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 INF = math.inf
@@ -124,15 +124,6 @@ def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items, rows)
 
 
 # ---------------------------------------------------------------------------- equal scores, judged
-
-
-def slow_drawn(scores, n, windows):
-    """The definition, per row: by falling score, then by key; -inf never."""
-    tops = []
-    for row, window in zip(scores.tolist(), windows.tolist(), strict=True):
-        ranked = sorted((-s, key(window, i), i) for i, s in enumerate(row, 1) if s > -INF)
-        tops.append(([i for *_, i in ranked] + [0] * n)[:n])
-    return torch.tensor(tops)
 
 
 @pytest.mark.parametrize("block", [1, 7, 40, 64, 101])
