@@ -1,53 +1,13 @@
-"""Reads a source and writes tables and splits, the same for every task."""
+"""Writes the tables and splits of a shards folder, the same for every task."""
 
 from pathlib import Path
-from typing import Any
 
-from itrec_dist import config as configuration
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS, WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
-from itrec_dist.data.sources import movielens, staging
-from itrec_dist.data.sources.table import TableConfig, stage_table
-from itrec_dist.errors import ConfigError
-
-
-def refuse_source(source: str, table: TableConfig) -> None:
-    """Refuse an unknown source, and settings of `table` for another source.
-
-    Raises:
-        ConfigError: the message names the sources, or the settings.
-    """
-    if source not in (*movielens.FORMATS, "table"):
-        known = ", ".join(movielens.FORMATS)
-        raise ConfigError(f"there is no source {source!r}: give one of {known}, table")
-    if source != "table" and table != TableConfig():
-        raise ConfigError(
-            f"--source {source} has its own files and columns: give --columns, --items, --users "
-            "and features with --source table only"
-        )
-
-
-def stage(
-    database: Database, source: str, path: Path, table: TableConfig
-) -> tuple[staging.Staged, dict[str, Any]]:
-    """Read the raw input into `ratings` and the feature tables; also return its manifest entry.
-
-    Raises:
-        DataError: the input cannot be used.
-    """
-    if source == "table":
-        staged = stage_table(database, path, table)
-    else:
-        staged = movielens.stage_movielens(database, source, path)
-    files = list(staged.files)
-    origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
-    if source == "table":
-        origin["columns"] = configuration.to_dict(table.columns)
-    return staged, origin
 
 
 def undescribed(database: Database) -> dict[str, int]:
