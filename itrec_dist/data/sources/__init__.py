@@ -11,7 +11,7 @@ Downloads (`download.py`) and generated data (`synthetic/`) produce files that a
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.errors import ConfigError
@@ -34,7 +34,9 @@ def settings_of(name: str) -> type[Source]:
     Raises:
         ConfigError: there is no such source, or it is not a dataclass.
     """
-    return _class_of(name) if fields(_class_of(name)) else SOURCES[WITH_SETTINGS]
+    kind: Any = _class_of(name)  # a dataclass, as every source has to be
+    own: type[Source] = kind if fields(kind) else SOURCES[WITH_SETTINGS]
+    return own
 
 
 def chosen(name: str, settings: Source | None = None) -> Source:
@@ -46,10 +48,9 @@ def chosen(name: str, settings: Source | None = None) -> Source:
     kind = _class_of(name)
     if settings is None or isinstance(settings, kind):
         return settings or kind()
-    defaults = type(settings)()
-    given = [
-        f.name for f in fields(settings) if getattr(settings, f.name) != getattr(defaults, f.name)
-    ]
+    other: Any = settings  # a dataclass, as every source has to be
+    defaults = type(other)()
+    given = [f.name for f in fields(other) if getattr(other, f.name) != getattr(defaults, f.name)]
     if given:
         raise ConfigError(
             f"--source {name} has its own files and columns: give "
