@@ -45,7 +45,7 @@ class SourceColumn:
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """One file and the types of its columns."""
 
     path: Path
@@ -114,13 +114,13 @@ class SourceFiles:
             relations.append(self._open([part.path for part in group]).project(*projected))
         return relations
 
-    def _part(self, file: Path) -> Part:
+    def _part(self, file: Path) -> FilePart:
         opened = self._open([file])
         types = dict(zip(opened.columns, opened.types, strict=True))
         if file.suffix != ".parquet":
-            return Part(file, types, None)
+            return FilePart(file, types, None)
         counted = self._guard(str(file), lambda: opened.aggregate("count(*)"))
-        return Part(file, types, int(counted.fetchall()[0][0]))
+        return FilePart(file, types, int(counted.fetchall()[0][0]))
 
     def _open(self, files: Sequence[Path]) -> duckdb.DuckDBPyRelation:
         names = [exactly(file) for file in files]
@@ -145,11 +145,11 @@ class SourceFiles:
         )
 
 
-def _described(part: Part) -> list[tuple[str, str]]:
+def _described(part: FilePart) -> list[tuple[str, str]]:
     return [(name, str(kind)) for name, kind in part.types.items()]
 
 
-def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
+def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
     """SQL that reads a column of a part, and the type of the result."""
     if source.kind == "lists":
         lists = [_list(_quoted(c), part.types[c], c, part.path) for c in source.columns]
@@ -241,7 +241,7 @@ def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: P
     return _text(value, type_name)
 
 
-def _refuse_numbers_and_dates(name: str, parts: Sequence[Part]) -> None:
+def _refuse_numbers_and_dates(name: str, parts: Sequence[FilePart]) -> None:
     """Refuse a column that is a number of some unit in one part and a date in another."""
     kinds = [(part, str(part.types[name])) for part in parts]
     dates = [found for found in kinds if _is_date(found[1])]

@@ -111,7 +111,7 @@ def _refuse_unreachable(address: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Lack:
+class _Shortage:
     """Resources that a run needs and the cluster lacks."""
 
     needs: str
@@ -130,20 +130,22 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
             resources = ray.cluster_resources()
             gpus = resources.get("GPU", 0)
             use_gpu = gpus > 0 if run.cluster.use_gpu is None else run.cluster.use_gpu
-            lack = _lack(run, use_gpu, gpus, resources.get("CPU", 0))
-            if lack is None:
+            shortage = _shortage(run, use_gpu, gpus, resources.get("CPU", 0))
+            if shortage is None:
                 return use_gpu
             if time.monotonic() >= deadline:
                 waited = f" after {seconds:g} s (cluster.wait_seconds)" if seconds else ""
                 raise ConfigError(
-                    f"{lack.needs}, the cluster has {lack.has}{waited}: {lack.remedy}"
+                    f"{shortage.needs}, the cluster has {shortage.has}{waited}: {shortage.remedy}"
                 )
             if not is_waiting:
                 is_waiting = True
                 bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
                 wanted = {name: amount for name, amount in bundle.items() if amount}
                 request_resources(bundles=[wanted] * run.cluster.num_workers)
-                message = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
+                message = (
+                    f"{shortage.needs}, the cluster has {shortage.has}: waiting up to {seconds:g} s"
+                )
                 ProgressView()({"event": "note", "message": message})
             time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
     finally:
@@ -151,24 +153,24 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
             request_resources(bundles=[])  # otherwise the nodes would never be released
 
 
-def _lack(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Lack | None:
+def _shortage(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Shortage | None:
     """What is missing; None if the run can start."""
     workers, name = run.cluster.num_workers, "cluster.num_workers"
     if run.cluster.min_workers is not None:
         workers, name = run.cluster.min_workers, "cluster.min_workers"
     if use_gpu and gpus < workers:
-        return _Lack(
+        return _Shortage(
             f"{workers} workers ({name}) with a GPU each were requested", f"{gpus:.0f} GPUs",
             f"lower {name} or set cluster.use_gpu=false",
         )  # fmt: skip
-    return _lack_of_cpus(run, workers, name, cpus)
+    return _shortage_of_cpus(run, workers, name, cpus)
 
 
-def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack | None:
+def _shortage_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Shortage | None:
     each = run.cluster.cpus_per_worker
     if cpus >= workers * each + _CPUS_TO_READ:
         return None
-    return _Lack(
+    return _Shortage(
         f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need {workers * each:g} "
         "CPUs, and one more to read their data", f"{cpus:g}", "lower one of the two",
     )  # fmt: skip
@@ -186,6 +188,6 @@ def refuse_full(run: RunConfig, workers: int) -> None:
     import ray
 
     cpus = ray.cluster_resources().get("CPU", 0)
-    lack = _lack_of_cpus(run, workers, "cluster.num_workers", cpus)
-    if lack is not None:
-        raise ConfigError(f"{lack.needs}, the cluster has {lack.has}: {lack.remedy}")
+    shortage = _shortage_of_cpus(run, workers, "cluster.num_workers", cpus)
+    if shortage is not None:
+        raise ConfigError(f"{shortage.needs}, the cluster has {shortage.has}: {shortage.remedy}")

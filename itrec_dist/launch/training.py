@@ -91,7 +91,7 @@ def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "Torc
 
     from itrec_dist.launch.restarts import ReportFailures, WaitForNodes
 
-    class Trainer(TorchTrainer):
+    class InterruptibleTrainer(TorchTrainer):
         """Leaves signal handlers alone and keeps the controller, to be able to end it."""
 
         controller: Any = None
@@ -106,7 +106,7 @@ def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "Torc
     workers: int | tuple[int, int] = cluster.num_workers
     if cluster.min_workers is not None:
         workers = (cluster.min_workers, cluster.num_workers)
-    return Trainer(
+    return InterruptibleTrainer(
         _worker,
         train_loop_config={"run": run, "messages": messages},
         scaling_config=train.ScalingConfig(

@@ -325,7 +325,7 @@ class Sender:
         self._reported = self._outage
         return (
             f"{self._reported}; training continues, its checkpoints are kept in "
-            f"{self._mirror.folder} and are sent once it can be reached again"
+            f"{self._mirror.folder} and are sent once the URI can be reached"
         )
 
     def finish(self) -> None:

@@ -133,7 +133,7 @@ def read(path: Path, checksum: str | None = None) -> bytes:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if checksum is not None:
-        refuse_other(path, hashlib.sha256(content).hexdigest(), checksum)
+        refuse_wrong_checksum(path, hashlib.sha256(content).hexdigest(), checksum)
     return content
 
 
@@ -149,10 +149,10 @@ def verify(path: Path, checksum: str) -> None:
         raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_other(path, digest, checksum)
+    refuse_wrong_checksum(path, digest, checksum)
 
 
-def refuse_other(path: Path, digest: str, recorded: str) -> None:
+def refuse_wrong_checksum(path: Path, digest: str, recorded: str) -> None:
     """Refuse a file whose checksum differs from the recorded one.
 
     Raises:

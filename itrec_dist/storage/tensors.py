@@ -74,7 +74,7 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if checksum is not None:
-        hashed_files.refuse_other(path, digest, checksum)
+        hashed_files.refuse_wrong_checksum(path, digest, checksum)
     try:
         return _views(buffer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error) as error:

@@ -1,4 +1,4 @@
-"""Writes tables and splits, the same for every task."""
+"""Writes the tables and splits of a shards folder, the same for every task."""
 
 from pathlib import Path
 

@@ -132,10 +132,10 @@ class TaskWindows(ABC, Generic[S]):
     ) -> Manifest:
         """Cut the ratings at `path` into windows and write the shards folder `out`.
 
-        `source` is the name of a source and `settings` its settings; None takes the defaults.
+        `source` is the name of a source, `settings` its settings; None takes the defaults.
 
         Raises:
-            ConfigError: there is no such source, or the settings are those of another one.
+            ConfigError: there is no such source, or the settings belong to another one.
             DataError: the input cannot be used, or nothing is left after a filter.
             OutputError: `out` already exists or cannot be written.
         """

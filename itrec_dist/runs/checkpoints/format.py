@@ -153,7 +153,7 @@ def compare(folder: Path, checksums: Mapping[str, str]) -> Record:
     has_state = any(name.startswith(f"{STATE_FOLDER}/") for name in checksums)
     for name, recorded in record.files.items():
         if name in checksums:
-            hashed_files.refuse_other(folder / name, checksums[name], recorded)
+            hashed_files.refuse_wrong_checksum(folder / name, checksums[name], recorded)
         elif has_state or name != STATE_RECORD:
             _existing(folder, name)
     return record

@@ -199,7 +199,7 @@ def compare(checkpoint: Path, checksums: Mapping[str, str]) -> None:
         path = state.folder / name
         if f"{FOLDER}/{name}" not in checksums:
             raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
-        hashed_files.refuse_other(path, checksums[f"{FOLDER}/{name}"], recorded)
+        hashed_files.refuse_wrong_checksum(path, checksums[f"{FOLDER}/{name}"], recorded)
 
 
 def load(checkpoint: Path) -> ResumePoint:

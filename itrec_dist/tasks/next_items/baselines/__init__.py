@@ -35,7 +35,7 @@ Scorer = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Training:
+class NextItemsTrainingData:
     """The data that a baseline is fitted to."""
 
     shards: Path
@@ -50,7 +50,7 @@ class Baseline(Protocol):
     matrices: ClassVar[int]
     """Number of float64 item-by-item matrices that it holds at once."""
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Fit the baseline to the training windows."""
 
 
@@ -77,15 +77,15 @@ def refuse_too_large(name: str, num_items: int) -> None:
         )
 
 
-class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
+class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer]):
     """Baselines that rank the whole catalogue, judged as models are."""
 
     registry = BASELINES
 
-    def training(self, shards: Path, data: Manifest) -> Training:
+    def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
         """The training windows and the item table."""
         windows = read_split(shards, data, schema.TRAIN)
-        return Training(shards, data, windows, reader.read_items(shards, data))
+        return NextItemsTrainingData(shards, data, windows, reader.read_items(shards, data))
 
     def check(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
         """Refuse matrices that do not fit in memory."""
@@ -96,7 +96,11 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
         return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
 
     def judge(
-        self, fitted: Scorer, windows: Windows, training: Training, choice: MetricChoice
+        self,
+        fitted: Scorer,
+        windows: Windows,
+        training: NextItemsTrainingData,
+        choice: MetricChoice,
     ) -> Judgement:
         """Score all windows and count both rankings of each."""
         import torch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.data import schema
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Cooccurrence:
         if not 0 <= self.damping <= 1:
             raise ConfigError(f"cooccurrence.damping is {self.damping}, allowed is 0 to 1")
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Count pairs of input and target in the training shards."""
         import torch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class RecentPopularity:
                 f"recent_popularity.share is {self.share}, allowed is above 0 and at most 1"
             )
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Count the targets of the latest windows."""
         import torch
 

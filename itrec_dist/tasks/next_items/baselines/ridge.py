@@ -10,7 +10,7 @@ import numpy as np
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ class Ridge:
         if not 0 < self.decay <= 1:
             raise ConfigError(f"ridge.decay is {self.decay}, allowed is above 0 and at most 1")
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Accumulate X'X and X'Y over chunks of windows and solve."""
         import torch
 

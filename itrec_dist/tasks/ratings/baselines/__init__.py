@@ -34,7 +34,7 @@ Predictor = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Training:
+class RatingsTrainingData:
     """The data that a rating baseline is fitted to."""
 
     ratings: TrainingRatings
@@ -48,7 +48,7 @@ class RatingBaseline(Protocol):
     package: ClassVar[str | None]
     """The optional package that it imports, part of the extra `references`; None if none."""
 
-    def fit(self, training: Training) -> Predictor:
+    def fit(self, training: RatingsTrainingData) -> Predictor:
         """Fit the baseline to the training ratings."""
 
 
@@ -86,7 +86,7 @@ def refuse_missing(name: str, baseline: RatingBaseline) -> None:
         )
 
 
-class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
+class RatingsBaselines(TaskBaselines[RatingBaseline, RatingsTrainingData, Predictor]):
     """Baselines that predict ratings, judged as models are."""
 
     registry = BASELINES
@@ -103,7 +103,7 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
         """Refuse a baseline whose package is not installed."""
         refuse_missing(name, baseline)
 
-    def training(self, shards: Path, data: Manifest) -> Training:
+    def training(self, shards: Path, data: Manifest) -> RatingsTrainingData:
         """The training ratings and the item table.
 
         Raises:
@@ -117,10 +117,14 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
                 f"{shards} has no ratings to judge: make shards with itrec window --task ratings"
             )
         ratings = training_ratings.read(shards, data, LocalContext().blocks)
-        return Training(ratings, data, reader.read_items(shards, data))
+        return RatingsTrainingData(ratings, data, reader.read_items(shards, data))
 
     def judge(
-        self, fitted: Predictor, windows: Windows, training: Training, choice: MetricChoice
+        self,
+        fitted: Predictor,
+        windows: Windows,
+        training: RatingsTrainingData,
+        choice: MetricChoice,
     ) -> Judgement:
         """Predict all targets of the windows, clipped to the scale."""
         import torch

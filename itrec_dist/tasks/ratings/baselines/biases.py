@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ class Biases:
                 f"and rounds {self.rounds}: give at least 0, 0 and 1"
             )
 
-    def fit(self, training: Training) -> Predictor:
+    def fit(self, training: RatingsTrainingData) -> Predictor:
         """Solve for both sides alternately."""
         import torch
 

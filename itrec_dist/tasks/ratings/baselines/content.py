@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.data.shards.arrays import Items
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class Content:
                 "three must be above 0, min_titles at least 0"
             )
 
-    def fit(self, training: Training) -> Predictor:
+    def fit(self, training: RatingsTrainingData) -> Predictor:
         """Solve for all users together, then for each user."""
         import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ class GlobalMean:
 
     package: ClassVar[str | None] = None
 
-    def fit(self, training: Training) -> Predictor:
+    def fit(self, training: RatingsTrainingData) -> Predictor:
         """Compute the mean."""
         mean = training.ratings.ratings_R.double().mean()
 

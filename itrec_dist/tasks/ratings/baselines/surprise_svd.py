@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class SurpriseSvd:
                 "above 0 and at least 0"
             )
 
-    def fit(self, training: Training) -> Predictor:
+    def fit(self, training: RatingsTrainingData) -> Predictor:
         """Train the library's model, and reorder its weights by our ids."""
         import torch
         from surprise import SVD, Dataset, Reader

@@ -35,7 +35,7 @@ def shards(tmp_path):
 
 def training(shards):
     described = manifest.read(shards)
-    return baselines.Training(
+    return baselines.NextItemsTrainingData(
         shards,
         described,
         splits.read_split(shards, described, "train"),

@@ -13,7 +13,7 @@ from itrec_dist.data.shards import reader, splits
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.evaluation.baselines import judge_all
 from itrec_dist.tasks.ratings import baselines as rating_baselines
-from itrec_dist.tasks.ratings.baselines import Training
+from itrec_dist.tasks.ratings.baselines import RatingsTrainingData
 from itrec_dist.tasks.ratings.baselines.biases import Biases
 from itrec_dist.tasks.ratings.baselines.content import Content, item_features
 from itrec_dist.tasks.ratings.baselines.surprise_svd import SurpriseSvd
@@ -29,7 +29,7 @@ def data(rated_shards):
 
 @pytest.fixture(scope="module")
 def training(rated_shards, data):
-    return Training(
+    return RatingsTrainingData(
         training_ratings.read(rated_shards, data, LocalContext().blocks),
         data,
         reader.read_items(rated_shards, data),
