@@ -21,6 +21,7 @@ from itrec_dist.data.schema import PAD
 from itrec_dist.errors import ConfigError
 
 _SEED = 0x5EED
+_TIED_ROWS = 128  # whose ties are settled at once: keys take several times the memory of scores
 
 
 class TopItems:
@@ -141,9 +142,16 @@ class _Draw:
     def __init__(self, window_ids_B: Tensor) -> None:
         self._starts_B1 = _mixed(window_ids_B.to(torch.int64) + _SEED).unsqueeze(1)
 
-    def keys(self, ids_RM: Tensor, rows_R: Tensor) -> Tensor:
-        """Keys of items, [R, M], no two alike in a row; `ids_RM` may be the same for all rows."""
-        return _mixed(self._starts_B1[rows_R] + ids_RM)
+    def keys_of(self, is_tied_RW: Tensor, first: int, rows_R: Tensor) -> Tensor:
+        """Keys of the tied among the items from id `first` on; the highest number for the others.
+
+        No two keys of a row are alike. Only those of the tied are computed, few as a rule.
+        """
+        tied_T, columns_T = is_tied_RW.nonzero(as_tuple=True)
+        keys_T = _mixed(self._starts_B1[rows_R[tied_T], 0] + (columns_T + first))
+        highest = torch.iinfo(torch.int64).max
+        keys_RW = torch.full(is_tied_RW.shape, highest, dtype=torch.int64, device=keys_T.device)
+        return keys_RW.index_put_((tied_T, columns_T), keys_T)
 
     def ordered(self, ids_BM: Tensor, scores_BM: Tensor) -> Tensor:
         """The ids with those of equal scores in the order of their keys; `scores_BM` falls."""
@@ -151,7 +159,7 @@ class _Draw:
         rows_R = tied_BM.any(dim=1).nonzero().squeeze(1)
         if not len(rows_R):
             return ids_BM
-        by_key_RM = self.keys(ids_BM[rows_R], rows_R).argsort(dim=1)
+        by_key_RM = _mixed(self._starts_B1[rows_R] + ids_BM[rows_R]).argsort(dim=1)
         scores_RM = scores_BM[rows_R].gather(1, by_key_RM)
         by_score_RM = scores_RM.argsort(dim=1, descending=True, stable=True)
         order_RM = by_key_RM.gather(1, by_score_RM)
@@ -183,27 +191,26 @@ def _best_of_block(
         contested_B = (values[:, n - 1] == values[:, n]) & (values[:, n] > -math.inf)
         values, columns = values[:, :n], columns[:, :n]
         rows_R = contested_B.nonzero().squeeze(1)
-        if len(rows_R):
-            keys = torch.arange(num_items, device=scores_BW.device, dtype=torch.int32)
-            if draw is not None:
-                keys = draw.keys(keys + first, rows_R)
-            scores_RW, values_RN = scores_BW[rows_R], values[rows_R]
-            columns[rows_R] = _lowest_of_tied(scores_RW, values_RN, columns[rows_R], keys)
+        for rows in rows_R.split(_TIED_ROWS) if len(rows_R) else ():
+            is_tied = scores_BW[rows] == values[rows, -1:]
+            keys = _rising(is_tied) if draw is None else draw.keys_of(is_tied, first, rows)
+            columns[rows] = _lowest_of_tied(keys, values[rows], columns[rows])
     # Equal scores by rising id: adding 0.0 makes -0.0 and 0.0 one value for the sort as well.
     columns, by_id = columns.sort(dim=1)
     values, by_score = (values.gather(1, by_id) + 0.0).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, by_score)
 
 
-def _lowest_of_tied(
-    scores_RW: Tensor, values_RN: Tensor, columns_RN: Tensor, keys: Tensor
-) -> Tensor:
+def _rising(is_tied_RW: Tensor) -> Tensor:
+    """The columns of the tied as their keys, int32 [R, W]; the highest number for the others."""
+    columns = torch.arange(is_tied_RW.shape[1], device=is_tied_RW.device, dtype=torch.int32)
+    return torch.where(is_tied_RW, columns, torch.iinfo(torch.int32).max)
+
+
+def _lowest_of_tied(keys_RW: Tensor, values_RN: Tensor, columns_RN: Tensor) -> Tensor:
     """Give the places that many items contest with one score to those with the lowest keys."""
     n = values_RN.shape[1]
-    threshold = values_RN[:, -1:]
-    untied = torch.iinfo(keys.dtype).max
-    keys_RW = keys.expand_as(scores_RW).masked_fill(scores_RW != threshold, untied)
     tied_RN = keys_RW.topk(n, largest=False).indices
-    num_above = (values_RN > threshold).sum(1, keepdim=True)
-    place = torch.arange(n, device=scores_RW.device) - num_above
+    num_above = (values_RN > values_RN[:, -1:]).sum(1, keepdim=True)
+    place = torch.arange(n, device=keys_RW.device) - num_above
     return torch.where(place < 0, columns_RN, tied_RN.gather(1, place.clamp(min=0)))
