@@ -1,6 +1,6 @@
-"""`itrec window`: ratings to windows, those of the task that is named.
+"""`itrec window`: cuts events into the windows of a task.
 
-The options are the same for every task, with the settings of the task's windows between them.
+Every task has the same options, plus the settings of its own windows.
 """
 
 import itertools
@@ -16,11 +16,11 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
 MUCH = 0.1
-"""Share of a split's users without a window from which on a warning is printed."""
+"""A warning is printed if more than this share of a split's users have no window."""
 
 
 class _Parser(config.Parser):
-    """A parser for the windows of one task, which gives way to another task's parser."""
+    """A parser for the windows of one task; switches to another task's if the arguments name it."""
 
     def __init__(self, task: str, description: str) -> None:
         super().__init__("itrec window", description)
@@ -29,10 +29,10 @@ class _Parser(config.Parser):
     def parse(self, arguments: Sequence[str]) -> Any:
         """Parse with the settings of the task that the arguments name.
 
-        A first argument without dashes is a task too: `itrec window ratings`.
+        A first argument without dashes names a task too: `itrec window ratings`.
 
         Raises:
-            ConfigError: as `config.Parser.parse`, or there is no such task.
+            ConfigError: see `config.Parser.parse`; or there is no such task.
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
@@ -43,7 +43,7 @@ class _Parser(config.Parser):
 
 
 def parser(task: str | None = None) -> config.Parser:
-    """Source, input, place of the output, and the settings of the task's windows."""
+    """The command's options, with the settings of the task's windows."""
     from itrec_dist import tasks
     from itrec_dist.data.sources.movielens import FORMATS
     from itrec_dist.data.sources.table import TableConfig
@@ -56,14 +56,17 @@ def parser(task: str | None = None) -> config.Parser:
         "--task",
         type=str,
         default=task,
-        help=f"what the windows are for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
+        help=f"Task to window for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
         "package, or module:Class; it decides which other options there are",
     )
-    made.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
-    made.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
-    made.add_argument("--out", type=Path, required=True, help="shards folder to write")
     made.add_argument(
-        "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
+        "--source", type=str, required=True, help=f"Format of the input: {', '.join(FORMATS)} or "
+        "table",
+    )  # fmt: skip
+    made.add_argument("--input", type=Path, required=True, help="Folder or file of events")
+    made.add_argument("--out", type=Path, required=True, help="Shards folder to write")
+    made.add_argument(
+        "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
     )
     made.add_class_arguments(windows.settings)
     made.add_class_arguments(TableConfig)
@@ -71,25 +74,25 @@ def parser(task: str | None = None) -> config.Parser:
 
 
 def _task_in(arguments: Sequence[str]) -> str | None:
-    """The last task that an option or a recipe names; one that cannot be read is refused later."""
-    found = None
+    """The last task that an option or a recipe names; an unreadable recipe is reported later."""
+    task = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
         if flag == "--task":
-            found = value
+            task = value
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
             if isinstance(content, dict) and isinstance(content.get("task"), str):
-                found = content["task"]
-    return found
+                task = content["task"]
+    return task
 
 
 def run(parsed: Any) -> int:
-    """Window, then print what was kept, what was written and what the split lets through."""
+    """Window, then print filters, coverage, splits and leakage."""
     from itrec_dist import tasks
     from itrec_dist.data.sources.table import TableConfig
 
@@ -109,7 +112,7 @@ def run(parsed: Any) -> int:
 
 
 def steps(manifest: Manifest) -> list[str]:
-    """What each filter left, in lines."""
+    """What is left after each filter, in lines."""
     rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
     for step in manifest.steps:
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
@@ -129,7 +132,7 @@ def coverage(manifest: Manifest) -> list[str]:
 
 
 def splits(manifest: Manifest) -> list[str]:
-    """Windows, files and size of every split, in lines."""
+    """Windows, files and size of each split, in lines."""
     rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
     for split in manifest.splits:
         files = manifest.splits[split]
@@ -141,7 +144,7 @@ def splits(manifest: Manifest) -> list[str]:
 
 
 def warnings(manifest: Manifest) -> list[str]:
-    """What a person should know before training on these windows, in lines."""
+    """What a user should know before training on these windows, in lines."""
     from itrec_dist import tasks
 
     windows = tasks.data_of(tasks.task_of(manifest)).windows
@@ -158,15 +161,15 @@ def warnings(manifest: Manifest) -> list[str]:
 
 
 def _undescribed(manifest: Manifest) -> list[str]:
-    """Warnings of items and users that their tables do not describe."""
+    """Warnings about items and users that are missing from their tables."""
     texts = []
-    unlike = ": none matches, so look whether ids are written alike in both, such as 7 and 007"
+    unlike = ": none matches, so check that ids are written alike in both (7 is not 007)"
     has_titles = manifest.source.get("columns", {}).get("title") is not None
     items = manifest.source["undescribed_items"]
     if (manifest.item_features or has_titles) and items:
         texts.append(
-            f"warning: {items:,} of {manifest.num_items:,} items stand in no item table: they are "
-            "kept with unknown features and their id for a title"
+            f"warning: {items:,} of {manifest.num_items:,} items are in no item table: they are "
+            "kept, with unknown features and their id as the title"
             + (unlike if items == manifest.num_items else "")
         )
     users = manifest.source["undescribed_users"]
@@ -180,7 +183,7 @@ def _undescribed(manifest: Manifest) -> list[str]:
 
 
 def _few_covered(manifest: Manifest) -> str:
-    """Every split in which many users have no window, in words; empty where there is none."""
+    """The splits in which many users have no window, in words; empty if there is none."""
     few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
     names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
     counts = [
