@@ -132,6 +132,7 @@ def made_by(run):
     return made["engine"], made["world_size"]
 
 
+@pytest.mark.slow
 def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
     zero = ["--engine.name", "deepspeed", "--engine.deepspeed.stage", 3]
     code, shown, err = train_on_two(shards, tmp_path / "run", *zero)

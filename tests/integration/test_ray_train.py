@@ -1,7 +1,6 @@
 """Training through Ray: two workers give what one process gives, and mistakes stay sentences."""
 
 import json
-import math
 import shutil
 
 import pytest
@@ -89,19 +88,6 @@ def same_judgement(a, b):
     for ranking in ("unmasked", "masked"):
         for name, value in b[ranking].items():
             assert a[ranking][name] == pytest.approx(value, abs=2 / b["num_windows"]), name
-
-
-def test_streaming_without_a_cache_trains_on_two_workers(shards, tmp_path):
-    out = tmp_path / "run"
-    code, _, err = train_on_two(shards, out, "--feed.cache", "none", "--feed.shuffle_buffer", 100)
-    assert (code, err) == (0, "")
-    run = RunDirectory(out)
-    losses = [e["loss"] for e in run.events("epoch")]
-    assert losses[-1] < losses[0]
-    assert all(math.isfinite(loss) for loss in losses)
-    described = manifest.read(shards)
-    for split, judged in json.loads(run.evaluation.read_text())["splits"].items():
-        assert judged["num_windows"] == described.num_windows(split)
 
 
 @pytest.mark.parametrize("buffer_size", [50, 10_000])
