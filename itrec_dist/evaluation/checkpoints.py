@@ -1,4 +1,4 @@
-"""Judging a checkpoint again, on the windows it was trained with or on others."""
+"""Evaluates a checkpoint again, on the windows of its run or on others."""
 
 from pathlib import Path
 
@@ -17,18 +17,19 @@ from itrec_dist.training.loop import evaluate
 def judge_checkpoint(
     restored: Restored, shards: Path, choice: MetricChoice | None = None
 ) -> dict[str, Judgement]:
-    """Judgements of the evaluation splits of `shards`, by split.
+    """Evaluate on every evaluation split of `shards`; returns split -> Judgement.
 
-    Without `choice` the figures are those of the run's own settings. Popularity figures relate to
+    Without `choice` the metrics are those of the run's own settings. Popularity metrics refer to
     the data that the model was trained on.
 
     Raises:
-        ShardsError: another catalogue or other windows than the model's, or nothing to judge.
+        ShardsError: the catalogue or the windows differ from the model's, or there is no
+            evaluation split.
     """
     manifest = same_catalogue(restored, shards)
     splits = [split for split in (VALIDATION, TEST) if manifest.num_windows(split)]
     if not splits:
-        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
+        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to evaluate")
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:

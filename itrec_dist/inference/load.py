@@ -1,4 +1,4 @@
-"""A trained model out of a run directory, with the item table its outputs stand for."""
+"""Loads a trained model from a run directory, with the item table that its outputs refer to."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from itrec_dist.training.config import RunConfig
 
 @dataclass(frozen=True)
 class Restored:
-    """A model ready to score, and what it knows of its data."""
+    """A model ready for inference, with the manifest and items of its training data."""
 
     run: RunConfig
     record: checkpoint_format.Record
@@ -38,13 +38,13 @@ class Restored:
     def top_items(
         self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The n best unseen items of each window and their scores, as `Task.top_items`."""
+        """The top n unseen items of each window and their scores; see `Task.top_items`."""
         with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
             return self.task.top_items(batch, n, seen_ids_BS)
 
 
 def restore(run_folder: Path, name: str = BEST) -> Restored:
-    """Load a run's checkpoint named `name`, such as best, last or best-00000400, for scoring.
+    """Load a run's checkpoint `name`, such as best, last or best-00000400, for inference.
 
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.
@@ -72,10 +72,10 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
 
 
 def same_catalogue(restored: Restored, shards: Path) -> Manifest:
-    """The manifest of `shards`, whose items must be those the model was trained on.
+    """Check that `shards` have the items the model was trained on; returns their manifest.
 
     Raises:
-        ShardsError: another catalogue, other window lengths or other user features.
+        ShardsError: the catalogue, the window lengths or the user features differ.
     """
     other = manifests.read(shards)
     mine = restored.manifest
@@ -95,7 +95,7 @@ def same_catalogue(restored: Restored, shards: Path) -> Manifest:
     if other.user_features != mine.user_features:
         raise ShardsError(
             f"{shards} has the user features {_named(other)}, the model was trained with "
-            f"{_named(mine)}, and their values must be the same ones in the same order: window it "
+            f"{_named(mine)}; features and values must be the same, in the same order: window it "
             "from the same users"
         )
     return other
@@ -104,4 +104,4 @@ def same_catalogue(restored: Restored, shards: Path) -> Manifest:
 def _named(manifest: Manifest) -> str:
     """User features in a few words: gender (2 values), age (7 values)."""
     features = manifest.user_features
-    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none at all"
+    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none"

@@ -1,10 +1,10 @@
-"""The Informative Transformer Encoder (Nitayanont): its arms beside fair comparisons.
+"""The Informative Transformer Encoder (Nitayanont): its arms, and fair comparisons.
 
-Cross entropy and binary cross entropy with both kinds of side information, and the latter with
-each kind left out; beside them the fair comparison that the paper lacks (softmax over all
-targets), the model with a learned repeat bias, the best one so far, and the baselines. Its own
-protocol picks the best epoch on the very windows that it reports, so every arm is also trained
-where epoch choice and judgement use different windows, and on each user's last events.
+The paper's arms are cross entropy and binary cross entropy with both kinds of side information,
+and the latter without either kind. Added are the comparison that the paper lacks (softmax over all
+targets), the model with a learned repeat bias, the best model so far, and the baselines. The
+paper's protocol selects the best epoch on the same windows that it reports, so every arm is also
+trained with separate windows for selection and evaluation, and on each user's last events.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def _figures(splits: Mapping[str, Judgement]) -> str:
 
 
 STUDY = Study(
-    title="Informative Transformer Encoder: the paper's arms beside ours",
+    title="Informative Transformer Encoder: the paper's arms and ours",
     task="next_items",
     protocols={
         "paper-90-10": Cut("next_items", WindowConfig()),
