@@ -78,29 +78,29 @@ def _dry_run(checked: Checked) -> None:
 
     sweep, base = checked.sweep, checked.runs.base
     resources = sweep_resources.local_resources()
-    share = sweep_resources.share(sweep, base, resources, sweep_resources.local_cores())
+    packing = sweep_resources.pack(sweep, base, resources, sweep_resources.local_cores())
     if checked.runs.is_grouped:
-        share = sweep_resources.share_of_groups(
-            sweep, base, resources, use_gpu=resources["GPU"] > 0
-        )
+        packing = sweep_resources.pack_groups(sweep, base, resources, use_gpu=resources["GPU"] > 0)
     num_runs = checked.count * sweep.seeds
     finals = sweep.final.candidates * sweep.final.seeds
-    waves = -(-checked.count // share.concurrent)
-    taken = sweep_resources.told_share(base, share)
+    waves = -(-checked.count // packing.concurrent)
+    taken = sweep_resources.describe(base, packing)
     size = estimate.size(base)
     print(f"trials: {checked.count}, each of {sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}")
     print(f"each takes: {taken} (the base's model has {size.parameters:,} parameters)")
-    print(f"concurrent: {share.concurrent}, so {waves} waves")
+    print(f"concurrent: {packing.concurrent}, so {waves} waves")
     print(f"finals: {finals} runs ({sweep.final.candidates} x {sweep.final.seeds} fresh seeds)")
-    refusals = estimate.refused(checked.runs, sweep.out, checked.assignments or [])
+    refusals = estimate.invalid_trials(checked.runs, sweep.out, checked.assignments or [])
     print("measuring a few steps of the base ...", flush=True)
     per_run = estimate.seconds_of_run(base)
-    total = estimate.told_time(estimate.total_seconds(per_run, num_runs + finals, share.concurrent))
+    total = estimate.format_time(
+        estimate.total_seconds(per_run, num_runs + finals, packing.concurrent)
+    )
     least = estimate.least_runs(sweep, num_runs, base.training.epochs, len(checked.space.turns()))
     if least < num_runs:
-        at_least = estimate.total_seconds(per_run, least + finals, share.concurrent)
-        total = f"{estimate.told_time(at_least)} to {total}, depending on how many are stopped"
-    print(f"one run of the base takes {estimate.told_time(per_run)}; the sweep takes about {total}")
+        at_least = estimate.total_seconds(per_run, least + finals, packing.concurrent)
+        total = f"{estimate.format_time(at_least)} to {total}, depending on how many are stopped"
+    print(f"a run of the base takes {estimate.format_time(per_run)}; the sweep takes about {total}")
     if checked.assignments is None:
         print("would be refused: unknown, since trials depend on earlier results")
     else:

@@ -7,7 +7,7 @@ from itrec_dist.report import measures
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sweep import course
 from itrec_dist.report.sweep.runs import Finalist, Sweep
-from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.directory import Trial, format_assignment
 from itrec_dist.sweep.pareto import front
 
 COSTS = {
@@ -42,7 +42,7 @@ def metric_name(sweep: Sweep) -> str:
 
 def name(trial: Trial) -> str:
     """A trial in words."""
-    return f"trial {trial.label} ({told(trial.assignment)})"
+    return f"trial {trial.label} ({format_assignment(trial.assignment)})"
 
 
 def with_interval(found: Interval | None) -> str:

@@ -14,7 +14,7 @@ from itrec_dist.report.sweep.charts import Axis, Mark, Spot
 from itrec_dist.report.sweep.runs import Sweep
 from itrec_dist.report.tables import Table
 from itrec_dist.sweep.config import Cost
-from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.directory import Trial, format_assignment
 from itrec_dist.sweep.pareto import RISING, front
 from itrec_dist.sweep.tpe import importances
 
@@ -89,7 +89,7 @@ def parallel(sweep: Sweep) -> str:
         Mark(
             f"trial {trial.label}: {measures.digits(trial.outcome.value)}",
             order.index(score) / max(len(scores) - 1, 1),
-            told(trial.assignment), trial.outcome.status == "stopped",
+            format_assignment(trial.assignment), trial.outcome.status == "stopped",
         )
         for trial, score in zip(shown, scores, strict=True)
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def _pareto(sweep: Sweep) -> tuple[str, str]:
     spots = [
         Spot(
             f"trial {t.label}: {measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g} "
-            f"{COSTS[cost]}; {told(t.assignment)}",
+            f"{COSTS[cost]}; {format_assignment(t.assignment)}",
             t.outcome.cost[cost], t.outcome.value or 0.0, t.number in on_front, t.number in chosen,
         )
         for t in shown

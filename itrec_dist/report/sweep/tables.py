@@ -20,7 +20,7 @@ from itrec_dist.report.sweep import course
 from itrec_dist.report.sweep.answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep.runs import Finalist, Sweep
 from itrec_dist.report.tables import Cell, Column, Row, Table
-from itrec_dist.sweep.directory import Trial, as_number, told
+from itrec_dist.sweep.directory import Trial, as_number, format_assignment
 from itrec_dist.sweep.space import Value
 
 LOSS, SIDE = "loss", "model.side_information"
@@ -156,7 +156,12 @@ def every_trial(sweep: Sweep) -> Table:
 def failures(sweep: Sweep) -> list[tuple[str, str, str, str]]:
     """(trial, what became of it, its settings, the error) of those that have no figure."""
     found = [
-        (t.label, t.outcome.status, told(t.assignment), t.outcome.error or "cut off, not run again")
+        (
+            t.label,
+            t.outcome.status,
+            format_assignment(t.assignment),
+            t.outcome.error or "cut off, not run again",
+        )
         for t in sweep.having("failed", "refused", "open")
     ]
     return found + [
@@ -302,7 +307,7 @@ def _best(sweep: Sweep, values: Sequence[float]) -> float | None:
 
 
 def _label(trial: Trial) -> str:
-    return f"{trial.label} · {told(trial.assignment)}"
+    return f"{trial.label} · {format_assignment(trial.assignment)}"
 
 
 def _setting_name(name: str) -> str:

@@ -293,7 +293,7 @@ def test_a_population_does_not_grow_on_resuming(trained_population, shards):
     directory, _ = trained_population
     more = population_of(shards, directory.path, trials=5)
     with pytest.raises(ConfigError, match="takes no new ones while it trains: give 4"):
-        driver._refuse_other(checks.checked(more), directory)
+        driver._check_same_sweep(checks.checked(more), directory)
 
 
 def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
