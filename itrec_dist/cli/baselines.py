@@ -17,7 +17,7 @@ from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
 
 
-class _Parser(config.Parser):
+class _BaselineParser(config.Parser):
     """Lists the baselines of all built-in tasks; switches to the shards' task once known."""
 
     def parse(self, arguments: Sequence[str]) -> Any:
@@ -37,7 +37,7 @@ def parser() -> config.Parser:
     """Options of `itrec baselines`."""
     from itrec_dist import tasks
 
-    return _parser(_Parser, tasks.WITH_WINDOWS)
+    return _parser(_BaselineParser, tasks.WITH_WINDOWS)
 
 
 def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser:

@@ -35,13 +35,13 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Run what is missing, then report."""
     from itrec_dist import studies
-    from itrec_dist.studies.runner import Place, StudyConfig, check_source, reproduce
+    from itrec_dist.studies.runner import StudyConfig, StudySetup, check_source, reproduce
 
     check_source(parsed.source)
-    place = Place(
+    setup = StudySetup(
         studies.find(parsed.study), parsed.source, parsed.input, parsed.out,
         lambda line: print(line, flush=True),
     )  # fmt: skip
-    written = reproduce(place, pick(StudyConfig, parsed))
+    written = reproduce(setup, pick(StudyConfig, parsed))
     print(f"report: {written}")
     return 0

@@ -19,7 +19,7 @@ MUCH = 0.1
 """A warning is printed if more than this share of a split's users have no window."""
 
 
-class _Parser(config.Parser):
+class _WindowParser(config.Parser):
     """A parser for the windows of one task; switches to another task's if the arguments name it."""
 
     def __init__(self, task: str, description: str) -> None:
@@ -50,7 +50,7 @@ def parser(task: str | None = None) -> config.Parser:
 
     task = task or tasks.DEFAULT
     windows = tasks.data_of(task).windows
-    made = _Parser(task, windows.description)
+    made = _WindowParser(task, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",

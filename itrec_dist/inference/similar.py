@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.training.warm_start import ItemVectors
+from itrec_dist.training.warm_start import ItemEmbedding
 
 
-def similar(embedding: ItemVectors, item: str, k: int) -> list[tuple[str, str, float]]:
+def similar(embedding: ItemEmbedding, item: str, k: int) -> list[tuple[str, str, float]]:
     """The k items with the highest cosine to an item: (source id, title, cosine), best first.
 
     `item` is a source id or a title.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
 from itrec_dist.report.published.ite import ACCURACY_1, ACCURACY_2
-from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
+from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
@@ -29,18 +29,18 @@ STUDY = Study(
         "leave-last": Cut("next_items", WindowConfig(protocol="leave_last")),
     },
     arms=(
-        Arm("ce-both", "paper", ("loss=ce",)),
-        Arm("bce-both", "paper", ("loss=bce",)),
-        Arm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
-        Arm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
-        Arm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
-        Arm("softmax-both", "paper", ("loss=softmax",)),
-        Arm(
+        StudyArm("ce-both", "paper", ("loss=ce",)),
+        StudyArm("bce-both", "paper", ("loss=bce",)),
+        StudyArm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
+        StudyArm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
+        StudyArm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
+        StudyArm("softmax-both", "paper", ("loss=softmax",)),
+        StudyArm(
             "bce-both-repeat",
             "paper",
             ("model.repeat_bias=true", "name=ITE bce both, repeat bias"),
         ),
-        Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
+        StudyArm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
     ),
     figures=_figures,
     markdown=markdown.markdown,

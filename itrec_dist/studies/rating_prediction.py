@@ -13,7 +13,7 @@ from pathlib import Path
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
 from itrec_dist.report.sections.ratings import MAE, RMSE
-from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
+from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings import baselines as rating_baselines
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig
@@ -46,15 +46,15 @@ STUDY = Study(
         )),
     },
     arms=(
-        Arm("dot-product", "rating_dot_product", protocols=_RATED),
-        Arm("model-1", "rating_model_1", protocols=_RATED),
-        Arm("model-2", "rating_model_2", protocols=_RATED),
-        Arm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
-        Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
-        Arm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
-        Arm("svdpp", "rating_svdpp", protocols=_RATED),
-        Arm("autorec-item", "rating_autorec", protocols=_RATED),
-        Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
+        StudyArm("dot-product", "rating_dot_product", protocols=_RATED),
+        StudyArm("model-1", "rating_model_1", protocols=_RATED),
+        StudyArm("model-2", "rating_model_2", protocols=_RATED),
+        StudyArm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
+        StudyArm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
+        StudyArm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
+        StudyArm("svdpp", "rating_svdpp", protocols=_RATED),
+        StudyArm("autorec-item", "rating_autorec", protocols=_RATED),
+        StudyArm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
     figures=_figures,
     markdown=_markdown,

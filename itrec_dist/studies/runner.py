@@ -72,7 +72,7 @@ class StudyConfig:
 
 
 @dataclass(frozen=True)
-class Place:
+class StudySetup:
     """A study, the ratings at `path` to run it on, and its output folder."""
 
     study: Study
@@ -82,7 +82,7 @@ class Place:
     say: Say
 
 
-def reproduce(place: Place, chosen: StudyConfig) -> Path:
+def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
     """Run what is not complete of the study; returns the report's path.
 
     Raises:
@@ -90,11 +90,11 @@ def reproduce(place: Place, chosen: StudyConfig) -> Path:
         OutputError: the folder holds something else, or a study on other data.
         TrainingError: a run failed; the message is the last line of its output.
     """
-    study, out, say = place.study, place.out, place.say
+    study, out, say = setup.study, setup.out, setup.say
     chosen.check(study)
     _check_folder(out)
     names = chosen.protocols or tuple(study.protocols)
-    shards = {name: _shards(place, name) for name in names}
+    shards = {name: _shards(setup, name) for name in names}
     jobs = chosen.jobs or _default_jobs()
     runs = list(planned(study, out, shards, chosen))
     waiting = [run for run in runs if not is_done(run)]
@@ -104,7 +104,7 @@ def reproduce(place: Place, chosen: StudyConfig) -> Path:
         for baseline, splits in judged.items():
             say(f"{name} {baseline}: {study.figures(splits)}")
     _train_all(waiting, jobs, lambda run: _summary(study, run), say)
-    return _report(place, [run.folder for run in runs], shards)
+    return _report(setup, [run.folder for run in runs], shards)
 
 
 def _check_folder(out: Path) -> None:
@@ -112,17 +112,17 @@ def _check_folder(out: Path) -> None:
         raise OutputError(f"{out} holds something other than a study: choose another location")
 
 
-def _shards(place: Place, name: str) -> Path:
+def _shards(setup: StudySetup, name: str) -> Path:
     """Window the ratings, unless that has been done from the same ratings and settings."""
-    out, source, path = place.out, place.source, place.path
+    out, source, path = setup.out, setup.source, setup.path
     folder = out / "shards" / name
-    cut = place.study.protocols[name]
+    cut = setup.study.protocols[name]
     try:
         existing = manifest.read(folder)
     except ShardsError:
         made = tasks.data_of(cut.task).windows.write(source, path, folder, cut.settings)
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
-        place.say(f"windowed {name}: {counts}")
+        setup.say(f"windowed {name}: {counts}")
         return folder
     if existing.source.get("format") != source or not _is_made_from(existing, path):
         raise OutputError(
@@ -249,16 +249,16 @@ def _summary(study: Study, run: RunConfig) -> str:
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 
-def _report(place: Place, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
+def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
     from itrec_dist import report
     from itrec_dist.storage import atomic
 
-    out = place.out
+    out = setup.out
     of_baselines = (out / "runs" / name / "baselines" for name in shards)
     places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
-    atomic.write_text(out / "results.md", place.study.markdown(places))
-    written = report.write(places, out / "report.html", place.study.title, overwrite=True)
-    place.say(f"results as Markdown: {out / 'results.md'}")
+    atomic.write_text(out / "results.md", setup.study.markdown(places))
+    written = report.write(places, out / "report.html", setup.study.title, overwrite=True)
+    setup.say(f"results as Markdown: {out / 'results.md'}")
     return written
 
 

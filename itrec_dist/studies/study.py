@@ -22,7 +22,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Arm:
+class StudyArm:
     """One configuration of the study: a shipped recipe and overrides."""
 
     name: str
@@ -42,14 +42,14 @@ class Study:
     """The task whose baselines are evaluated too, on the windows of every protocol."""
     protocols: Mapping[str, Cut]
     """Folder -> how the ratings are cut."""
-    arms: tuple[Arm, ...]
+    arms: tuple[StudyArm, ...]
     """In the order in which they are trained."""
     figures: Callable[[Mapping[str, Judgement]], str]
     """Formats the main metrics of a run, given its judgements by split."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
 
-    def protocols_of(self, arm: Arm) -> tuple[str, ...]:
+    def protocols_of(self, arm: StudyArm) -> tuple[str, ...]:
         """The protocols that an arm is trained on."""
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)

@@ -16,14 +16,14 @@ from itrec_dist.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class ItemVectors:
+class ItemEmbedding:
     """The item embedding of a run: vectors [V, D] of its items; row 0 is padding."""
 
     items: arrays.Items
     vectors_VD: torch.Tensor
 
 
-def read(run_folder: Path) -> ItemVectors:
+def read(run_folder: Path) -> ItemEmbedding:
     """The item embedding of a run's best epoch, for any kind of model.
 
     Raises:
@@ -43,7 +43,7 @@ def read(run_folder: Path) -> ItemVectors:
             "that has one, such as item2vec"
         )
     items = reader.read_items(folder, manifest.read(folder))
-    return ItemVectors(items, weights[model.item_embedding])
+    return ItemEmbedding(items, weights[model.item_embedding])
 
 
 def check_start(run: RunConfig) -> None:
@@ -71,7 +71,7 @@ def check_start(run: RunConfig) -> None:
 
 
 @torch.no_grad()
-def start(weight_VD: torch.Tensor, trained: ItemVectors, items: arrays.Items) -> int:
+def start(weight_VD: torch.Tensor, trained: ItemEmbedding, items: arrays.Items) -> int:
     """Copy the vectors of the items that both runs have; returns how many there are.
 
     They are scaled to the standard deviation of the initial weight, which the rest of the model is

@@ -154,7 +154,7 @@ def test_errors_are_drawn_on_an_axis_of_their_own_without_bars(section):
     assert "global_mean" not in figure.svg, "it would press all others together"
     assert 'stroke-width="7"' not in figure.svg, "a bar's length would say nothing"
     (curves,) = ratings_section.of_arms(section)
-    assert [f.title for f in curves.figures] == ["Biased MF", "Model 2", "model dot_product"]
+    assert [f.title for f in curves.charts] == ["Biased MF", "Model 2", "model dot_product"]
 
 
 def test_ratings_and_next_items_stand_apart_on_one_page(runs):

@@ -94,7 +94,7 @@ def test_validation_and_test_stand_in_separate_columns(tmp_path):
         by_group.setdefault(column.group, cell.text)
     assert by_group == {
         "Test: epoch chosen on validation, judged on test": "0.1000",
-        "Validation: best epoch chosen on this very split (as in the paper)": "0.2000",
+        "Validation: best epoch selected on this split (as in the paper)": "0.2000",
         "Printed in the paper": "0.1185",
     }
     assert any("chose nothing" in sentence for sentence in next_items_section.sentences(section))
@@ -244,7 +244,7 @@ def test_models_behind_the_best_baseline_are_named_and_what_masking_gives_back(t
     said = [s for s in next_items_section.sentences(section) if "below" in s]
     label = next(arm.label for arm in section.arms if "bce" in arm.label)
     best_label = next(arm.label for arm in section.arms if "softmax" in arm.label)
-    assert said[0].startswith("On test, unmasked, these stay below the best baseline, ridge (0.134")
+    assert said[0].startswith("On test, unmasked, these are below the best baseline, ridge (0.134")
     assert label in said[0]
     assert best_label not in said[0]
     assert said[1].startswith(f"With the seen items masked, {label} are not below it")

@@ -16,7 +16,7 @@ from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report.sweep import (
     answer,
-    course,
+    schedule,
 )
 from itrec_dist.report.sweep import (
     charts as sweep_charts,
@@ -191,11 +191,11 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
 
 
 def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path, itrec, shards):
-    told = course.again(found)
+    retraining = schedule.retraining(found)
     recipe = tmp_path / "winner.yaml"
-    recipe.write_text(told["recipe"])
+    recipe.write_text(retraining["recipe"])
     out = tmp_path / "winner"
-    words = told["command"].split()
+    words = retraining["command"].split()
     words[words.index("winner.yaml")] = recipe
     words[words.index("runs/winner")] = out
     code, _, err = itrec(*words[1:])

@@ -102,7 +102,7 @@ def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
     directory, _ = run_here(sweep_of(shards, tmp_path / "sweep", trials=4, final=none), resume=True)
     whole, _ = run_here(sweep_of(shards, tmp_path / "whole", trials=4, final=none))
     assert outcomes(directory) == outcomes(whole)
-    with pytest.raises(ConfigError, match=r"trials=3.*has 4 already"):
+    with pytest.raises(ConfigError, match=r"trials=3.*already has 4"):
         run_here(sweep_of(shards, tmp_path / "sweep", trials=3, final=none), resume=True)
 
 
@@ -202,9 +202,9 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         ({"scheduler": {"name": "asha"}, "seeds": 2}, "set seeds=1"),
         (
             {"scheduler": {"name": "asha"}, "space": {"loss": {"grid": ["ce", "bce"]}}},
-            "nothing but grids: write choice",
+            "only grids: write choice",
         ),
-        ({"fixed": {"loss": "ce"}}, "stands in space and in fixed"),
+        ({"fixed": {"loss": "ce"}}, "is in space and in fixed"),
         ({"fixed": {"model.wdth": 3}}, "no setting model.wdth (did you mean model.width?)"),
         ({"fixed": {"model.width": "wide"}}, "model.width must be a whole number"),
         ({"base": "nosuch"}, "there is no recipe named 'nosuch'"),
