@@ -22,7 +22,13 @@ from itrec_dist.report.curves import (
 )
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import rating_study
-from itrec_dist.report.sections.section import APART, TaskSection, left_out, same_arms
+from itrec_dist.report.sections.section import (
+    APART,
+    SectionContent,
+    TaskSection,
+    left_out,
+    same_arms,
+)
 from itrec_dist.report.tables import (
     Cell,
     Column,
