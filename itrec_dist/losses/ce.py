@@ -32,5 +32,5 @@ class CeConfig:
         return loss_N1.masked_fill(first_N1 == 0, 0.0).squeeze(1)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
-        """As that of the softmax over all targets, [C]."""
+        """As for the softmax over all targets, [C]."""
         return SoftmaxConfig().initial_bias(target_counts_C, num_windows)

@@ -1,7 +1,7 @@
 """Metrics: one file each, found by name, and the judges that compute them.
 
 A file `some_name.py` holds one class `SomeNameMetric`, a `RankingMetric` or a `RatingMetric`;
-nothing else has to be told about it. Importing this package imports no torch.
+no other file needs to change. Importing this package does not import torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,8 +49,8 @@ def load(more: Iterable[str]) -> list[Metric]:
         other = registered().get(metric.name) or _given.get(metric.name)
         if other is not None and type(other) is not type(metric):
             raise ConfigError(
-                f"there are two metrics named {metric.name!r}, {_place(other)} and "
-                f"{_place(metric)}: rename one"
+                f"there are two metrics named {metric.name!r}, {_class_path(other)} and "
+                f"{_class_path(metric)}: rename one"
             )
         _given[metric.name] = metric
     return found
@@ -62,7 +62,7 @@ def known() -> dict[str, Metric]:
 
 
 def of(name: str) -> Metric:
-    """The metric of a name; an unknown one has its words for a label, no direction and comes last.
+    """The metric of a name; an unknown one is labelled by it, has no direction and comes last.
 
     A run may hold figures of a package that is not installed here.
     """
@@ -80,7 +80,7 @@ def chosen(kind: type[M], choice: MetricChoice) -> list[M]:
 
 
 def groups() -> list[str]:
-    """The groups of figures that some metric has, in the order of their metrics."""
+    """The groups that known metrics belong to, in the order of the metrics."""
     in_order = sorted(known().values(), key=lambda metric: metric.order)
     found = dict.fromkeys(group for metric in in_order for group in metric.groups)
     return [group for group in found if group]
@@ -99,7 +99,7 @@ def figures(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
 
 
 def monitors(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
-    """Those that can choose a best epoch: they have a direction."""
+    """The figures that can choose a best epoch, because they have a direction."""
     return [f for f in figures(groups, choice) if of(f.metric).higher_is_better is not None]
 
 
@@ -114,13 +114,13 @@ def in_order(names: Iterable[FigureName]) -> list[FigureName]:
     return sorted(set(names), key=key)
 
 
-def falls(name: FigureName) -> bool:
-    """Whether the lower value of a figure is the better one."""
+def lower_is_better(name: FigureName) -> bool:
+    """Whether a lower value of the figure is better."""
     return of(name.metric).higher_is_better is False
 
 
 def has_no_best(name: FigureName) -> bool:
-    """Whether a figure of a known metric has no direction, so that nothing can be chosen by it."""
+    """Whether a figure's metric is known but has no direction, so that it cannot choose."""
     metric = known().get(name.metric)
     return metric is not None and metric.higher_is_better is None
 
@@ -128,9 +128,9 @@ def has_no_best(name: FigureName) -> bool:
 def refusal(
     name: str, given: str, valid: Sequence[FigureName], why: str = "is no figure"
 ) -> str | None:
-    """Why a setting cannot name this figure as the one to choose by, or None if it can.
+    """Why a setting cannot choose by this figure, or None if it can.
 
-    `why` is said of what is not among `valid`.
+    `why` is the complaint about a figure that is not among `valid`.
     """
     try:
         figure = FigureName.parse(given)
@@ -152,5 +152,5 @@ def _metric(cls: object, name: str) -> Metric:
     return cls()
 
 
-def _place(metric: Metric) -> str:
+def _class_path(metric: Metric) -> str:
     return f"{type(metric).__module__}:{type(metric).__qualname__}"

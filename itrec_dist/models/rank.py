@@ -1,10 +1,10 @@
-"""The ranking of a catalogue, taken from scores block by block.
+"""Ranks the catalogue from scores that come block by block.
 
-The judge of next items, the samples in a report and `recommend` all rank here. The result is that
-of ranking all scores at once, ties included, and memory does not grow with the catalogue.
+Evaluation, the samples in a report and `recommend` all rank here. The result equals that of ranking
+all scores at once, ties included, and memory does not grow with the catalogue.
 
 An item ranks before another if its score is higher, or equal and its id lower. An item at -inf is
-excluded; places for which no item is left hold PAD.
+excluded; positions for which no item is left hold PAD.
 """
 
 import math
@@ -21,11 +21,11 @@ class TopItems:
     """The n best items of each row, from scores that come in blocks of consecutive items."""
 
     def __init__(self, n: int, seen_ids_BS: Tensor | None = None) -> None:
-        """Begin a ranking.
+        """Start an empty ranking.
 
         Args:
             n: its length.
-            seen_ids_BS: ids to leave out in each row, filled up with PAD.
+            seen_ids_BS: ids to leave out in each row, padded with PAD.
         """
         self._n = n
         self._seen_ids_BS = seen_ids_BS
@@ -34,14 +34,14 @@ class TopItems:
         self._scores_BM: Tensor | None = None
 
     def add(self, scores_BW: Tensor) -> None:
-        """Take in the scores of the next W items, which are left as they are."""
+        """Add the scores of the next W items, which are not modified."""
         if self._seen_ids_BS is not None:
             scores_BW = without_seen(scores_BW, self._num_items, self._seen_ids_BS)
         scores_BM, columns_BM = _best_of_block(scores_BW, self._n)
         ids_BM = columns_BM + (self._num_items + 1)
         self._num_items += scores_BW.shape[1]
         if self._ids_BM is not None and self._scores_BM is not None:
-            # What was taken in before has the lower ids, and the sort keeps the order of equals.
+            # Items added before have lower ids, and the sort is stable.
             scores_BM = torch.cat([self._scores_BM, scores_BM], dim=1)
             ids_BM = torch.cat([self._ids_BM, ids_BM], dim=1)
             scores_BM, order_BM = scores_BM.sort(dim=1, descending=True, stable=True)
@@ -55,7 +55,7 @@ class TopItems:
         Raises:
             ConfigError: a score is NaN.
         """
-        assert self._ids_BM is not None, "no scores were taken in"
+        assert self._ids_BM is not None, "no scores were added"
         assert self._scores_BM is not None
         ids_BM, scores_BM = self._ids_BM, self._scores_BM
         if bool(scores_BM.isnan().any()):  # sorted above all numbers, so one is always here
@@ -80,7 +80,7 @@ def top_items(
         blocks: scores [B, W] of consecutive items, such as `ItemTable.blocks` gives them; all
             scores as one block give the same.
         n: the length of the ranking.
-        seen_ids_BS: ids to leave out in each row, filled up with PAD.
+        seen_ids_BS: ids to leave out in each row, padded with PAD.
 
     Returns:
         The ids, int64 [B, n], and their scores, [B, n].
@@ -97,8 +97,8 @@ def top_items(
 def both_rankings(blocks: Iterable[Tensor], n: int, seen_ids_BS: Tensor) -> tuple[Tensor, Tensor]:
     """The ids of the n best items and of the n best that were not seen, from one pass of scores.
 
-    As two calls of `top_items`, int64 [B, n] each, and cheaper where few items are seen: the n
-    best of them are the first n left of the n + S best of all.
+    Equal to two calls of `top_items`, int64 [B, n] each, but cheaper where few items are seen: the
+    n best unseen items are among the n + S best of all.
 
     Raises:
         ConfigError: a score is NaN.
@@ -120,9 +120,9 @@ def without_seen(scores_BW: Tensor, first: int, seen_ids_BS: Tensor) -> Tensor:
 
 
 def _best_of_block(scores_BW: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The n best scores of a block, or all that there are, and their columns; NaN comes first."""
+    """The n best scores of a block, or all of them, and their columns; NaN comes first."""
     num_items = scores_BW.shape[1]
-    # One more than asked for shows whether the last place is contested.
+    # One more than requested shows whether the last position is tied.
     values, columns = scores_BW.topk(min(n + 1, num_items))
     if num_items > n:
         contested_B = (values[:, n - 1] == values[:, n]) & (values[:, n] > -math.inf)
@@ -137,7 +137,7 @@ def _best_of_block(scores_BW: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _lowest_of_tied(scores_RW: Tensor, values_RN: Tensor, columns_RN: Tensor) -> Tensor:
-    """Give the places that many items contest with one score to the lowest columns."""
+    """Give the last positions, where equal scores compete, to the lowest columns."""
     num_items, n = scores_RW.shape[1], values_RN.shape[1]
     threshold = values_RN[:, -1:]
     falling = torch.arange(num_items, 0, -1, device=scores_RW.device, dtype=torch.int32)

@@ -37,7 +37,7 @@ class Column:
     group: str = ""
     scores: bool = True
     """Whether the best value is marked."""
-    falls: bool = False
+    lower_is_better: bool = False
     """Whether lower is better."""
 
 
@@ -116,7 +116,7 @@ def costs(section: Section) -> Table:
 def column_of(name: FigureName, title: str, subtitle: str = "", group: str = "") -> Column:
     """A column of a metric; the best value is marked by the metric's direction."""
     has_best = metrics.of(name.metric).higher_is_better is not None
-    return Column(title, subtitle, group, has_best, metrics.falls(name))
+    return Column(title, subtitle, group, has_best, metrics.lower_is_better(name))
 
 
 def figure_cell(section: Section, arm: Arm, split: str, name: FigureName) -> Cell:
@@ -154,7 +154,7 @@ def marked(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:
     for at, column in enumerate(columns):
         cells = [row.cells[at] for row in rows]
         values = [c.value for c in cells if c.value is not None and not c.is_provisional]
-        better = min if column.falls else max
+        better = min if column.lower_is_better else max
         best.append(better(values) if column.scores and len(values) > 1 else None)
     return tuple(
         replace(

@@ -207,9 +207,9 @@ class SweepConfig:
         return tuple(n for n, d in self.space.items() if isinstance(d, Mapping) and "grid" in d)
 
     @property
-    def falls(self) -> bool:
+    def lower_is_better(self) -> bool:
         """Whether lower values of the metric are better."""
-        return metrics.falls(self.figure)
+        return metrics.lower_is_better(self.figure)
 
     @property
     def figure(self) -> FigureName:
@@ -218,7 +218,7 @@ class SweepConfig:
 
     def score(self, value: float) -> float:
         """The metric's value with its sign set so that higher is better."""
-        return -value if self.falls else value
+        return -value if self.lower_is_better else value
 
 
 class Runs:

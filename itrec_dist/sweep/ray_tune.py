@@ -151,7 +151,7 @@ class _Feeder(Searcher):
             reason = "its process died, possibly out of memory"
             outcome = Outcome("failed", error=reason, attempts=self._sweep.retries + 1)
         else:
-            value = -best if self._sweep.falls else best
+            value = -best if self._sweep.lower_is_better else best
             outcome = Outcome("stopped", value, (value,))
         with atomic.uninterrupted():
             self._source.ended(job, outcome)

@@ -29,7 +29,7 @@ class TPE:
             EnvironmentProblem: Optuna is not installed.
         """
         optuna = load_optuna()
-        directions = ["minimize" if sweep.falls else "maximize"]
+        directions = ["minimize" if sweep.lower_is_better else "maximize"]
         if sweep.search.against:
             directions.append("maximize" if sweep.search.against in RISING else "minimize")
         sampler = optuna.samplers.TPESampler(
@@ -81,7 +81,7 @@ def importances(
         optuna = load_optuna()
     except EnvironmentProblem:
         return []
-    study = optuna.create_study(direction="minimize" if sweep.falls else "maximize")
+    study = optuna.create_study(direction="minimize" if sweep.lower_is_better else "maximize")
     for trial in trials:
         if trial.outcome.value is not None:
             study.add_trial(as_trial(space, trial.assignment, [trial.outcome.value]))

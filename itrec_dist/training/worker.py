@@ -100,7 +100,7 @@ class _Worker:
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
-        self._task.learn(
+        self._task.fit_statistics(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
         # Counted before the engine, which may shard them.
@@ -315,7 +315,7 @@ class _Worker:
         with atomic.uninterrupted():  # checkpoints and the end of the log name the same epoch
             self._checkpoints.save(kinds, at, figures)
             self._position = at
-        if self._sender is not None and (outage := self._sender.news()):
+        if self._sender is not None and (outage := self._sender.unreported_outage()):
             self._recorder.note(outage)
 
     def _judge_best(self) -> None:

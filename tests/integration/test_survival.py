@@ -315,7 +315,7 @@ def test_restarts_that_are_used_up(two_nodes, train_on):
     code, _, err = driver.end()
     assert code == 1
     told = r"itrec: error: worker [01] was lost \(its process was killed\): "
-    told += r"--resume goes on from checkpoints/last, step \d+\n"
+    told += r"--resume continues from checkpoints/last, step \d+\n"
     assert re.fullmatch(told, err), err
 
 

@@ -145,4 +145,8 @@ def _figures(found: list[tuple[str, str]]) -> list[tuple[str, Markup]]:
 
 def _marked(sweep: Sweep) -> Table | None:
     table = sweep_tables.ablation(sweep)
-    return None if table is None else sweep_tables.marked(table, falls=sweep.config.falls)
+    return (
+        None
+        if table is None
+        else sweep_tables.marked(table, lower_is_better=sweep.config.lower_is_better)
+    )

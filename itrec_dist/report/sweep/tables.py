@@ -319,9 +319,9 @@ def _plain(value: Value) -> str:
     return as_text(value)
 
 
-def marked(table: Table, *, falls: bool) -> Table:
-    """The table with the best value of each scoring column marked; the lowest one if it `falls`."""
-    best_of = min if falls else max
+def marked(table: Table, *, lower_is_better: bool) -> Table:
+    """The table with the best value of each scoring column marked."""
+    best_of = min if lower_is_better else max
     best: list[float | None] = []
     for at, column in enumerate(table.columns):
         values = [value for row in table.rows if (value := row.cells[at].value) is not None]

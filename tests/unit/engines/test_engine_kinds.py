@@ -109,16 +109,16 @@ def test_what_an_engine_cannot_keep_is_refused_before_any_worker_starts(
 def test_what_an_engine_can_do_is_not_refused(name):
     workers = 1 if name == "single" else 2
     kind = engines.kind_of(EngineConfig(name), workers)
-    kind.refuse(EngineConfig(name), OptimizerConfig(), workers)
+    kind.check_settings(EngineConfig(name), OptimizerConfig(), workers)
     whole = EngineConfig(name, deepspeed=DeepSpeedConfig(0))
-    kind.refuse(whole, OptimizerConfig(name="adagrad"), workers)
+    kind.check_settings(whole, OptimizerConfig(name="adagrad"), workers)
 
 
 def test_deepspeed_that_is_not_installed_is_one_sentence(monkeypatch):
     kind = engines.kind_of(EngineConfig("deepspeed"), 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(EnvironmentProblem, match="needs the package deepspeed"):
-        kind.refuse(EngineConfig("deepspeed"), OptimizerConfig(), 1)
+        kind.check_settings(EngineConfig("deepspeed"), OptimizerConfig(), 1)
 
 
 def test_cuda_graphs_without_a_gpu_are_refused(tmp_path):

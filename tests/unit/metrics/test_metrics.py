@@ -154,7 +154,7 @@ def test_a_metric_of_an_installed_package_is_computed_and_can_choose():
     assert keys.index("recall@5") < keys.index("f1@3") < keys.index("ndcg@3")
     valid = metrics.monitors(RANKINGS, MetricChoice((3,)))
     assert FigureName("masked", "f1", 3) in valid
-    assert metrics.falls(FigureName("masked", "miss_rate", 3))
+    assert metrics.lower_is_better(FigureName("masked", "miss_rate", 3))
 
 
 @pytest.mark.usefixtures("outside_metrics")

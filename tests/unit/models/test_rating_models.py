@@ -71,7 +71,7 @@ def built(config, spec, ratings, *, stir=True):
     """A task in evaluation mode; its weights are stirred, so that none stays at a special value."""
     torch.manual_seed(0)
     task = Ratings(config, MseConfig(), spec)
-    task.learn(lambda: ratings)
+    task.fit_statistics(lambda: ratings)
     if stir:
         with torch.no_grad():
             for name, weight in task.model.named_parameters():

@@ -86,7 +86,7 @@ def test_a_partial_run_is_shown_as_such_and_its_curves_are_drawn(tmp_path):
     run = made.trained(tmp_path / "a", epochs=4, complete=False)
     (run / "log.jsonl").open("a").write('{"event": "epoch", "epo')  # torn by a kill
     page = _page(report.write([run]))
-    assert "The run has no final judgement yet" in page.text
+    assert "The run has no final evaluation yet" in page.text
     assert "incomplete: 4 of 20 epochs" in page.text
     assert page.tags.count("polyline") >= 6
 

@@ -81,7 +81,7 @@ def test_the_findings_are_in_order_and_honest(section):
     said = ratings_section.sentences(section)
     assert said[0] == "On test, the lowest RMSE is that of Biased MF: 0.8460 (one run)."
     assert said[1] == (
-        "Behind Biased MF: 0.8460 (one run) stay Model 2 (0.8620) and model dot_product (0.8720)."
+        "Worse than Biased MF: 0.8460 (one run): Model 2 (0.8620) and model dot_product (0.8720)."
     )
     assert said[2] == (
         "At or below the source's printed RMSE: model dot_product (0.8720, printed 0.877)."

@@ -93,7 +93,7 @@ def test_validation_and_test_stand_in_separate_columns(tmp_path):
     for column, cell in zip(table.columns, table.rows[0].cells, strict=True):
         by_group.setdefault(column.group, cell.text)
     assert by_group == {
-        "Test: epoch chosen on validation, judged on test": "0.1000",
+        "Test: epoch selected on validation, evaluated on test": "0.1000",
         "Validation: best epoch selected on this split (as in the paper)": "0.2000",
         "Printed in the paper": "0.1185",
     }
@@ -165,7 +165,7 @@ def test_a_difference_within_the_spread_over_seeds_settles_nothing(tmp_path):
         _set_figure(run, "test", value)
     made.baseline(tmp_path / "ridge", "ridge", 0.135)
     (section,) = _sections(tmp_path)
-    assert "it settles nothing" in next_items_section.sentences(section)[0]
+    assert "the difference is not conclusive" in next_items_section.sentences(section)[0]
 
 
 def test_best_values_are_marked_but_not_where_more_is_not_better(tmp_path):

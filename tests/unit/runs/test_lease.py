@@ -39,7 +39,7 @@ def refusal(folder):
     with pytest.raises(OutputError) as refused, lease.held(lease.LocalLock(folder)):
         pytest.fail("the block must not run")
     with pytest.raises(OutputError):
-        lease.refuse_alive(lease.LocalLock(folder))
+        lease.refuse_held(lease.LocalLock(folder))
     assert "\n" not in str(refused.value)
     return str(refused.value)
 

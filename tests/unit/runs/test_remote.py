@@ -14,7 +14,7 @@ from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem, OutputError
 from itrec_dist.runs import lease
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.runs.fetched import run_here, runs_here
+from itrec_dist.runs.fetched import local_run, local_runs
 from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
@@ -99,7 +99,7 @@ def test_a_run_goes_on_from_its_uri_on_another_machine(
         names
     )
     assert not run.folder.exists(), "nothing stays here"
-    assert config.load(RunConfig, run_here(place) / "config.yaml") == run
+    assert config.load(RunConfig, local_run(place) / "config.yaml") == run
     mirror = Mirror(place, tmp_path / "fetched")
     mirror.fetch()
     assert outcome(RunDirectory(tmp_path / "fetched")) == undisturbed
@@ -261,20 +261,20 @@ def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
     sender = Sender(mirror, KEEP, interval=1000)
     writer = writer_of(run, sender.send)
     write(writer, 10)
-    assert sender.news() is None
+    assert sender.unreported_outage() is None
     outage.on = True
     write(writer, 20)
-    told = sender.news()
-    assert "cannot be reached: the cable is out; training goes on" in told
+    told = sender.unreported_outage()
+    assert "cannot be reached: the cable is out; training continues" in told
     assert str(run.path) in told
     write(writer, 30)
-    assert sender.news() is None, "it was told"
+    assert sender.unreported_outage() is None, "it was told"
     outage.on = False
     write(writer, 40)
     assert there(mirror.uri) == {"last@40", "best@40"}
     outage.on = True
     write(writer, 50)
-    assert sender.news(), "this is another one"
+    assert sender.unreported_outage(), "this is another one"
     with pytest.raises(
         OutputError, match=f"the whole run is in {run.path} on this machine: --resume"
     ):
@@ -337,9 +337,9 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     code, _, err = itrec("report", above, local, "--out", tmp_path / "report.html")
     assert (code, err) == (0, "")
     assert "runs/x" in (tmp_path / "report.html").read_text()
-    assert [folder.name for folder in runs_here(Uri(above))] == ["x"]
+    assert [folder.name for folder in local_runs(Uri(above))] == ["x"]
     with pytest.raises(CheckpointError, match="holds no run directory"):
-        runs_here(Uri(f"{above}/none"))
+        local_runs(Uri(f"{above}/none"))
     assert "is no run directory" in itrec("evaluate", f"{above}/none")[2]
 
 

@@ -1,4 +1,4 @@
-"""The most frequent targets of all training windows, for everyone alike."""
+"""The most frequent targets of all training windows, the same for every user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Popularity:
     matrices: ClassVar[int] = 0
 
     def fit(self, training: Training) -> Scorer:
-        """Take the counts of the item table."""
+        """Use the counts of the item table."""
         import torch
 
         counts_C = torch.tensor(training.items.num_train_targets, dtype=torch.float64)

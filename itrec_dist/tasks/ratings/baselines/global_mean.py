@@ -1,4 +1,4 @@
-"""The mean of the training ratings, for everybody and everything."""
+"""The mean of the training ratings, for all users and items."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class GlobalMean:
     package: ClassVar[str | None] = None
 
     def fit(self, training: Training) -> Predictor:
-        """Take the mean."""
+        """Compute the mean."""
         mean = training.ratings.ratings_R.double().mean()
 
         def predict(user_ids_B: Tensor, item_ids_B: Tensor) -> Tensor:  # noqa: ARG001

@@ -1,0 +1,164 @@
+"""Checks that shards fit a loaded model, and translates their ids into the model's.
+
+Ids are positions: of items by popularity, of users by name. One more event can change them all, so
+items and users are matched by their source ids, and everything read here has the model's ids.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from itrec_dist.data import manifest as manifests
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import PAD
+from itrec_dist.data.shards import fetch, reader
+from itrec_dist.data.shards.arrays import Histories, Int32, Windows
+from itrec_dist.data.shards.splits import BlockReader, read_split
+from itrec_dist.errors import ItrecError, ShardsError
+from itrec_dist.inference.load import Restored
+from itrec_dist.models.rating_model import RatingModel
+from itrec_dist.storage.uri import Uri
+
+
+@dataclass(frozen=True)
+class FittingShards:
+    """Shards that fit a model, read with the model's ids."""
+
+    path: Path
+    manifest: Manifest
+    item_ids: Int32 | None
+    """[V]: the model's id of each item id of the shards; None if they are the same."""
+    user_ids: Int32 | None
+    """[U + 1]: the same for users; PAD for a user that the model does not know."""
+
+    def split(self, split: str, blocks: BlockReader, *, times: bool) -> Windows:
+        """The windows of a split; see `read_split`."""
+        windows = read_split(self.path, self.manifest, split, blocks, times=times)
+        return replace(
+            windows,
+            item_ids=_translated(self.item_ids, windows.item_ids),
+            target_ids=_translated(self.item_ids, windows.target_ids),
+            user_ids=_translated(self.user_ids, windows.user_ids),
+        )
+
+    def histories(self) -> Histories:
+        """Every user's latest events; row i is still user i + 1 of the shards."""
+        histories = reader.read_histories(self.path, self.manifest)
+        return replace(
+            histories,
+            item_ids=_translated(self.item_ids, histories.item_ids),
+            seen_ids=_translated(self.item_ids, histories.seen_ids),
+            user_ids=_translated(self.user_ids, histories.user_ids),
+        )
+
+
+def fit(restored: Restored, shards: Path) -> FittingShards:
+    """Match the items and users of `shards` with the model's.
+
+    Raises:
+        ShardsError: items, window lengths or user features differ; or the model has user ids, and
+            the shards that say whose they are have changed or are gone.
+    """
+    other, mine = manifests.read(shards), restored.manifest
+    item_ids = _items(restored, shards, other)
+    for name in ("input_length", "target_length", "has_ratings"):
+        if getattr(other, name) != getattr(mine, name):
+            raise ShardsError(
+                f"{shards} has {name}={getattr(other, name)}, the model was trained with "
+                f"{getattr(mine, name)}: window it with the same settings"
+            )
+    if other.user_features != mine.user_features:
+        raise ShardsError(
+            f"{shards} has the user features {_named(other)}, the model was trained with "
+            f"{_named(mine)}; features and values must be the same, in the same order: window it "
+            "from the same users"
+        )
+    return FittingShards(shards, other, item_ids, _users(restored, shards, other))
+
+
+def check_unchanged(restored: Restored, shards: Path, place: Uri | Path) -> None:
+    """Refuse to evaluate a model on its run's shards if they have been replaced since.
+
+    `place` is the run's own setting `shards`.
+
+    Raises:
+        ShardsError: the windows differ; names both fingerprints.
+    """
+    if difference := _difference(restored, shards, place):
+        raise ShardsError(
+            f"{difference}, so the model may have been trained on what it would be evaluated on: "
+            f"give --shards {place} to evaluate it there anyway, or window the data as before"
+        )
+
+
+def warning(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
+    """A warning if the model was trained on other windows; None otherwise."""
+    difference = _difference(restored, shards, place)
+    return f"warning: {difference}" if difference else None
+
+
+def _difference(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
+    given, trained_on = manifests.read(shards).fingerprint, restored.manifest.fingerprint
+    if given == trained_on:
+        return None
+    return (
+        f"{place} holds other windows (fingerprint {given[:12]}) than the model was trained on "
+        f"({trained_on[:12]})"
+    )
+
+
+def _items(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
+    """The model's ids of the shards' items, which must be the same set."""
+    theirs, mine = reader.read_items(shards, other).source_ids, restored.items.source_ids
+    if theirs == mine:
+        return None
+    ids = {source_id: i for i, source_id in enumerate(mine, 1)}
+    unknown = [source_id for source_id in theirs if source_id not in ids]
+    if unknown or len(theirs) != len(mine):
+        lacking = len(mine) - (len(theirs) - len(unknown))
+        example = f", such as {unknown[0]!r}" if unknown else ""
+        raise ShardsError(
+            f"{shards} has another catalogue ({len(theirs):,} items) than the model was trained on "
+            f"({len(mine):,}): {len(unknown):,} items are unknown to the model{example}, and "
+            f"{lacking:,} of the model's are missing: window ratings of the same items with the "
+            "same top_items, or train again"
+        )
+    return np.array([PAD, *(ids[source_id] for source_id in theirs)], dtype=np.int32)
+
+
+def _users(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
+    """The model's ids of the shards' users, if the model has user ids.
+
+    A checkpoint has no user table: the shards that it was trained on say whose the ids are.
+    """
+    mine = restored.manifest
+    if not isinstance(restored.task.model, RatingModel) or other.fingerprint == mine.fingerprint:
+        return None
+    place = restored.run.shards
+    try:
+        own = fetch.local(place)
+        is_there = manifests.read(own).fingerprint == mine.fingerprint
+        known = reader.read_users(own, mine).source_ids if is_there else ()
+    except ItrecError:
+        is_there, known = False, ()
+    if not is_there:
+        raise ShardsError(
+            f"{shards} may number its users differently than the model, which knows users by "
+            f"number, and {place} no longer holds the windows it was trained on (fingerprint "
+            f"{mine.fingerprint[:12]}), which say whose the numbers are: window the data as "
+            "before, or train again"
+        )
+    ids = {source_id: i for i, source_id in enumerate(known, 1)}
+    theirs = reader.read_users(shards, other).source_ids
+    return np.array([PAD, *(ids.get(source_id, PAD) for source_id in theirs)], dtype=np.int32)
+
+
+def _translated(ids: Int32 | None, given: Int32) -> Int32:
+    return given if ids is None else ids[given]
+
+
+def _named(manifest: Manifest) -> str:
+    """User features in a few words: gender (2 values), age (7 values)."""
+    features = manifest.user_features
+    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none"
