@@ -183,8 +183,8 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
     told = (swept.path / "results.md").read_text(encoding="utf-8")
     assert told.startswith("# Sweep: sweep\n\n- Recommended")
     titles = re.findall(r"^### (.*)$", told, re.MULTILINE)
-    assert titles == ["Finalists", "Loss x side information", "Effect of each setting", "Every trial",
-                      "Slices of test", "Without a result"]  # fmt: skip
+    assert titles == ["Finalists", "Loss x side information", "Effect of each setting",
+                      "Every trial", "Slices of test", "Without a result"]  # fmt: skip
     with pytest.raises(OutputError, match="already exists"):
         report.write_sweep(swept.path, place)
     report.write_sweep(swept.path, place, overwrite=True)
