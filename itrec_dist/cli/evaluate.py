@@ -113,7 +113,7 @@ def run(parsed: Any) -> int:
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
     if warning := fitting.warning(restored, shards, place):
-        print(f"{warning}: it may have been trained on rows that it is judged on here")
+        print(f"{warning}: it may have been trained on rows that it is evaluated on here")
     if parsed.out is not None:
         atomic.write_json(
             parsed.out,

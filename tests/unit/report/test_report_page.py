@@ -97,7 +97,7 @@ def test_a_run_that_has_only_begun_gives_a_page(tmp_path):
     (run / "environment.json").unlink()
     page = _page(report.write([run]))
     assert "incomplete: no epoch finished" in page.text
-    assert "These runs hold no data manifest" in page.text
+    assert "These runs have no data manifest" in page.text
 
 
 def test_no_figure_that_is_not_finite_is_printed(tmp_path):
@@ -126,7 +126,7 @@ def test_samples_mark_hits_and_items_already_watched(tmp_path):
     page = _page(place)
     assert page.text.count("1 of 3 predicted items are among the next 2") == 2
     assert place.read_text(encoding="utf-8").count('"badge">hit<') == 2
-    assert page.text.count("already watched") == 2
+    assert page.text.count("already seen") == 2
     assert "(1997)" not in page.text  # the year stands beside the title
     (sample,) = samples.of(arms.sections([runs.read(run)])[0])
     user = sample.users[0]
