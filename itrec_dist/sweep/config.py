@@ -127,7 +127,7 @@ class TrackersConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A search over configurations of a run."""
+    """Sweep: data, output, base recipe, search space and metric."""
 
     shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""

@@ -37,7 +37,7 @@ from itrec_dist.training.loop import TrainingConfig
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How the model is evaluated."""
+    """Evaluation of the model during and after training."""
 
     batch_size: int = field(default=1024, metadata=FREE)
     """Windows per batch over all workers together."""
@@ -108,7 +108,7 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A training run."""
+    """Run: data, output, seed and task."""
 
     shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""

@@ -44,10 +44,10 @@ class TableColumns:
 
 @dataclass(frozen=True)
 class TableConfig:
-    """How `--source table` reads its files."""
+    """Files and columns of --source table."""
 
     columns: TableColumns = field(default_factory=TableColumns)
-    """Names of columns, such as --columns.user visitor_id."""
+    """Column names, such as --columns.user visitor_id."""
     items: Path | None = None
     """Parquet or CSV with one row per item."""
     users: Path | None = None

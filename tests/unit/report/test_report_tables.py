@@ -142,7 +142,7 @@ def test_paper_arms_are_told_by_loss_and_side_information():
     ("ours", "ridge", "expected"),
     [
         (0.15, 0.134, "It beats the best baseline, ridge (0.1340) by 0.0160 (11.9%)."),
-        (0.12, 0.134, "It does not beat the best baseline, ridge (0.1340): it stays 0.0140"),
+        (0.12, 0.134, "It does not beat the best baseline, ridge (0.1340): it is 0.0140"),
         (0.134, 0.134, "It does not beat the best baseline, ridge (0.1340): the two are equal."),
     ],
 )

@@ -208,7 +208,7 @@ def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no sweep directory"):
+    with pytest.raises(CheckpointError, match="not a sweep directory"):
         sweep_runs.read(tmp_path)
 
 
