@@ -1,6 +1,7 @@
 """`itrec window`: cuts events into the windows of a task.
 
-Every task has the same options, plus the settings of its own windows.
+The options are the same for every task and source, plus the settings of the task's windows and of
+the source.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from itrec_dist import config
-from itrec_dist.data import schema
+from itrec_dist.data import schema, sources
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
 MUCH = 0.1
@@ -20,37 +21,36 @@ MUCH = 0.1
 
 
 class _WindowParser(config.Parser):
-    """A parser for the windows of one task; switches to another task's if the arguments name it."""
+    """A parser for one task and source; switches to others if the arguments name them."""
 
-    def __init__(self, task: str, description: str) -> None:
+    def __init__(self, task: str, source: str, description: str) -> None:
         super().__init__("itrec window", description)
-        self._task = task
+        self._chosen = (task, source)
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """Parse with the settings of the task that the arguments name.
+        """Parse with the settings of the task and the source that the arguments name.
 
         A first argument without dashes names a task too: `itrec window ratings`.
 
         Raises:
-            ConfigError: see `config.Parser.parse`; or there is no such task.
+            ConfigError: see `config.Parser.parse`; or there is no such task or source.
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
-        task = _task_in(arguments) or self._task
-        if task != self._task:
-            return parser(task).parse(arguments)
+        task, source = self._chosen
+        named = (_last(arguments, "task") or task, _last(arguments, "source") or source)
+        if named != self._chosen:
+            return parser(*named).parse(arguments)
         return super().parse(arguments)
 
 
-def parser(task: str | None = None) -> config.Parser:
-    """The command's options, with the settings of the task's windows."""
+def parser(task: str | None = None, source: str = sources.WITH_SETTINGS) -> config.Parser:
+    """The command's options, with the settings of the task's windows and of the source."""
     from itrec_dist import tasks
-    from itrec_dist.data.sources.movielens import FORMATS
-    from itrec_dist.data.sources.table import TableConfig
 
     task = task or tasks.DEFAULT
     windows = tasks.data_of(task).windows
-    made = _WindowParser(task, windows.description)
+    made = _WindowParser(task, source, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",
@@ -60,49 +60,50 @@ def parser(task: str | None = None) -> config.Parser:
         "package, or module:Class; it decides which other options there are",
     )
     made.add_argument(
-        "--source", type=str, required=True, help=f"Format of the input: {', '.join(FORMATS)} or "
-        "table",
-    )  # fmt: skip
+        "--source",
+        type=str,
+        required=True,
+        help=f"Format of --input: {', '.join(sources.SOURCES)}, or one of your own as module:Class",
+    )
     made.add_argument("--input", type=Path, required=True, help="Folder or file of events")
     made.add_argument("--out", type=Path, required=True, help="Shards folder to write")
     made.add_argument(
         "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
     )
     made.add_class_arguments(windows.settings)
-    made.add_class_arguments(TableConfig)
+    made.add_class_arguments(sources.settings_of(source))
     return made
 
 
-def _task_in(arguments: Sequence[str]) -> str | None:
-    """The last task that an option or a recipe names; an unreadable recipe is reported later."""
-    task = None
+def _last(arguments: Sequence[str], setting: str) -> str | None:
+    """The last value that an option or a recipe gives; unreadable recipes are reported later."""
+    last = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
-        if flag == "--task":
-            task = value
+        if flag == f"--{setting}":
+            last = value
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
-            if isinstance(content, dict) and isinstance(content.get("task"), str):
-                task = content["task"]
-    return task
+            if isinstance(content, dict) and isinstance(content.get(setting), str):
+                last = content[setting]
+    return last
 
 
 def run(parsed: Any) -> int:
     """Window, then print filters, coverage, splits and leakage."""
     from itrec_dist import tasks
-    from itrec_dist.data.sources.table import TableConfig
 
     started = time.perf_counter()
     windows = tasks.data_of(parsed.task).windows
     settings: Any = config.pick(windows.settings, parsed)
-    table = config.pick(TableConfig, parsed)
+    of_source = config.pick(sources.settings_of(parsed.source), parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
     manifest = windows.write(
-        parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
+        parsed.source, parsed.input, parsed.out, settings, of_source, overwrite=parsed.overwrite
     )
     tables = (steps, coverage, splits, windows.leakage.lines)
     lines = [line for table in tables for line in (*table(manifest), "")]

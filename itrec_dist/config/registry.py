@@ -35,7 +35,14 @@ class Registry(Mapping[str, T]):
     """A read-only mapping of name -> class; `module:Class` is a valid key but not listed."""
 
     def __init__(
-        self, what: str, package: str, *, group: str, suffix: str = "", file: str = ""
+        self,
+        what: str,
+        package: str,
+        *,
+        group: str,
+        suffix: str = "",
+        file: str = "",
+        hyphens: bool = False,
     ) -> None:
         """Describe a registry; nothing is imported yet.
 
@@ -45,12 +52,14 @@ class Registry(Mapping[str, T]):
             group: the entry-point group of other packages' entries: "itrec_dist.models".
             suffix: the end of every class name: "Config".
             file: if given, entries are folders, with the class in this file of each: "task".
+            hyphens: whether the entry of `some_name.py` is called `some-name`.
         """
         self.what = what
         self.group = group
         self._package = package
         self._suffix = suffix
         self._file = file
+        self._hyphens = hyphens
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._own, *self._installed}))
@@ -113,7 +122,8 @@ class Registry(Mapping[str, T]):
                 name = path.parent.name if self._file else path.stem
                 if (class_name := self._class_in(path, name)) is not None:
                     module = f"{self._package}.{name}" + (f".{self._file}" if self._file else "")
-                    classes[name] = (module, class_name)
+                    shown = name.replace("_", "-") if self._hyphens else name
+                    classes[shown] = (module, class_name)
         return classes
 
     def _class_in(self, path: Path, name: str) -> str | None:

@@ -7,7 +7,7 @@ data/source_files.py and what the rows mean to its callers.
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -43,15 +43,15 @@ class Database:
         self,
         memory_limit: str | None = None,
         threads: int | None = None,
-        folder: Path | None = None,
+        folders: Iterable[Path] = (),
     ) -> None:
-        """Open it; SQL files are looked for in `folder`, then in the installation's SQL folder.
+        """Open it; SQL files are looked for in `folders`, then in the installation's SQL folder.
 
         Raises:
             ConfigError: DuckDB refuses the limit, such as a size without a unit.
         """
         self.sql: dict[str, str] = {}
-        self._folders = [*([folder] if folder else []), shipped_files.sql_folder()]
+        self._folders = [*folders, shipped_files.sql_folder()]
         self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
         settings: dict[str, str | bool | int | float | list[str]] = {
             "temp_directory": self._spill.name,

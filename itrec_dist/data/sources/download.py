@@ -1,7 +1,7 @@
-"""Known raw data sets: where they come from, how they are checked, which format reads them.
+"""Known raw data sets: where they come from, how they are checked, which source reads them.
 
 Owns: the table of public MovieLens releases, and their download: streamed, retried, resumed,
-checked, unpacked whole or not at all. Leaves to `windowing` what a format's columns mean.
+checked, unpacked whole or not at all. Leaves to the sources what the columns mean.
 
 The checksums of the six fixed releases are pinned here, as GroupLens publishes them beside the
 archives. `ml-latest-small` changes over time and has no pinned checksum: its archive is compared
@@ -48,7 +48,7 @@ _MOST_CHECKSUM_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Source:
+class Release:
     """One public release."""
 
     name: str
@@ -56,7 +56,7 @@ class Source:
     holds: str
     """Its size, for people."""
     format: str
-    """What `itrec window --source` calls its format."""
+    """The `--source` of `itrec window` that reads it."""
     folder: str
     """The archive's top folder; what lies in it becomes `<to>/<name>/`."""
     ratings_file: str
@@ -72,36 +72,36 @@ class Source:
         return f"{self.name}.zip"
 
 
-def _source(name: str, holds: str, terms: str, md5: str | None, fmt: str = "ml-csv") -> Source:
+def _release(name: str, holds: str, terms: str, md5: str | None, fmt: str = "ml-csv") -> Release:
     ratings = {"ml-csv": "ratings.csv", "ml-100k": "u.data"}.get(fmt, "ratings.dat")
     folder = "ml-10M100K" if name == "ml-10m" else name
-    return Source(name, holds, fmt, folder, ratings, terms, md5)
+    return Release(name, holds, fmt, folder, ratings, terms, md5)
 
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        _source("ml-1m", "1 M ratings", _KEEP, "c4d9eecfca2ab87c1945afe126590906", "ml-1m"),
-        _source("ml-100k", "100 k ratings", _KEEP, "0e33842e24a9c977be4e0107933c0723", "ml-100k"),
-        _source("ml-latest-small", "100 k ratings, changes over time", _SHARE_ALIKE, None),
-        _source("ml-10m", "10 M ratings", _KEEP, "ce571fd55effeba0271552578f2648bd", "ml-10m"),
-        _source("ml-20m", "20 M ratings", _SHARE_ALIKE, "cd245b17a1ae2cc31bb14903e1204af3"),
-        _source("ml-25m", "25 M ratings", _SHARE_ALIKE, "6b51fb2759a8657d3bfcbfc42b592ada"),
-        _source("ml-32m", "32 M ratings", _SHARE_ALIKE, "d472be332d4daa821edc399621853b57"),
+RELEASES: dict[str, Release] = {
+    known.name: known
+    for known in (
+        _release("ml-1m", "1 M ratings", _KEEP, "c4d9eecfca2ab87c1945afe126590906", "ml-1m"),
+        _release("ml-100k", "100 k ratings", _KEEP, "0e33842e24a9c977be4e0107933c0723", "ml-100k"),
+        _release("ml-latest-small", "100 k ratings, changes over time", _SHARE_ALIKE, None),
+        _release("ml-10m", "10 M ratings", _KEEP, "ce571fd55effeba0271552578f2648bd", "ml-10m"),
+        _release("ml-20m", "20 M ratings", _SHARE_ALIKE, "cd245b17a1ae2cc31bb14903e1204af3"),
+        _release("ml-25m", "25 M ratings", _SHARE_ALIKE, "6b51fb2759a8657d3bfcbfc42b592ada"),
+        _release("ml-32m", "32 M ratings", _SHARE_ALIKE, "d472be332d4daa821edc399621853b57"),
     )
 }
 """The releases that can be fetched, by name."""
 
 
-def source(name: str) -> Source:
+def release(name: str) -> Release:
     """The release called `name`.
 
     Raises:
         ConfigError: there is none; the message names those there are.
     """
-    if name not in SOURCES:
-        raise ConfigError(f"there is no data set {name!r} to get; there are: {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in RELEASES:
+        raise ConfigError(f"there is no data set {name!r} to get; there are: {', '.join(RELEASES)}")
+    return RELEASES[name]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def fetch(
         EnvironmentProblem: the server cannot be reached, or does not deliver.
         DataError: what was delivered is damaged or is not the expected archive.
     """
-    wanted, place, server = source(name), to / name, server or Server()
+    wanted, place, server = release(name), to / name, server or Server()
     atomic.refuse_taken(place, marker=wanted.ratings_file, overwrite=overwrite)
     with (
         _no_empty_folders_left(to),
@@ -179,7 +179,7 @@ class _PassingError(Exception):
     """A fault that another try may not meet; the text says which."""
 
 
-def _published_md5(wanted: Source, server: Server) -> str:
+def _published_md5(wanted: Release, server: Server) -> str:
     address = server.address(f"{wanted.archive}.md5")
     text = _with_patience(server, address, lambda: _read_small(address))
     found = re.search(r"\b[0-9a-f]{32}\b", text.lower())
@@ -288,7 +288,7 @@ def _check(archive: Path, expected: str, address: str) -> None:
         )
 
 
-def _unpack(archive: Path, wanted: Source, into: Path) -> None:
+def _unpack(archive: Path, wanted: Release, into: Path) -> None:
     """Unpack the archive's top folder; anything that points elsewhere refuses the whole."""
     try:
         with zipfile.ZipFile(archive) as opened:

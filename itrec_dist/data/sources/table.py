@@ -8,9 +8,12 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
+from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
     Parts,
@@ -43,7 +46,7 @@ class TableColumns:
 
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConfig(Source):
     """Files and columns of --source table."""
 
     columns: TableColumns = field(default_factory=TableColumns)
@@ -80,50 +83,53 @@ class TableConfig:
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
 
+    def stage(self, database: Database, path: Path) -> Staged:
+        """Fill the staging tables from a table of one's own.
 
-def stage_table(database: Database, path: Path, table: TableConfig) -> Staged:
-    """Fill the staging tables from a table of one's own.
+        Raises:
+            DataError: a file or column is missing, or a value cannot be read.
+        """
+        columns = self.columns
+        ratings = {
+            "user_source_id": SourceColumn("text", (columns.user,)),
+            "is_user_inexact": SourceColumn("inexact", (columns.user,)),
+            "item_source_id": SourceColumn("text", (columns.item,)),
+            "is_item_inexact": SourceColumn("inexact", (columns.item,)),
+            "event_time": SourceColumn("time", (columns.timestamp,)),
+            "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
+            "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
+        }
+        parts = _load(database, "source_ratings", path, ratings, header=self.header)
+        database.table("parsed_ratings", "staging/table/parsed_ratings")
+        database.drop("source_ratings")
+        for row in database.rows("checks/unreadable_values"):
+            where = place(parts, row["row_number"])
+            raise DataError(f"{where}: {row['reason']}: correct the row")
+        database.table("ratings", "staging/table/ratings")
+        database.drop("parsed_ratings")
+        _stage_items(database, self)
+        _stage_users(database, self)
+        multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
+        kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
+        return Staged(
+            ratings_file=path,
+            items_file=self.items,
+            has_ratings=columns.rating is not None,
+            item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
+            user_features=tuple((name, "single") for name in self.user_features),
+            files=tuple(
+                checksum(file)
+                for given in (path, self.items, self.users)
+                if given is not None
+                for file in _files(given)
+            ),
+            latest_time=None,
+            ratings_parts=parts,
+        )
 
-    Raises:
-        DataError: a file or column is missing, or a value cannot be read.
-    """
-    columns = table.columns
-    ratings = {
-        "user_source_id": SourceColumn("text", (columns.user,)),
-        "is_user_inexact": SourceColumn("inexact", (columns.user,)),
-        "item_source_id": SourceColumn("text", (columns.item,)),
-        "is_item_inexact": SourceColumn("inexact", (columns.item,)),
-        "event_time": SourceColumn("time", (columns.timestamp,)),
-        "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
-        "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
-    }
-    parts = _load(database, "source_ratings", path, ratings, header=table.header)
-    database.table("parsed_ratings", "staging/table/parsed_ratings")
-    database.drop("source_ratings")
-    for row in database.rows("checks/unreadable_values"):
-        where = place(parts, row["row_number"])
-        raise DataError(f"{where}: {row['reason']}: correct the row")
-    database.table("ratings", "staging/table/ratings")
-    database.drop("parsed_ratings")
-    _stage_items(database, table)
-    _stage_users(database, table)
-    multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
-    kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
-    return Staged(
-        ratings_file=path,
-        items_file=table.items,
-        has_ratings=columns.rating is not None,
-        item_features=tuple((name, kinds[name in multiple]) for name in table.item_features),
-        user_features=tuple((name, "single") for name in table.user_features),
-        files=tuple(
-            checksum(file)
-            for given in (path, table.items, table.users)
-            if given is not None
-            for file in _files(given)
-        ),
-        latest_time=None,
-        ratings_parts=parts,
-    )
+    def recorded(self) -> dict[str, Any]:
+        """The names of the columns."""
+        return {"columns": configuration.to_dict(self.columns)}
 
 
 def _stage_items(database: Database, table: TableConfig) -> None:

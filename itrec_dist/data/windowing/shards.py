@@ -1,53 +1,13 @@
-"""What every task does around its windows: reading a source, writing tables and splits."""
+"""What every task does around its windows: writing the tables and the splits."""
 
 from pathlib import Path
-from typing import Any
 
-from itrec_dist import config as configuration
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS, WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
-from itrec_dist.data.sources import movielens, staging
-from itrec_dist.data.sources.table import TableConfig, stage_table
-from itrec_dist.errors import ConfigError
-
-
-def refuse_source(source: str, table: TableConfig) -> None:
-    """Refuse a source that there is not, and a table's settings for a source that is none.
-
-    Raises:
-        ConfigError: names the sources, or the settings.
-    """
-    if source not in (*movielens.FORMATS, "table"):
-        known = ", ".join(movielens.FORMATS)
-        raise ConfigError(f"there is no source {source!r}: give one of {known}, table")
-    if source != "table" and table != TableConfig():
-        raise ConfigError(
-            f"--source {source} has its own files and columns: give --columns, --items, --users "
-            "and features with --source table only"
-        )
-
-
-def stage(
-    database: Database, source: str, path: Path, table: TableConfig
-) -> tuple[staging.Staged, dict[str, Any]]:
-    """Read the raw input into `ratings` and the feature tables; also what the manifest tells.
-
-    Raises:
-        DataError: the input cannot be used.
-    """
-    if source == "table":
-        staged = stage_table(database, path, table)
-    else:
-        staged = movielens.stage_movielens(database, source, path)
-    files = list(staged.files)
-    origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
-    if source == "table":
-        origin["columns"] = configuration.to_dict(table.columns)
-    return staged, origin
 
 
 def undescribed(database: Database) -> dict[str, int]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import itrec_dist
-from itrec_dist.data import schema
+from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest
 from itrec_dist.data.shards.columns import Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableConfig
+from itrec_dist.data.sources.source import Source
 from itrec_dist.data.windowing import shards
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
@@ -126,32 +126,38 @@ class TaskWindows(ABC, Generic[S]):
         path: Path,
         out: Path,
         config: S,
-        table: TableConfig | None = None,
+        settings: Source | None = None,
         *,
         overwrite: bool = False,
     ) -> Manifest:
         """Cut the ratings at `path` into windows and write the shards folder `out`.
 
-        `source` is the name of a format, or `table`, whose columns are named by `table`.
+        `source` is the name of a source and `settings` its settings; None takes the defaults.
 
         Raises:
-            ConfigError: there is no such source, or it takes no `table`.
+            ConfigError: there is no such source, or the settings are those of another one.
             DataError: the input cannot be used, or nothing is left after a filter.
             OutputError: `out` is taken or cannot be written.
         """
-        table = table or TableConfig()
-        shards.refuse_source(source, table)
+        chosen = sources.chosen(source, settings)
+        folders = [f for f in (self.sql_folder, chosen.sql_folder) if f is not None]
         with (
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
-            Database(config.memory_limit, config.threads, self.sql_folder) as database,
+            Database(config.memory_limit, config.threads, folders) as database,
         ):
-            staged, origin = shards.stage(database, source, path, table)
+            staged = chosen.stage(database, path)
             self.refuse(database, staged, config)
             staging.key_events(database, staged)
             steps = self.cut(database, config)
             manifest = self._write_shards(database, config, staged, building)
-            source_facts = {**origin, **shards.undescribed(database)}
-            manifest = dataclasses.replace(manifest, source=source_facts, steps=steps)
+            origin = {
+                "format": source,
+                "path": str(path.absolute()),
+                "files": list(staged.files),
+                **chosen.recorded(),
+                **shards.undescribed(database),
+            }
+            manifest = dataclasses.replace(manifest, source=origin, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
 

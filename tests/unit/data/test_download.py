@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from itrec_dist.cli import app
-from itrec_dist.data.sources import download, movielens
+from itrec_dist.data.sources import SOURCES, download
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem, ItrecError, OutputError
 
 RATINGS = os.urandom(300_000)  # does not compress, so a cut falls inside the archive
@@ -104,8 +104,8 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
 def serve(local: LocalServer, monkeypatch: pytest.MonkeyPatch, archive: bytes) -> None:
     """Serve `archive` as ml-1m.zip, and pin its checksum instead of the real one."""
     local.files["ml-1m.zip"] = archive
-    pinned = dataclasses.replace(download.SOURCES["ml-1m"], md5=hashlib.md5(archive).hexdigest())
-    monkeypatch.setitem(download.SOURCES, "ml-1m", pinned)
+    pinned = dataclasses.replace(download.RELEASES["ml-1m"], md5=hashlib.md5(archive).hexdigest())
+    monkeypatch.setitem(download.RELEASES, "ml-1m", pinned)
 
 
 def names(folder: Path) -> list[str]:
@@ -331,10 +331,10 @@ def test_command(
 
 
 def test_every_source_names_a_format_and_only_the_changing_one_is_unpinned() -> None:
-    for name, source in download.SOURCES.items():
+    for name, source in download.RELEASES.items():
         assert source.name == name
-        assert source.format in movielens.FORMATS
+        assert source.format in SOURCES
         assert source.md5 is None or len(bytes.fromhex(source.md5)) == 16
-    assert [s.name for s in download.SOURCES.values() if s.md5 is None] == ["ml-latest-small"]
+    assert [s.name for s in download.RELEASES.values() if s.md5 is None] == ["ml-latest-small"]
     with pytest.raises(ConfigError, match="there is no data set 'ml-1b'"):
-        download.source("ml-1b")
+        download.release("ml-1b")

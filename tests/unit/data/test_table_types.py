@@ -14,7 +14,7 @@ from itrec_dist.cli import window as window_command
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableColumns, TableConfig, stage_table
+from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 
@@ -37,7 +37,7 @@ def write(path: Path, **columns: Any) -> Path:
 def read(path: Path, table: TableConfig = RATED) -> list[dict[str, Any]]:
     """The rows of `ratings`, checked as windowing checks them."""
     with Database(threads=1) as database:
-        staged = stage_table(database, path, table)
+        staged = table.stage(database, path)
         found = [row for batch in database.stored("ratings") for row in batch.to_pylist()]
         staging.key_events(database, staged)
     return found

@@ -1,0 +1,42 @@
+"""What a source of ratings is."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from itrec_dist.data.database import Database
+from itrec_dist.data.sources.staging import Staged
+
+
+class Source(ABC):
+    """One format of raw ratings: a frozen dataclass whose fields are options of `itrec window`.
+
+    Every field has a default and a docstring under it. A source without settings has no fields.
+    """
+
+    sql_folder: ClassVar[Path | None] = None
+    """Folder of the SQL files of a source outside itrec_dist, searched before the shipped `sql/`;
+    its files lie in a folder of its own there, so that they hide no others."""
+
+    @abstractmethod
+    def stage(self, database: Database, path: Path) -> Staged:
+        """Fill the tables `ratings`, `items`, `item_features` and `user_features` from `path`.
+
+        Their columns:
+
+        * `ratings`, in the order of the file: `user_source_id` and `item_source_id` (varchar),
+          `event_time` (bigint, seconds, or any unit in a table of one's own), `rating` (double, or
+          null where there are none);
+        * `items`, one row per item: `item_source_id`, `title` (varchar), `release_year` (integer),
+          `genres` (varchar[]); `staging.register_no_items` makes one without rows;
+        * `item_features` and `user_features`, one row per value: `item_source_id` or
+          `user_source_id`, `feature`, `feature_value` (all varchar); likewise
+          `staging.register_no_features`.
+
+        Raises:
+            DataError: a file is missing or cannot be read; names file and row.
+        """
+
+    def recorded(self) -> dict[str, Any]:
+        """What the manifest keeps of the settings."""
+        return {}
