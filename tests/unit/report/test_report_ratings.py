@@ -88,7 +88,7 @@ def test_the_findings_are_in_order_and_honest(section):
     )
     assert said[3] == "Above the source's printed RMSE: Model 2 (0.8620, printed 0.858)."
     assert rating_study.REMARK in said
-    assert "Biased MF has 0.8440 on validation, where its epoch was chosen." in said
+    assert "Biased MF has 0.8440 on validation, where its epoch was selected." in said
 
 
 def test_printed_figures_stand_beside_the_sources_systems_on_its_data_alone(tmp_path):
