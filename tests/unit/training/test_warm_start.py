@@ -63,7 +63,7 @@ def test_the_loss_is_that_computed_pair_by_pair(method, made):
         model.context_embedding.weight[1:].normal_()
     batch = whole_batch(windows, torch.device("cpu"))
     found = model(batch)
-    drawn = model._drawn(len(windows)).tolist()
+    drawn = model._negatives(len(windows)).tolist()
     vector, context = (
         w.detach().double().numpy()
         for w in (model.item_embedding.weight, model.context_embedding.weight)
