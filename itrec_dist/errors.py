@@ -6,7 +6,7 @@ The command line prints that sentence and exits with code 2.
     ItrecError
     ├── ConfigError        a setting that is unknown, of the wrong type or impossible
     ├── DataError          raw input that cannot be used as given
-    ├── ShardsError        a shards folder that is missing, damaged or of another shape
+    ├── ShardsError        a shards folder that is missing, damaged or does not fit the settings
     ├── CheckpointError    a run or checkpoint that cannot be loaded
     ├── OutputError        an output that cannot be written, or that already exists
     ├── TrainingError      training went wrong by itself (exit code 1)
@@ -31,7 +31,7 @@ class DataError(ItrecError):
 
 
 class ShardsError(ItrecError):
-    """A shards folder is missing, damaged or of another shape than asked for."""
+    """A shards folder is missing, damaged or does not fit the settings."""
 
 
 class CheckpointError(ItrecError):

@@ -204,7 +204,7 @@ def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> to
     if gpus < workers:
         raise ConfigError(
             f"{workers} worker{'s' if workers > 1 else ''} on this machine with a GPU each were "
-            f"asked for, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
+            f"requested, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
         )
     return torch.device("cuda", worker)
 

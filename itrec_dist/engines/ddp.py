@@ -55,7 +55,7 @@ class DDPEngine(TorchEngine):
         del optimizer, num_workers
         if engine.compile == "cuda_graphs":
             raise ConfigError(
-                "engine.compile=cuda_graphs works with engine.name=single alone, not with ddp: "
+                "engine.compile=cuda_graphs works only with engine.name=single, not with ddp: "
                 "set engine.compile to default or none"
             )
 

@@ -10,7 +10,7 @@ precision, including the exact last product, and train copies of the weights; un
 against unscale_and_clip_grads in runtime/zero/stage_1_and_2.py, 0.19.8).
 
 Nothing is compiled: torch's optimisers need no operator of DeepSpeed's, and shared-memory
-communication, the one it would build on a CPU, serves inference alone.
+communication, the one it would build on a CPU, serves only inference.
 """
 
 import importlib.util
@@ -77,7 +77,7 @@ class DeepSpeedEngine:
         del num_workers
         if importlib.util.find_spec("deepspeed") is None:
             raise EnvironmentProblem(
-                "engine.name=deepspeed needs the package deepspeed, which runs on Linux alone: "
+                "engine.name=deepspeed needs the package deepspeed, which runs only on Linux: "
                 "`pip install deepspeed`, or set engine.name to ddp or fsdp"
             )
         if engine.compile != "none":
@@ -114,7 +114,7 @@ class DeepSpeedEngine:
 
         Raises:
             TrainingError: a gradient is not finite, and not because of an fp16 overflow: ZeRO
-            skips such an update silently.
+                skips such an update silently.
         """
         rate = float(self._schedule.get_last_lr()[0])
         self._micro_batches += 1

@@ -32,10 +32,9 @@ class LossScale:
     def __init__(self, device: torch.device, precision: PrecisionChoice) -> None:
         self.scaler = loss_scaler(device, precision)
         self.is_enabled = self.scaler.is_enabled()
-        self._dummy_weight = nn.Parameter(
-            torch.zeros((), device=device)
-        )  # its gradient stands for those of all weights
-        # Updates nothing: GradScaler finds an overflow only in an optimiser's gradients.
+        # GradScaler finds an overflow only in an optimiser's gradients: this weight's gradient
+        # stands for all of them, and the optimiser updates nothing.
+        self._dummy_weight = nn.Parameter(torch.zeros((), device=device))
         self._dummy_optimizer = torch.optim.SGD([self._dummy_weight], lr=0.0)
         self.scaler.scale(self._dummy_weight)  # initialises the scale
 

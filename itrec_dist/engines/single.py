@@ -23,7 +23,7 @@ class SingleEngine(TorchEngine):
         del engine, optimizer
         if num_workers > 1:
             raise ConfigError(
-                f"engine.name=single trains in one worker, {num_workers} were asked for: set "
+                f"engine.name=single trains in one worker, {num_workers} were requested: set "
                 "engine.name to ddp, deepspeed, fsdp or auto, or train with one worker"
             )
 

@@ -48,7 +48,7 @@ def refuse_misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, tor
         CheckpointError: a weight is missing, unknown or of another shape.
     """
     differing = [
-        f"{name} is {_shape_or_missing(weights.get(name))} in place of {list(shape)}"
+        f"{name} is {_shape_or_missing(weights.get(name))} instead of {list(shape)}"
         for name, shape in shapes.items()
         if name not in weights or weights[name].shape != shape
     ]

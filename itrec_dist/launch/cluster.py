@@ -158,7 +158,7 @@ def _lack(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Lack | No
         workers, name = run.cluster.min_workers, "cluster.min_workers"
     if use_gpu and gpus < workers:
         return _Lack(
-            f"{workers} workers ({name}) with a GPU each were asked for", f"{gpus:.0f} GPUs",
+            f"{workers} workers ({name}) with a GPU each were requested", f"{gpus:.0f} GPUs",
             f"lower {name} or set cluster.use_gpu=false",
         )  # fmt: skip
     return _lack_of_cpus(run, workers, name, cpus)

@@ -1,4 +1,4 @@
-"""Cross entropy on the next item alone.
+"""Cross entropy on the next item only.
 
 Source: Nitayanont, Informative Transformer Encoder, section 3 (first scenario): five items are
 predicted and judged, but only the first target is learned from.

@@ -20,21 +20,21 @@ M = TypeVar("M", bound=Metric)
 
 _made: dict[str, Metric] = {}
 _given: dict[str, Metric] = {}
-"""Metrics given as `module:Class`, by their names: figures are read by the name alone."""
+"""Metrics given as `module:Class`, by name, because stored figures have only the name."""
 
 
 def registered() -> dict[str, Metric]:
     """Every metric of this package and of installed ones, by name.
 
     Raises:
-        ConfigError: one cannot be imported, or is no metric of its name.
+        ConfigError: one cannot be imported, or is not a metric of its name.
     """
     for name in METRICS:
         if name not in _made:
-            found = _metric(METRICS[name], name)
-            if found.name != name:
-                raise ConfigError(f"the metric {name!r} calls itself {found.name!r}: rename one")
-            _made[name] = found
+            metric = _metric(METRICS[name], name)
+            if metric.name != name:
+                raise ConfigError(f"the metric {name!r} calls itself {metric.name!r}: rename one")
+            _made[name] = metric
     return {name: _made[name] for name in METRICS}
 
 
@@ -42,10 +42,10 @@ def load(more: Iterable[str]) -> list[Metric]:
     """The metrics given as `module:Class`; `of` knows them by name from now on.
 
     Raises:
-        ConfigError: one cannot be imported, is no metric, or has the name of another one.
+        ConfigError: one cannot be imported, is not a metric, or has the name of another one.
     """
-    found = [_metric(METRICS[path], path) for path in more]
-    for metric in found:
+    loaded = [_metric(METRICS[path], path) for path in more]
+    for metric in loaded:
         other = registered().get(metric.name) or _given.get(metric.name)
         if other is not None and type(other) is not type(metric):
             raise ConfigError(
@@ -53,7 +53,7 @@ def load(more: Iterable[str]) -> list[Metric]:
                 f"{_class_path(metric)}: rename one"
             )
         _given[metric.name] = metric
-    return found
+    return loaded
 
 
 def known() -> dict[str, Metric]:
@@ -66,8 +66,8 @@ def of(name: str) -> Metric:
 
     A run may hold figures of a package that is not installed here.
     """
-    if (found := known().get(name)) is not None:
-        return found
+    if (metric := known().get(name)) is not None:
+        return metric
     unknown = Metric()
     unknown.name, unknown.label = name, name.replace("_", " ").capitalize()
     return unknown
@@ -82,20 +82,20 @@ def chosen(kind: type[M], choice: MetricChoice) -> list[M]:
 def groups() -> list[str]:
     """The groups that known metrics belong to, in the order of the metrics."""
     in_order = sorted(known().values(), key=lambda metric: metric.order)
-    found = dict.fromkeys(group for metric in in_order for group in metric.groups)
-    return [group for group in found if group]
+    names = dict.fromkeys(group for metric in in_order for group in metric.groups)
+    return [group for group in names if group]
 
 
 def figures(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
     """The loss and the figures of some groups, in their order."""
     every = sorted((*registered().values(), *load(choice.more)), key=lambda metric: metric.order)
-    found = [LOSS]
+    names = [LOSS]
     for group in groups:
         for metric in every:
             if group in metric.groups:
                 cutoffs = sorted(choice.cutoffs) if metric.has_cutoffs else [None]
-                found += [FigureName(group, metric.name, k) for k in cutoffs]
-    return found
+                names += [FigureName(group, metric.name, k) for k in cutoffs]
+    return names
 
 
 def monitors(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
@@ -126,7 +126,7 @@ def has_no_best(name: FigureName) -> bool:
 
 
 def refusal(
-    name: str, given: str, valid: Sequence[FigureName], why: str = "is no figure"
+    name: str, given: str, valid: Sequence[FigureName], why: str = "is not a figure"
 ) -> str | None:
     """Why a setting cannot choose by this figure, or None if it can.
 
@@ -148,7 +148,9 @@ def refusal(
 
 def _metric(cls: object, name: str) -> Metric:
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
-        raise ConfigError(f"{name} is no metric: give a class derived from metrics.metric.Metric")
+        raise ConfigError(
+            f"{name} is not a metric: give a class derived from metrics.metric.Metric"
+        )
     return cls()
 
 

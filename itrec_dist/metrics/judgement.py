@@ -40,7 +40,7 @@ class Judgement:
 
     @classmethod
     def from_json(cls, content: Any) -> "Judgement":
-        """Read what `to_json` gave; figures that are not finite numbers are left out.
+        """Read what `to_json` returned; figures that are not finite numbers are skipped.
 
         Raises:
             ValueError: it is misshapen.
@@ -53,8 +53,8 @@ class Judgement:
                 continue
             if not isinstance(values, dict):
                 raise ValueError(f"a judgement is misshapen: {group} is {values!r}")
-            found = ((str(key), _finite(value)) for key, value in values.items())
-            groups[group] = {key: value for key, value in found if value is not None}
+            finite = ((str(key), _finite(value)) for key, value in values.items())
+            groups[group] = {key: value for key, value in finite if value is not None}
         loss, windows = (_finite(content.get(name)) for name in ("loss", "num_windows"))
         return cls(loss, int(windows or 0), groups)
 

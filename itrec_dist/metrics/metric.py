@@ -49,7 +49,7 @@ class FigureName:
             return LOSS
         if not group or not key or "/" in key:
             raise ConfigError(
-                f"{text!r} is no figure: give loss, or group/metric@cutoff such as "
+                f"{text!r} is not a figure: give loss, or group/metric@cutoff such as "
                 "unmasked/precision@5"
             )
         return cls.within(group, key)
@@ -57,8 +57,8 @@ class FigureName:
     @classmethod
     def within(cls, group: str, key: str) -> FigureName:
         """The figure that a group of a judgement holds under `key`, such as `precision@5`."""
-        found = re.fullmatch(r"([^@]+)@([0-9]+)", key)
-        return cls(group, found[1], int(found[2])) if found else cls(group, key)
+        match = re.fullmatch(r"([^@]+)@([0-9]+)", key)
+        return cls(group, match[1], int(match[2])) if match else cls(group, key)
 
     @property
     def key(self) -> str:

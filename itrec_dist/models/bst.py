@@ -91,7 +91,7 @@ class BSTConfig(ModelConfig):
         return f"BST, {self.num_blocks} block{'s' if self.num_blocks > 1 else ''}"
 
     def check(self, data: Manifest) -> None:
-        """Refuse data without ratings or without the features asked for."""
+        """Refuse data without ratings or without the configured features."""
         refuse_unrated(data, self.kind)
         for name, wanted, there in (
             ("genres", self.genres, data.item_feature_width),
@@ -99,8 +99,8 @@ class BSTConfig(ModelConfig):
         ):
             if wanted and not there:
                 raise ConfigError(
-                    f"model.{name}=true needs features that the shards have not: window the data "
-                    f"with their table, or set model.{name}=false"
+                    f"model.{name}=true needs features that the shards do not have: window the "
+                    f"data with their table, or set model.{name}=false"
                 )
 
 

@@ -49,5 +49,5 @@ class ModelConfig(Protocol):
         """Refuse data that it cannot be trained on.
 
         Raises:
-            ConfigError: names the setting and what the data lacks.
+            ConfigError: the message names the setting and what the data lacks.
         """

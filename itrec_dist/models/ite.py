@@ -99,10 +99,10 @@ class ITEConfig(ModelConfig):
         return f"ITE {loss} {self.side_information}"
 
     def check(self, data: Manifest) -> None:
-        """Refuse data without the features asked for.
+        """Refuse data without the configured features.
 
         Raises:
-            ConfigError: names what the data lacks.
+            ConfigError: the message says what the data lacks.
         """
         if self.uses_movie and not data.item_feature_width:
             raise ConfigError(

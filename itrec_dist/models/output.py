@@ -17,7 +17,7 @@ class Output:
 
 @dataclass
 class LossOutput(Output):
-    """Losses alone: what every task returns in training."""
+    """Only losses: what every task returns in training."""
 
 
 @dataclass

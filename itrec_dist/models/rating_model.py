@@ -27,7 +27,7 @@ def refuse_unrated(data: Manifest, kind: str) -> None:
     """Refuse shards without ratings or without their scale.
 
     Raises:
-        ConfigError: says what to do.
+        ConfigError: the message says what to do.
     """
     if not data.has_ratings:
         raise ConfigError(
@@ -36,7 +36,7 @@ def refuse_unrated(data: Manifest, kind: str) -> None:
         )
     if not data.rating_min < data.rating_max:
         raise ConfigError(
-            f"model.kind={kind} needs the rating scale, which the shards do not tell: window the "
+            f"model.kind={kind} needs the rating scale, which the shards do not record: window the "
             "data again with itrec window ratings"
         )
 

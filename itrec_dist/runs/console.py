@@ -113,14 +113,14 @@ def _progress(console: Console) -> Progress:
 
 def in_brief(judgement: Judgement) -> list[str]:
     """The first two figures of each group as short text, or the loss if there is no group."""
-    found = metrics.in_order(name for name, _ in judgement.figures())
-    groups = list(dict.fromkeys(name.group for name in found if name.group))
+    names = metrics.in_order(name for name, _ in judgement.figures())
+    groups = list(dict.fromkeys(name.group for name in names if name.group))
     if not groups:
         return [] if judgement.loss is None else [f"validation loss {judgement.loss:.4f}"]
     parts = []
     for group in groups:
-        firsts = {n.metric: n for n in reversed(found) if n.group == group}  # lowest cut-off
-        shown = [n for n in found if n in firsts.values() and n.group == group][:2]
+        firsts = {n.metric: n for n in reversed(names) if n.group == group}  # lowest cut-off
+        shown = [n for n in names if n in firsts.values() and n.group == group][:2]
         words = [f"{_short(name)} {judgement.value(name):.4f}" for name in shown]
         parts.append(" ".join([group, *words] if len(groups) > 1 else words))
     return parts

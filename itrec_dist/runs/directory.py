@@ -94,7 +94,7 @@ class RunDirectory:
         run = cls(path)
         if not run.config.is_file():
             raise CheckpointError(
-                f"{path} is no run directory (it has no config.yaml): "
+                f"{path} is not a run directory (it has no config.yaml): "
                 "give a folder that `itrec train` or `itrec baselines` wrote"
             )
         return run

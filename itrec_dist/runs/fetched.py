@@ -26,8 +26,8 @@ def local_run(place: Uri | Path, name: str | None = None) -> Path:
     mirror = Mirror(place, cache.cache("views", place))
     if mirror.store.size("config.yaml") is None:
         raise CheckpointError(
-            f"{place} is no run directory (it has no config.yaml): give a place that `itrec train` "
-            "wrote"
+            f"{place} is not a run directory (it has no config.yaml): give a place that "
+            "`itrec train` wrote"
         )
     mirror.fetch_files()
     if name is not None:

@@ -31,7 +31,7 @@ def new_directory(
 
     Raises:
         OutputError: `place` exists already, or cannot be written. Other exceptions of the block
-        are passed on, unless they are about the temporary folder or a full disk.
+            are passed on, unless they are about the temporary folder or a full disk.
     """
     place = Path(os.path.abspath(place))  # noqa: PTH100 - `..` must go: its name is used
     refuse_taken(place, marker=marker, overwrite=overwrite)
@@ -152,7 +152,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises:
         OutputError: `path` cannot be written. Other exceptions of the block are passed on, unless
-        they are about the temporary file or a full disk.
+            they are about the temporary file or a full disk.
     """
     ray_job_folder.refuse_path(path)
     try:

@@ -79,7 +79,9 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
         return _views(buffer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{path} is damaged: it is no safetensors file ({reason})") from error
+        raise CheckpointError(
+            f"{path} is damaged: it is not a safetensors file ({reason})"
+        ) from error
 
 
 def _views(buffer: torch.Tensor) -> dict[str, torch.Tensor]:

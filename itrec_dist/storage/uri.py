@@ -28,7 +28,7 @@ class Uri(str):
     def __new__(cls, text: str) -> "Uri":
         """Check `text` and strip trailing slashes."""
         if not isinstance(text, str) or not _URI.fullmatch(text):
-            raise ValueError(f"{text!r} is no URI such as s3://bucket/folder")
+            raise ValueError(f"{text!r} is not a URI such as s3://bucket/folder")
         return super().__new__(cls, text.rstrip("/"))
 
     @property

@@ -27,9 +27,10 @@ Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
     session   workers (concurrent trials), seconds: written when a session of the driver ends
 
 A trial that was proposed and has not ended was cut off: it is run again, except for those of its
-runs that are complete.
+runs that are complete. So is one that failed in no more attempts than `retries` now allow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -224,6 +225,26 @@ class SweepDirectory:
         """
         content: dict[str, Any] = self._run.read_json(self.environment)
         return content
+
+
+def is_left(sweep: SweepConfig, trial: Trial) -> bool:
+    """Whether a trial has to be run: it was cut off, or it failed and may be retried."""
+    outcome = trial.outcome
+    has_attempts = outcome.status == "failed" and outcome.attempts <= sweep.retries
+    return outcome.status == "open" or has_attempts
+
+
+def describe_failures(trials: Sequence[Trial]) -> str | None:
+    """A clause about the failed trials and how to retry them; None if there are none."""
+    failed = [trial for trial in trials if trial.outcome.status == "failed"]
+    if not failed:
+        return None
+    retries = max(trial.outcome.attempts for trial in failed)
+    return (
+        f"{len(failed)} of {len(trials)} trials failed and {'were' if len(failed) > 1 else 'was'} "
+        f"not compared, the first (trial {failed[0].label}) with: {failed[0].outcome.error}; the "
+        f"same command with --resume --retries {retries} tries again"
+    )
 
 
 def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:

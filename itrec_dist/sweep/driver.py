@@ -11,7 +11,13 @@ from itrec_dist.storage import atomic
 from itrec_dist.sweep import RECIPE, resources, trackers
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import Runs, SweepConfig
-from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
+from itrec_dist.sweep.directory import (
+    SweepDirectory,
+    Trial,
+    describe_failures,
+    is_left,
+    ranked,
+)
 from itrec_dist.sweep.jobs import JobQueue, Say
 from itrec_dist.system import environment
 
@@ -50,7 +56,10 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     finally:
         seconds = round(time.monotonic() - began, 1)
         directory.append("session", workers=packing.concurrent, seconds=seconds)
-    _check_any_complete(sweep, directory.trials())
+    ended = directory.trials()
+    _check_any_complete(sweep, ended)
+    if failures := describe_failures(ended):
+        say(f"warning: {failures}")
     return directory
 
 
@@ -60,7 +69,7 @@ def _check_any_complete(sweep: SweepConfig, trials: list[Trial]) -> None:
     first = next((t.outcome.error for t in trials if t.outcome.error), "all were cut off")
     raise TrainingError(
         f"none of the {len(trials)} trials of {sweep.out} was completed; the first ended with: "
-        f"{first}"
+        f"{first} (--resume with a larger --retries tries those again that failed)"
     )
 
 
@@ -90,8 +99,8 @@ def _packing(checked: Checked, address: str | None, *, use_gpu: bool) -> resourc
 
 
 def _describe_plan(checked: Checked, packing: resources.Packing, trials: list[Trial]) -> str:
-    ended = sum(1 for t in trials if t.outcome.status != "open")
     sweep = checked.sweep
+    ended = sum(1 for t in trials if not is_left(sweep, t))
     taken = resources.describe(checked.runs.base, packing)
     seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
     plan = f"{checked.count} trials{seeds}, {packing.concurrent} at a time, each with {taken}"

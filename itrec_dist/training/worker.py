@@ -142,6 +142,8 @@ class _Worker:
             self._record_restart(self._restart, trained_to)
         elif self._state:
             self._recorder.note(self._resumption(self._state))
+        elif warning := warm_start.warning(self._run, self._manifest):
+            self._recorder.note(warning)
         if self._note_on_precision:
             self._recorder.note(self._note_on_precision)
         trainer = Trainer(

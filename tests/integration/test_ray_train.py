@@ -55,7 +55,7 @@ def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_pa
 
 
 @pytest.mark.slow
-def test_two_workers_go_on_with_what_one_process_began(trained, shards, tmp_path):
+def test_two_workers_resume_what_one_process_began(trained, shards, tmp_path):
     out = tmp_path / "run"
     begun = config.load(
         RunConfig, DEBUG_RECIPE,

@@ -7,7 +7,7 @@ from itrec_dist.report import measures
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sweep import schedule
 from itrec_dist.report.sweep.runs import Finalist, Sweep
-from itrec_dist.sweep.directory import Trial, format_assignment
+from itrec_dist.sweep.directory import Trial, describe_failures, format_assignment
 from itrec_dist.sweep.pareto import front
 
 COSTS = {
@@ -22,8 +22,8 @@ MIN_TRIALS = 4  # with fewer, importances are noise
 def sentences(sweep: Sweep) -> list[str]:
     """The findings, the answer first."""
     if not sweep.finalists:
-        return [*_without_finals(sweep), *_summary(sweep)]
-    found = [_recommended(sweep, sweep.finalists[0])]
+        return [*_without_finals(sweep), *_failures(sweep), *_summary(sweep)]
+    found = [_recommended(sweep, sweep.finalists[0]), *_failures(sweep)]
     found += filter(None, [schedule.sentence(sweep.finalists[0].trial)])
     if len(sweep.finalists) > 1:
         found.append(_against_next(sweep))
@@ -136,6 +136,12 @@ def _without_finals(sweep: Sweep) -> list[str]:
         f"{measures.digits(best.outcome.value)} on validation. It was selected as the best "
         f"of {len(sweep.ranked)}, which flatters it: no finalist is evaluated on test yet."
     ]
+
+
+def _failures(sweep: Sweep) -> list[str]:
+    """The failed trials, which the answer ignores although they might be better."""
+    failures = describe_failures(sweep.trials)
+    return [f"The best of the others only: {failures}."] if failures else []
 
 
 def _summary(sweep: Sweep) -> list[str]:

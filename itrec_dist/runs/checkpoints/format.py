@@ -58,7 +58,7 @@ class Record:
 
 
 def write(
-    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: Path,
+    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: bytes,
     state: Mapping[str, Written] | None = None,
 ) -> None:  # fmt: skip
     """Write a checkpoint into a folder, its record last, and check that it is complete.
@@ -68,7 +68,7 @@ def write(
         weights: of the task's model, by name.
         record: epoch, step and figures; checksums are filled in.
         beside: the run directory, whose config.yaml and manifest.json are copied.
-        items: the item table to copy.
+        items: the content of the item table.
         state: the files of the training state that `folder` already holds, by their paths.
 
     Raises:
@@ -79,7 +79,7 @@ def write(
         WEIGHTS_FILE: tensor_files.write(folder / WEIGHTS_FILE, weights),
         CONFIG_FILE: hashed_files.copy(beside / CONFIG_FILE, folder / CONFIG_FILE),
         MANIFEST_FILE: hashed_files.copy(beside / MANIFEST_FILE, folder / MANIFEST_FILE),
-        ITEMS_FILE: hashed_files.copy(items, folder / ITEMS_FILE),
+        ITEMS_FILE: hashed_files.write(folder / ITEMS_FILE, items),
     }
     written = {**own, **(state or {})}
     recorded = [*own, STATE_RECORD] if state else [*own]

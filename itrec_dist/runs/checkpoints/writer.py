@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from itrec_dist.engines.optimizer_state import OptimizerState
-from itrec_dist.errors import CheckpointError, ItrecError, OutputError
+from itrec_dist.errors import CheckpointError, ItrecError, OutputError, ShardsError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.format import Record
@@ -72,9 +72,17 @@ class CheckpointWriter:
     ) -> None:  # fmt: skip
         """Write into `run`, with the item table `items`.
 
-        `afterwards` is called in the writer's thread after each snapshot.
+        The table is read once: its shards may be out of reach, or windowed anew, by the time of a
+        checkpoint. `afterwards` is called in the writer's thread after each snapshot.
+
+        Raises:
+            ShardsError: the item table cannot be read.
         """
-        self._run, self._items = run, items
+        self._run = run
+        try:
+            self._items = items.read_bytes()
+        except OSError as error:
+            raise ShardsError(f"{items} cannot be read: {error.strerror or error}") from error
         self._keep = config.keeps
         self._afterwards = afterwards
         # Not a daemon thread: the interpreter waits for it before it exits.

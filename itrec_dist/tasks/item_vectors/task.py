@@ -72,7 +72,7 @@ class ItemVectors(Task):
         return LossJudge(device)
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:  # noqa: ARG002
-        """Refused: vectors alone rank nothing for a user.
+        """Refused: item vectors alone cannot rank items for a user.
 
         Raises:
             ConfigError: always.

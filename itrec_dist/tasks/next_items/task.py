@@ -91,7 +91,9 @@ class NextItems(Task):
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
         loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
-        top_BN, unseen_BN = rank.both_rankings(table.blocks(queries), self.depth, batch.item_ids_BL)
+        top_BN, unseen_BN = rank.both_rankings(
+            table.blocks(queries), self.depth, batch.item_ids_BL, batch.window_ids_B
+        )
         return RankingOutput(loss_B, top_BN, unseen_BN)
 
     @property

@@ -44,7 +44,7 @@ class Ratings(Task):
         if not isinstance(built, RatingModel):
             raise ConfigError(
                 f"model.kind={model.kind} with task ratings builds a {type(built).__name__}, which "
-                "is no RatingModel: inherit from it, or name another task"
+                "is not a RatingModel: inherit from it, or name another task"
             )
         self.model = built
         self._loss = loss

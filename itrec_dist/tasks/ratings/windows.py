@@ -81,9 +81,7 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
         "audit. Rating models are trained and compared on these."
     )
 
-    def refuse(
-        self, database: Database, staged: staging.Staged, config: RatingWindowConfig
-    ) -> None:
+    def check(self, database: Database, staged: staging.Staged, config: RatingWindowConfig) -> None:
         """Refuse events without ratings, and ratings outside the given scale."""
         if not staged.has_ratings:
             raise DataError(

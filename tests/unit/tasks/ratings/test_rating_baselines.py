@@ -62,7 +62,7 @@ def test_the_biases_solve_their_normal_equations(data, training):
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
-def test_nobody_and_nothing_have_no_bias(data, training):
+def test_unknown_users_and_items_have_no_bias(data, training):
     predict = Biases().fit(training)
     mean = training.ratings.ratings_R.double().mean()
     beyond = torch.tensor([data.num_users + 5])
@@ -93,7 +93,7 @@ def test_content_solves_two_ridge_regressions(data, training):
         np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
-def test_content_tells_unrated_items_apart_and_strangers_not(data, training):
+def test_content_distinguishes_unrated_items_but_not_unknown_users(data, training):
     rated = training.ratings
     missing = 5
     kept = rated.item_ids_R != missing
