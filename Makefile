@@ -1,11 +1,12 @@
-# make run    set up .venv, then the whole way on generated data: ratings -> windows -> training
-#             on two workers -> baselines -> report
-# make test   set up .venv, then the test suite          make lint   ruff, check only
-# make test-fast   its quick half: no integration tests  make test-slow   what make test leaves out
-# make types  mypy, strict                               make sql-lint   sqlfluff
-# make wheel  build the wheel into dist/                 make clean  remove what these made
+# make run         set up .venv, then all steps on generated data: ratings -> windows -> training on
+#                  two workers -> baselines -> report
+# make test        set up .venv, then the test suite
+# make test-fast   without the integration tests     make test-slow  only the tests that make test skips
+# make lint        ruff, check only                  make types      mypy, strict
+# make sql-lint    sqlfluff                          make wheel      build the wheel into dist/
+# make clean       remove everything that these made
 #
-# PYTHON chooses the interpreter of a new .venv: make run PYTHON=python3.12
+# PYTHON is the interpreter for a new .venv: make run PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,8 +25,8 @@ run: $(READY)
 	$(ITREC) baselines --shards $(RUN)/shards --out $(RUN)/baselines
 	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
 
-# One thread for each process of torch: on the tiny products of tests more would only wait for each
-# other. Two processes of pytest, whatever the machine: all tests that need Ray share one of them.
+# One thread per torch process: on the small matrices of tests, more would only wait for each
+# other. Two pytest processes on any machine: all tests that need Ray share one of them.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest --timeout 600 -n 2
 
 test: $(READY)

@@ -8,7 +8,7 @@ from itrec_dist import config
 from itrec_dist.sweep import checks, driver
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import SweepDirectory
-from itrec_dist.sweep.jobs import Course
+from itrec_dist.sweep.jobs import JobQueue
 from itrec_dist.sweep.trial import Trials
 
 SPACE = {
@@ -39,18 +39,18 @@ def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = Non
     checked = checks.checked(sweep)
     directory = SweepDirectory(checked.sweep.out)
     if resume:
-        driver._refuse_other(checked, directory)
+        driver._check_same_sweep(checked, directory)
     driver._prepare(checked, directory, resume=resume)
     said: list[str] = []
-    course = Course(checked, directory, directory.trials(), said.append)
+    queue = JobQueue(checked, directory, directory.trials(), said.append)
     trials = Trials(checked.sweep, torch.device("cpu"))
     begun = 0
-    while (job := course.next()) is not None:
+    while (job := queue.next()) is not None:
         begun += 1
         if begun == most:
             raise Cut
-        course.ended(job, trials.work(job, lambda epoch, value: None))
-    assert course.is_over
+        queue.ended(job, trials.work(job, lambda epoch, value: None))
+    assert queue.is_over
     directory.append("session", workers=1, seconds=1.0)
     return directory, said
 

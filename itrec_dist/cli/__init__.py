@@ -1,1 +1,1 @@
-"""One module per verb of the `itrec` command."""
+"""The `itrec` command: one module per subcommand."""

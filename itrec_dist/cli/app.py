@@ -1,7 +1,7 @@
-"""The `itrec` command: finds the verb, runs it, turns mistakes into one sentence and a code.
+"""The `itrec` command: runs a subcommand and turns errors into one sentence and an exit code.
 
-Each verb is one module of this folder with `parser() -> Parser` and `run(parsed) -> int`; only the
-verb that is asked for is imported, so `itrec --help` answers at once.
+Each subcommand is a module of this folder with `parser() -> Parser` and `run(parsed) -> int`. Only
+the one that was called is imported, so `itrec --help` answers at once.
 """
 
 import contextlib
@@ -23,40 +23,40 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "check versions, devices, Ray, memory and disk"),
     "data get": ("data_get", "download a public data set from its publisher"),
     "data make": ("data_make", "generate a data set with planted structure"),
-    "window": ("window", "turn ratings into windows: Parquet shards, item table, audit"),
+    "window": ("window", "cut events into windows: Parquet shards, item table, audit"),
     "train": ("train", "train a model on shards, on a Ray cluster or with --local in-process"),
-    "sweep": ("sweep", "search over settings, judge the best on the test split"),
-    "baselines": ("baselines", "judge the non-neural baselines on the same windows"),
-    "evaluate": ("evaluate", "judge a trained model again, on the same or on other windows"),
-    "recommend": ("recommend", "write the next items of every user to Parquet"),
-    "similar": ("similar", "list the items whose vectors are next to one item's"),
-    "report": ("report", "write one HTML report over runs"),
+    "sweep": ("sweep", "tune hyperparameters, evaluate the best on the test split"),
+    "baselines": ("baselines", "evaluate the non-neural baselines on the same windows"),
+    "evaluate": ("evaluate", "evaluate a trained model again, on the same or other windows"),
+    "recommend": ("recommend", "write the top next items of every user to Parquet"),
+    "similar": ("similar", "list the items most similar to an item"),
+    "report": ("report", "write one HTML report on a set of runs"),
     "reproduce": ("reproduce", "run every arm of a published study and compare"),
 }
-"""Verb -> (module of this folder, one line for the overview)."""
+"""Command -> (module of this folder, one line for the overview)."""
 
-TOGETHER = ("train",)
-"""Verbs that several processes, started by torchrun, do as one."""
+DISTRIBUTED = ("train",)
+"""Commands that may run in several processes started by torchrun."""
 
-_TROUBLE_WITH_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, met with the same orderly end as Ctrl-C: nothing half-written stays behind."""
+    """SIGTERM, handled like Ctrl-C so that nothing half-written stays behind."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed, 2 a user's mistake."""
+    """Run the command line and return its exit code: 0 success, 1 failure, 2 user error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _orderly_termination(), torchrun.together():
             try:
                 code = _dispatch(arguments)
-            except SystemExit:  # help was asked for
+            except SystemExit:  # --help
                 sys.stdout.flush()
                 raise
-            sys.stdout.flush()  # a reader that went away is noticed here, not when Python ends
+            sys.stdout.flush()  # notice a closed pipe here, not when Python exits
             return code
     except torchrun.PeerError as error:
         return error.exit_code
@@ -67,16 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("itrec: interrupted", file=sys.stderr)
         number = signal.SIGTERM if isinstance(interruption, _Terminated) else signal.SIGINT
         return 128 + number
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    except BrokenPipeError:  # the reader of our output has exited, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in _TROUBLE_WITH_THE_PLACE:
+        if error.errno not in _FILE_ERRORS:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        remedy = "free some room" if error.errno in _FULL else "change its permissions"
+        remedy = "free some space" if error.errno in _FULL else "change its permissions"
         print(
-            f"itrec: error: {place}{error.strerror}: {remedy}, or choose another place",
+            f"itrec: error: {place}{error.strerror}: {remedy}, or choose another location",
             file=sys.stderr,
         )
         return 2
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _orderly_termination() -> Iterator[None]:
-    """Turn SIGTERM into an exception, unless somebody else cares for it already."""
+    """Turn SIGTERM into an exception, unless something else handles it already."""
     is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if not is_free or threading.current_thread() is not threading.main_thread():
         yield
@@ -93,9 +93,8 @@ def _orderly_termination() -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            signal.getsignal(signal.SIGTERM) is _terminate
-        ):  # a worker that ends with others ignores it
+        # A worker that is shutting down with others ignores SIGTERM by now: leave that alone.
+        if signal.getsignal(signal.SIGTERM) is _terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -113,7 +112,7 @@ def _dispatch(arguments: list[str]) -> int:
     for words in (2, 1):
         verb = " ".join(arguments[:words])
         if verb in VERBS:
-            _refuse_together(verb)
+            _check_single_process(verb)
             command = importlib.import_module(f"itrec_dist.cli.{VERBS[verb][0]}")
             code: int = command.run(command.parser().parse(arguments[words:]))
             return code
@@ -125,12 +124,12 @@ def _dispatch(arguments: list[str]) -> int:
     raise ConfigError(f"there is no command {' '.join(given)!r}; there are: {', '.join(VERBS)}")
 
 
-def _refuse_together(verb: str) -> None:
+def _check_single_process(verb: str) -> None:
     peers = torchrun.peers()
-    if peers and peers.at.world_size > 1 and verb not in TOGETHER:
+    if peers and peers.at.world_size > 1 and verb not in DISTRIBUTED:
         raise ConfigError(
             f"torchrun has started `itrec {verb}` {peers.at.world_size} times, and only itrec "
-            f"{' and '.join(TOGETHER)} can share its work: start it without torchrun"
+            f"{' and '.join(DISTRIBUTED)} can run distributed: start it without torchrun"
         )
 
 
@@ -140,7 +139,7 @@ def _overview(verbs: Sequence[str] = tuple(VERBS)) -> str:
         [
             "usage: itrec COMMAND [options]",
             "",
-            "Distributed training of sequential transformer recommenders.",
+            "Distributed training of sequential recommenders.",
             "",
             "commands:",
             *lines,

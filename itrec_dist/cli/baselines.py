@@ -1,7 +1,7 @@
-"""`itrec baselines`: judge the non-neural baselines on the windows that models are judged on.
+"""`itrec baselines`: evaluate the non-neural baselines of the shards' task.
 
-Those of the task that the shards were windowed for. Each becomes a run directory of its own, so
-that reports treat it as any other run.
+They are evaluated on the same windows as models. Each is written as a run directory of its own, so
+that reports treat it like any other run.
 """
 
 import itertools
@@ -17,17 +17,17 @@ from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
 
 
-class _Parser(config.Parser):
-    """A parser for the baselines of all our tasks, which gives way to that of the shards' task."""
+class _BaselineParser(config.Parser):
+    """Lists the baselines of all built-in tasks; switches to the shards' task once known."""
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """Parse with the settings of the baselines of the shards' task, if they can be read."""
+        """Parse with the baseline settings of the shards' task, if the shards can be read."""
         from itrec_dist import tasks
 
         if (shards := _shards_in(arguments)) is not None:
             try:
                 task = tasks.task_of(manifest.read(shards))
-            except ShardsError:  # refused when the command runs
+            except ShardsError:  # reported when the command runs
                 return super().parse(arguments)
             return _parser(config.Parser, [task]).parse(arguments)
         return super().parse(arguments)
@@ -37,15 +37,15 @@ def parser() -> config.Parser:
     """Options of `itrec baselines`."""
     from itrec_dist import tasks
 
-    return _parser(_Parser, tasks.WITH_WINDOWS)
+    return _parser(_BaselineParser, tasks.WITH_WINDOWS)
 
 
 def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser:
     registries = [baselines_of(task).registry for task in of_tasks]
     made = kind(
         "itrec baselines",
-        "Judge the non-neural baselines on the windows of a shards folder. Each is fitted on the "
-        "training windows and written as a run directory of its own, which `itrec report` reads.",
+        "Evaluate the non-neural baselines on the windows of a shards folder. Each is fitted on "
+        "the training windows and written as a run directory, which `itrec report` reads.",
     )
     made.add_argument(
         "--shards", type=Path, required=True, help="Folder that `itrec window` wrote."
@@ -59,13 +59,11 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         "--only",
         type=str,
         default="",
-        help="The baselines to judge, separated by commas; without it all of the task of the "
-        f"shards ({'; '.join(known)}).",
+        help="Comma-separated baselines to evaluate; all of the shards' task if not given "
+        f"({'; '.join(known)}).",
     )
-    add_choice(made, "null takes [5, 10, 20] and no more metrics")
-    made.add_argument(
-        "--overwrite", action="store_true", help="Replace the run directories that are there."
-    )
+    add_choice(made, "null takes [5, 10, 20] and no additional metrics")
+    made.add_argument("--overwrite", action="store_true", help="Replace existing run directories.")
     for registry in registries:
         for name, settings in registry.items():
             made.add_class_arguments(settings, name)
@@ -76,28 +74,28 @@ def baselines_of(task: str) -> TaskBaselines[Any, Any, Any]:
     """The baselines of a task.
 
     Raises:
-        ConfigError: there is no such task, or it has none.
+        ConfigError: there is no such task, or it has no baselines.
     """
     from itrec_dist import tasks
 
-    found = tasks.data_of(task).baselines
-    if found is None:
-        raise ConfigError(f"the task {task} of these shards has no baselines to judge")
-    return found
+    baselines = tasks.data_of(task).baselines
+    if baselines is None:
+        raise ConfigError(f"the task {task} of these shards has no baselines to evaluate")
+    return baselines
 
 
 def _shards_in(arguments: Sequence[str]) -> Path | None:
-    """The folder that the arguments name last."""
-    found = None
+    """The last `--shards` of the arguments."""
+    shards = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         if flag == "--shards":
-            found = Path(value if equals else after)
-    return found
+            shards = Path(value if equals else after)
+    return shards
 
 
 def run(parsed: Any) -> int:
-    """Fit, judge, write and print."""
+    """Fit, evaluate, write and print."""
     from itrec_dist import tasks
     from itrec_dist.evaluation.baselines import judge_all
     from itrec_dist.report.terminal import print_comparison
@@ -116,12 +114,12 @@ def run(parsed: Any) -> int:
 
 
 def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, Any]:
-    """The settings of the baselines that are asked for, or of the usual ones."""
+    """The settings of the chosen baselines, or of the default ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.registry)}")
-    found = {}
+    chosen = {}
     for name in dict.fromkeys(names or baselines.installed()):
         settings = baselines.registry[name]
-        found[name] = parsed[name] if name in parsed else settings()
-    return found
+        chosen[name] = parsed[name] if name in parsed else settings()
+    return chosen

@@ -15,7 +15,7 @@ MIRROR_VARIABLE = "ITREC_MOVIELENS_URL"
 
 
 def parser() -> Parser:
-    """The options: which release and where to."""
+    """The command's options."""
     made = Parser(
         "itrec data get",
         "Download a MovieLens release from GroupLens, check it and unpack it into DIR/NAME. "
@@ -25,12 +25,12 @@ def parser() -> Parser:
     releases = "; ".join(f"{s.name} ({s.holds})" for s in download.RELEASES.values())
     made.add_argument("name", type=str, help=f"The release: {releases}.")
     made.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="Where the folder NAME is made."
+        "--to", type=Path, required=True, metavar="DIR", help="Folder in which NAME is created."
     )
     made.add_argument(
         "--overwrite",
         action="store_true",
-        help="Replace DIR/NAME if it holds an earlier copy.",
+        help="Replace DIR/NAME if it holds an earlier download.",
     )
     return made
 
@@ -45,14 +45,14 @@ def run(parsed: Any) -> int:
         )
     checked = "the pinned MD5" if release.md5 else "the MD5 that the server publishes beside it"
     print(f"wrote {place} ({release.archive} matches {checked})")
-    print(textwrap.fill(f"terms: {release.terms}. The README there is what counts.", 98))
+    print(textwrap.fill(f"terms: {release.terms}. The README in the folder is binding.", 98))
     print(f"next: itrec window --source {release.format} --input {place} --out SHARDS")
     return 0
 
 
 @contextmanager
 def _progress(title: str) -> Iterator[download.Progress]:
-    """A live bar on a terminal, otherwise a line per tenth, both on standard error."""
+    """A live bar on a terminal, otherwise a line per 10 %, both on standard error."""
     if not sys.stderr.isatty():
         yield _lines(title)
         return

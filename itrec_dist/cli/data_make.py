@@ -8,13 +8,13 @@ from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 
 
 def parser() -> Parser:
-    """The options: where to write, the sizes and the seed."""
+    """The command's options."""
     made = Parser(
         "itrec data make",
-        "Generate users, movies and ratings in the file format of MovieLens-1M. They are invented, "
-        "with planted structure that a sequential model can learn and counting alone cannot.",
+        "Generate users, movies and ratings in the file format of MovieLens-1M. The data is "
+        "synthetic, with planted structure that sequential models can learn and counting cannot.",
     )
-    made.add_argument("--out", type=Path, required=True, help="Folder to write, which must be new.")
+    made.add_argument("--out", type=Path, required=True, help="Folder to write; must not exist.")
     made.add_argument(
         "--overwrite",
         action="store_true",
@@ -29,7 +29,7 @@ def run(parsed: Any) -> int:
     made = generate(pick(SyntheticConfig, parsed), parsed.out, overwrite=parsed.overwrite)
     print(
         f"wrote {made.ratings:,} generated ratings of {made.movies:,} movies by {made.users:,} "
-        f"users to {parsed.out} (invented data, not MovieLens)"
+        f"users to {parsed.out} (synthetic data, not MovieLens)"
     )
     print(f"next: itrec window --source ml-1m --input {parsed.out} --out SHARDS")
     return 0

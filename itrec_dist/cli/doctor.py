@@ -1,4 +1,4 @@
-"""`itrec doctor`: what this machine lacks, and the command that mends it."""
+"""`itrec doctor`: checks what this machine lacks, and says how to fix it."""
 
 import dataclasses
 import json
@@ -9,23 +9,23 @@ from itrec_dist.config import Parser
 
 
 def parser() -> Parser:
-    """The options of `itrec doctor`."""
+    """The command's options."""
     made = Parser(
         "itrec doctor",
         "Check versions, devices, Ray, memory and disk. Changes nothing. The exit code is 1 if "
-        "the main job could not run here, 0 otherwise, warnings or not.",
+        "training could not run here, and 0 otherwise, warnings included.",
     )
     made.add_argument(
         "--start_ray",
         action="store_true",
-        help="also start Ray, run one task on it and stop it (about 15 seconds)",
+        help="Also start Ray, run one task on it and stop it (about 15 seconds).",
     )
-    made.add_argument("--json", action="store_true", help="print one JSON object, for machines")
+    made.add_argument("--json", action="store_true", help="Print one JSON object, for scripts.")
     return made
 
 
 def run(parsed: Any) -> int:
-    """Examine the machine and print what was found."""
+    """Check the machine and print the results."""
     from itrec_dist.system import doctor
 
     checks = doctor.examine(start_ray=parsed.start_ray)
@@ -40,7 +40,7 @@ def run(parsed: Any) -> int:
         print("\nWhat to do:")
         for name, action in advice:
             print(f"  {name}: {action}")
-    print("\nThe main job can run here." if can_run else "\nThe main job cannot run here.")
+    print("\nTraining can run here." if can_run else "\nTraining cannot run here.")
     return 0 if can_run else 1
 
 

@@ -1,4 +1,4 @@
-"""`itrec evaluate`: judge a trained model again."""
+"""`itrec evaluate`: evaluate a trained model again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "itrec evaluate",
-        "Judge a checkpoint on the windows of its run, or with --shards on other windows of the "
-        "same items. Prints a table; --out writes the figures as JSON.",
+        "Evaluate a checkpoint on the windows of its run, or with --shards on other windows of the "
+        "same items. Prints a table; --out writes the metrics as JSON.",
     )
     add_model(options)
     add_choice(options, "null takes the run's own")
@@ -30,7 +30,7 @@ def parser() -> Parser:
 
 
 def add_model(options: Parser) -> None:
-    """Add what says which trained model is asked, and of which shards."""
+    """Add the options that choose a trained model and the shards to apply it to."""
     options.add_argument(
         "run", type=Uri | Path, help="Run directory that `itrec train` wrote, or its URI."
     )
@@ -44,31 +44,31 @@ def add_model(options: Parser) -> None:
         "--checkpoint",
         type=str,
         default=BEST,
-        help="Which one: best, last, or an older one such as last-00001200.",
+        help="Checkpoint to load: best, last, or an older one such as last-00001200.",
     )
 
 
 def add_choice(options: Parser, without: str) -> None:
-    """Add what says which figures are computed; `without` is what is done without it."""
+    """Add the options that choose metrics; `without` says what happens if they are not given."""
     options.add_argument(
         "--cutoffs",
         type=tuple[int, ...] | None,
         default=None,
-        help=f"Lengths of the ranked list that is judged, such as [1,10]; {without}.",
+        help=f"Lengths k of the ranked list to evaluate, such as [1,10]; {without}.",
     )
     options.add_argument(
         "--metrics",
         type=tuple[str, ...] | None,
         default=None,
-        help=f"More metrics, as [module:Class]; {without}.",
+        help=f"Additional metrics, as [module:Class]; {without}.",
     )
 
 
 def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
-    """The figures that the options ask for.
+    """The metrics that the options choose.
 
     Raises:
-        ConfigError: a cut-off is impossible, or a metric cannot be imported.
+        ConfigError: a cut-off is invalid, or a metric cannot be imported.
     """
     from itrec_dist import metrics
     from itrec_dist.metrics.metric import MetricChoice
@@ -85,7 +85,7 @@ def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
 
 
 def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
-    """The model that the options name, and the place of the shards that it is asked of."""
+    """The model that the options name, and where its shards are."""
     from itrec_dist.inference.load import restore
     from itrec_dist.runs.fetched import local_run
 
@@ -94,7 +94,7 @@ def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
 
 
 def run(parsed: Any) -> int:
-    """Judge and print."""
+    """Evaluate and print."""
     from itrec_dist.data import manifest
     from itrec_dist.data.shards import fetch
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
@@ -107,13 +107,13 @@ def run(parsed: Any) -> int:
     restored, place = restored_from(parsed)
     shards = fetch.local(place)
     if parsed.shards is None:
-        fitting.refuse_other(restored, shards, place)
+        fitting.refuse_wrong_checksum(restored, shards, place)
     choice = choice_from(parsed, restored.run.evaluation.choice)
     judgements = judge_checkpoint(restored, shards, choice)
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
     if warning := fitting.warning(restored, shards, place):
-        print(f"{warning}: it may have been trained on rows that it is judged on here")
+        print(f"{warning}: it may have been trained on rows that it is evaluated on here")
     if parsed.out is not None:
         atomic.write_json(
             parsed.out,
@@ -124,7 +124,7 @@ def run(parsed: Any) -> int:
                 "epoch": restored.record.epoch,
                 "seed": restored.run.seed,
                 "fingerprint": manifest.read(shards).fingerprint,
-                "splits": {split: found.to_json() for split, found in judgements.items()},
+                "splits": {split: j.to_json() for split, j in judgements.items()},
             },
         )
     return 0

@@ -1,4 +1,4 @@
-"""`itrec recommend`: the next items of every user."""
+"""`itrec recommend`: the top next items of every user."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "itrec recommend",
-        "Write the k best next items of every user to Parquet, from their latest events and "
-        "without what they have seen: user, rank, item, title, score.",
+        "Write the top k next items of every user to Parquet, predicted from their latest events "
+        "and without items they have seen: user, rank, item, title, score.",
     )
     evaluate_command.add_model(options)
     options.add_argument("--out", type=Path, required=True, help="Parquet file to write.")

@@ -1,4 +1,4 @@
-"""`itrec report`: one HTML page over runs."""
+"""`itrec report`: one HTML page on a set of runs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,18 @@ from itrec_dist.storage.uri import Uri
 
 
 def parser() -> Parser:
-    """The options of `itrec report`."""
+    """The command's options."""
     parser = Parser(
         "itrec report",
-        "Write one self-contained HTML page over runs: the answer first, then tables with the "
-        "spread over seeds, curves, sampled users, the leakage audit and the configuration.",
+        "Write one self-contained HTML page on a set of runs: the answer first, then tables with "
+        "the spread over seeds, curves, sampled users, the leakage audit and the configuration.",
     )
     parser.add_argument(
         "runs",
         nargs="+",
         type=Uri | Path,
         metavar="RUN",
-        help="Run directories, or folders or URIs that hold some at any depth; or one sweep "
+        help="Run directories, or folders or URIs that contain them at any depth; or one sweep "
         "directory.",
     )
     parser.add_argument(
@@ -28,7 +28,7 @@ def parser() -> Parser:
         type=Path | None,
         default=None,
         metavar="FILE.html",
-        help="Where to write; without it report.html in RUN, or in the folder that holds them all.",
+        help="File to write; default: report.html in RUN, or in the folder that contains them all.",
     )
     parser.add_argument("--title", type=str | None, default=None, help="The page's title.")
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report.")

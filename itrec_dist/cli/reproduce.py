@@ -1,4 +1,4 @@
-"""`itrec reproduce`: a published study, whole."""
+"""`itrec reproduce`: run a complete published study."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,8 @@ def parser() -> Parser:
     options = Parser(
         "itrec reproduce",
         "Run every arm of a study and its baselines, on its own protocol and on stricter ones, and "
-        "write one report that stands the printed figures beside ours. Interrupted, the same "
-        "command goes on where it was.",
+        "write one report that compares the published figures with ours. After an interruption, "
+        "the same command continues.",
     )
     options.add_config_file()
     options.add_argument(
@@ -35,13 +35,13 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Run what is missing, then report."""
     from itrec_dist import studies
-    from itrec_dist.studies.runner import Place, StudyConfig, check_source, reproduce
+    from itrec_dist.studies.runner import StudyConfig, StudySetup, check_source, reproduce
 
     check_source(parsed.source)
-    place = Place(
+    setup = StudySetup(
         studies.find(parsed.study), parsed.source, parsed.input, parsed.out,
         lambda line: print(line, flush=True),
     )  # fmt: skip
-    written = reproduce(place, pick(StudyConfig, parsed))
+    written = reproduce(setup, pick(StudyConfig, parsed))
     print(f"report: {written}")
     return 0

@@ -1,4 +1,4 @@
-"""`itrec similar`: the items whose vectors are next to one item's."""
+"""`itrec similar`: the items most similar to an item."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "itrec similar",
-        "List the items whose vectors have the highest cosine to an item's: of item2vec, or of any "
-        "other model with an item embedding.",
+        "List the items with the highest cosine similarity to an item, by the item embedding of "
+        "item2vec or of any other model that has one.",
     )
     options.add_argument("run", type=Path, help="Run directory that `itrec train` wrote.")
     options.add_argument("--item", type=str, required=True, help="Source id or title of an item.")

@@ -1,4 +1,4 @@
-"""`itrec sweep`: search over configurations, then judge the best on the test split."""
+"""`itrec sweep`: search over configurations, then evaluate the best on the test split."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ def parser() -> Parser:
 
     options = Parser(
         "itrec sweep",
-        "Search over the settings of training runs, train the best configurations again with fresh "
-        "seeds, judge those on the test split, and write one report.",
+        "Search over the settings of training runs, retrain the best configurations with fresh "
+        "seeds, evaluate those on the test split, and write one report.",
     )
     options.add_config_file()
     options.add_argument(
         "--dry_run", action="store_true",
-        help="Say how many trials there are, what each takes, how long all will take by a measured "
-        "step, and what would be refused; nothing is written.",
+        help="Print the number of trials, the resources of each, an estimate of the total time "
+        "from a few measured steps, and which trials would be refused; nothing is written.",
     )  # fmt: skip
     options.add_argument(
         "--resume", action="store_true",
-        help="Go on with the sweep in its directory: what is complete is not run again.",
+        help="Continue the sweep in its directory; completed runs are not repeated.",
     )  # fmt: skip
     options.add_argument(
         "--overwrite", action="store_true", help="Replace the sweep directory if it exists."
     )
     options.add_argument(
         "--address", type=str | None, default=None,
-        help="Ray cluster to use, such as auto; without it one is started on this machine.",
+        help="Ray cluster to join, such as auto; default: start one on this machine.",
     )  # fmt: skip
     options.add_class_arguments(SweepConfig)
     return options
 
 
 def run(parsed: Any) -> int:
-    """Search, judge the finalists, write the results."""
+    """Search, evaluate the finalists, write the results."""
     import shutil
 
     from itrec_dist import report
@@ -78,31 +78,31 @@ def _dry_run(checked: Checked) -> None:
 
     sweep, base = checked.sweep, checked.runs.base
     resources = sweep_resources.local_resources()
-    share = sweep_resources.share(sweep, base, resources, sweep_resources.local_cores())
+    packing = sweep_resources.pack(sweep, base, resources, sweep_resources.local_cores())
     if checked.runs.is_grouped:
-        share = sweep_resources.share_of_groups(
-            sweep, base, resources, use_gpu=resources["GPU"] > 0
-        )
+        packing = sweep_resources.pack_groups(sweep, base, resources, use_gpu=resources["GPU"] > 0)
     num_runs = checked.count * sweep.seeds
     finals = sweep.final.candidates * sweep.final.seeds
-    waves = -(-checked.count // share.concurrent)
-    taken = sweep_resources.told_share(base, share)
+    waves = -(-checked.count // packing.concurrent)
+    taken = sweep_resources.describe(base, packing)
     size = estimate.size(base)
     print(f"trials: {checked.count}, each of {sweep.seeds} seed{'s' if sweep.seeds > 1 else ''}")
     print(f"each takes: {taken} (the base's model has {size.parameters:,} parameters)")
-    print(f"at a time: {share.concurrent}, so {waves} waves")
+    print(f"concurrent: {packing.concurrent}, so {waves} waves")
     print(f"finals: {finals} runs ({sweep.final.candidates} x {sweep.final.seeds} fresh seeds)")
-    refusals = estimate.refused(checked.runs, sweep.out, checked.assignments or [])
+    refusals = estimate.invalid_trials(checked.runs, sweep.out, checked.assignments or [])
     print("measuring a few steps of the base ...", flush=True)
     per_run = estimate.seconds_of_run(base)
-    total = estimate.told_time(estimate.total_seconds(per_run, num_runs + finals, share.concurrent))
+    total = estimate.format_time(
+        estimate.total_seconds(per_run, num_runs + finals, packing.concurrent)
+    )
     least = estimate.least_runs(sweep, num_runs, base.training.epochs, len(checked.space.turns()))
     if least < num_runs:
-        at_least = estimate.total_seconds(per_run, least + finals, share.concurrent)
-        total = f"{estimate.told_time(at_least)} to {total}, as the scheduler stops more or fewer"
-    print(f"a run of the base takes {estimate.told_time(per_run)}, all about {total}")
+        at_least = estimate.total_seconds(per_run, least + finals, packing.concurrent)
+        total = f"{estimate.format_time(at_least)} to {total}, depending on how many are stopped"
+    print(f"a run of the base takes {estimate.format_time(per_run)}; the sweep takes about {total}")
     if checked.assignments is None:
-        print("would be refused: unknown, since outcomes decide what is tried")
+        print("would be refused: unknown, since trials depend on earlier results")
     else:
         print(f"would be refused: {len(refusals)} of {checked.count}")
     for line in refusals[:20]:

@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """The command's options: every setting of a run, and how to start it."""
+    """The command's options: how to start a run, and all of its settings."""
     from itrec_dist.training.config import RunConfig
 
     options = Parser(
         "itrec train",
         "Train a model on shards. Settings come from a recipe (--config) and from the options "
-        "below; the run directory then holds log, checkpoints and judgement.",
+        "below. The run directory holds the log, the checkpoints and the evaluation.",
     )
     options.add_config_file()
     options.add_argument(
         "--local",
         action="store_true",
-        help="Train in this process, without Ray and on one GPU; for several GPUs without Ray, "
-        "torchrun --nproc-per-node GPUS -m itrec_dist train ... does not need --local.",
+        help="Train in this process, without Ray and on at most one GPU. For several GPUs without "
+        "Ray: torchrun --nproc-per-node GPUS -m itrec_dist train ..., without --local.",
     )
     options.add_argument(
         "--address",
         type=str | None,
         default=None,
-        help="Ray cluster to use, such as auto; without it one is started on this machine.",
+        help="Ray cluster to join, such as auto; default: start one on this machine.",
     )
     options.add_argument(
         "--overwrite", action="store_true", help="Replace the run directory if it exists."
@@ -49,8 +49,8 @@ def parser() -> Parser:
     options.add_argument(
         "--resume",
         action="store_true",
-        help="Go on with the unfinished run in its directory, from its checkpoint last; "
-        "--config RUN/config.yaml --resume gives all settings it began with.",
+        help="Continue the unfinished run in its directory from its last checkpoint; "
+        "--config RUN/config.yaml --resume takes all settings from it.",
     )
     options.add_class_arguments(RunConfig)
     return options
@@ -75,23 +75,23 @@ def run(parsed: Any) -> int:
 def train(
     config: RunConfig, *, local: bool, address: str | None = None, existing: Existing = "refuse"
 ) -> None:
-    """Check, prepare the run directory, and train; nothing is touched before all checks passed.
+    """Check, prepare the run directory, and train; nothing is written before all checks pass.
 
-    `existing` says what becomes of a run that stands in the place of this one.
+    `existing` says what to do with a run that is already in the output directory.
     """
     for name, place in (("--out", config.out), ("--shards", config.shards)):
         if isinstance(place, Path):
             ray_job_folder.refuse_path(place, name)
-    # Workers, and whoever reads the run later, may stand in another folder than this process.
+    # Workers, and later readers of the run, may have another working directory.
     config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
     if config.item_vectors is not None:
         config = dataclasses.replace(config, item_vectors=config.item_vectors.absolute())
     peers = torchrun.peers()
-    if peers:  # --local or not: torchrun itself takes --local for one of its own in Python 3.11
+    if peers:  # --local or not: in Python 3.11 torchrun takes --local for one of its own options
         if address:
             raise ConfigError(
                 f"--address={address} names a Ray cluster, and torchrun has started the workers: "
-                "leave one of the two out"
+                "use one of the two"
             )
         _train_together(config, peers, existing)
     elif local:
@@ -101,7 +101,7 @@ def train(
 
 
 def _print_judgement(config: RunConfig) -> None:
-    """Print the final figures, where something was judged and the run directory is here."""
+    """Print the final metrics, if the run is complete and on this machine."""
     from itrec_dist.metrics.judgement import Judgement
     from itrec_dist.report.terminal import print_judgements
     from itrec_dist.runs.directory import RunDirectory
@@ -172,7 +172,7 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
 
 
 def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
-    """What becomes of the run that workers before these began; None if it is complete."""
+    """What to do with the run that earlier workers began; None if it is complete."""
     from itrec_dist.runs.checkpoints import retention
     from itrec_dist.runs.directory import LAST, RunDirectory
 
@@ -201,5 +201,5 @@ def _tell_of_idle_gpus() -> None:
     if (gpus := torch.cuda.device_count()) > 1:
         print(
             f"one of {gpus} GPUs is used: torchrun --nproc-per-node {gpus} -m itrec_dist train "
-            "... takes them all, and so does Ray without --local"
+            "... uses them all, and so does Ray without --local"
         )

@@ -1,7 +1,7 @@
-"""`itrec window`: ratings to windows, those of the task that is named.
+"""`itrec window`: cuts events into the windows of a task.
 
-The options are the same for every task and source, besides the settings of the task's windows and
-those of the source.
+The options are the same for every task and source, plus the settings of the task's windows and of
+the source.
 """
 
 import itertools
@@ -17,11 +17,11 @@ from itrec_dist.data import schema, sources
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
 MUCH = 0.1
-"""Share of a split's users without a window from which on a warning is printed."""
+"""A warning is printed if more than this share of a split's users have no window."""
 
 
-class _Parser(config.Parser):
-    """A parser for one task and source, which gives way to that of another task or source."""
+class _WindowParser(config.Parser):
+    """A parser for one task and source; switches to others if the arguments name them."""
 
     def __init__(self, task: str, source: str, description: str) -> None:
         super().__init__("itrec window", description)
@@ -30,10 +30,10 @@ class _Parser(config.Parser):
     def parse(self, arguments: Sequence[str]) -> Any:
         """Parse with the settings of the task and the source that the arguments name.
 
-        A first argument without dashes is a task too: `itrec window ratings`.
+        A first argument without dashes names a task too: `itrec window ratings`.
 
         Raises:
-            ConfigError: as `config.Parser.parse`, or there is no such task or source.
+            ConfigError: see `config.Parser.parse`; or there is no such task or source.
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
@@ -45,30 +45,30 @@ class _Parser(config.Parser):
 
 
 def parser(task: str | None = None, source: str = sources.WITH_SETTINGS) -> config.Parser:
-    """Source, input, place of the output, and the settings of the task's windows and the source."""
+    """The command's options, with the settings of the task's windows and of the source."""
     from itrec_dist import tasks
 
     task = task or tasks.DEFAULT
     windows = tasks.data_of(task).windows
-    made = _Parser(task, source, windows.description)
+    made = _WindowParser(task, source, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",
         type=str,
         default=task,
-        help=f"what the windows are for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
+        help=f"Task to window for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
         "package, or module:Class; it decides which other options there are",
     )
     made.add_argument(
         "--source",
         type=str,
         required=True,
-        help=f"format of --input: {', '.join(sources.SOURCES)}, or one of your own as module:Class",
+        help=f"Format of --input: {', '.join(sources.SOURCES)}, or one of your own as module:Class",
     )
-    made.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
-    made.add_argument("--out", type=Path, required=True, help="shards folder to write")
+    made.add_argument("--input", type=Path, required=True, help="Folder or file of events")
+    made.add_argument("--out", type=Path, required=True, help="Shards folder to write")
     made.add_argument(
-        "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
+        "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
     )
     made.add_class_arguments(windows.settings)
     made.add_class_arguments(sources.settings_of(source))
@@ -76,25 +76,25 @@ def parser(task: str | None = None, source: str = sources.WITH_SETTINGS) -> conf
 
 
 def _last(arguments: Sequence[str], setting: str) -> str | None:
-    """What an option or a recipe gives last; a recipe that cannot be read is refused later."""
-    found = None
+    """The last value that an option or a recipe gives; unreadable recipes are reported later."""
+    last = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
         if flag == f"--{setting}":
-            found = value
+            last = value
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
             if isinstance(content, dict) and isinstance(content.get(setting), str):
-                found = content[setting]
-    return found
+                last = content[setting]
+    return last
 
 
 def run(parsed: Any) -> int:
-    """Window, then print what was kept, what was written and what the split lets through."""
+    """Window, then print filters, coverage, splits and leakage."""
     from itrec_dist import tasks
 
     started = time.perf_counter()
@@ -113,7 +113,7 @@ def run(parsed: Any) -> int:
 
 
 def steps(manifest: Manifest) -> list[str]:
-    """What each filter left, in lines."""
+    """What is left after each filter, in lines."""
     rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
     for step in manifest.steps:
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
@@ -133,7 +133,7 @@ def coverage(manifest: Manifest) -> list[str]:
 
 
 def splits(manifest: Manifest) -> list[str]:
-    """Windows, files and size of every split, in lines."""
+    """Windows, files and size of each split, in lines."""
     rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
     for split in manifest.splits:
         files = manifest.splits[split]
@@ -145,7 +145,7 @@ def splits(manifest: Manifest) -> list[str]:
 
 
 def warnings(manifest: Manifest) -> list[str]:
-    """What a person should know before training on these windows, in lines."""
+    """What a user should know before training on these windows, in lines."""
     from itrec_dist import tasks
 
     windows = tasks.data_of(tasks.task_of(manifest)).windows
@@ -162,15 +162,15 @@ def warnings(manifest: Manifest) -> list[str]:
 
 
 def _undescribed(manifest: Manifest) -> list[str]:
-    """Warnings of items and users that their tables do not describe."""
+    """Warnings about items and users that are missing from their tables."""
     texts = []
-    unlike = ": none matches, so look whether ids are written alike in both, such as 7 and 007"
+    unlike = ": none matches, so check that ids are written alike in both (7 is not 007)"
     has_titles = manifest.source.get("columns", {}).get("title") is not None
     items = manifest.source["undescribed_items"]
     if (manifest.item_features or has_titles) and items:
         texts.append(
-            f"warning: {items:,} of {manifest.num_items:,} items stand in no item table: they are "
-            "kept with unknown features and their id for a title"
+            f"warning: {items:,} of {manifest.num_items:,} items are in no item table: they are "
+            "kept, with unknown features and their id as the title"
             + (unlike if items == manifest.num_items else "")
         )
     users = manifest.source["undescribed_users"]
@@ -184,7 +184,7 @@ def _undescribed(manifest: Manifest) -> list[str]:
 
 
 def _few_covered(manifest: Manifest) -> str:
-    """Every split in which many users have no window, in words; empty where there is none."""
+    """The splits in which many users have no window, in words; empty if there is none."""
     few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
     names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
     counts = [

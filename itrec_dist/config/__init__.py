@@ -1,4 +1,4 @@
-"""Typed configuration: YAML recipes and dotted overrides onto frozen dataclasses."""
+"""Typed configuration: YAML recipes and dotted overrides, as frozen dataclasses."""
 
 from itrec_dist.config.kinds import KINDS
 from itrec_dist.config.parser import Parser, load, pick, valid

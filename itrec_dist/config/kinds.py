@@ -1,4 +1,4 @@
-"""Sections that hold one of several classes: which one is chosen, and by which name it is stored.
+"""Sections that hold one of several classes: how the class is chosen and stored.
 
 A section is declared by a field with `KINDS` in its metadata: a mapping from kind to class, such as
 a `Registry`, which takes `module:Class` too. `model.kind` chooses the class of the section `model`;
@@ -17,8 +17,8 @@ KINDS = "kinds"
 """Metadata of a field that holds one of several dataclasses: kind -> class.
 
 Each of them has a field `kind`. The kind that a recipe or an option gives decides which settings
-are valid. Where neither does, the field's default factory decides; a field whose default is None
-takes the kind that its configuration's `following` says.
+are valid. If neither does, the field's default factory decides; a field whose default is None takes
+the kind that `following` of its configuration returns.
 """
 
 Given = list[str | Recipe]
@@ -32,7 +32,7 @@ def sections(cls: type[Any]) -> dict[str, dataclasses.Field[Any]]:
 
 
 def default_kind(field: dataclasses.Field[Any]) -> str | None:
-    """The kind of a section that nobody gives; None where it follows from other settings."""
+    """The kind of a section if none is given; None if it depends on other settings."""
     if field.default is None:
         return None
     assert callable(field.default_factory)
@@ -40,10 +40,10 @@ def default_kind(field: dataclasses.Field[Any]) -> str | None:
 
 
 def class_of(field: dataclasses.Field[Any], kind: str) -> type[Any]:
-    """The class that a kind stands for.
+    """The class of a kind.
 
     Raises:
-        ConfigError: there is no such kind, or its class holds no settings.
+        ConfigError: there is no such kind, or its class is no dataclass with a field `kind`.
     """
     classes: Mapping[str, Any] = field.metadata[KINDS]
     if kind not in classes:
@@ -53,8 +53,7 @@ def class_of(field: dataclasses.Field[Any], kind: str) -> type[Any]:
     cls = classes[kind]
     if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
         raise ConfigError(
-            f"{field.name}.kind={kind} is no dataclass with settings: decorate it with "
-            "@dataclass(frozen=True)"
+            f"{field.name}.kind={kind} is not a dataclass: decorate it with @dataclass(frozen=True)"
         )
     if not any(inner.name == "kind" for inner in dataclasses.fields(cls)):
         raise ConfigError(
@@ -74,22 +73,24 @@ def stored(field: dataclasses.Field[Any], value: Any) -> str:
 
 
 def has_own_kind(cls: type[Any]) -> bool:
-    """Whether instances of a section's class know their kind without being given one."""
+    """Whether a section's class has a default for its own `kind`."""
     kind = next(field for field in dataclasses.fields(cls) if field.name == "kind")
     return kind.default is not dataclasses.MISSING
 
 
 def listed(field: dataclasses.Field[Any]) -> str:
-    """The kinds there are, for a help text."""
+    """The available kinds, for a help text."""
     own = " or module:Class" if isinstance(field.metadata[KINDS], Registry) else ""
     return f"{', '.join(field.metadata[KINDS])}{own}"
 
 
 def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str, Given]:
-    """The kind of a section, and what is given beside it: the last kind that is given counts.
+    """Take the kind of a section out of the arguments; returns it and the other arguments.
+
+    The last kind that is given wins.
 
     Raises:
-        ConfigError: a recipe gives settings of another kind than the one that counts.
+        ConfigError: a recipe gives settings of another kind than the last one.
     """
     name = field.name
     kinds: list[tuple[str | None, bool]] = []
@@ -113,11 +114,11 @@ def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str
         else:
             rest.append(part)
     if waits:
-        rest.append(f"--{name}.kind")  # without a value, which the parser says
+        rest.append(f"--{name}.kind")  # without a value, which the parser reports
     kind = next((kind for kind, _ in reversed(kinds) if kind is not None), None)
     if kinds and kinds[-1][0] is None:
         kind = None
-    _refuse_two(name, kind or default, kinds)
+    _check_one_kind(name, kind or default, kinds)
     return kind or default, rest
 
 
@@ -131,7 +132,7 @@ def _or_null(value: str) -> str | None:
 def _without_kind(
     content: Mapping[str, Any], field: dataclasses.Field[Any]
 ) -> tuple[dict[str, Any], Any, bool]:
-    """A recipe without a section's kind, the kind, and whether it has other settings of it."""
+    """A recipe without a section's kind; the kind; whether it has other settings of the section."""
     name, rest = field.name, dict(content)
     kind = rest.pop(f"{name}.kind", _ABSENT)
     section = rest.get(name, _ABSENT)
@@ -147,10 +148,10 @@ def _without_kind(
     return rest, kind if kind is _ABSENT or kind is None else str(kind), has_settings
 
 
-def _refuse_two(name: str, kind: str, kinds: Sequence[tuple[str | None, bool]]) -> None:
+def _check_one_kind(name: str, kind: str, kinds: Sequence[tuple[str | None, bool]]) -> None:
     for other, has_settings in kinds:
         if other is not None and other != kind and has_settings:
             raise ConfigError(
-                f"{name}.kind={other} and {name}.kind={kind} are both given, and have "
-                f"settings of their own: give one of them, with a recipe of its kind"
+                f"{name}.kind={other} and {name}.kind={kind} are both given and have different "
+                f"settings: give one of them, with a recipe of its kind"
             )

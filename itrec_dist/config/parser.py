@@ -1,9 +1,9 @@
 """Loading, overriding, printing and storing configurations.
 
 A configuration is a tree of frozen dataclasses with a docstring under each field. Recipes (YAML)
-and dotted overrides go through the one parser made here, by jsonargparse: it checks every type and
-refuses unknown keys. This file adds the names that would have been valid. A recipe is read once;
-jsonargparse is handed its settings as options, in the recipe's place on the command line.
+and dotted overrides go through one parser, built on jsonargparse, which checks every type and
+refuses unknown keys; this file adds the valid names to its messages. A recipe is read once, and
+its settings are passed to jsonargparse as options, at the recipe's position on the command line.
 """
 
 import dataclasses
@@ -31,20 +31,20 @@ register_type(Uri, str, Uri)
 
 
 _NOTE = re.compile(r"(.*?)(?: \(((?:required|type|default)\b.*)\))?$", re.DOTALL)
-"""An option's text, and the note on its type and default that the library appends."""
+"""An option's help text, and the note on its type and default that jsonargparse appends."""
 
 
 class _Help(jsonargparse.DefaultHelpFormatter):
-    """Help in a person's words: no Python types, no noise about what is plain to see."""
+    """Help for users: no Python type names, no defaults that are obvious."""
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
-        """One line; the options are listed right below anyway."""
+        """Print one line; the options are listed right below anyway."""
         places = " ".join(str(a.metavar or a.dest).upper() for a in actions if not a.option_strings)
         usage = " ".join(part for part in ("%(prog)s", places, "[options]") if part)
         super().add_usage(usage, [], groups, prefix)
 
     def add_argument(self, action: Any) -> None:
-        """Leave out the options that read a whole section from a file: recipes do that."""
+        """Leave out jsonargparse's options that read a section from a file: recipes do that."""
         if action.metavar != "CONFIG":
             super().add_argument(action)
 
@@ -64,7 +64,7 @@ class _Help(jsonargparse.DefaultHelpFormatter):
 
 
 class Parser(jsonargparse.ArgumentParser):
-    """An argument parser whose every refusal is one ConfigError sentence."""
+    """An argument parser that reports every mistake as a one-sentence ConfigError."""
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class Parser(jsonargparse.ArgumentParser):
         self._has_recipes = False
 
     def add_class_arguments(self, theclass: type[Any], *names: Any, **options: Any) -> Any:
-        """Add a class's fields; one that holds one of several classes waits for its kind."""
+        """Add a class's fields; sections with several classes wait until their kind is known."""
         waiting = kinds.sections(theclass)
         assert not (waiting and names), "kinds are chosen at the top level alone"
         self._sections |= waiting
@@ -98,13 +98,13 @@ class Parser(jsonargparse.ArgumentParser):
             "--config",
             action="config",
             metavar="RECIPE",
-            help="YAML file with settings; options that follow it win over it.",
+            help="YAML file with settings; options after it override it.",
         )
         for action in self._actions:
             if "--print-config" in action.option_strings:
                 action.help = (
-                    "Print the resolved configuration, as --config reads it, and leave; the flag "
-                    "skip_default leaves out what is at its default."
+                    "Print the resolved configuration, as --config reads it, and exit; the flag "
+                    "skip_default omits defaults."
                 )
 
     def parse(self, arguments: Sequence[str]) -> Any:
@@ -127,7 +127,7 @@ class Parser(jsonargparse.ArgumentParser):
                 if kinds.has_own_kind(cls):
                     del parsed[name].kind
             parsed = self.instantiate(parsed)
-            _refuse_squashed(parsed)
+            _check_no_broken_uri(parsed)
             return parsed
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
@@ -148,7 +148,7 @@ class Parser(jsonargparse.ArgumentParser):
         return False
 
     def _read(self, arguments: Sequence[str]) -> kinds.Given:
-        """The arguments, with each recipe in the place of its `--config`."""
+        """The arguments, with each `--config` replaced by its recipe."""
         given: kinds.Given = []
         waits = False
         for argument in arguments:
@@ -163,7 +163,7 @@ class Parser(jsonargparse.ArgumentParser):
         return given
 
     def _choose(self, given: kinds.Given) -> tuple[kinds.Given, dict[str, type[Any]]]:
-        """Choose the class of each section, and add its settings; defaults that follow are set."""
+        """Choose each section's class, add its settings, and set the defaults that follow."""
         chosen: dict[str, type[Any]] = {}
         following: dict[str, Any] = {}
         for field in sorted(self._sections.values(), key=lambda field: field.default is None):
@@ -208,7 +208,7 @@ class Parser(jsonargparse.ArgumentParser):
     def _leaves(
         self, content: dict[str, Any], path: str, prefix: str, valid_keys: Sequence[str]
     ) -> Iterator[str]:
-        """Options for the settings of a section, refused where file and valid keys can be named."""
+        """The settings of a section as options; errors are raised here, where the file is known."""
         for name, value in content.items():
             key = f"{prefix}{name}"
             inner = [o for o in valid_keys if o.startswith(key + ".")]
@@ -240,14 +240,14 @@ class Parser(jsonargparse.ArgumentParser):
         return [f"--{key}={as_text(value)}"]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of printing the usage and leaving the process."""
+        """Raise instead of printing the usage and exiting."""
         raise ConfigError(self._explain(message)) from ex
 
     def options(self) -> list[str]:
-        """Every dotted option name that holds a value, without dashes."""
-        names = (s[2:] for a in self._actions for s in a.option_strings if s.startswith("--"))
-        found = sorted(n for n in names if n != "help" and not n.startswith("print"))
-        return [n for n in found if not any(o.startswith(n + ".") for o in found)]
+        """Every dotted option that takes a value, without dashes."""
+        flags = (s[2:] for a in self._actions for s in a.option_strings if s.startswith("--"))
+        names = sorted(n for n in flags if n != "help" and not n.startswith("print"))
+        return [n for n in names if not any(o.startswith(n + ".") for o in names)]
 
     def _explain(self, message: str) -> str:
         sentence = re.sub(r"\s+", " ", message).strip()
@@ -277,7 +277,7 @@ class Parser(jsonargparse.ArgumentParser):
         return sentence
 
     def _as_written(self, names: str) -> str:
-        """Settings as a command line names them: `--out`, or `RUN` for what has no dashes."""
+        """Settings as a command line names them: `--out`, or `RUN` for positional ones."""
         places = {a.dest: str(a.metavar or a.dest).upper() for a in self._actions
                   if not a.option_strings}  # fmt: skip
         return ", ".join(places.get(n, f"--{n}") for n in names.split(", "))
@@ -300,7 +300,11 @@ def load(
 
 
 def pick(cls: type[T], parsed: Any) -> T:
-    """The `cls` whose fields stand at the top level of a parsed namespace."""
+    """Build a `cls` from the top level of a parsed namespace.
+
+    Raises:
+        ConfigError: a value does not fit.
+    """
     try:
         return cls(**{f.name: parsed[f.name] for f in dataclasses.fields(cls)})  # type: ignore[arg-type]
     except ValueError as error:
@@ -308,7 +312,7 @@ def pick(cls: type[T], parsed: Any) -> T:
 
 
 def valid(key: str, options: Sequence[str]) -> str:
-    """The closest option to a wrong key, and those that stand beside it, as a refusal's end."""
+    """The end of a message about a wrong key: the closest option and those of the same section."""
     sections = {o.rpartition(".")[0] for o in options} - {""}
     close = difflib.get_close_matches(key, [*options, *sections], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
@@ -317,8 +321,8 @@ def valid(key: str, options: Sequence[str]) -> str:
     return f"{hint}; valid here: {', '.join(beside)}"
 
 
-def _refuse_squashed(parsed: Any) -> None:
-    """A path that was meant to be a URI would make a folder called `s3:` here."""
+def _check_no_broken_uri(parsed: Any) -> None:
+    """Refuse a path that was meant to be a URI: it would create a local folder named `s3:`."""
     for name, value in vars(parsed).items():
         values = value if isinstance(value, (list, tuple)) else [value]
         for meant in (squashed(v) for v in values if isinstance(v, Path)):
@@ -335,11 +339,11 @@ def _in_words(kind: str) -> str:
         "tuple": "a list, as in [1, 2]",
         "list": "a list, as in [1, 2]",
     }
-    return re.sub(r"\b[a-z]+\b", lambda found: words.get(found.group(), found.group()), kind)
+    return re.sub(r"\b[a-z]+\b", lambda match: words.get(match.group(), match.group()), kind)
 
 
 def _with_underscores(arguments: Sequence[str]) -> list[str]:
-    """Accept `--top-items` for `--top_items`; values are left alone."""
+    """Replace `--top-items` by `--top_items`; values are left alone."""
     fixed = []
     for argument in arguments:
         name, equals, value = argument.partition("=")

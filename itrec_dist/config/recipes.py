@@ -1,4 +1,4 @@
-"""Recipes: YAML files of settings, read once and handed on as options of a command line."""
+"""Recipes: YAML files of settings, read once and passed on as options of a command line."""
 
 import json
 import math
@@ -34,10 +34,10 @@ def read(path: str) -> Recipe:
         raise ConfigError(f"the recipe {path} is not UTF-8 text: save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"the recipe {path} is no YAML: line {line}: {error.problem}") from error
+        raise ConfigError(f"the recipe {path} is not YAML: line {line}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"the recipe {path} is no YAML: {' '.join(str(error).split())}"
+            f"the recipe {path} is not YAML: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(
@@ -48,7 +48,7 @@ def read(path: str) -> Recipe:
 
 
 def as_text(value: Any) -> str:
-    """A value as a command line writes it."""
+    """A value as written on a command line."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):

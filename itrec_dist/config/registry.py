@@ -1,10 +1,10 @@
-"""Registries: the parts of one kind, found by name, so that adding one edits nothing.
+"""Registries: models, losses, metrics and other parts by name; adding one needs no edit elsewhere.
 
 A name is one of three things:
 
-* a file `some_name.py` of the registry's package that holds a class `SomeName` (with the registry's
-  suffix, such as `Config`; upper and lower case are one, so that `bst.py` may hold `BSTConfig`),
-  or, where the registry names a `file`, a folder `some_name/` with that file;
+* a file `some_name.py` in the registry's package that defines a class `SomeName` (plus the
+  registry's suffix, such as `Config`; case is ignored, so that `bst.py` may define `BSTConfig`),
+  or, if the registry names a `file`, a folder `some_name/` with that file;
 * an entry point of an installed package, in the registry's group:
 
       [project.entry-points."itrec_dist.models"]
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Name -> class, as a read-only mapping; `module:Class` is contained but not listed."""
+    """A read-only mapping of name -> class; `module:Class` is a valid key but not listed."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Registry(Mapping[str, T]):
         """Describe a registry; nothing is imported yet.
 
         Args:
-            what: the kind of part, for messages: "model".
-            package: the dotted name of the package with our own parts: "itrec_dist.models".
-            group: the entry-point group of other packages' parts: "itrec_dist.models".
+            what: what an entry is called in messages: "model".
+            package: the package with the built-in entries: "itrec_dist.models".
+            group: the entry-point group of other packages' entries: "itrec_dist.models".
             suffix: the end of every class name: "Config".
-            file: parts are folders, and the class is in this file of each: "task".
-            hyphens: `some_name.py` is called `some-name`.
+            file: if given, entries are folders, with the class in this file of each: "task".
+            hyphens: whether the entry of `some_name.py` is called `some-name`.
         """
         self.what = what
         self.group = group
@@ -79,15 +79,15 @@ class Registry(Mapping[str, T]):
             ConfigError: there is none of that name, or it cannot be imported.
         """
         if ":" in name:
-            return self._load(name, f"{name} of the working directory or PYTHONPATH")
+            return self._load(name, f"{name} in the working directory or PYTHONPATH")
         if name in self._own and name in self._installed:
             raise ConfigError(
                 f"{self._installed[name]} has a {self.what} named {name!r}, which itrec-dist has "
                 "too: rename it there"
             )
         if name in self._own:
-            module, found = self._own[name]
-            return getattr(importlib.import_module(module), found)  # type: ignore[no-any-return]
+            module, class_name = self._own[name]
+            return getattr(importlib.import_module(module), class_name)  # type: ignore[no-any-return]
         if name in self._installed:
             entry = self._installed[name]
             return self._load(entry, f"{name} of an installed package")
@@ -103,7 +103,7 @@ class Registry(Mapping[str, T]):
         module, _, attribute = path.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-        except Exception as error:  # whatever a module of somebody else's raises on import
+        except Exception as error:  # foreign code may raise anything on import
             raise ConfigError(
                 f"the {self.what} {where} cannot be imported from {path}: "
                 f"{type(error).__name__}: {error}"
@@ -111,23 +111,23 @@ class Registry(Mapping[str, T]):
 
     @cached_property
     def _own(self) -> dict[str, tuple[str, str]]:
-        """Name -> (module, class) of the parts in our package."""
+        """Name -> (module, class) of the built-in entries."""
         spec = importlib.util.find_spec(self._package)
         assert spec is not None
         assert spec.submodule_search_locations is not None, f"{self._package} is no package"
         pattern = f"*/{self._file}.py" if self._file else "*.py"
-        found = {}
+        classes = {}
         for folder in spec.submodule_search_locations:
             for path in sorted(Path(folder).glob(pattern)):
                 name = path.parent.name if self._file else path.stem
                 if (class_name := self._class_in(path, name)) is not None:
                     module = f"{self._package}.{name}" + (f".{self._file}" if self._file else "")
                     shown = name.replace("_", "-") if self._hyphens else name
-                    found[shown] = (module, class_name)
-        return found
+                    classes[shown] = (module, class_name)
+        return classes
 
     def _class_in(self, path: Path, name: str) -> str | None:
-        """The class of a file that bears the file's name, read from its text."""
+        """The class in a file whose name matches the file's, read from its text without import."""
         wanted = (name.replace("_", "") + self._suffix).lower()
         classes = re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         return next((c for c in classes if c.lower() == wanted), None)

@@ -1,8 +1,8 @@
-"""Dotted settings put onto a typed configuration, without reading its recipe again.
+"""Sets dotted settings on a typed configuration, without reading its recipe again.
 
-A search makes hundreds of configurations that differ from one base in a few settings. Each value is
-read once, as its field's type, by the same rules as on a command line; the rest is
-`dataclasses.replace`, so that every check of the dataclasses is made.
+A search builds hundreds of configurations that differ from one base in a few settings. Each value
+is parsed once, as its field's type, by the same rules as on a command line. The rest is
+`dataclasses.replace`, which runs every check of the dataclasses.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Setter(Generic[T]):
-    """Makes configurations out of a base one; what was read before is not read again."""
+    """Builds variants of a base configuration; each value is parsed only once."""
 
     def __init__(self, base: T, prog: str = "itrec") -> None:
         self.base = base
@@ -30,7 +30,7 @@ class Setter(Generic[T]):
         self._read: dict[tuple[str, Any, str], Any] = {}
 
     def names(self, chosen: Mapping[str, Any] | None = None) -> list[str]:
-        """Every setting of the base and of the kinds in `chosen`; a kind by its section's name."""
+        """Every setting of the base and of the kinds in `chosen`; a section's name is its kind."""
         owners = {name: [getattr(self.base, name)] for name in self._sections}
         for name, kind in (chosen or {}).items():
             if name in owners:
@@ -43,12 +43,13 @@ class Setter(Generic[T]):
         return list(dict.fromkeys(names))
 
     def plain(self, name: str, value: Any, chosen: Mapping[str, Any] | None = None) -> Any:
-        """A value as the type of the setting `name`, ready for YAML and JSON; of a section, a kind.
+        """A value, parsed as the type of the setting `name`, as plain data for YAML and JSON.
 
-        `chosen` holds the kinds of sections where they differ from the base's.
+        For a section, the value is its kind. `chosen` maps sections to kinds where they differ from
+        the base's.
 
         Raises:
-            ConfigError: there is no such setting, or the value is of another type.
+            ConfigError: there is no such setting, or the value has the wrong type.
         """
         if name in self._sections:
             kind = as_text(value)
@@ -68,14 +69,14 @@ class Setter(Generic[T]):
         return to_plain(self._value(owner, name, last, value))
 
     def has_kind(self, section: str, kind: str) -> bool:
-        """Whether a section can be of a kind."""
+        """Whether a section has a kind of this name."""
         return kind in self._sections[section].metadata[kinds.KINDS]
 
     def set(self, settings: Mapping[str, Any]) -> T:
-        """The base with other settings, by their dotted names.
+        """The base with other values of some settings, by their dotted names.
 
         Raises:
-            ConfigError: a name is no setting, or a value does not fit it or another.
+            ConfigError: a name is not a setting, or a value is invalid or conflicts with another.
         """
         tree: dict[str, Any] = {}
         for name, value in settings.items():
@@ -113,7 +114,7 @@ class Setter(Generic[T]):
         return kinds.class_of(field, kind)
 
     def _section(self, name: str, kind: str) -> Any:
-        """The base's section where it is of that kind, else one with that kind's defaults."""
+        """The base's section if it is of that kind, else one with that kind's defaults."""
         cls, base = self._class_of(name, kind), getattr(self.base, name)
         if cls is type(base):
             return base

@@ -1,7 +1,7 @@
-"""Where the files that are not Python stand: SQL and recipes.
+"""Locates the files that are not Python: SQL and recipes.
 
-In a checkout they are the top-level folders `sql/` and `jobs/recipes/`; in an installed wheel
-they are carried inside the package under the same names.
+In a checkout they are in the top-level folders `sql/` and `jobs/recipes/`; an installed wheel has
+them inside the package, under the same names.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def recipe(name: str) -> Path:
     """The path of a shipped recipe, by its name without `.yaml`.
 
     Raises:
-        ConfigError: there is no such recipe; the message names those there are.
+        ConfigError: there is no such recipe; the message lists the available ones.
     """
     path = recipes_folder() / f"{name}.yaml"
     if not path.is_file():

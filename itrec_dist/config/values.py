@@ -24,19 +24,19 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def to_yaml(config: Any) -> str:
-    """A configuration as the YAML that `load` reads back."""
+    """A configuration as YAML that `load` reads back."""
     return as_yaml(to_dict(config))
 
 
 def as_yaml(values: dict[str, Any]) -> str:
-    """Settings as a recipe holds them."""
+    """Settings as the YAML of a recipe."""
     return yaml.safe_dump(to_plain(values), sort_keys=False, allow_unicode=True)
 
 
 def flat(config: Any, separator: str = ".") -> dict[str, Any]:
-    """Every leaf of a configuration, or of nested mappings, by its dotted name; lists are leaves.
+    """The leaves of a configuration, or of nested mappings, by their dotted names.
 
-    The leaves of a configuration are plain values; an empty mapping is no leaf.
+    Lists are leaves, empty mappings are dropped; the leaves of a configuration are plain values.
     """
 
     def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -50,7 +50,7 @@ def flat(config: Any, separator: str = ".") -> dict[str, Any]:
 
 
 def nested(leaves: dict[str, Any]) -> dict[str, Any]:
-    """The opposite of `flat`: dotted names as sections."""
+    """The inverse of `flat`: dotted names become sections."""
     tree: dict[str, Any] = {}
     for name, value in leaves.items():
         *sections, last = name.split(".")
@@ -79,20 +79,20 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
 
 
 def texts(cls: type[Any], prefix: str = "") -> dict[str, bool]:
-    """The dotted fields of a configuration class that hold text -> whether they may be null."""
+    """The dotted text fields of a configuration class -> whether they may be null."""
     if not dataclasses.is_dataclass(cls):
         return {}
-    found: dict[str, bool] = {}
+    fields: dict[str, bool] = {}
     for name, hint in get_type_hints(cls).items():
         if hint in (str, str | None):
-            found[prefix + name] = hint is not str
+            fields[prefix + name] = hint is not str
         elif isinstance(hint, type):
-            found |= texts(hint, f"{prefix}{name}.")
-    return found
+            fields |= texts(hint, f"{prefix}{name}.")
+    return fields
 
 
 def to_plain(value: Any) -> Any:
-    """A value of a configuration as YAML and JSON can hold it."""
+    """A value of a configuration as plain data for YAML and JSON."""
     if isinstance(value, dict):
         return {k: to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

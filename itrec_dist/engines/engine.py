@@ -41,7 +41,7 @@ class EngineConfig:
     """torch.compile mode, a slow first step in return for faster later ones: none, default, or
     cuda_graphs (one launch for all kernels; on a GPU with engine single)."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig, metadata=FREE)
-    """Settings of engine deepspeed; ignored by the other engines."""
+    """DeepSpeed (ignored by other engines)"""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:

@@ -1,1 +1,1 @@
-"""Evaluating checkpoints and baselines, and comparing them."""
+"""Evaluates checkpoints and baselines, and compares them."""

@@ -1,6 +1,6 @@
-"""The baselines of a task as runs: each fitted, judged and written as a run directory of its own.
+"""Fits and evaluates the baselines of a task, and writes each as a run directory of its own.
 
-Reports then treat a baseline as any other run.
+Reports then treat a baseline like any other run.
 """
 
 import time
@@ -38,8 +38,8 @@ def judge_all(
     `chosen` maps names of the task's baselines to their settings.
 
     Raises:
-        ItrecError: a folder cannot be used, or memory or a package is missing; nothing was written
-            then.
+        ItrecError: a folder cannot be used, memory does not suffice or a package is missing;
+            nothing has been written then.
     """
     for name in chosen:
         atomic.refuse_taken(out / name, marker=MARKER, overwrite=overwrite)
@@ -47,7 +47,7 @@ def judge_all(
     present = [split for split in EVALUATED if data.num_windows(split)]
     if not present:
         raise ShardsError(
-            f"{shards} has neither a validation nor a test split, so there is nothing to judge: "
+            f"{shards} has neither a validation nor a test split, so there is nothing to evaluate: "
             "window the data with other fractions"
         )
     for name, settings in chosen.items():
@@ -76,7 +76,7 @@ def _begin(
     directory: RunDirectory, name: str, settings: Any, data: tuple[Path, Manifest],
     choice: MetricChoice, batch_size: int | None,
 ) -> None:  # fmt: skip
-    """Write what stands in a baseline's run directory before it is fitted; `data` is the shards."""
+    """Write the files of a baseline's run directory that precede its fit; `data` is the shards."""
     shards, described = data
     values = {
         "kind": "baseline",
@@ -104,7 +104,7 @@ def _finish(
     directory: RunDirectory, name: str, described: Manifest, judgements: dict[str, Judgement],
     begun: float,
 ) -> None:  # fmt: skip
-    """Write the judgements, which say that the run is complete; `begun` is a monotonic time."""
+    """Write the judgements, which mark the run as complete; `begun` is a monotonic time."""
     directory.append(
         "end", reason="finished", best_epoch=None, seconds=round(time.monotonic() - begun, 3)
     )
@@ -117,6 +117,6 @@ def _finish(
             "epoch": None,
             "seed": None,
             "fingerprint": described.fingerprint,
-            "splits": {split: found.to_json() for split, found in judgements.items()},
+            "splits": {split: j.to_json() for split, j in judgements.items()},
         },
     )

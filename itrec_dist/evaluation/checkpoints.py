@@ -1,4 +1,4 @@
-"""Judging a checkpoint again, on the windows it was trained with or on others."""
+"""Evaluates a checkpoint again, on the windows of its run or on others."""
 
 from pathlib import Path
 
@@ -17,18 +17,18 @@ from itrec_dist.training.loop import evaluate
 def judge_checkpoint(
     restored: Restored, shards: Path, choice: MetricChoice | None = None
 ) -> dict[str, Judgement]:
-    """Judgements of the evaluation splits of `shards`, by split.
+    """Evaluate on every evaluation split of `shards`; returns split -> Judgement.
 
-    Without `choice` the figures are those of the run's own settings. Popularity figures relate to
+    Without `choice` the metrics are those of the run's own settings. Popularity metrics refer to
     the data that the model was trained on.
 
     Raises:
-        ShardsError: `shards` does not fit the model (see `fitting.fit`), or nothing to judge.
+        ShardsError: `shards` does not fit the model (see `fitting.fit`), or has nothing held out.
     """
     fitting = fit(restored, shards)
     splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
-        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
+        raise ShardsError(f"{shards} has neither validation nor test windows: nothing to evaluate")
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:

@@ -1,7 +1,7 @@
-"""A final run's figures window by window, on the test split: what paired tests compare.
+"""Per-window metrics of a final run on the test split: the input of paired tests.
 
-Kept beside the run, in the order of the split's files, so that row i of two runs on the same data
-is the same window. Their means are the figures of the run's own judgement.
+They are stored in the run directory in the order of the split's files, so that row i of two runs on
+the same data is the same window. Their means are the metrics of the run's own evaluation.
 """
 
 from dataclasses import dataclass
@@ -25,65 +25,65 @@ from itrec_dist.storage import atomic
 
 FILE = "test_windows.npz"
 CUTOFF = 5
-"""Length of the list that is looked at: that of the paper's two accuracies."""
+"""Length of the ranked list: that of the ITE paper's two accuracies."""
 
 
 @dataclass(frozen=True)
 class WindowFigures:
-    """Per window of the test split, in the order of its files."""
+    """Metrics of each window of the test split, in the order of its files."""
 
     users: npt.NDArray[np.int64]
     features: npt.NDArray[np.int64]
     """Codes of the user's features, [windows, features], as the manifest names them."""
     targets: npt.NDArray[np.int64]
-    """The first target: the item that came next."""
+    """The first target: the next item."""
     unmasked: npt.NDArray[np.float64]
     """precision@5 over the whole catalogue."""
     masked: npt.NDArray[np.float64]
-    """precision@5 with the items of the input left out."""
+    """precision@5 without the items of the input."""
 
     def values(self, masking: str, figure: str) -> npt.NDArray[np.float64]:
-        """Precision or hit_rate of each window."""
+        """The precision or hit_rate of each window."""
         precision: npt.NDArray[np.float64] = getattr(self, masking)
         return (precision > 0).astype(np.float64) if figure == "hit_rate" else precision
 
 
 def write(run: Path) -> None:
-    """Judge the best checkpoint of a run window by window, and keep it in the run directory.
+    """Evaluate the best checkpoint of a run per window, and write the result to its directory.
 
     A model that does not rank the catalogue gets a file without windows.
 
     Raises:
-        CheckpointError: the run cannot be restored.
-        OutputError: the place cannot be written.
-        ShardsError: its shards are other ones by now.
+        CheckpointError: the checkpoint cannot be loaded.
+        OutputError: the file cannot be written.
+        ShardsError: its shards have changed since.
     """
     restored = restore(run)
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in WindowFigures.__dataclass_fields__}
+    columns: dict[str, list[torch.Tensor]] = {n: [] for n in WindowFigures.__dataclass_fields__}
     if restored.task.ranks:
         context = LocalContext(restored.engine.device, restored.run.cluster.threads)
         shards = fetch.local(restored.run.shards)
-        fitting.refuse_other(restored, shards, restored.run.shards)
+        fitting.refuse_wrong_checksum(restored, shards, restored.run.shards)
         windows = read_split(
             shards, restored.manifest, TEST, context.blocks, times=restored.run.model.uses_times
         )
         share = Share(restored.run.evaluation.batch_size)
         feed = feeds.cached(windows, share, context.device)
-        found["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))
+        columns["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))
         features = torch.as_tensor(windows.user_features, dtype=torch.int64)
-        found["features"].append(features)
-        found["targets"].append(torch.as_tensor(windows.target_ids[:, 0], dtype=torch.int64))
+        columns["features"].append(features)
+        columns["targets"].append(torch.as_tensor(windows.target_ids[:, 0], dtype=torch.int64))
         with torch.inference_mode():
             for batch in feed.epoch(None):
                 for name, value in _figures(batch, restored.engine(batch)).items():
-                    found[name].append(value.cpu())
-    arrays = {name: torch.cat(parts).numpy() for name, parts in found.items() if parts}
+                    columns[name].append(value.cpu())
+    arrays = {name: torch.cat(parts).numpy() for name, parts in columns.items() if parts}
     with atomic.new_file(run / FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read(run: Path) -> WindowFigures | None:
-    """What `write` kept; None where the run's model does not rank, or nothing was kept.
+    """What `write` stored; None if the run's model does not rank, or there is no file.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -101,7 +101,7 @@ def read(run: Path) -> WindowFigures | None:
 
 
 def _figures(batch: Batch, output: Output) -> dict[str, torch.Tensor]:
-    """As `metrics.RankingMetrics` counts them, not summed over windows."""
+    """The same metrics as `metrics.RankingMetrics`, not summed over windows."""
     is_real_B = batch.weight_B > 0
     assert isinstance(output, RankingOutput)
     rankings = {"unmasked": output.top_ids_BN, "masked": output.unseen_ids_BN}

@@ -1,13 +1,12 @@
-"""Compares two configurations: intervals over seeds, and a paired test on the same windows.
+"""Compares two configurations: confidence intervals over seeds, and a paired test over windows.
 
-Two sources of chance stand between a figure and the truth: the seed that a model was trained
-with, and the users that happened to be held out. The interval over seeds is Student's and knows
-the first only. The paired test adds both up: the variance between users of the difference in each
-window, windows of one user counted together since they are alike (the cluster-robust variance of
-a mean), and each configuration's own variance between seeds; degrees of freedom as Welch and
-Satterthwaite give them, so that three seeds are worth no more than three. Sources: Cameron and
-Miller, A Practitioner's Guide to Cluster-Robust Inference (2015); Satterthwaite, An Approximate
-Distribution of Estimates of Variance Components (1946).
+A metric varies for two reasons: the seed a model was trained with, and the users that happened to
+be held out. Student's interval over seeds covers only the first. The paired test adds up both: the
+variance between users of the per-window difference, with the windows of a user as one cluster
+(the cluster-robust variance of a mean), and the variance between seeds of each configuration. The
+degrees of freedom follow Welch and Satterthwaite, so that three seeds count as three. Sources:
+Cameron and Miller, A Practitioner's Guide to Cluster-Robust Inference (2015); Satterthwaite, An
+Approximate Distribution of Estimates of Variance Components (1946).
 """
 
 import math
@@ -26,7 +25,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval, which a single value does not have."""
+    """A mean and the half width of its 95 % interval, which a single value does not have."""
 
     mean: float
     half: float | None
@@ -35,17 +34,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first configuration's mean less the second's, on the same windows."""
+    """The first configuration's mean minus the second's, on the same windows."""
 
     difference: float
     low: float
     high: float
     p: float
-    """Two-sided: the probability of a difference as large by chance alone."""
+    """Two-sided p-value."""
     num_windows: int
     num_users: int
     knows_seeds: bool
-    """Whether both had several seeds; otherwise the interval ignores seeds and is too short."""
+    """Whether both had several seeds; otherwise the interval ignores them and is too narrow."""
 
     @property
     def is_distinguishable(self) -> bool:
@@ -65,10 +64,10 @@ def interval(values: Sequence[float]) -> Interval:
 def paired(
     first: Sequence[Array], second: Sequence[Array], users: npt.NDArray[np.int64]
 ) -> Comparison:
-    """Compare two configurations, each with one array of window figures per seed.
+    """Compare two configurations, each with one array of per-window metrics per seed.
 
     Args:
-        first: per seed, the figure of each window.
+        first: per seed, the metric of each window.
         second: the same windows under the other configuration; the number of seeds may differ.
         users: the user of each window.
     """
@@ -100,5 +99,5 @@ def quantile(freedom: float) -> float:
 
 
 def _small(num_clusters: int) -> float:
-    """Corrects the variance of a small number of clusters, which is biased downwards."""
+    """Correction of the downward bias of a variance from few clusters."""
     return num_clusters / max(num_clusters - 1, 1)

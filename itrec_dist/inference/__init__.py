@@ -1,1 +1,1 @@
-"""Using a trained model: loading, recommending, similar items."""
+"""Inference with trained models: loading, recommendations, similar items."""

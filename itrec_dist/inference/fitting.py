@@ -1,7 +1,7 @@
-"""Shards that a restored model is asked to score: do they fit, and which ids are whose.
+"""Checks that shards fit a loaded model, and translates their ids into the model's.
 
 Ids are positions: of items by popularity, of users by name. One more event can change them all, so
-items and users are matched by the source's own ids, and everything read here has the model's ids.
+items and users are matched by their source ids, and everything read here has the model's ids.
 """
 
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ from itrec_dist.storage.uri import Uri
 
 @dataclass(frozen=True)
 class FittingShards:
-    """Shards that a model can score, read with the model's ids."""
+    """Shards that fit a model, read with the model's ids."""
 
     path: Path
     manifest: Manifest
     item_ids: Int32 | None
-    """[V]: the model's id of each item id of the shards; None where they are the same."""
+    """[V]: the model's id of each item id of the shards; None if they are the same."""
     user_ids: Int32 | None
-    """[U + 1]: likewise of users; PAD for a user that the model does not know."""
+    """[U + 1]: the same for users; PAD for a user that the model does not know."""
 
     def split(self, split: str, blocks: BlockReader, *, times: bool) -> Windows:
         """The windows of a split; see `read_split`."""
@@ -43,7 +43,7 @@ class FittingShards:
         )
 
     def histories(self) -> Histories:
-        """Every kept user's latest events; row i is still user i + 1 of the shards."""
+        """Every user's latest events; row i is still user i + 1 of the shards."""
         histories = reader.read_histories(self.path, self.manifest)
         return replace(
             histories,
@@ -57,8 +57,8 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
     """Match the items and users of `shards` with the model's.
 
     Raises:
-        ShardsError: other items, other window lengths or other user features; or the model knows
-            users and nothing says any more which ones.
+        ShardsError: items, window lengths or user features differ; or the model has user ids, and
+            the shards that say whose they are have changed or are gone.
     """
     other, mine = manifests.read(shards), restored.manifest
     item_ids = _items(restored, shards, other)
@@ -71,37 +71,39 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
     if other.user_features != mine.user_features:
         raise ShardsError(
             f"{shards} has the user features {_named(other)}, the model was trained with "
-            f"{_named(mine)}, and their values must be the same ones in the same order: window it "
+            f"{_named(mine)}; features and values must be the same, in the same order: window it "
             "from the same users"
         )
     return FittingShards(shards, other, item_ids, _users(restored, shards, other))
 
 
-def refuse_other(restored: Restored, shards: Path, place: Uri | Path) -> None:
-    """Refuse to judge a model on windows that stand where those of its training stood.
+def refuse_wrong_checksum(restored: Restored, shards: Path, place: Uri | Path) -> None:
+    """Refuse to evaluate a model on its run's shards if they have been replaced since.
+
+    `place` is the run's own setting `shards`.
 
     Raises:
-        ShardsError: names both fingerprints; `place` is what the run calls `shards`.
+        ShardsError: the windows differ; names both fingerprints.
     """
-    if told := _told_other(restored, shards, place):
+    if difference := _difference(restored, shards, place):
         raise ShardsError(
-            f"{told}, so that the model may have been trained on what it would be judged on: give "
-            f"--shards {place} to judge it there all the same, or window the data as it was"
+            f"{difference}, so the model may have been trained on what it would be evaluated on: "
+            f"give --shards {place} to evaluate it there anyway, or window the data as before"
         )
 
 
 def warning(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
-    """A line that says that the model was trained on other windows; None if it was not."""
-    told = _told_other(restored, shards, place)
-    return f"warning: {told}" if told else None
+    """A warning if the model was trained on other windows; None otherwise."""
+    difference = _difference(restored, shards, place)
+    return f"warning: {difference}" if difference else None
 
 
-def _told_other(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
-    found, trained_on = manifests.read(shards).fingerprint, restored.manifest.fingerprint
-    if found == trained_on:
+def _difference(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
+    given, trained_on = manifests.read(shards).fingerprint, restored.manifest.fingerprint
+    if given == trained_on:
         return None
     return (
-        f"{place} holds other windows (fingerprint {found[:12]}) than the model was trained on "
+        f"{place} holds other windows (fingerprint {given[:12]}) than the model was trained on "
         f"({trained_on[:12]})"
     )
 
@@ -120,15 +122,15 @@ def _items(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
             f"{shards} has another catalogue ({len(theirs):,} items) than the model was trained on "
             f"({len(mine):,}): {len(unknown):,} items are unknown to the model{example}, and "
             f"{lacking:,} of the model's are missing: window ratings of the same items with the "
-            "same top_items, or train anew"
+            "same top_items, or train again"
         )
     return np.array([PAD, *(ids[source_id] for source_id in theirs)], dtype=np.int32)
 
 
 def _users(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
-    """The model's ids of the shards' users, where the model knows users.
+    """The model's ids of the shards' users, if the model has user ids.
 
-    The shards of its training say who they are: a checkpoint has no table of users.
+    A checkpoint has no user table: the shards that it was trained on say whose the ids are.
     """
     mine = restored.manifest
     if not isinstance(restored.task.model, RatingModel) or other.fingerprint == mine.fingerprint:
@@ -142,10 +144,10 @@ def _users(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
         is_there, known = False, ()
     if not is_there:
         raise ShardsError(
-            f"{shards} may number its users in another way than the model, which learned users by "
-            f"their numbers, and {place} no longer holds the windows of its training (fingerprint "
-            f"{mine.fingerprint[:12]}), which say whose they are: window the data as it was, or "
-            "train anew"
+            f"{shards} may number its users differently than the model, which knows users by "
+            f"number, and {place} no longer holds the windows it was trained on (fingerprint "
+            f"{mine.fingerprint[:12]}), which say whose the numbers are: window the data as "
+            "before, or train again"
         )
     ids = {source_id: i for i, source_id in enumerate(known, 1)}
     theirs = reader.read_users(shards, other).source_ids
@@ -159,4 +161,4 @@ def _translated(ids: Int32 | None, given: Int32) -> Int32:
 def _named(manifest: Manifest) -> str:
     """User features in a few words: gender (2 values), age (7 values)."""
     features = manifest.user_features
-    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none at all"
+    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none"

@@ -1,4 +1,4 @@
-"""A trained model out of a run directory, with the item table its outputs stand for."""
+"""Loads a trained model from a run directory, with the item table that its outputs refer to."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from itrec_dist.training.config import RunConfig
 
 @dataclass(frozen=True)
 class Restored:
-    """A model ready to score, and what it knows of its data."""
+    """A model ready for inference, with the manifest and items of its training data."""
 
     run: RunConfig
     record: checkpoint_format.Record
@@ -38,13 +38,13 @@ class Restored:
     def top_items(
         self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The n best unseen items of each window and their scores, as `Task.top_items`."""
+        """The top n unseen items of each window and their scores; see `Task.top_items`."""
         with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
             return self.task.top_items(batch, n, seen_ids_BS)
 
 
 def restore(run_folder: Path, name: str = BEST) -> Restored:
-    """Load a run's checkpoint named `name`, such as best, last or best-00000400, for scoring.
+    """Load a run's checkpoint `name`, such as best, last or best-00000400, for inference.
 
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.

@@ -1,4 +1,4 @@
-"""The next items of every user, from their latest events, as a Parquet table."""
+"""Predicts the next items of every user from their latest events, as a Parquet table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +26,13 @@ COLUMNS = pa.schema(
         ("rank", pa.int32()),  # 1 is the best
         ("item", pa.string()),  # the source's id
         ("title", pa.string()),
-        ("score", pa.float32()),  # as the model gives it: comparable within a user
+        ("score", pa.float32()),  # the model's output: comparable within a user only
     ]
 )
 
 
 def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite: bool) -> int:
-    """Write the k best unseen items of every user of `shards`; returns how many users got any.
+    """Write the top k unseen items of every user of `shards`; returns how many users got any.
 
     A user who has seen nearly the whole catalogue gets fewer rows, or none. Rows are ordered by
     user (as in users.parquet) and rank.
@@ -61,7 +61,7 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
 def _ranked(
     restored: Restored, histories: Histories, k: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """Per block of users: their positions, the ids ranked best and their scores."""
+    """Yields per block of users their positions, the top item ids and their scores."""
     device = restored.engine.device
     for start in range(0, len(histories), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(histories)))
@@ -73,7 +73,7 @@ def _ranked(
 
 
 def _seen(histories: Histories, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Everything that each user has seen, filled up with PAD, [B, S]."""
+    """All items that each user has seen, [B, S], padded with PAD."""
     seen = [histories.seen(row) for row in rows.tolist()]
     seen_BS = np.full((len(seen), max(map(len, seen), default=0)), PAD, dtype=np.int64)
     for place, ids in zip(seen_BS, seen, strict=True):

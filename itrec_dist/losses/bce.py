@@ -19,7 +19,7 @@ from itrec_dist.losses.loss import ItemTable, Queries, score_blocks
 
 @dataclass(frozen=True)
 class BceConfig:
-    """Every target as a separate label."""
+    """Loss: binary cross entropy, every target a separate label."""
 
     kind: Literal["bce"] = "bce"
     """Kind of loss."""

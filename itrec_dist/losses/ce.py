@@ -16,7 +16,7 @@ from itrec_dist.losses.softmax import SoftmaxConfig
 
 @dataclass(frozen=True)
 class CeConfig:
-    """The next item only."""
+    """Loss: cross entropy of the next item."""
 
     kind: Literal["ce"] = "ce"
     """Kind of loss."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """True neighbours against sampled negatives."""
+    """Loss: true neighbours against sampled negatives."""
 
     kind: Literal["contrast"] = "contrast"
     """Kind of loss."""

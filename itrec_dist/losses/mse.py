@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MseConfig:
-    """Squared error."""
+    """Loss: squared error."""
 
     kind: Literal["mse"] = "mse"
     """Kind of loss."""

@@ -16,7 +16,7 @@ from itrec_dist.losses.loss import ItemTable, Queries, log_normaliser
 
 @dataclass(frozen=True)
 class SoftmaxConfig:
-    """All targets under one softmax."""
+    """Loss: softmax over all targets."""
 
     kind: Literal["softmax"] = "softmax"
     """Kind of loss."""

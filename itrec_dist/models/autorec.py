@@ -31,7 +31,7 @@ from itrec_dist.models.transformer import Dropout
 
 @dataclass(frozen=True)
 class AutoRecConfig(ModelConfig):
-    """The autoencoder's shape."""
+    """Model: autoencoder."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""

@@ -12,7 +12,7 @@ from itrec_dist.models.factors import FactorModel, FactorModelConfig
 
 @dataclass(frozen=True)
 class BiasedMFConfig(FactorModelConfig):
-    """Size and penalties of the factorisation."""
+    """Model: size and penalties of the factorisation."""
 
     kind: Literal["biased_mf"] = "biased_mf"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""

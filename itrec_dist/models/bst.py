@@ -32,7 +32,7 @@ _EMBEDDING_STD = 0.05
 
 @dataclass(frozen=True)
 class BSTConfig(ModelConfig):
-    """The transformer's size and its inputs."""
+    """Model: encoder and input features."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""

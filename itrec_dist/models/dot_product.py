@@ -23,7 +23,7 @@ from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 @dataclass(frozen=True)
 class DotProductConfig(ModelConfig):
-    """Size and penalty of the factorisation."""
+    """Model: size and penalty of the factorisation."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""

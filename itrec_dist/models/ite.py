@@ -30,7 +30,7 @@ _REPEAT_GAIN = 10.0  # a few scalars need large values at the other weights' lea
 
 @dataclass(frozen=True)
 class ITEConfig(ModelConfig):
-    """The encoder's size and its inputs."""
+    """Model: encoder and input features."""
 
     task: ClassVar[str] = "next_items"
     """It ranks the catalogue."""

@@ -26,7 +26,7 @@ _EVALUATION_SEED = 0  # all evaluations use the same negatives
 
 @dataclass(frozen=True)
 class Item2VecConfig(ModelConfig):
-    """Width of the vectors and how they are trained."""
+    """Model: width of the vectors and sampling."""
 
     task: ClassVar[str] = "item_vectors"
     """It learns item vectors."""

@@ -23,7 +23,7 @@ from itrec_dist.models.transformer import Dropout
 
 @dataclass(frozen=True)
 class NeuralMFConfig(ModelConfig):
-    """Size, dropout and penalty of the net."""
+    """Model: size, dropout and penalty."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""

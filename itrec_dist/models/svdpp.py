@@ -22,7 +22,7 @@ from itrec_dist.models.sparse_matrix import SparseMatrix
 
 @dataclass(frozen=True)
 class SVDppConfig(FactorModelConfig):
-    """Size and penalties of the factorisation."""
+    """Model: size and penalties of the factorisation."""
 
     kind: Literal["svdpp"] = "svdpp"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""

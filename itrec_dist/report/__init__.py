@@ -1,8 +1,8 @@
-"""Reports over run directories: one HTML page that opens offline, and tables as Markdown.
+"""Reports on run directories: one HTML page that works offline, and tables as Markdown.
 
-A report prints only what run directories hold. `runs.py` reads them, `arms.py` groups them,
-`sections/`, `tables.py`, `curves.py`, `samples.py` and `provenance.py` say what they show,
-`page.py` makes the page.
+A report prints only what run directories contain. `runs.py` reads them, `arms.py` groups them,
+`sections/`, `tables.py`, `curves.py`, `samples.py` and `provenance.py` compute the content, and
+`page.py` renders the page.
 """
 
 from collections.abc import Sequence
@@ -24,34 +24,34 @@ def write(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write one self-contained HTML page over run directories, or folders that hold some.
+    """Write one self-contained HTML page on run directories, or on folders that contain them.
 
     Without `out` the page is report.html inside the single folder given, or in the nearest folder
-    that holds all runs. A page that this function wrote earlier is replaced only with `overwrite`;
-    any other file is never replaced.
+    that contains all runs. A page that this function wrote earlier is replaced only with
+    `overwrite`; any other file is never replaced.
 
     Returns:
         The page's path.
 
     Raises:
         CheckpointError: there is no run, or a damaged one.
-        OutputError: the place is taken, or cannot be written.
+        OutputError: the file exists, or cannot be written.
     """
-    found = [read(path) for path in find(runs)]
-    place = page.default_place(runs, found) if out is None else out
-    _refuse_taken(place, overwrite)
-    _write(place, page.render(found, title or _title(place, runs)))
+    parsed = [read(path) for path in find(runs)]
+    place = page.default_place(runs, parsed) if out is None else out
+    _check_free(place, overwrite)
+    _write(place, page.render(parsed, title or _title(place, runs)))
     return place
 
 
 def write_sweep(
     sweep: Path, out: Path | None = None, title: str | None = None, *, overwrite: bool = False
 ) -> Path:
-    """Write the page over a sweep directory, and its tables as Markdown and CSV beside it.
+    """Write the page on a sweep directory, and its tables as Markdown and CSV in that directory.
 
     Raises:
-        CheckpointError: it is no sweep directory, or a damaged one.
-        OutputError: the place is taken, or cannot be written.
+        CheckpointError: it is not a sweep directory, or a damaged one.
+        OutputError: the file exists, or cannot be written.
     """
     from itrec_dist.report.sweep import (
         page as sweep_page,
@@ -63,12 +63,12 @@ def write_sweep(
         tables as sweep_tables,
     )
 
-    found = sweep_runs.read(sweep)
-    place = found.directory.report if out is None else out
-    _refuse_taken(place, overwrite)
-    _write(place, sweep_page.render(found, title or f"Sweep: {sweep.resolve().name}"))
-    _write(found.directory.results_md, sweep_tables.as_markdown(found))
-    _write(found.directory.results_csv, sweep_tables.as_csv(found))
+    content = sweep_runs.read(sweep)
+    place = content.directory.report if out is None else out
+    _check_free(place, overwrite)
+    _write(place, sweep_page.render(content, title or f"Sweep: {sweep.resolve().name}"))
+    _write(content.directory.results_md, sweep_tables.as_markdown(content))
+    _write(content.directory.results_csv, sweep_tables.as_csv(content))
     return place
 
 
@@ -89,7 +89,7 @@ def _title(place: Path, runs: Sequence[Path]) -> str:
     return f"Report: {folder.name}"
 
 
-def _refuse_taken(place: Path, overwrite: bool) -> None:
+def _check_free(place: Path, overwrite: bool) -> None:
     if place.is_dir():
         raise OutputError(f"{place} is a folder, a file is needed: name it, such as report.html")
     if not place.exists():
@@ -99,5 +99,5 @@ def _refuse_taken(place: Path, overwrite: bool) -> None:
         head = file.read(4096)
     if MARK.encode() not in head:
         raise OutputError(
-            f"{place} is no report, and --overwrite replaces reports only: choose another --out"
+            f"{place} is not a report, and --overwrite replaces only reports: choose another --out"
         )

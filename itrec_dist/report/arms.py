@@ -1,7 +1,7 @@
-"""Which runs belong together: arms (one configuration, several seeds) and sections (one data set).
+"""Groups runs into arms (one configuration, several seeds) and sections (one data set).
 
-Figures are comparable only on the same windows, so a section is one fingerprint and protocol. An
-arm is what stays of a configuration when the seed and the places of files are left out.
+Metrics are comparable only on the same windows, so a section is one fingerprint and protocol. The
+runs of an arm have the same configuration, except for the seed and file locations.
 """
 
 import json
@@ -24,13 +24,13 @@ from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.runs import Run
 from itrec_dist.tasks import TASKS
 
-# Where a run reads and writes, and how it was judged, says nothing about what it is.
+# Settings that do not distinguish arms: where a run reads and writes, and how it is evaluated.
 _PLACES = frozenset({"seed", "shards", "input", "out", "overwrite", "resume", "evaluation"})
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs of one configuration on one data set, that differ in their seed alone."""
+    """Runs of one configuration on one data set, which differ only in their seed."""
 
     key: str
     label: str
@@ -38,7 +38,7 @@ class Arm:
 
     @cached_property
     def complete(self) -> tuple[Run, ...]:
-        """The runs that were judged to their end: only they count in figures."""
+        """The complete runs: only they count in metrics."""
         return tuple(run for run in self.runs if run.is_complete)
 
     @property
@@ -53,7 +53,7 @@ class Arm:
 
     @property
     def status(self) -> str:
-        """What is missing, as words; empty if nothing is."""
+        """What is missing, in words; empty if nothing is."""
         open_runs = [run for run in self.runs if not run.is_complete]
         if not open_runs:
             return ""
@@ -63,26 +63,26 @@ class Arm:
         planned = open_runs[0].planned_epochs
         epochs = f"{furthest} of {planned} epochs" if planned else f"{furthest} epochs"
         if all(run.has_nothing_to_judge for run in open_runs):
-            return f"not judged, nothing is held out: {epochs}"
+            return f"not evaluated, nothing is held out: {epochs}"
         if furthest == planned:
-            epochs += ", not judged"
+            epochs += ", not evaluated"
         return f"incomplete: {epochs}" if furthest else "incomplete: no epoch finished"
 
     def figure(self, split: str, name: FigureName) -> Figure:
-        """Mean and spread of a final figure over the complete runs."""
+        """Mean and spread of a final metric over the complete runs."""
         return measures.figure(
             run.judgements[split].value(name) for run in self.complete if split in run.judgements
         )
 
     def so_far(self, name: FigureName, by: FigureName) -> Figure:
-        """Validation figure of the best epoch yet, `by` another; of an arm without complete run."""
+        """Validation metric `name` at the best epoch so far by `by`, for incomplete arms."""
         best = (_best_yet(run, by) for run in self.runs)
         return measures.figure(judgement.value(name) for judgement in best if judgement)
 
 
 @dataclass(frozen=True)
 class Section:
-    """Arms of one task that were trained and judged on the same windows."""
+    """Arms of one task that were trained and evaluated on the same windows."""
 
     fingerprint: str
     manifest: Manifest | None
@@ -91,12 +91,12 @@ class Section:
 
     @property
     def protocol(self) -> str:
-        """The split protocol, `unknown` where no run has a manifest yet."""
+        """The split protocol, `unknown` if no run has a manifest yet."""
         return self.manifest.protocol if self.manifest else "unknown"
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """The splits that were judged, validation first."""
+        """The evaluated splits, validation first."""
         judged = {split for arm in self.arms for run in arm.runs for split in run.judgements}
         known = [split for split in schema.SPLITS[1:] if split in judged]
         if not judged:
@@ -105,41 +105,41 @@ class Section:
 
     @property
     def final_split(self) -> str:
-        """The split that was chosen on nothing, where there is one: test, else validation."""
+        """The test split, on which nothing was selected, if there is one; else validation."""
         return schema.TEST if schema.TEST in self.splits else self.splits[0]
 
     @property
     def is_papers(self) -> bool:
-        """Whether the paper's printed figures may stand beside these."""
+        """Whether the paper's published results are comparable with these."""
         return published_ite.applies(self.manifest)
 
     @cached_property
     def figures(self) -> list[FigureName]:
-        """Every figure beside the loss that some judgement holds, in printing order."""
+        """Every metric of some judgement except the loss, in printing order."""
         held = {name for judgement in self._judgements for name, _ in judgement.figures()}
         return metrics.in_order(held - {LOSS})
 
     @cached_property
     def headline(self) -> FigureName:
-        """The figure that the task's models are ranked by, at the nearest cut-off that is held."""
+        """The main metric of the task, at the nearest available cut-off; arms are ranked by it."""
         own = TASKS[self.task].headline
         held = (f.cutoff for f in self.figures if (f.group, f.metric) == (own.group, own.metric))
         return own.nearest([cutoff for cutoff in held if cutoff is not None])
 
     @property
     def groups(self) -> list[str]:
-        """The groups of figures that some final judgement holds, such as both rankings."""
+        """The metric groups of the final judgements, such as both rankings."""
         final = (j for arm in self.arms for run in arm.runs for j in run.judgements.values())
         held = metrics.in_order(name for judgement in final for name, _ in judgement.figures())
         return list(dict.fromkeys(n.group for n in held if n.group)) or [self.headline.group]
 
     @cached_property
     def ranked(self) -> list[Arm]:
-        """Arms from best to worst by the headline on the final split, incomplete ones last."""
+        """Arms from best to worst by the main metric on the final split, incomplete ones last."""
         return self.ranked_by(self.final_split, self.headline)
 
     def ranked_by(self, split: str, name: FigureName) -> list[Arm]:
-        """Arms from best to worst by a figure, those without it last, by name."""
+        """Arms from best to worst by a metric; those without it come last, by name."""
         sign = 1.0 if metrics.lower_is_better(name) else -1.0
 
         def order(arm: Arm) -> tuple[bool, float, str]:
@@ -156,14 +156,14 @@ class Section:
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """Group runs by data, protocol and task, and within by configuration without seed."""
+    """Group runs by data, protocol and task, and within these by configuration without seed."""
     by_data: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
         by_data.setdefault((*data, run.task), []).append(run)
     order = {protocol: i for i, protocol in enumerate(tasks.protocols())}
-    found = [
+    grouped = [
         Section(
             fingerprint=fingerprint,
             manifest=next((r.manifest for r in members if r.manifest), None),
@@ -172,7 +172,7 @@ def sections(runs: Sequence[Run]) -> list[Section]:
         )
         for (_, fingerprint, task), members in by_data.items()
     ]
-    return sorted(found, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
+    return sorted(grouped, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
 
 
 def _identity(run: Run) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _arms(runs: Sequence[Run]) -> tuple[Arm, ...]:
 
 
 def _labels(firsts: dict[str, Run]) -> dict[str, str]:
-    """What the run is called, and where several arms are, the settings in which they differ."""
+    """The run's name, plus, if several arms share it, the settings in which they differ."""
     names = {key: _name(run) for key, run in firsts.items()}
     labels = {}
     for key, run in firsts.items():
@@ -209,7 +209,7 @@ def _labels(firsts: dict[str, Run]) -> dict[str, str]:
 
 
 def _name(run: Run) -> str:
-    """The run's name, with loss and side information where it has them and does not say them."""
+    """The run's name, with loss and side information if it does not contain them."""
     arm = published_ite.arm(run.config) if run.kind == "train" else None
     if arm is None:
         return run.name

@@ -1,8 +1,8 @@
 """Charts as SVG text: lines over epochs, and dots per model.
 
-They are drawn here and not in the browser, so that a page stays small, prints sharply and shows
-its curves without scripts; `page.js` adds the read-out under the pointer. A chart knows numbers,
-labels and colours, nothing of runs.
+They are drawn here and not in the browser, so that a page stays small, prints sharply and shows its
+curves without scripts; `page.js` adds the read-out under the pointer. This module handles numbers,
+labels and colours, not runs.
 """
 
 import json
@@ -19,7 +19,7 @@ INK, MUTED, GRID = "#1c2430", "#5b6675", "#e4e8ee"
 PALETTE = (
     "#0b5cad", "#b8430b", "#0f766e", "#7a35c9", "#b3195f", "#7a5a00", "#3d6b1f", "#4a5568",
 )  # fmt: skip
-"""Colours of arms, each at 4.5:1 or more on white; labels stand beside the lines as well."""
+"""Colours of arms, each with a contrast of at least 4.5:1 on white; lines also have labels."""
 
 Point = tuple[float, float]
 
@@ -32,7 +32,7 @@ class Line:
     points: tuple[Point, ...]
     colour: str
     is_thin: bool = False
-    """One seed under the mean: drawn faintly, without label and read-out."""
+    """Drawn faintly, without label and read-out, such as one of several seeds."""
     dash: str = ""
     marks: tuple[Point, ...] = ()
     """Where a dot is drawn, such as the chosen epoch."""
@@ -40,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line to compare with."""
+    """A horizontal reference line."""
 
     label: str
     value: float
@@ -62,14 +62,14 @@ class LineChart:
 
     @property
     def is_log(self) -> bool:
-        """A loss that falls by more than a factor of ten would flatten everything after it."""
+        """Whether the y axis is logarithmic: the values span more than a factor of ten."""
         values = [y for line in self.lines for _, y in line.points]
         return bool(values) and min(values) > 0 and max(values) / min(values) > 10
 
 
 @dataclass(frozen=True)
 class DotRow:
-    """One model: a dot per seed, a bar at the mean, and a figure printed elsewhere."""
+    """One model: a dot per seed, a bar at the mean, and a published value if any."""
 
     label: str
     values: tuple[float, ...]
@@ -79,7 +79,9 @@ class DotRow:
 
 
 @dataclass
-class _Scale:
+class Scale:
+    """Maps values from [low, high] to pixels from `start` to `stop`."""
+
     low: float
     high: float
     start: float
@@ -87,6 +89,7 @@ class _Scale:
     is_log: bool = False
 
     def __call__(self, value: float) -> float:
+        """The position of a value, in pixels."""
         low, high, at = self.low, self.high, value
         if self.is_log:
             low, high, at = math.log(low), math.log(high), math.log(value)
@@ -96,7 +99,7 @@ class _Scale:
 
 @dataclass
 class _Label:
-    """A label at the right edge: where it wants to be, and where there is room."""
+    """A label at the right edge: its target position, and the one it gets."""
 
     text: str
     colour: str
@@ -105,17 +108,17 @@ class _Label:
 
 
 def line_chart(chart: LineChart) -> str:
-    """The chart as an `<svg>` element; empty text if it has no points."""
+    """The chart as an `<svg>` element; an empty string if it has no points."""
     lines = [line for line in chart.lines if line.points]
     if not lines:
         return ""
     left, right, top, bottom = 52, chart.width - chart.label_width, 12, chart.height - 38
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points] + [level.value for level in chart.levels]
-    x = _Scale(min(xs), max(xs), left, right)
+    x = Scale(min(xs), max(xs), left, right)
     ticks = _log_ticks(min(ys), max(ys)) if chart.is_log else _ticks(min(ys), max(ys))
     low, high = min(*ys, *ticks[:1]), max(*ys, *ticks[-1:])
-    y = _Scale(low, high, bottom, top, chart.is_log)
+    y = Scale(low, high, bottom, top, chart.is_log)
     parts = [_axes(chart, x, y, ticks, (left, right, top, bottom))]
     parts += [_level(level, y, left, right) for level in chart.levels]
     parts += [_line(line, x, y) for line in sorted(lines, key=lambda line: not line.is_thin)]
@@ -145,10 +148,10 @@ def dot_chart(
     rows: Sequence[DotRow], title: str, printed_label: str, width: int = 900, *,
     from_zero: bool = True,
 ) -> str:  # fmt: skip
-    """Models under each other on one axis, as an `<svg>` element; empty text without values.
+    """Models below each other on one axis, as an `<svg>` element; an empty string without values.
 
-    An axis from 0 has bars; one that begins near the lowest value has none, whose lengths would
-    say nothing.
+    An axis that starts at 0 has bars; one that starts near the lowest value has none, because their
+    lengths would be meaningless.
     """
     rows = [row for row in rows if row.values]
     if not rows:
@@ -158,7 +161,7 @@ def dot_chart(
     right, bottom = width - 150, top + step * len(rows)
     every = [v for r in rows for v in (*r.values, *(() if r.printed is None else (r.printed,)))]
     ticks = _ticks(min(0.0, *every) if from_zero else min(every), max(every))
-    x = _Scale(ticks[0], max(*every, *ticks), left, right)
+    x = Scale(ticks[0], max(*every, *ticks), left, right)
     parts = [
         f'<line x1="{x(t)}" x2="{x(t)}" y1="{top}" y2="{bottom}" stroke="{GRID}"/>'
         f'<text x="{x(t)}" y="{bottom + 17}" class="tick" text-anchor="middle">'
@@ -175,7 +178,7 @@ def dot_chart(
     )
 
 
-def _bar(row: DotRow, x: _Scale, y: float) -> str:
+def _bar(row: DotRow, x: Scale, y: float) -> str:
     mean = sum(row.values) / len(row.values)
     return (
         f'<line x1="{x.start}" x2="{x(mean)}" y1="{y}" y2="{y}" stroke="{row.colour}" '
@@ -183,7 +186,7 @@ def _bar(row: DotRow, x: _Scale, y: float) -> str:
     )
 
 
-def _dot_row(row: DotRow, x: _Scale, y: float, printed_label: str) -> str:
+def _dot_row(row: DotRow, x: Scale, y: float, printed_label: str) -> str:
     mean = sum(row.values) / len(row.values)
     weight = ' font-weight="600"' if row.is_strong else ""
     end = max(x(v) for v in row.values)
@@ -212,7 +215,7 @@ def _dot_row(row: DotRow, x: _Scale, y: float, printed_label: str) -> str:
 
 
 def _axes(
-    chart: LineChart, x: _Scale, y: _Scale, ticks: Sequence[float], box: tuple[int, int, int, int]
+    chart: LineChart, x: Scale, y: Scale, ticks: Sequence[float], box: tuple[int, int, int, int]
 ) -> str:
     left, right, _, bottom = box
     parts = [
@@ -233,14 +236,14 @@ def _axes(
     return "".join(parts)
 
 
-def _level(level: Level, y: _Scale, left: float, right: float) -> str:
+def _level(level: Level, y: Scale, left: float, right: float) -> str:
     return (
         f'<line x1="{left}" x2="{right}" y1="{y(level.value)}" y2="{y(level.value)}" '
         f'stroke="{level.colour}" stroke-width="1.2" stroke-dasharray="{level.dash}"/>'
     )
 
 
-def _line(line: Line, x: _Scale, y: _Scale) -> str:
+def _line(line: Line, x: Scale, y: Scale) -> str:
     path = " ".join(f"{x(a)},{y(b)}" for a, b in line.points)
     width, opacity = (1, 0.4) if line.is_thin else (2.2, 1)
     dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
@@ -257,7 +260,7 @@ def _line(line: Line, x: _Scale, y: _Scale) -> str:
 
 
 def _placed(labels: list[_Label], right: float, box: tuple[float, float]) -> Iterable[str]:
-    """Labels moved apart so that none overlaps, as near to their targets as that allows."""
+    """Labels moved apart so that none overlap, as close to their targets as possible."""
     gap = 13.0
     labels = sorted(labels, key=lambda label: label.target)
     floor = box[0]

@@ -1,4 +1,4 @@
-"""Charts over runs: figures per epoch, and models compared on one axis."""
+"""Charts of runs: metrics per epoch, and models compared on one axis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ TRAINING, VALIDATION = "#6b7686", PALETTE[0]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Chart:
     """One drawn chart with its caption."""
 
     title: str
@@ -33,37 +33,37 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class FigureSet:
+class ChartSet:
     """The charts of one arm."""
 
     title: str
     remark: str
-    figures: tuple[Figure, ...]
+    charts: tuple[Chart, ...]
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What charts of a section show."""
+    """What the charts of a section show."""
 
     figures: tuple[FigureName, ...]
     title: Callable[[FigureName], str]
     printed: Callable[[Arm, FigureName], float | None] = lambda *_: None
-    """What a published source prints of an arm, None if nothing."""
+    """The published value of an arm, None if there is none."""
     source: str = ""
-    """Who that is."""
+    """The publication."""
 
 
-def of_arms(section: Section, shown: Shown) -> list[FigureSet]:
-    """Per trained arm with at least one epoch: the loss, and what is shown."""
+def of_arms(section: Section, shown: Shown) -> list[ChartSet]:
+    """Charts of the loss and the chosen metrics, for every arm with at least one epoch."""
     return [
-        FigureSet(arm.label, _remark(arm), tuple(_figures(section, arm, shown)))
+        ChartSet(arm.label, _remark(arm), tuple(_figures(section, arm, shown)))
         for arm in section.ranked
         if any(run.epochs for run in arm.runs)
     ]
 
 
-def overlay(section: Section, shown: Shown) -> list[Figure]:
-    """Validation figures of all arms (means over seeds) beside the baselines."""
+def overlay(section: Section, shown: Shown) -> list[Chart]:
+    """Validation metrics of all arms (means over seeds) and the baselines."""
     arms = [arm for arm in section.ranked if any(run.epochs for run in arm.runs)]
     if len(arms) < 2:
         return []
@@ -82,12 +82,12 @@ def overlay(section: Section, shown: Shown) -> list[Figure]:
         title = shown.title(name)
         chart = LineChart(title, lines, levels, width=680, height=370, label_width=190)
         if svg := line_chart(chart):
-            figures.append(Figure(", ".join([title, "validation", *_plain_group(name)]), svg))
+            figures.append(Chart(", ".join([title, "validation", *_plain_group(name)]), svg))
     return figures
 
 
-def dots(section: Section, shown: Shown) -> list[Figure]:
-    """All arms on one axis per figure: a dot per seed, a printed figure as a dashed tick."""
+def dots(section: Section, shown: Shown) -> list[Chart]:
+    """All arms on one axis per metric: a dot per seed, a published value as a dashed tick."""
     figures = []
     for name in shown.figures:
         title = f"{shown.title(name)} on {', '.join([section.final_split, *_plain_group(name)])}"
@@ -103,22 +103,22 @@ def dots_of(
     source: tuple[str, Mapping[str, float | None]],
     *,
     below: float | None = None,
-) -> list[Figure]:
-    """All arms on one axis of a measure; `source` is who printed figures, and of which arms.
+) -> list[Chart]:
+    """All arms on one axis for a metric; `source` is a publication and its values by arm.
 
-    `below` is for errors: values that reach it are left out, and the axis does not begin at 0.
+    `below` is for errors: larger values are omitted, and the axis does not start at 0.
     """
     rows = []
     for arm, colour in colours(section):
-        found = (
+        every = (
             run.judgements[section.final_split].value(name)
             for run in arm.complete
             if section.final_split in run.judgements
         )
-        values = tuple(v for v in found if v is not None and (below is None or v < below))
+        values = tuple(v for v in every if v is not None and (below is None or v < below))
         rows.append(DotRow(arm.label, values, colour, source[1][arm.key]))
     svg = dot_chart(rows, title, source[0], width=640, from_zero=below is None)
-    return [Figure(title, svg)] if svg else []
+    return [Chart(title, svg)] if svg else []
 
 
 def colours(section: Section) -> list[tuple[Arm, str]]:
@@ -129,7 +129,7 @@ def colours(section: Section) -> list[tuple[Arm, str]]:
 
 
 def training_sample(section: Section) -> int | None:
-    """Training windows that the training accuracies were judged on."""
+    """The number of training windows that training metrics were computed on."""
     counts = (
         epoch.train.num_windows
         for arm in section.arms
@@ -140,7 +140,7 @@ def training_sample(section: Section) -> int | None:
     return next(counts, None)
 
 
-def _figures(section: Section, arm: Arm, shown: Shown) -> list[Figure]:
+def _figures(section: Section, arm: Arm, shown: Shown) -> list[Chart]:
     losses = [*_lines(arm, "training", TRAINING, lambda e: e.loss)]
     losses += _lines(arm, "validation", VALIDATION, value_of("validation", LOSS))
     charts = [LineChart("Loss", tuple(losses), label_width=72)]
@@ -157,7 +157,7 @@ def _figures(section: Section, arm: Arm, shown: Shown) -> list[Figure]:
             levels.append(Level("paper's best", printed, INK, "1.5 3"))
         chart = LineChart(shown.title(name), tuple(lines), tuple(levels), label_width=128)
         charts.append(chart)
-    drawn = [Figure(chart.title, line_chart(chart)) for chart in charts]
+    drawn = [Chart(chart.title, line_chart(chart)) for chart in charts]
     return [figure for figure in drawn if figure.svg]
 
 
@@ -176,13 +176,13 @@ def _lines(arm: Arm, label: str, colour: str, value: Callable[[Epoch], float | N
 
 
 def points(run: Run, value: Callable[[Epoch], float | None]) -> tuple[Point, ...]:
-    """A figure per epoch, where there is one."""
-    found = ((float(epoch.number), value(epoch)) for epoch in run.epochs)
-    return tuple((at, y) for at, y in found if y is not None)
+    """A metric by epoch, where it exists."""
+    values = ((float(epoch.number), value(epoch)) for epoch in run.epochs)
+    return tuple((at, y) for at, y in values if y is not None)
 
 
 def mean_curve(curves: Sequence[tuple[Point, ...]]) -> tuple[Point, ...]:
-    """The mean over seeds, as far as every seed that has begun goes: no jump where one stops."""
+    """The mean over seeds, up to the last epoch of all of them, so that no seed's end is a jump."""
     by_epoch = [dict(points) for points in curves if points]
     if not by_epoch:
         return ()
@@ -200,7 +200,7 @@ def _best(run: Run, points: tuple[Point, ...]) -> tuple[Point, ...]:
 def value_of(
     part: Literal["train", "validation"], name: FigureName
 ) -> Callable[[Epoch], float | None]:
-    """Takes a figure out of an epoch's judgement of the training sample or of validation."""
+    """A function that reads a metric from an epoch's judgement of training sample or validation."""
 
     def value(epoch: Epoch) -> float | None:
         judgement = epoch.train if part == "train" else epoch.validation
@@ -210,7 +210,7 @@ def value_of(
 
 
 def _baselines(section: Section, name: FigureName) -> list[Level]:
-    """On validation, as the curves are, whatever the final split is."""
+    """Baselines on validation, like the curves, whatever the final split is."""
     levels = []
     for arm in section.ranked_by(schema.VALIDATION, name):
         value = arm.figure(schema.VALIDATION, name).mean
@@ -220,7 +220,7 @@ def _baselines(section: Section, name: FigureName) -> list[Level]:
 
 
 def _plain_group(name: FigureName) -> list[str]:
-    """The group, where it is one of several rankings."""
+    """The group, if it is one of several rankings."""
     return [name.group] if name.group in RANKINGS else []
 
 
@@ -236,6 +236,6 @@ def _remark(arm: Arm) -> str:
         parts.append(arm.status)
     broken = sorted({e.number for run in arm.runs for e in run.epochs if e.loss is None})
     if broken:
-        parts.append(f"the loss was no finite number from epoch {broken[0]} on")
+        parts.append(f"the loss was not finite from epoch {broken[0]} on")
     sentence = "; ".join(parts)
     return sentence[:1].upper() + sentence[1:] + "." if sentence else ""

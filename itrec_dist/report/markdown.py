@@ -1,4 +1,4 @@
-"""Tables of results as Markdown."""
+"""Result tables as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from itrec_dist.report.tables import Table, names
 
 
 def markdown(places: Sequence[Path]) -> str:
-    """The result tables over runs (or folders of runs) as Markdown: mean ± sd per arm.
+    """The result tables of runs (or folders of runs) as Markdown: mean ± sd per arm.
 
     Raises:
-        CheckpointError: a place holds no run, or a damaged one.
+        CheckpointError: a folder contains no run, or a damaged one.
     """
     found = grouped([read(path) for path in find(places)])
     blocks = [markdown_table(table) for table in across(found)]
@@ -29,7 +29,7 @@ def markdown(places: Sequence[Path]) -> str:
 
 
 def across(found: Sequence[Section]) -> list[Table]:
-    """Per task that stands on several sets of windows, the table of the same arms on all."""
+    """For each task with several sets of windows, a table of the same arms on all of them."""
     by_task: dict[str, list[Section]] = {}
     for section in found:
         by_task.setdefault(section.task, []).append(section)
@@ -59,5 +59,5 @@ def markdown_table(table: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot break out of a Markdown table cell."""
+    """Text escaped for a Markdown table cell."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Figures as text: mean and spread over seeds, names, durations."""
+"""Metrics as text: mean and spread over seeds, names, durations."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ MISSING = "—"
 
 @dataclass(frozen=True)
 class Figure:
-    """Mean and sample standard deviation over runs; `mean` is None where there is nothing."""
+    """Mean and sample standard deviation of a metric over runs; `mean` is None without values."""
 
     mean: float | None
     sd: float | None
@@ -24,11 +24,11 @@ class Figure:
         """As printed: `0.1185`, or with several runs `0.1185 ± 0.0004`."""
         if self.sd is None:
             return digits(self.mean)
-        return f"{digits(self.mean)}\u00a0±\u00a0{digits(self.sd)}"  # never broken over two lines
+        return f"{digits(self.mean)}\u00a0±\u00a0{digits(self.sd)}"  # without line breaks
 
 
 def figure(values: Iterable[float | None]) -> Figure:
-    """Mean and sample standard deviation (divisor n - 1; None for one value) of what is there."""
+    """Mean and sample standard deviation (divisor n - 1; None for one value) of finite values."""
     present = [v for v in values if v is not None and math.isfinite(v)]
     if not present:
         return Figure(None, None, 0)
@@ -37,7 +37,7 @@ def figure(values: Iterable[float | None]) -> Figure:
 
 
 def digits(value: float | None) -> str:
-    """A figure as printed everywhere: four decimals, fewer for large ones, a dash for nothing."""
+    """A number as printed everywhere: four decimals, fewer for large ones, a dash for None."""
     if value is None or not math.isfinite(value):
         return MISSING
     if abs(value) >= 1000:
@@ -46,19 +46,19 @@ def digits(value: float | None) -> str:
 
 
 def label(name: FigureName) -> str:
-    """A figure in a table's words: `Hit rate@10`."""
+    """A metric as a table heading: `Hit rate@10`."""
     return replace(name, group="", metric=metrics.of(name.metric).label).key
 
 
 def words(name: FigureName) -> str:
-    """A figure in the words of a sentence: `hit rate@10`, but `RMSE`."""
+    """A metric within a sentence: `hit rate@10`, but `RMSE`."""
     spoken = metrics.of(name.metric).label
     is_acronym = spoken.isupper()
     return replace(name, group="", metric=spoken if is_acronym else spoken.lower()).key
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit a person would use."""
+    """A duration in seconds, minutes or hours."""
     if seconds is None:
         return MISSING
     if seconds < 120:
@@ -68,7 +68,7 @@ def duration(seconds: float | None) -> str:
 
 
 def enumeration(words: Sequence[str]) -> str:
-    """Words as in a sentence: `a`, `a and b`, `a, b and c`."""
+    """A list within a sentence: `a`, `a and b`, `a, b and c`."""
     if len(words) < 2:
         return "".join(words)
     return ", ".join(words[:-1]) + " and " + words[-1]

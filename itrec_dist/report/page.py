@@ -1,7 +1,7 @@
-"""The HTML page: one file with everything inside, that opens without a network.
+"""The HTML page: one self-contained file that works offline.
 
-Owns the order of the page and its templates; every value that the templates print is escaped by
-Jinja, and only our own SVG, style and script go in as they are.
+Renders the templates; Jinja escapes every value that they print, except our own SVG, style and
+script.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from itrec_dist.report.sections import of
 
 
 def render(runs: Sequence[Run], title: str) -> str:
-    """The page over these runs."""
+    """Render the page on these runs."""
     found = sections(runs)
     shared, differing = provenance.environment(runs)
     return (
@@ -62,7 +62,7 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
         "dots": _drawn(content.dots),
         "overlay": _drawn(content.overlay),
         "curves": [
-            {"title": s.title, "remark": s.remark, "figures": _drawn(s.figures)}
+            {"title": s.title, "remark": s.remark, "figures": _drawn(s.charts)}
             for s in content.curves
         ],
         "fingerprint": section.fingerprint,
@@ -74,9 +74,9 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
     }
 
 
-def _drawn(figures: Sequence[curves.Figure]) -> list[tuple[str, Markup]]:
-    """charts.py escapes what it prints, so its SVG goes in as it is."""
-    return [(figure.title, Markup(figure.svg)) for figure in figures]
+def _drawn(charts: Sequence[curves.Chart]) -> list[tuple[str, Markup]]:
+    """Charts as (title, SVG); charts.py escapes its texts, so the SVG is not escaped again."""
+    return [(chart.title, Markup(chart.svg)) for chart in charts]
 
 
 def _status(run: Run) -> str:
@@ -84,12 +84,12 @@ def _status(run: Run) -> str:
         return "complete"
     reason = run.end.get("reason")
     if run.has_nothing_to_judge:
-        return f"not judged, nothing is held out, {reason}" if reason else "incomplete"
+        return f"not evaluated, nothing is held out, {reason}" if reason else "incomplete"
     return f"incomplete, {reason}" if reason else "incomplete"
 
 
 def templates() -> jinja2.Environment:
-    """The templates; they escape what they print, and a name that they do not get is an error."""
+    """The templates; they escape what they print, and an undefined name is an error."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("itrec_dist.report", "templates"),
         autoescape=True,
@@ -100,19 +100,19 @@ def templates() -> jinja2.Environment:
 
 
 def asset(name: str) -> Markup:
-    """A style or script of ours, as it goes into the page."""
+    """A style sheet or script of the templates folder, unescaped."""
     return Markup(
         resources.files("itrec_dist.report").joinpath("templates", name).read_text("utf-8")
     )
 
 
 def now() -> str:
-    """The moment of writing, as pages print it."""
+    """The current time, as pages print it."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def default_place(places: Sequence[Path], runs: Sequence[Run]) -> Path:
-    """Inside the single folder given, or the nearest folder that holds all runs."""
+    """report.html in the single folder given, or in the nearest folder that contains all runs."""
     if len(places) == 1:
         return places[0].resolve() / "report.html"
     parents = [set(run.path.parents) | {run.path} for run in runs]

@@ -1,4 +1,4 @@
-"""Where the figures come from: data, what its split lets through, configuration, environment."""
+"""Where the results come from: data, leakage audit, configuration, environment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,41 +28,41 @@ _LEAKS: dict[str, tuple[str, str]] = {
     ),
     "targets_in_training_targets": (
         "targets",
-        "of the targets were also what a training window asked for: the answer was trained on",
+        "of the targets are also targets of a training window: the answer was trained on",
     ),
     "targets_counted_in_catalogue": (
         "targets",
-        "of the targets were counted when the catalogue and its popularity were made",
+        "of the targets were counted when the catalogue and its popularity were computed",
     ),
     "targets_tied_with_training": (
         "targets",
-        "of the targets carry the very timestamp of a training event of the user: which came "
-        "first is the file's order alone",
+        "of the targets have the same timestamp as a training event of the user: only the order "
+        "of the file says which came first",
     ),
     "training_events_not_before": (
         "training_events",
         "of the training events are as late as the first target of any user: the model has seen "
-        "the time that it is asked about",
+        "the period it predicts",
     ),
     "training_events_after_own": (
         "training_events",
         "of the training events follow the same user's first target: the model has seen that "
         "user's future",
     ),
-    "shared_events": ("training_events", "of the training events stand in windows here as well"),
+    "shared_events": ("training_events", "of the training events are in windows here as well"),
     "shared_users": (
         "num_users",
-        "of the users judged here have training windows too: their taste is known",
+        "of the users evaluated here have training windows too: their taste is known",
     ),
 }
-"""Count of the audit -> what it is counted among, and the rest of the sentence "83% ..."."""
+"""Count of the audit -> its denominator, and the rest of the sentence "83% ..."."""
 
 _DIRECT = ("targets_in_training_inputs", "targets_in_training_targets", "training_events_after_own")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and what it is."""
+    """A name and its value, for printing."""
 
     name: str
     value: str
@@ -75,17 +75,17 @@ class Leak:
     key: str
     name: str
     meaning: str
-    """What is counted, as the rest of a sentence that begins with the share."""
+    """What is counted, as the rest of a sentence that starts with the share."""
     count: str
     whole: str
-    """Among how many it is counted."""
+    """The denominator of the share."""
     share: float | None
     is_promised_zero: bool
     is_broken: bool
 
     @property
     def claim(self) -> str:
-        """The meaning without what follows from it."""
+        """The meaning, without its consequence."""
         return self.meaning.partition(":")[0]
 
     @property
@@ -98,7 +98,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Settings:
-    """Configurations side by side: what all runs of a kind share, and where they differ."""
+    """Configurations side by side: the settings that all runs of a kind share, and the others."""
 
     kind: str
     shared: str
@@ -109,7 +109,7 @@ class Settings:
 
 
 def data(manifest: Manifest) -> list[Fact]:
-    """Source, shape and identity of the data."""
+    """Source, size and fingerprint of the data."""
     source = manifest.source
     facts = [Fact("Source", str(source.get("format", "unknown")))]
     if source.get("path"):
@@ -141,7 +141,7 @@ def data(manifest: Manifest) -> list[Fact]:
 
 
 def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
-    """The filters in order, with what each left: column titles and rows."""
+    """The filters in order, with what is left after each: column titles and rows."""
     columns: list[str] = []
     for step in manifest.steps:
         columns += [key for key in step if key != "name" and key not in columns]
@@ -153,8 +153,8 @@ def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
 
 
 def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:
-    """The audit per split: counts, each with its share of what it is counted among."""
-    found = []
+    """The audit by split: counts, each with its share."""
+    by_split = []
     for split in (*schema.SPLITS, *sorted(set(manifest.audit) - set(schema.SPLITS))):
         counts = manifest.audit.get(split)
         if not isinstance(counts, Mapping):
@@ -163,8 +163,8 @@ def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:
         names = [n for n in counts if n not in wholes and not n.endswith("_share")]
         entries = [_leak(name, counts) for name in names if number(counts[name]) is not None]
         if entries:
-            found.append((split, entries))
-    return found
+            by_split.append((split, entries))
+    return by_split
 
 
 def audit_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Leak, list[Leak | None]]]]:
@@ -179,24 +179,24 @@ def audit_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Leak, list[Lea
 
 
 def audit_sentences(section: Section) -> list[str]:
-    """What leaks into the section's final split, or that what is promised is kept."""
+    """What leaks into the section's final split, or that nothing does that must not."""
     if section.manifest is None:
         return []
     split, protocol = section.final_split, section.protocol
-    found = dict(leaks(section.manifest)).get(split, [])
-    broken = [leak.name for leak in found if leak.is_broken]
+    entries = dict(leaks(section.manifest)).get(split, [])
+    broken = [leak.name for leak in entries if leak.is_broken]
     if broken:
         return [f"{protocol} breaks its promise on {split}: {measures.enumeration(broken)}."]
-    direct = [leak for leak in found if leak.key in _DIRECT and leak.share]
+    direct = [leak for leak in entries if leak.key in _DIRECT and leak.share]
     if direct:
         return [
             f"On {split}, "
             + measures.enumeration([f"{leak.percent} {leak.claim}" for leak in direct])
             + "."
         ]
-    kept = [leak.name for leak in found if leak.is_promised_zero]
+    kept = [leak.name for leak in entries if leak.is_promised_zero]
     if kept:
-        return [f"On {split}, nothing leaks that {protocol} promises to keep apart."]
+        return [f"On {split}, nothing leaks that {protocol} promises to keep separate."]
     return []
 
 
@@ -210,7 +210,7 @@ def settings(runs: Sequence[Run]) -> list[Settings]:
 
 
 def environment(runs: Sequence[Run]) -> tuple[list[Fact], Settings | None]:
-    """What all recorded environments share, and where they differ."""
+    """What all recorded environments have in common, and where they differ."""
     flat = [(run, config.flat(run.environment)) for run in runs if run.environment]
     facts, differing = divided_environment([run.environment for run, _ in flat])
     if not differing:
@@ -221,7 +221,7 @@ def environment(runs: Sequence[Run]) -> tuple[list[Fact], Settings | None]:
 def divided_environment(
     environments: Sequence[dict[str, Any]],
 ) -> tuple[list[Fact], tuple[str, ...]]:
-    """What recorded environments share, and the names of what differs."""
+    """What recorded environments have in common, and the names of the differing entries."""
     flat = [config.flat(environment) for environment in environments]
     if not flat:
         return [], ()
@@ -230,12 +230,12 @@ def divided_environment(
 
 
 def run_label(run: Run) -> str:
-    """The folder's name, and its parent's where that alone would say little."""
+    """The names of the run's folder and its parent."""
     return "/".join(run.path.parts[-2:])
 
 
 def plain(value: Any) -> str:
-    """A JSON value as a person would write it; a float that is not finite is a dash."""
+    """A JSON value for printing; None and non-finite floats become a dash."""
     if value is None:
         return measures.MISSING
     if isinstance(value, bool):
@@ -260,7 +260,7 @@ def _count(value: Any) -> str:
 
 
 def _coverage(manifest: Manifest) -> list[Fact]:
-    """Users and events without a window; nothing for shards whose version did not count them."""
+    """Users and events without a window; empty for old shards, which did not count them."""
     if not manifest.coverage:
         return []
     users, events = [], []

@@ -1,8 +1,7 @@
-"""Run directories as plain values: found, read once, checked.
+"""Finds run directories, reads them once, and checks them.
 
-Owns: the search for runs in folders, and the reading of what a run left behind into `Run`. A file
-that a run has not written yet is an empty value; a file that is there but damaged is refused.
-Leaves to `arms.py` which runs belong together.
+A file that a run has not written yet is an empty value; a damaged file is an error. `arms.py`
+decides which runs belong together.
 """
 
 import math
@@ -39,12 +38,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a report says about one run."""
+    """Everything that a report uses of one run."""
 
     path: Path
     kind: Literal["train", "baseline"]
     task: str
-    """The task that it was trained for, or whose figures it has."""
+    """The task that it was trained for, or for a baseline, evaluated on."""
     name: str
     seed: int | None
     config: dict[str, Any]
@@ -56,16 +55,16 @@ class Run:
     end: dict[str, Any]
     notes: tuple[str, ...]
     epochs: tuple[Epoch, ...]
-    """By number; of an epoch that was trained again after an interruption, the last."""
+    """By number; if an epoch was trained again after an interruption, the last one."""
     judgements: Mapping[str, Judgement]
-    """Split -> final judgement; empty while the run is incomplete, or where nothing is held out."""
+    """Split -> final judgement; empty while the run is incomplete, or if nothing is held out."""
     best_epoch: int | None
     samples: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was judged to its end, and so has figures that count."""
+        """Whether the run has its final evaluation."""
         return bool(self.judgements)
 
     @property
@@ -200,12 +199,12 @@ def _events(directory: RunDirectory) -> list[dict[str, Any]]:
     except (OSError, ValueError, AttributeError) as error:
         raise _damaged(directory.log, error) from error
     if not all(isinstance(event, dict) for event in events):
-        raise _damaged(directory.log, "a line is no JSON object")
+        raise _damaged(directory.log, "a line is not a JSON object")
     return events
 
 
 def _mapping(directory: RunDirectory, path: Path) -> dict[str, Any]:
-    """The JSON object in `path`, empty if the file is not there yet."""
+    """The JSON object in `path`, empty if the file does not exist yet."""
     if not path.is_file():
         return {}
     content = directory.read_json(path)
@@ -221,7 +220,7 @@ def _manifest(directory: RunDirectory) -> Manifest | None:
     try:
         return Manifest.from_json(content, str(directory.manifest))
     except (TypeError, KeyError, AttributeError) as error:
-        raise _damaged(directory.manifest, f"missing or misshapen: {error}") from error
+        raise _damaged(directory.manifest, f"missing or malformed: {error}") from error
 
 
 def _judgements(directory: RunDirectory, evaluation: dict[str, Any]) -> dict[str, Judgement]:
@@ -230,8 +229,8 @@ def _judgements(directory: RunDirectory, evaluation: dict[str, Any]) -> dict[str
     splits = evaluation.get("splits")
     if not isinstance(splits, dict):
         raise _damaged(directory.evaluation, "it has no splits")
-    found = {split: _judgement(directory.evaluation, j) for split, j in splits.items()}
-    return {split: judgement for split, judgement in found.items() if judgement is not None}
+    parsed = {split: _judgement(directory.evaluation, j) for split, j in splits.items()}
+    return {split: judgement for split, judgement in parsed.items() if judgement is not None}
 
 
 def _judgement(path: Path, content: Any) -> Judgement | None:
@@ -244,27 +243,27 @@ def _judgement(path: Path, content: Any) -> Judgement | None:
     unknown = [group for group in judgement.groups if group not in metrics.groups()]
     if unknown:
         raise CheckpointError(
-            f"{path} holds figures named {unknown[0]}, which no metric here gives (there are: "
-            f"{', '.join(metrics.groups())}): install the package whose metrics these are, or "
+            f"{path} holds metrics of the group {unknown[0]}, which is not known here (there are: "
+            f"{', '.join(metrics.groups())}): install the package that has these metrics, or "
             "leave this run out"
         )
     return judgement
 
 
 def _load_metrics(config: dict[str, Any]) -> None:
-    """Make the metrics that a run gave as `module:Class` known, as far as they are here."""
+    """Load the metrics that a run gave as `module:Class`, as far as they are installed."""
     evaluation = config.get("evaluation")
     more = evaluation.get("metrics") if isinstance(evaluation, dict) else None
     for path in more or []:
         try:
             metrics.METRICS[path]
-        except ConfigError:  # its figures are shown by their names alone
+        except ConfigError:  # its values are shown under their plain names
             continue
         metrics.load([path])
 
 
 def _task(config: dict[str, Any], judged: Sequence[Judgement]) -> str:
-    """The task of the run's model; of a baseline, the first one whose figures it has."""
+    """The task of the run's model; for a baseline, the first one that has its metrics."""
     model = config.get("model")
     kind = model.get("kind") if isinstance(model, dict) else None
     kind = model.get("kind") if isinstance(model, dict) else None
@@ -294,13 +293,13 @@ def _epochs(directory: RunDirectory, lines: list[dict[str, Any]]) -> tuple[Epoch
 
 
 def _end(events: list[dict[str, Any]]) -> dict[str, Any]:
-    """The run's last `end` line, empty if the run went on after it and has not ended again."""
+    """The run's last `end` line, empty if the run was resumed after it and has not ended again."""
     marks = [event for event in events if event.get("event") in ("start", "end")]
     return marks[-1] if marks and marks[-1]["event"] == "end" else {}
 
 
 def _seconds(by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]) -> float | None:
-    """Wall time of the run; of a resumed run, the time of the epochs that count."""
+    """Wall time of the run; for a resumed run, the total time of its epochs."""
     ended = number(by_kind.get("end", [{}])[-1].get("seconds"))
     if ended is not None and len(by_kind.get("start", [])) <= 1:
         return ended
@@ -309,7 +308,7 @@ def _seconds(by_kind: dict[str, list[dict[str, Any]]], epochs: tuple[Epoch, ...]
 
 
 def _samples(directory: RunDirectory) -> dict[str, Any]:
-    """The sampled users, see `training/samples.py` for their shape."""
+    """The sampled users; see `training/samples.py` for the format."""
     samples = _mapping(directory, directory.samples)
     users = samples.get("users", [])
     shaped = isinstance(users, list) and all(

@@ -1,4 +1,4 @@
-"""The paper's Figure 4: what sampled users watched, watched next, and were predicted.
+"""Sampled users: their input items, actual next items and predictions (figure 4 of the ITE paper).
 
 `samples.json` of a run is
 
@@ -9,8 +9,8 @@
                 "predicted": [{"title", "year" | null, "genres": [...], "score": 1.7,
                                "is_hit": true, "is_seen": false}]}]}
 
-with `watched` oldest first, `actual` in order, `predicted` best first. `is_hit`: it stands among
-the actual next items; `is_seen`: it stands among the watched.
+with `watched` oldest first, `actual` in order, `predicted` best first. `is_hit`: it is among the
+actual next items; `is_seen`: it is among the input items.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Item:
     year: str
     genres: str
     mark: str
-    """The rating of a watched item, the score of a predicted one."""
+    """The rating of an input item, the score of a predicted one."""
     is_hit: bool
     is_seen: bool
 
@@ -45,13 +45,13 @@ class User:
 
     @property
     def hits(self) -> int:
-        """How many predictions came true."""
+        """The number of correct predictions."""
         return sum(item.is_hit for item in self.predicted)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The sampled users of one arm, from its first run that has some."""
+    """The sampled users of one arm, from its first run that has any."""
 
     label: str
     split: str
@@ -59,9 +59,9 @@ class Sample:
 
 
 def of(section: Section) -> list[Sample]:
-    """Per arm with sampled users, best arm first."""
-    found = (_sample(arm) for arm in section.ranked)
-    return [sample for sample in found if sample is not None]
+    """The samples of each arm that has any, best arm first."""
+    samples = (_sample(arm) for arm in section.ranked)
+    return [sample for sample in samples if sample is not None]
 
 
 def _sample(arm: Arm) -> Sample | None:

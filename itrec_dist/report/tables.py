@@ -1,7 +1,7 @@
-"""Tables of results: pure functions from runs to cells, for HTML and Markdown alike.
+"""Result tables: pure functions from runs to cells, for both HTML and Markdown.
 
 A table has one row per arm; a cell is the mean over the arm's seeds and their sample standard
-deviation. Which figures a table shows is the business of the task's section.
+deviation. The task's section decides which metrics a table shows.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from itrec_dist.report.measures import MISSING, Figure
 
 @dataclass(frozen=True)
 class Cell:
-    """What is printed, by what it sorts, and whether it is the best of its column."""
+    """A cell: its text, its value for sorting, and whether it is the best of its column."""
 
     text: str
     spread: str = ""
-    """The standard deviation, where there are several seeds."""
+    """The standard deviation, if there are several seeds."""
     value: float | None = None
     is_best: bool = False
     is_provisional: bool = False
@@ -30,15 +30,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title, the smaller line under it, and the group that it stands in."""
+    """A column's title, the smaller line below it, and its group of columns."""
 
     title: str
     subtitle: str = ""
     group: str = ""
     scores: bool = True
     """Whether the best value is marked."""
-    falls: bool = False
-    """Whether less is better."""
+    lower_is_better: bool = False
+    """Whether lower is better."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ class Table:
     @property
     def groups(self) -> list[tuple[str, int]]:
         """(group title, number of columns), in order."""
-        found: list[tuple[str, int]] = []
+        groups: list[tuple[str, int]] = []
         for column in self.columns:
-            if found and found[-1][0] == column.group:
-                found[-1] = (column.group, found[-1][1] + 1)
+            if groups and groups[-1][0] == column.group:
+                groups[-1] = (column.group, groups[-1][1] + 1)
             else:
-                found.append((column.group, 1))
-        return found
+                groups.append((column.group, 1))
+        return groups
 
 
 def names(found: Sequence[Section]) -> list[str]:
-    """Sections in a few words, such as `random_windows 80/10/10`; namesakes get their seed."""
+    """Short names of sections, such as `random_windows 80/10/10`; equal ones get their seed."""
     plain = [_name(section) for section in found]
     return [
         name if plain.count(name) == 1 else f"{name} ({_apart(section)})"
@@ -110,17 +110,17 @@ def costs(section: Section) -> Table:
         Column("Workers"), Column("Batch", "windows"), Column("Ended"),
     )  # fmt: skip
     rows = [row(arm, _cost_cells(arm)) for arm in section.ranked if not arm.is_baseline]
-    return Table("What it took", tuple(columns), tuple(rows))
+    return Table("Cost of training", tuple(columns), tuple(rows))
 
 
 def column_of(name: FigureName, title: str, subtitle: str = "", group: str = "") -> Column:
-    """A column of figures, whose best is marked as the metric's direction says."""
+    """A column of a metric; the best value is marked by the metric's direction."""
     has_best = metrics.of(name.metric).higher_is_better is not None
     return Column(title, subtitle, group, has_best, metrics.lower_is_better(name))
 
 
 def figure_cell(section: Section, arm: Arm, split: str, name: FigureName) -> Cell:
-    """A final figure of an arm; of one without a complete run, validation so far."""
+    """A final metric of an arm; without a complete run, validation so far."""
     if arm.complete:
         return cell_of(arm.figure(split, name))
     if split == schema.VALIDATION and name.group == section.headline.group:
@@ -129,13 +129,13 @@ def figure_cell(section: Section, arm: Arm, split: str, name: FigureName) -> Cel
 
 
 def cell_of(figure: Figure) -> Cell:
-    """Mean and spread, as printed."""
+    """Mean and spread as a cell."""
     spread = "" if figure.sd is None else f"± {measures.digits(figure.sd)}"
     return Cell(measures.digits(figure.mean), spread, figure.mean)
 
 
 def row(arm: Arm, cells: Sequence[Cell], tag: str | None = None) -> Row:
-    """An arm's row; without a tag, one that says its seeds and what is missing."""
+    """An arm's row; the default tag has its seeds and what is missing."""
     if tag is None:
         several = f"{len(arm.complete)} seeds" if len(arm.seeds) > 1 else ""
         if not several and len(arm.complete) > 1:
@@ -154,7 +154,7 @@ def marked(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:
     for at, column in enumerate(columns):
         cells = [row.cells[at] for row in rows]
         values = [c.value for c in cells if c.value is not None and not c.is_provisional]
-        better = min if column.falls else max
+        better = min if column.lower_is_better else max
         best.append(better(values) if column.scores and len(values) > 1 else None)
     return tuple(
         replace(

@@ -1,4 +1,4 @@
-"""Judgements as tables in the terminal, whatever the task: the metrics say what they are called."""
+"""Prints judgements of any task as tables in the terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,11 @@ from itrec_dist.metrics.metric import FigureName
 
 
 def print_judgements(judgements: Mapping[str, Judgement], console: Console | None = None) -> None:
-    """Print every figure of every split of one model; figures without a cut-off one line a split.
+    """Print all metrics of all splits of one model; those without cut-offs as one line per split.
 
     Args:
         judgements: split -> judgement.
-        console: where to; standard output without one.
+        console: where to print; None is standard output.
     """
     console = console or Console()
     plain: dict[str, Judgement] = {}
@@ -28,13 +28,13 @@ def print_judgements(judgements: Mapping[str, Judgement], console: Console | Non
     if plain:
         console.print(_by_split(plain))
     if any("masked" in judgement.groups for judgement in judgements.values()):
-        console.print("masked: items of the input are left out of the ranking.")
+        console.print("masked: items of the input are excluded from the ranking.")
 
 
 def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
-    """Print the figures of several models or baselines, one line per split and group of figures.
+    """Print the metrics of several models or baselines, one line per split and metric group.
 
-    Of metrics with cut-offs the lowest one is shown. `judgements` is name -> split -> judgement.
+    Metrics with cut-offs are shown at the lowest one. `judgements` is name -> split -> judgement.
     """
     lines = [
         (name, split, group, judgement)
@@ -42,13 +42,13 @@ def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
         for split, judgement in splits.items()
         for group in _groups(judgement) or [""]
     ]
-    found = metrics.in_order(n for *_, judgement in lines for n, _ in judgement.figures())
+    names = metrics.in_order(n for *_, judgement in lines for n, _ in judgement.figures())
     lowest: dict[str, FigureName] = {}
-    for figure in found:
+    for figure in names:
         lowest.setdefault(figure.metric, figure)
     has_loss = any(judgement.loss is not None for *_, judgement in lines)
     columns = [figure for figure in lowest.values() if figure.group or has_loss]
-    rows = [["", "split", "figures", *(figure.key for figure in columns)]]
+    rows = [["", "split", "group", *(figure.key for figure in columns)]]
     for name, split, group, judgement in lines:
         values = [judgement.value(_of_group(figure, group)) for figure in columns]
         rows.append([name, split, group, *map(_digits, values)])
@@ -78,7 +78,7 @@ def _by_cutoff(split: str, judgement: Judgement, names: Sequence[FigureName]) ->
 
 
 def _by_split(judgements: Mapping[str, Judgement]) -> Table:
-    """A row per split, a column per figure."""
+    """A row per split, a column per metric."""
     names = metrics.in_order(n for j in judgements.values() for n, _ in j.figures())
     table = Table()
     table.add_column("", no_wrap=True)
@@ -104,7 +104,7 @@ def _digits(value: float | None) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], num_words: int) -> str:
-    """Rows as lines; the first columns stand left, the others, which are numbers, right."""
+    """Rows as lines; the first `num_words` columns are left-aligned, the numbers right-aligned."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = [
         "  ".join(

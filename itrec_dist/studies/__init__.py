@@ -1,6 +1,6 @@
-"""The published studies that can be run whole: one file each, found by its name.
+"""The published studies that can be reproduced: one file each, found by its name.
 
-A file `some_name.py` here holds one `STUDY`. Nothing else has to be told about it.
+A file `some_name.py` here defines one `STUDY`; no other file needs to change.
 """
 
 import importlib
@@ -13,14 +13,14 @@ _FORMER_NAMES = {"paper": "ite", "blog": "rating_prediction"}
 
 
 def names() -> list[str]:
-    """Every study, by name; former names are still taken."""
+    """The names of all studies, former names included."""
     files = [m.name for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED]
     return sorted([*files, *_FORMER_NAMES])
 
 
 def find(name: str) -> Study:
     """A study by its name."""
-    assert name in names(), f"{name} is no study"
+    assert name in names(), f"{name} is not a study"
     file = _FORMER_NAMES.get(name, name)
-    found: Study = importlib.import_module(f"{__name__}.{file}").STUDY
-    return found
+    study: Study = importlib.import_module(f"{__name__}.{file}").STUDY
+    return study

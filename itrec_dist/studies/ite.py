@@ -1,10 +1,10 @@
-"""The Informative Transformer Encoder (Nitayanont): its arms beside fair comparisons.
+"""The Informative Transformer Encoder (Nitayanont): its arms, and fair comparisons.
 
-Cross entropy and binary cross entropy with both kinds of side information, and the latter with
-each kind left out; beside them the fair comparison that the paper lacks (softmax over all
-targets), the model with a learned repeat bias, the best one so far, and the baselines. Its own
-protocol picks the best epoch on the very windows that it reports, so every arm is also trained
-where epoch choice and judgement use different windows, and on each user's last events.
+The paper's arms are cross entropy and binary cross entropy with both kinds of side information,
+and the latter without either kind. Added are the comparison that the paper lacks (softmax over all
+targets), the model with a learned repeat bias, the best model so far, and the baselines. The
+paper's protocol selects the best epoch on the same windows that it reports, so every arm is also
+trained with separate windows for selection and evaluation, and on each user's last events.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
 from itrec_dist.report.published.ite import ACCURACY_1, ACCURACY_2
-from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
+from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 
 
@@ -21,7 +21,7 @@ def _figures(splits: Mapping[str, Judgement]) -> str:
 
 
 STUDY = Study(
-    title="Informative Transformer Encoder: the paper's arms beside ours",
+    title="Informative Transformer Encoder: the paper's arms and ours",
     task="next_items",
     protocols={
         "paper-90-10": Cut("next_items", WindowConfig()),
@@ -29,18 +29,18 @@ STUDY = Study(
         "leave-last": Cut("next_items", WindowConfig(protocol="leave_last")),
     },
     arms=(
-        Arm("ce-both", "paper", ("loss=ce",)),
-        Arm("bce-both", "paper", ("loss=bce",)),
-        Arm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
-        Arm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
-        Arm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
-        Arm("softmax-both", "paper", ("loss=softmax",)),
-        Arm(
+        StudyArm("ce-both", "paper", ("loss=ce",)),
+        StudyArm("bce-both", "paper", ("loss=bce",)),
+        StudyArm("bce-user", "paper", ("loss=bce", "model.side_information=user")),
+        StudyArm("bce-movie", "paper", ("loss=bce", "model.side_information=movie")),
+        StudyArm("bce-none", "paper", ("loss=bce", "model.side_information=none")),
+        StudyArm("softmax-both", "paper", ("loss=softmax",)),
+        StudyArm(
             "bce-both-repeat",
             "paper",
             ("model.repeat_bias=true", "name=ITE bce both, repeat bias"),
         ),
-        Arm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
+        StudyArm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
     ),
     figures=_figures,
     markdown=markdown.markdown,

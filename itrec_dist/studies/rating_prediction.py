@@ -1,10 +1,10 @@
-"""Rating prediction (Phan et al., part 2): its five systems, and what they should have met.
+"""Rating prediction (Phan et al., part 2): its five systems, and the baselines they lack.
 
-The source judges its factorisations on ratings held out at random and its transformers on windows
-held out at random, and picks each one's best epoch on what it reports. Here all systems are judged
-on the same held-out ratings, at random and each user's last; the transformers on the source's own
-kind of windows besides, and a biased factorisation with them. The best epoch is chosen on
-validation and reported on test.
+The source evaluates its factorisations on ratings held out at random and its transformers on
+windows held out at random, and selects each one's best epoch on the split that it reports. Here all
+systems are evaluated on the same held-out ratings, both random ones and each user's last. The
+transformers, and a biased factorisation, are also evaluated on the source's own kind of windows.
+The best epoch is selected on validation and reported on test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from pathlib import Path
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.report import markdown
 from itrec_dist.report.sections.ratings import MAE, RMSE
-from itrec_dist.studies.study import Arm, Cut, Study, on_final_split
+from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings import baselines as rating_baselines
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig
@@ -27,15 +27,15 @@ def _figures(splits: Mapping[str, Judgement]) -> str:
 
 
 def _markdown(places: Sequence[Path]) -> str:
-    """The tables, and which reference could not be run."""
-    told = markdown.markdown(places)
+    """The tables, and a note on references that could not be run."""
+    text = markdown.markdown(places)
     if missing := rating_baselines.missing():
-        told += f"\nNot installed and so not run: {', '.join(missing)} (itrec-dist[references]).\n"
-    return told
+        text += f"\nNot run because not installed: {', '.join(missing)} (itrec-dist[references]).\n"
+    return text
 
 
 STUDY = Study(
-    title="Rating prediction: the source's systems beside what they should have met",
+    title="Rating prediction: the source's systems and the baselines they lack",
     task="ratings",
     protocols={
         "random-80-10-10": Cut("ratings", RatingWindowConfig()),
@@ -46,15 +46,15 @@ STUDY = Study(
         )),
     },
     arms=(
-        Arm("dot-product", "rating_dot_product", protocols=_RATED),
-        Arm("model-1", "rating_model_1", protocols=_RATED),
-        Arm("model-2", "rating_model_2", protocols=_RATED),
-        Arm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
-        Arm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
-        Arm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
-        Arm("svdpp", "rating_svdpp", protocols=_RATED),
-        Arm("autorec-item", "rating_autorec", protocols=_RATED),
-        Arm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
+        StudyArm("dot-product", "rating_dot_product", protocols=_RATED),
+        StudyArm("model-1", "rating_model_1", protocols=_RATED),
+        StudyArm("model-2", "rating_model_2", protocols=_RATED),
+        StudyArm("bst", "rating_bst", ("name=BST baseline",), (*_RATED, *_WINDOWS)),
+        StudyArm("bst-tuned", "rating_bst_tuned", ("name=BST tuned",), (*_RATED, *_WINDOWS)),
+        StudyArm("biased-mf", "rating_biased_mf", protocols=(*_RATED, *_WINDOWS)),
+        StudyArm("svdpp", "rating_svdpp", protocols=_RATED),
+        StudyArm("autorec-item", "rating_autorec", protocols=_RATED),
+        StudyArm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
     figures=_figures,
     markdown=_markdown,

@@ -1,9 +1,9 @@
-"""A published study run whole: every arm, protocol and seed, resumable, ending in one report.
+"""Runs a published study: every arm, protocol and seed, resumable, ending in one report.
 
-What a study consists of stands in `studies/`; here is what they share.
+The studies are defined in `studies/`; this file is what they share.
 
 Every run is a process of its own (`itrec train --local`), so that several small models share a
-machine's cores; a run that is complete is not run again.
+machine's cores; completed runs are not repeated.
 """
 
 import concurrent.futures
@@ -31,18 +31,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What to run of the study, and how much at once."""
+    """What to run of the study, and how many runs in parallel."""
 
     seeds: int = 1
     """Runs per arm and protocol, with the seeds 0, 1, 2 ..."""
     arms: tuple[str, ...] | None = None
-    """Which arms to run; null runs all."""
+    """Arms to run; null runs all."""
     protocols: tuple[str, ...] | None = None
-    """Which splits to run them on; null takes all of the study."""
+    """Protocols (ways to split the data) to run them on; null takes all of the study."""
     epochs: int | None = None
-    """Epochs of every arm, for a quick look; null takes each recipe's."""
+    """Epochs of every arm, for a quick test; null takes each recipe's."""
     jobs: int | None = None
-    """Runs at the same time; null is one per core, or one where there is a GPU."""
+    """Runs in parallel; null takes one per core, or one if there is a GPU."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -53,10 +53,10 @@ class StudyConfig:
             raise ValueError(f"jobs={self.jobs} must be at least 1, or null")
 
     def check(self, study: Study) -> None:
-        """Refuse arms and protocols that the study has not.
+        """Check that the study has the chosen arms and protocols.
 
         Raises:
-            ConfigError: names those it has.
+            ConfigError: it lacks one; the message lists those it has.
         """
         choices = {
             "arms": (self.arms, [arm.name for arm in study.arms]),
@@ -72,8 +72,8 @@ class StudyConfig:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A study in its folder, made from the ratings at `path`."""
+class StudySetup:
+    """A study, the ratings at `path` to run it on, and its output folder."""
 
     study: Study
     source: str
@@ -82,19 +82,19 @@ class Place:
     say: Say
 
 
-def reproduce(place: Place, chosen: StudyConfig) -> Path:
-    """Run what is missing of the study; returns the report's path.
+def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
+    """Run what is not complete of the study; returns the report's path.
 
     Raises:
         ConfigError: the study has no such arm or protocol.
-        OutputError: the folder holds something else, or a study of other data.
-        TrainingError: a run failed; the message is its last line.
+        OutputError: the folder holds something else, or a study on other data.
+        TrainingError: a run failed; the message is the last line of its output.
     """
-    study, out, say = place.study, place.out, place.say
+    study, out, say = setup.study, setup.out, setup.say
     chosen.check(study)
-    _refuse_foreign(out)
+    _check_folder(out)
     names = chosen.protocols or tuple(study.protocols)
-    shards = {name: _shards(place, name) for name in names}
+    shards = {name: _shards(setup, name) for name in names}
     jobs = chosen.jobs or _default_jobs()
     runs = list(planned(study, out, shards, chosen))
     waiting = [run for run in runs if not is_done(run)]
@@ -104,41 +104,41 @@ def reproduce(place: Place, chosen: StudyConfig) -> Path:
         for baseline, splits in judged.items():
             say(f"{name} {baseline}: {study.figures(splits)}")
     _train_all(waiting, jobs, lambda run: _summary(study, run), say)
-    return _report(place, [run.folder for run in runs], shards)
+    return _report(setup, [run.folder for run in runs], shards)
 
 
-def _refuse_foreign(out: Path) -> None:
+def _check_folder(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / "shards").is_dir():
-        raise OutputError(f"{out} holds something that is no reproduction: choose another place")
+        raise OutputError(f"{out} holds something other than a study: choose another location")
 
 
-def _shards(place: Place, name: str) -> Path:
-    """Window the ratings, unless that was done before from the same ratings and settings."""
-    out, source, path = place.out, place.source, place.path
+def _shards(setup: StudySetup, name: str) -> Path:
+    """Window the ratings, unless that has been done from the same ratings and settings."""
+    out, source, path = setup.out, setup.source, setup.path
     folder = out / "shards" / name
-    cut = place.study.protocols[name]
+    cut = setup.study.protocols[name]
     try:
-        found = manifest.read(folder)
+        existing = manifest.read(folder)
     except ShardsError:
         made = tasks.data_of(cut.task).windows.write(source, path, folder, cut.settings)
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
-        place.say(f"windowed {name}: {counts}")
+        setup.say(f"windowed {name}: {counts}")
         return folder
-    if found.source.get("format") != source or not _is_made_from(found, path):
+    if existing.source.get("format") != source or not _is_made_from(existing, path):
         raise OutputError(
-            f"{out} holds a reproduction on other ratings ({found.source.get('path')} as they were "
-            f"then), not on those in {path}: choose another place"
+            f"{out} holds a study of other ratings ({existing.source.get('path')} at that time), "
+            f"not of those in {path}: choose another location"
         )
     wanted = config.to_dict(cut.settings)
-    if any(wanted.get(name) != value for name, value in found.settings.items()):
-        raise OutputError(f"{folder} was windowed with other settings: choose another place")
+    if any(wanted.get(name) != value for name, value in existing.settings.items()):
+        raise OutputError(f"{folder} was windowed with other settings: choose another location")
     return folder
 
 
-def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
+def _is_made_from(existing: manifest.Manifest, path: Path) -> bool:
     """Whether the source files at `path` are, byte for byte, those that were windowed."""
     try:
-        return all(staging.checksum(path / f["name"]) == f for f in found.source["files"])
+        return all(staging.checksum(path / f["name"]) == f for f in existing.source["files"])
     except (OSError, KeyError):
         return False
 
@@ -146,7 +146,7 @@ def _is_made_from(found: manifest.Manifest, path: Path) -> bool:
 def planned(
     study: Study, out: Path, shards: dict[str, Path], chosen: StudyConfig
 ) -> Iterator[RunConfig]:
-    """Every run, seed by seed, so that an interrupted study has whole comparisons first."""
+    """Every run, seed by seed, so that an interrupted study has complete comparisons early."""
     arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
     for seed in range(chosen.seeds):
         for arm in arms:
@@ -166,13 +166,13 @@ def planned(
 
 
 def is_done(run: RunConfig) -> bool:
-    """Whether this very configuration was trained and judged to its end."""
+    """Whether a run of this very configuration is complete."""
     directory = RunDirectory(run.folder)
     if not directory.is_complete:
         return False
     try:
         return precision.is_same(config.load(RunConfig, directory.config), run)
-    except ConfigError:  # of a version with other settings
+    except ConfigError:  # written by a version with other settings
         return False
 
 
@@ -204,7 +204,7 @@ def _train_all(
 
 
 class _Children:
-    """The training processes at work, so that they can be ended together."""
+    """The running training processes, so that they can be ended together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -212,7 +212,7 @@ class _Children:
         self._ended = False
 
     def train(self, run: RunConfig) -> None:
-        """Run one training to its end in a process of its own."""
+        """Train one run in a subprocess, to its end."""
         recipe = run.folder.with_name(f"{run.folder.name}.yaml")
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(config.to_yaml(run), encoding="utf-8")
@@ -249,27 +249,27 @@ def _summary(study: Study, run: RunConfig) -> str:
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 
-def _report(place: Place, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
+def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
     from itrec_dist import report
     from itrec_dist.storage import atomic
 
-    out = place.out
+    out = setup.out
     of_baselines = (out / "runs" / name / "baselines" for name in shards)
     places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
-    atomic.write_text(out / "results.md", place.study.markdown(places))
-    written = report.write(places, out / "report.html", place.study.title, overwrite=True)
-    place.say(f"results as Markdown: {out / 'results.md'}")
+    atomic.write_text(out / "results.md", setup.study.markdown(places))
+    written = report.write(places, out / "report.html", setup.study.title, overwrite=True)
+    setup.say(f"results as Markdown: {out / 'results.md'}")
     return written
 
 
 def check_source(source: str) -> None:
-    """Refuse data that the study cannot be run on.
+    """Check that the study can be run on a format.
 
     Raises:
-        ConfigError: the format has no user or movie features.
+        ConfigError: the format lacks user or movie features.
     """
     if source not in ("ml-1m", "ml-100k"):
         raise ConfigError(
-            f"the study needs user and movie features, {source!r} has not both: "
+            f"the study needs user and movie features, {source!r} does not have both: "
             "give --source ml-1m or ml-100k"
         )

@@ -1,4 +1,4 @@
-"""What a study is: arms, the protocols that they are judged on, and how its results are told."""
+"""The definition of a study: its arms, its evaluation protocols, and how results are shown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,41 +15,41 @@ from itrec_dist.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Cut:
-    """How ratings become windows: a task, and settings of its windows."""
+    """How ratings are cut into windows: a task, and settings of its windows."""
 
     task: str
     settings: Any
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One configuration of the study: a shipped recipe and what differs from it."""
+class StudyArm:
+    """One configuration of the study: a shipped recipe and overrides."""
 
     name: str
     recipe: str
     overrides: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    """The protocols it is trained on; none names all of them that have no arms of their own."""
+    """The protocols it is trained on; empty means all that no other arm names."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A published study, and what it should have been compared with."""
+    """A published study, and the comparisons it lacks."""
 
     title: str
-    """Heads the report."""
+    """Title of the report."""
     task: str
-    """The task whose baselines are judged beside the arms, on the windows of every protocol."""
+    """The task whose baselines are evaluated too, on the windows of every protocol."""
     protocols: Mapping[str, Cut]
     """Folder -> how the ratings are cut."""
-    arms: tuple[Arm, ...]
+    arms: tuple[StudyArm, ...]
     """In the order in which they are trained."""
     figures: Callable[[Mapping[str, Judgement]], str]
-    """The judgements of a run in a few words."""
+    """Formats the main metrics of a run, given its judgements by split."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
 
-    def protocols_of(self, arm: Arm) -> tuple[str, ...]:
+    def protocols_of(self, arm: StudyArm) -> tuple[str, ...]:
         """The protocols that an arm is trained on."""
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
@@ -57,8 +57,8 @@ class Study:
     def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
         """Write a run directory in `out` for each baseline that can be fitted here.
 
-        Returns name -> split -> Judgement; nothing where all are complete, or where the shards have
-        no evaluation split.
+        Returns name -> split -> Judgement; empty if all are complete, or if the shards have no
+        evaluation split.
         """
         of_task = tasks.data_of(self.task).baselines
         data = manifest.read(shards)
@@ -71,7 +71,7 @@ class Study:
 
 
 def on_final_split(splits: Mapping[str, Judgement], shown: Mapping[str, FigureName]) -> str:
-    """Figures of a run's last split in a few words, which `shown` gives: `test P@5 0.1234`."""
+    """Formats metrics of a run's last split, labelled as in `shown`: `test P@5 0.1234`."""
     split = "test" if "test" in splits else "validation"
     words = [f"{word} {splits[split].value(name):.4f}" for word, name in shown.items()]
     return " ".join([split, *words])

@@ -1,9 +1,9 @@
 """Successive halving within each combination of grid values.
 
-A grid is there to be compared: were all its trials ranked together, the poorer combinations would
-be stopped at the first rung, and a table over the grid would compare trials that were trained with
-others that were not. So each combination has rungs of its own, Tune's, and keeps its best to the
-end. Without a grid there is one combination, and this is plain successive halving.
+A grid is searched to be compared. If all its trials were ranked together, the weaker combinations
+would be stopped at the first rung, and a table over the grid would compare fully trained trials
+with barely trained ones. So each combination has its own rungs (Tune's), and trains its best trials
+to the end. Without a grid there is one combination, and this is plain successive halving.
 """
 
 import json
@@ -17,23 +17,23 @@ from itrec_dist.config import as_text
 from itrec_dist.sweep.space import Assignment
 
 EPOCH, SCORE, JOB = "epoch", "score", "job"
-"""Names in Tune's results and configurations: when, how good, and what an actor is asked to do."""
+"""Keys in Tune's results and configurations: the epoch, the score, and an actor's job."""
 
-Past = tuple[Assignment, list[float]]
-"""A trial of an earlier life, with its score after each epoch."""
+EndedTrial = tuple[Assignment, list[float]]
+"""A trial of an earlier driver session, with its score after each epoch."""
 
 
 class Halving(FIFOScheduler):
-    """Asks Tune's asynchronous successive halving of the trial's own combination."""
+    """Delegates to a separate asynchronous successive halving per grid combination."""
 
     def __init__(
-        self, grids: Sequence[str], grace: int, reduction: int, history: Sequence[Past]
+        self, grids: Sequence[str], grace: int, reduction: int, history: Sequence[EndedTrial]
     ) -> None:
-        """Begin with what is known of earlier lives.
+        """Start with the trials of earlier driver sessions.
 
         Args:
-            grids: the settings that trials have to share to be compared.
-            grace: epochs that no trial is stopped in.
+            grids: the settings that trials must share to be compared.
+            grace: no trial is stopped within this many epochs.
             reduction: one trial of so many is kept at each rung.
             history: trials that have ended.
         """
@@ -49,20 +49,20 @@ class Halving(FIFOScheduler):
                 rungs.on_trial_result(nobody, trial, {EPOCH: epoch, SCORE: score})
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """See `TrialScheduler`, as all of these."""
+        """Add a trial to the rungs of its combination."""
         self._with(trial).on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether the trial goes on."""
-        said: str = self._with(trial).on_trial_result(tune_controller, trial, result)
-        return said
+        """Tune's decision whether the trial continues."""
+        decision: str = self._with(trial).on_trial_result(tune_controller, trial, result)
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Remember how far it came."""
+        """Record the trial's last result."""
         self._with(trial).on_trial_complete(tune_controller, trial, result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Forget it."""
+        """Remove the trial from its rungs."""
         self._with(trial).on_trial_remove(tune_controller, trial)
 
     def _with(self, trial: Any) -> TrialScheduler:

@@ -1,4 +1,4 @@
-"""What a sweep has to satisfy before anything is started or written."""
+"""The checks of a sweep before anything is started or written."""
 
 from dataclasses import dataclass, replace
 
@@ -14,23 +14,23 @@ from itrec_dist.training.config import check
 
 @dataclass(frozen=True)
 class Checked:
-    """A sweep that can be started."""
+    """A sweep that has passed all checks."""
 
     sweep: SweepConfig
     runs: Runs
     space: Space
     data: Manifest
     count: int
-    """Trials in all."""
+    """Total number of trials."""
     assignments: list[Assignment] | None
-    """Those of a grid or of random draws; None where outcomes decide."""
+    """Those of a grid or of random draws; None if they depend on the results of earlier trials."""
 
 
 def checked(sweep: SweepConfig) -> Checked:
-    """Refuse what cannot work before anything is started or written.
+    """Check a sweep before anything is started or written.
 
     Raises:
-        ConfigError: the space, the metric or the base do not fit each other or the data.
+        ConfigError: the space, the metric or the base conflict with each other or with the data.
         EnvironmentProblem: a package that the search needs is missing.
         ShardsError: the shards cannot be read.
     """
@@ -46,8 +46,8 @@ def checked(sweep: SweepConfig) -> Checked:
         )
     if sweep.final.candidates and not data.num_windows(TEST):
         raise ConfigError(
-            f"{sweep.shards} has no test windows to judge the finalists on: window the data with "
-            "test_fraction, or set final.candidates=0"
+            f"{sweep.shards} has no test windows to evaluate the finalists on: window the data "
+            "with test_fraction, or set final.candidates=0"
         )
     if runs.is_grouped and sweep.scheduler.name != "none":
         raise ConfigError(
@@ -58,30 +58,30 @@ def checked(sweep: SweepConfig) -> Checked:
     if sweep.scheduler.name == "asha" and len(sweep.grids) == len(space.dimensions):
         raise ConfigError(
             "scheduler.name=asha compares trials that share their grid values, and the space has "
-            "nothing but grids: write choice for what is searched, or set scheduler.name=none"
+            "only grids: write choice for what is searched, or set scheduler.name=none"
         )
     if sweep.scheduler.name == "pbt":
-        _refuse_unchanging(sweep, runs, space)
+        _check_exchanges(sweep, runs, space)
     if sweep.search.algorithm == "tpe":
         load_optuna()
-    trackers.refuse(sweep)
+    trackers.check_installed(sweep)
     assignments = sampling.planned(sweep, space)
     return Checked(sweep, runs, space, data, sampling.num_trials(sweep, space), assignments)
 
 
-def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:
-    """Refuse a population that cannot exchange anything."""
+def _check_exchanges(sweep: SweepConfig, runs: Runs, space: Space) -> None:
+    """Check that a population can exchange something."""
     training, changeable = runs.base.training, runs.changeable
     if not changeable & set(space.names):
         raise ConfigError(
             "scheduler.name=pbt changes settings while trials train, and the space has none that "
-            f"can be: search one of {', '.join(sorted(changeable))}"
+            f"can change: search one of {', '.join(sorted(changeable))}"
         )
     for name in ("training.epochs", "training.patience"):
         if name in space.names or (name == "training.patience" and training.patience):
             raise ConfigError(
                 f"scheduler.name=pbt compares trials at the same epochs, {name} ends some before "
-                f"others: take it out of the {'space' if name in space.names else 'base'}"
+                f"others: remove it from the {'space' if name in space.names else 'base'}"
             )
     if sweep.scheduler.interval >= training.epochs:
         raise ConfigError(
@@ -93,5 +93,5 @@ def _refuse_unchanging(sweep: SweepConfig, runs: Runs, space: Space) -> None:
         if on and dimension.name not in changeable:
             raise ConfigError(
                 f"space.{dimension.name} depends on {on[0]}, which scheduler.name=pbt changes "
-                "while trials train: take its `when` out"
+                "while trials train: remove its `when`"
             )

@@ -1,7 +1,7 @@
-"""What a sweep is told: its settings, and the runs that follow from them.
+"""The settings of a sweep, and the run configurations that follow from them.
 
-`SweepConfig` is what a recipe of `itrec sweep` holds. `Runs` turns assignments of the space into
-run configurations; the base recipe is read once.
+`SweepConfig` is the recipe of `itrec sweep`. `Runs` turns assignments of the space into run
+configurations; the base recipe is read once.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
 
 FIRST_FRESH_SEED = 1000
-"""Seeds of the finals start here, those of trials at 0: no finalist meets a seed again."""
+"""Seeds of the finals start here, those of trials at 0, so that no finalist reuses a seed."""
 
 Algorithm = Literal["grid", "random", "tpe"]
 Cost = Literal["seconds", "windows_per_second", "num_parameters"]
@@ -29,17 +29,18 @@ Cost = Literal["seconds", "windows_per_second", "num_parameters"]
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How the next trial is chosen."""
+    """Search: how the next trial is chosen."""
 
     algorithm: Algorithm = "random"
-    """grid: every combination; random: draws; tpe: Optuna's tree-structured Parzen estimator."""
+    """grid: every combination; random: random draws; tpe: Optuna's tree-structured Parzen
+    estimator."""
     seed: int = 0
     """Seed of the draws: the same space and seed give the same trials."""
     against: Cost | None = None
-    """A cost to weigh against the metric (tpe alone): the search then looks for the whole front
-    of best trade-offs; null looks at the metric alone."""
+    """A cost to trade off against the metric (tpe only): the search then looks for the Pareto
+    front of both; null optimises the metric only."""
     startup: int = 10
-    """Random trials before tpe models anything."""
+    """Random trials before tpe starts to model."""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.startup < 1:
@@ -47,26 +48,26 @@ class SearchConfig:
         if self.against is not None and self.algorithm != "tpe":
             raise ValueError(
                 f"search.against={self.against} needs search.algorithm=tpe, "
-                f"{self.algorithm} looks at no figure: the report shows the front anyway"
+                f"{self.algorithm} ignores results: the report shows the front anyway"
             )
 
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """Which trials are stopped before their end."""
+    """Scheduler: which trials are stopped early."""
 
     name: Literal["none", "asha", "pbt"] = "none"
     """none; asha: successive halving after epochs grace, grace x reduction, ... (Li et al., A
     System for Massively Parallel Hyperparameter Tuning, 2020), within each combination of grid
-    values, so that every combination keeps its best to the end; pbt: population-based training,
-    in which the worst trials take over weights and settings of the best and change them."""
+    values, so that every combination trains its best to the end; pbt: population-based training,
+    in which the worst trials copy weights and settings of the best and perturb them."""
     grace: int = 1
-    """Epochs that asha stops no trial in."""
+    """asha: no trial is stopped within this many epochs."""
     reduction: int = 3
-    """asha: one trial of so many is kept at each rung; pbt: one of so many takes over, from among
-    as many that are the best."""
+    """asha: one trial of so many is kept at each rung; pbt: one of so many, the worst, copies from
+    one of as many of the best."""
     interval: int = 1
-    """Epochs from one exchange of pbt to the next."""
+    """pbt: epochs between exchanges."""
 
     def __post_init__(self) -> None:
         if self.grace < 1 or self.reduction < 2 or self.interval < 1:
@@ -78,12 +79,12 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class FinalConfig:
-    """The judgement on the test split, which no trial sees."""
+    """Final evaluation on test, which no trial sees."""
 
     candidates: int = 2
-    """Best configurations of the search that are trained again; 0 for no finals."""
+    """Best configurations of the search to retrain; 0 for no finals."""
     seeds: int = 3
-    """Fresh seeds of each of them."""
+    """Fresh seeds for each of them."""
 
     def __post_init__(self) -> None:
         if self.candidates < 0 or self.seeds < 1:
@@ -92,14 +93,15 @@ class FinalConfig:
 
 @dataclass(frozen=True)
 class ResourcesConfig:
-    """What a trial takes, and how many go at once."""
+    """Resources per trial, and the number of concurrent trials."""
 
     cpus: float = 1.0
-    """Logical CPUs of a trial, and its threads."""
+    """Logical CPUs per trial, and its number of threads."""
     gpus: float | None = None
-    """Share of a GPU that a trial takes; null asks the model's size, and 0 is the CPU."""
+    """GPUs per trial, fractions allowed; null derives them from the model's size, 0 uses the
+    CPU."""
     concurrent: int | None = None
-    """Trials at the same time; null takes as many as cores or GPUs carry."""
+    """Concurrent trials; null runs as many as fit on the cores or GPUs."""
 
     def __post_init__(self) -> None:
         if self.cpus <= 0 or (self.gpus is not None and self.gpus < 0):
@@ -110,7 +112,7 @@ class ResourcesConfig:
 
 @dataclass(frozen=True)
 class TrackersConfig:
-    """Services that every run is shown to while it trains; TensorBoard needs none."""
+    """Experiment trackers that every run is logged to; TensorBoard logs are always written."""
 
     mlflow: str | None = None
     """MLflow's tracking URI, such as http://host:5000 or sqlite:////folder/mlflow.db; the sweep
@@ -125,39 +127,39 @@ class TrackersConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """A search over configurations of a run."""
+    """Sweep: data, output, base recipe, search space and metric."""
 
     shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
     out: Path = field(metadata=FREE)
-    """Sweep directory to write, where every machine of the cluster sees it."""
+    """Sweep directory to write; every machine of the cluster must see it."""
     base: str = field(metadata=FREE)
-    """Recipe of `itrec train` that gives every setting not searched: a path, or the name of a
-    shipped one."""
+    """Recipe of `itrec train` for all settings that are not searched: a path, or the name of a
+    shipped recipe."""
     space: dict[str, Any]
     """Dotted setting -> dimension: grid or choice (a list), uniform, loguniform or integer (two
     ends), with step, log and when."""
     fixed: dict[str, Any] = field(default_factory=dict)
-    """Dotted setting -> value that differs from the base in every trial."""
+    """Dotted setting -> value that overrides the base in every trial."""
     metric: str = ""
-    """Validation figure that is searched for and that chooses each run's best epoch; empty takes
-    the headline of the base's task."""
+    """Validation metric that the search optimises and that selects each run's best epoch; empty
+    takes the main metric of the base's task."""
     trials: int | None = field(default=None, metadata=FREE)
-    """How many configurations; null is every one of a grid."""
+    """Number of configurations; null runs every one of a grid."""
     seeds: int = 1
-    """Runs per trial, with the seeds 0, 1, 2 ...; their mean is what the search sees."""
+    """Runs per trial, with the seeds 0, 1, 2 ...; the search sees their mean."""
     retries: int = field(default=1, metadata=FREE)
-    """How often a trial that failed is tried again; a setting that is refused is not."""
+    """How often a failed trial is retried; one with invalid settings is not."""
     search: SearchConfig = field(default_factory=SearchConfig)
-    """The choice of trials."""
+    """Search"""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
-    """The stopping of trials."""
+    """Scheduler"""
     final: FinalConfig = field(default_factory=FinalConfig, metadata=FREE)
-    """The judgement on test."""
+    """Final evaluation on test"""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig, metadata=FREE)
-    """What trials take."""
+    """Resources per trial"""
     trackers: TrackersConfig = field(default_factory=TrackersConfig, metadata=FREE)
-    """Where else figures are sent."""
+    """Experiment trackers"""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or self.retries < 0:
@@ -168,55 +170,55 @@ class SweepConfig:
             raise ValueError(f"seeds={self.seeds} must be below {FIRST_FRESH_SEED}")
         if self.scheduler.name == "asha" and self.search.against is not None:
             raise ValueError(
-                f"search.against={self.search.against} weighs what whole runs cost, "
+                f"search.against={self.search.against} compares the cost of whole runs, "
                 "scheduler.name=asha leaves most of them unfinished: set scheduler.name=none"
             )
         if self.scheduler.name == "pbt":
-            self._refuse_no_population()
+            self._check_population()
         if self.trials is None and self.search.algorithm != "grid":
             raise ValueError(f"search.algorithm={self.search.algorithm} needs trials: say how many")
         if self.scheduler.name != "none" and self.seeds > 1:
             raise ValueError(
-                f"scheduler.name={self.scheduler.name} compares single runs by their epochs, "
-                f"seeds={self.seeds} runs make a trial here: set seeds=1, the finals have several"
+                f"scheduler.name={self.scheduler.name} compares single runs by their epochs, but "
+                f"a trial has seeds={self.seeds} runs: set seeds=1, the finals have several"
             )
 
-    def _refuse_no_population(self) -> None:
+    def _check_population(self) -> None:
         algorithm, reduction = self.search.algorithm, self.scheduler.reduction
         if algorithm != "random":
             raise ValueError(
-                f"scheduler.name=pbt begins with trials drawn at random, search.algorithm="
+                f"scheduler.name=pbt starts with trials drawn at random, search.algorithm="
                 f"{algorithm} does not draw: set it to random"
             )
         if self.grids:
             raise ValueError(
-                f"scheduler.name=pbt lets a trial go on from another, which leaves no table over "
-                f"{self.grids[0]}: write choice in place of grid"
+                f"scheduler.name=pbt lets a trial continue from another, which rules out a table "
+                f"over {self.grids[0]}: write choice in place of grid"
             )
         if self.trials is not None and self.trials < reduction:
             raise ValueError(
-                f"trials={self.trials} are no population for scheduler.reduction={reduction}, one "
-                f"of {reduction} of which takes over from another: give at least {reduction}"
+                f"trials={self.trials} are too few for scheduler.name=pbt with scheduler.reduction="
+                f"{reduction}, where one of {reduction} copies another: give at least {reduction}"
             )
 
     @property
     def grids(self) -> tuple[str, ...]:
-        """The settings whose values are to be compared, each with equally many trials."""
+        """The settings with a grid: each of their values gets equally many trials."""
         return tuple(n for n, d in self.space.items() if isinstance(d, Mapping) and "grid" in d)
 
     @property
-    def falls(self) -> bool:
-        """Whether the better figure of the metric is the lower one."""
+    def lower_is_better(self) -> bool:
+        """Whether lower values of the metric are better."""
         return metrics.lower_is_better(self.figure)
 
     @property
     def figure(self) -> FigureName:
-        """The name of the metric's figure."""
+        """The metric, parsed."""
         return FigureName.parse(self.metric)
 
     def score(self, value: float) -> float:
-        """The metric's value as something of which more is better."""
-        return -value if self.falls else value
+        """The metric's value with its sign set so that higher is better."""
+        return -value if self.lower_is_better else value
 
 
 class Runs:
@@ -226,8 +228,8 @@ class Runs:
         """Read the base.
 
         Raises:
-            ConfigError: it cannot be read, a fixed setting does not fit it, or the metric is none
-                of its task's.
+            ConfigError: it cannot be read, a fixed setting is invalid, or its task does not have
+                the metric.
         """
         self._sweep = sweep
         shards = placed(sweep.shards)
@@ -251,7 +253,7 @@ class Runs:
 
     @property
     def base(self) -> RunConfig:
-        """The run that trials are made from."""
+        """The run configuration that trials are derived from."""
         return self._setter.base
 
     @property
@@ -261,28 +263,28 @@ class Runs:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether a run is trained by a group of workers of its own, as large ones have to be."""
+        """Whether each run is trained by its own group of workers instead of in one process."""
         return self._is_grouped
 
     def space(self) -> Space:
-        """The space over the base.
+        """The search space over the base's settings.
 
         Raises:
-            ConfigError: see `space.parse`; or a setting is searched and fixed.
+            ConfigError: see `space.parse`; or a setting is both searched and fixed.
         """
         space = parse(self._sweep.space, self._setter)
         both = [name for name in space.names if name in self._sweep.fixed]
         if both:
-            raise ConfigError(f"{both[0]} stands in space and in fixed: take it out of one")
+            raise ConfigError(f"{both[0]} is in space and in fixed: remove it from one")
         return space
 
     def build(
         self, assignment: Assignment, out: Path, seed: int, *, judge_test: bool = False
     ) -> RunConfig:
-        """The run of an assignment, in the directory `out`.
+        """The run configuration of an assignment, with the directory `out`.
 
         Raises:
-            ConfigError: its settings do not fit each other.
+            ConfigError: its settings conflict with each other.
         """
         run = self._setter.set(assignment)
         return _own(run, out, seed, judge_test=judge_test)
@@ -294,7 +296,7 @@ def _own(run: RunConfig, out: Path, seed: int, *, judge_test: bool) -> RunConfig
 
 
 def placed(shards: Uri | Path) -> Uri | Path:
-    """Shards under a name that holds in every process."""
+    """The location of shards, valid in every process: a URI or an absolute path."""
     return shards if isinstance(shards, Uri) else shards.absolute()
 
 

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind, whole at every moment: it can be killed anywhere and resumed.
+"""The sweep directory, consistent at every moment: a sweep can be killed anywhere and resumed.
 
     SWEEP/
       sweep.yaml         the resolved sweep, as `itrec sweep --config` reads it
@@ -8,11 +8,11 @@
       log.jsonl          one JSON object per line, see below
       trials/0007/seed-0/      a run directory, as `itrec train` writes it, without the test split
       trials/0007/error.txt    the traceback of a trial that failed
-      finals/0007/seed-1000/   the same with the test split judged, for the finalists
-      finals/0007/seed-1000/test_windows.npz   its figures window by window (`windows.py`)
+      finals/0007/seed-1000/   the same with the test split evaluated, for the finalists
+      finals/0007/seed-1000/test_windows.npz   per-window metrics (`evaluation/per_window.py`)
       results.csv, results.md, report.html     written at the end, and by `itrec report` again
-      wandb/             what Weights & Biases keeps, if it is asked for
-      .tune/             Ray Tune's own while it runs; `searched` in it says that all trials ended
+      wandb/             files of Weights & Biases, if it is used
+      .tune/             Ray Tune's files while it runs; `searched` in it marks the end of trials
 
 Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
 
@@ -20,14 +20,14 @@ Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
     ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
               stopped trial its best yet; null if there is none), values (one per seed), cost
               (seconds, windows_per_second, num_parameters; means over seeds), attempts, error
-    reached   trial, epoch, value: a member of a population has come to an exchange
-    exchange  epoch, taken: after this epoch each trial named there goes on from the checkpoint
-              of another, its source, with its new assignment
+    reached   trial, epoch, value: a member of a population has reached an exchange
+    exchange  epoch, taken: after this epoch each trial listed continues from the checkpoint of
+              another, its source, with its new assignment
     final     trial, seed, status (complete | failed), error
-    session   workers (trials at once), seconds: one life of the sweep's driver, at its end
+    session   workers (concurrent trials), seconds: written when a session of the driver ends
 
-A trial that was proposed and has not ended was cut off: it is run again, those of its runs that
-are complete excepted. So is one that failed in fewer attempts than `retries` allow by now.
+A trial that was proposed and has not ended was cut off: it is run again, except for those of its
+runs that are complete. So is one that failed in no more attempts than `retries` now allow.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ Status = Literal["open", "complete", "stopped", "failed", "refused"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial, or of a final run."""
+    """The outcome of a trial, or of a final run."""
 
     status: Status
     value: float | None = None
@@ -65,41 +65,41 @@ class Outcome:
 
     @classmethod
     def from_plain(cls, content: dict[str, Any]) -> "Outcome":
-        """From the fields of a log line, or of a result; unknown ones are left out."""
+        """From the fields of a log line or a result; unknown ones are ignored."""
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         return cls(**{**known, "values": tuple(known.get("values", ()))})
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a trial's course, before an exchange."""
+    """A part of a trial's training, up to an exchange."""
 
     until: int
     """Its last epoch."""
     assignment: Assignment
     trial: int
-    """Whose it was: the weights were taken over from there."""
+    """The trial that ran it; the weights were copied from there."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as the log tells of it."""
+    """A trial as recorded in the log."""
 
     number: int
     assignment: Assignment
-    """Of a member of a population, what it has at last."""
+    """For a member of a population, the latest one."""
     outcome: Outcome = Outcome("open")
     stages: tuple[Stage, ...] = ()
-    """What its weights went through before, the first epochs first; empty without an exchange."""
+    """The earlier stages of its weights, in order of epochs; empty without an exchange."""
 
     @property
     def before(self) -> tuple[tuple[int, Assignment], ...]:
-        """(last epoch, settings) of its stages: with these it is trained anew."""
+        """(last epoch, settings) of its earlier stages, to retrain it."""
         return tuple((stage.until, stage.assignment) for stage in self.stages)
 
     @property
     def label(self) -> str:
-        """Its number as folders have it."""
+        """Its number as folder names have it."""
         return f"{self.number:04d}"
 
 
@@ -110,7 +110,7 @@ class SweepDirectory:
         self.path = path
         self.recipe = path / RECIPE
         self.base = path / "base.yaml"
-        self._run = RunDirectory(path)  # whose log and files of the same names these are
+        self._run = RunDirectory(path)  # a sweep's log and JSON files have the same names
         self.manifest = self._run.manifest
         self.environment = self._run.environment
         self.results_csv = path / "results.csv"
@@ -133,7 +133,7 @@ class SweepDirectory:
         return self.path / ("finals" if is_final else "trials") / f"{number:04d}" / f"seed-{seed}"
 
     def log_of(self, number: int) -> RunDirectory:
-        """A trial's run with its first seed, whose epochs tell how far it came."""
+        """A trial's run with its first seed, whose log has the epochs."""
         return RunDirectory(self.run(number, 0))
 
     def finals(self, number: int) -> list[RunDirectory]:
@@ -154,37 +154,37 @@ class SweepDirectory:
         """All trials, by number.
 
         Raises:
-            CheckpointError: a line of the log lacks what it must have.
+            CheckpointError: a line of the log lacks a required field.
         """
-        found: dict[int, Trial] = {}
+        trials: dict[int, Trial] = {}
         try:
             for line in self.events("proposed"):
-                found[line["trial"]] = Trial(line["trial"], line["assignment"])
+                trials[line["trial"]] = Trial(line["trial"], line["assignment"])
             for line in self.events("exchange"):
                 for taken in line["taken"]:
-                    source = found[taken["source"]]
+                    source = trials[taken["source"]]
                     stage = Stage(line["epoch"], source.assignment, source.number)
-                    found[taken["trial"]] = replace(
-                        found[taken["trial"]], assignment=taken["assignment"],
+                    trials[taken["trial"]] = replace(
+                        trials[taken["trial"]], assignment=taken["assignment"],
                         stages=(*source.stages, stage),
                     )  # fmt: skip
             for line in self.events("ended"):
                 ended = Outcome.from_plain(line)
-                found[line["trial"]] = replace(found[line["trial"]], outcome=ended)
+                trials[line["trial"]] = replace(trials[line["trial"]], outcome=ended)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{self._run.log} is damaged (a line lacks {error}): run the sweep anew"
+                f"{self._run.log} is damaged (a line lacks {error}): start the sweep again"
             ) from error
-        return [found[number] for number in sorted(found)]
+        return [trials[number] for number in sorted(trials)]
 
     def read_recipe(self) -> SweepConfig:
-        """The sweep as it was resolved.
+        """The resolved sweep configuration.
 
         Raises:
             CheckpointError: there is none, or it is of another version.
         """
         if not self.exists:
-            raise CheckpointError(f"{self.path} is no sweep directory (it has no {RECIPE})")
+            raise CheckpointError(f"{self.path} is not a sweep directory (it has no {RECIPE})")
         try:
             return config.load(SweepConfig, self.recipe, prog="itrec sweep")
         except ConfigError as error:
@@ -193,14 +193,14 @@ class SweepDirectory:
             ) from error
 
     def read_space(self, sweep: SweepConfig | None = None) -> Space:
-        """What was searched; `sweep` is what `read_recipe` gave, where it was read before.
+        """The search space; `sweep` is the result of `read_recipe`, if it was read before.
 
         Raises:
             CheckpointError: the base or the space is damaged or of another version.
         """
         try:
             sweep = sweep or self.read_recipe()
-            return Runs(replace(sweep, base=str(self.base))).space()  # wherever it was copied to
+            return Runs(replace(sweep, base=str(self.base))).space()  # the folder may have moved
         except ConfigError as error:
             raise CheckpointError(f"{self.path} is of another version: {error}") from error
 
@@ -228,14 +228,14 @@ class SweepDirectory:
 
 
 def is_left(sweep: SweepConfig, trial: Trial) -> bool:
-    """Whether a trial is to be run: it was cut off, or it failed and may be tried again."""
+    """Whether a trial has to be run: it was cut off, or it failed and may be retried."""
     outcome = trial.outcome
     has_attempts = outcome.status == "failed" and outcome.attempts <= sweep.retries
     return outcome.status == "open" or has_attempts
 
 
-def told_failures(trials: Sequence[Trial]) -> str | None:
-    """A clause about the trials that failed and how to try them again; None if none did."""
+def describe_failures(trials: Sequence[Trial]) -> str | None:
+    """A clause about the failed trials and how to retry them; None if there are none."""
     failed = [trial for trial in trials if trial.outcome.status == "failed"]
     if not failed:
         return None
@@ -253,11 +253,11 @@ def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:
     return sorted(done, key=lambda t: (-sweep.score(t.outcome.value or 0.0), t.number))
 
 
-def told(assignment: Assignment) -> str:
+def format_assignment(assignment: Assignment) -> str:
     """An assignment in one line."""
     return " ".join(f"{name}={as_number(value)}" for name, value in assignment.items())
 
 
 def as_number(value: object) -> str:
-    """A value as short as it can be read."""
+    """A value in a short form."""
     return f"{value:.4g}" if isinstance(value, float) else as_text(value)

@@ -1,4 +1,4 @@
-"""A sweep from its checks to its finals: what is run, in which order, and what is written when."""
+"""Runs a sweep, after its checks, to the end of its finals."""
 
 import time
 from dataclasses import fields, replace
@@ -11,8 +11,14 @@ from itrec_dist.storage import atomic
 from itrec_dist.sweep import RECIPE, resources, trackers
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import Runs, SweepConfig
-from itrec_dist.sweep.directory import SweepDirectory, Trial, is_left, ranked, told_failures
-from itrec_dist.sweep.jobs import Course, Say
+from itrec_dist.sweep.directory import (
+    SweepDirectory,
+    Trial,
+    describe_failures,
+    is_left,
+    ranked,
+)
+from itrec_dist.sweep.jobs import JobQueue, Say
 from itrec_dist.system import environment
 
 if TYPE_CHECKING:
@@ -20,44 +26,44 @@ if TYPE_CHECKING:
 
 
 def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> SweepDirectory:
-    """Run what is missing of a sweep: its trials, then its finals.
+    """Run what is not complete of a sweep: its trials, then its finals.
 
     Raises:
-        ConfigError: the cluster lacks what a trial takes; or a resumed sweep was another one.
+        ConfigError: the cluster lacks the resources of a trial; or a resumed sweep was another one.
         CheckpointError: there is nothing to resume.
         TrainingError: no trial was completed.
     """
     sweep = checked.sweep
     directory = SweepDirectory(sweep.out)
     if resume:
-        _refuse_other(checked, directory)
+        _check_same_sweep(checked, directory)
     trackers.prepare(sweep)
     use_gpu = launch.connect(checked.runs.base, address)
     from itrec_dist.sweep import ray_tune  # imports Ray, whose first import `connect` prepares
 
-    share = _share(checked, address, use_gpu=use_gpu)
+    packing = _packing(checked, address, use_gpu=use_gpu)
     _prepare(checked, directory, resume=resume)
     began = time.monotonic()
     trials = directory.trials()
-    say(_told_plan(checked, share, trials))
-    course = Course(checked, directory, trials, say)
+    say(_describe_plan(checked, packing, trials))
+    queue = JobQueue(checked, directory, trials, say)
     try:
-        if not course.is_over:
-            ray_tune.run(sweep, course, share, _history(checked, directory, trials))
+        if not queue.is_over:
+            ray_tune.run(sweep, queue, packing, _history(checked, directory, trials))
     except KeyboardInterrupt:
-        say("stopped: the same command with --resume goes on from here")
+        say("stopped: the same command with --resume continues from here")
         raise
     finally:
         seconds = round(time.monotonic() - began, 1)
-        directory.append("session", workers=share.concurrent, seconds=seconds)
+        directory.append("session", workers=packing.concurrent, seconds=seconds)
     ended = directory.trials()
-    _refuse_nothing(sweep, ended)
-    if failures := told_failures(ended):
+    _check_any_complete(sweep, ended)
+    if failures := describe_failures(ended):
         say(f"warning: {failures}")
     return directory
 
 
-def _refuse_nothing(sweep: SweepConfig, trials: list[Trial]) -> None:
+def _check_any_complete(sweep: SweepConfig, trials: list[Trial]) -> None:
     if ranked(sweep, trials):
         return
     first = next((t.outcome.error for t in trials if t.outcome.error), "all were cut off")
@@ -71,36 +77,36 @@ def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -
     """The trials that have ended, with their scores after each epoch."""
     if checked.sweep.scheduler.name != "asha":
         return []
-    found = []
+    history = []
     for trial in trials:
         if trial.outcome.status in ("complete", "stopped"):
             run = directory.log_of(trial.number)
             judged = [e["validation"] for e in run.events("epoch") if e["validation"]]
             values = (checked.runs.base.training.value(one) for one in judged)
             scores = [checked.sweep.score(value) for value in values]
-            found.append((trial.assignment, scores))
-    return found
+            history.append((trial.assignment, scores))
+    return history
 
 
-def _share(checked: Checked, address: str | None, *, use_gpu: bool) -> resources.Share:
+def _packing(checked: Checked, address: str | None, *, use_gpu: bool) -> resources.Packing:
     import ray
 
     cores = resources.local_cores() if address is None else float("inf")
-    found = ray.cluster_resources()
+    total = ray.cluster_resources()
     if checked.runs.is_grouped:
-        return resources.share_of_groups(checked.sweep, checked.runs.base, found, use_gpu=use_gpu)
-    return resources.share(checked.sweep, checked.runs.base, found, cores)
+        return resources.pack_groups(checked.sweep, checked.runs.base, total, use_gpu=use_gpu)
+    return resources.pack(checked.sweep, checked.runs.base, total, cores)
 
 
-def _told_plan(checked: Checked, share: resources.Share, trials: list[Trial]) -> str:
+def _describe_plan(checked: Checked, packing: resources.Packing, trials: list[Trial]) -> str:
     sweep = checked.sweep
     ended = sum(1 for t in trials if not is_left(sweep, t))
-    taken = resources.told_share(checked.runs.base, share)
+    taken = resources.describe(checked.runs.base, packing)
     seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
-    told = f"{checked.count} trials{seeds}, {share.concurrent} at a time, each with {taken}"
+    plan = f"{checked.count} trials{seeds}, {packing.concurrent} at a time, each with {taken}"
     if sweep.final.candidates:
-        told += f"; then {sweep.final.candidates} finalists with {sweep.final.seeds} fresh seeds"
-    return told + (f"; {ended} trials are done" if trials else "")
+        plan += f"; then {sweep.final.candidates} finalists with {sweep.final.seeds} fresh seeds"
+    return plan + (f"; {ended} trials are done" if trials else "")
 
 
 def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> None:
@@ -116,10 +122,10 @@ def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> No
     atomic.write_text(directory.base, config.to_yaml(checked.runs.base))
     atomic.write_json(directory.manifest, checked.data.to_json())
     atomic.write_json(directory.environment, recorded)
-    atomic.write_text(directory.path / RECIPE, config.to_yaml(sweep))  # last: it is the mark
+    atomic.write_text(directory.path / RECIPE, config.to_yaml(sweep))  # last: it marks a sweep
 
 
-def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
+def _check_same_sweep(checked: Checked, directory: SweepDirectory) -> None:
     if not directory.exists:
         raise CheckpointError(
             f"{directory.path} holds no sweep to resume: leave --resume out to start one there"
@@ -129,7 +135,7 @@ def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
     if fingerprint != checked.data.fingerprint:
         raise ConfigError(
             f"{now.shards} holds other data (fingerprint {checked.data.fingerprint[:12]}) than the "
-            f"sweep in {directory.path} began on ({fingerprint[:12]}): give those shards"
+            f"sweep in {directory.path} started on ({fingerprint[:12]}): give those shards"
         )
     differing = [
         f.name for f in fields(SweepConfig)
@@ -140,17 +146,17 @@ def _refuse_other(checked: Checked, directory: SweepDirectory) -> None:
         differing.append("base")
     if differing:
         raise ConfigError(
-            f"the sweep in {directory.path} cannot go on with another {', '.join(differing)}: "
+            f"the sweep in {directory.path} cannot continue with another {', '.join(differing)}: "
             f"resume it with --config {directory.recipe}, or start another"
         )
     begun = len(directory.trials())
     if now.scheduler.name == "pbt" and begun and checked.count != begun:
         raise ConfigError(
-            f"trials={checked.count}, the population in {directory.path} has {begun}, and takes no "
-            f"new ones while it trains: give {begun}"
+            f"trials={checked.count}, but the population in {directory.path} has {begun} and "
+            f"cannot grow while it trains: give {begun}"
         )
     if checked.count < begun:
         raise ConfigError(
-            f"trials={checked.count}, the sweep in {directory.path} has {begun} "
-            "already: give at least as many"
+            f"trials={checked.count}, but the sweep in {directory.path} already has {begun}: give "
+            "at least as many"
         )

@@ -1,4 +1,4 @@
-"""How large a trial is and how long a search will take."""
+"""Estimates the size of a run, and the duration of a sweep."""
 
 import contextlib
 import math
@@ -25,28 +25,24 @@ from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.worker import run_worker
 
-_CONTEXT_BYTES = 1.5 * 2**30  # what CUDA and its libraries take in each process
+_CONTEXT_BYTES = 1.5 * 2**30  # of CUDA and its libraries in each process
 _BYTES_PER_PARAMETER = 16  # weight, gradient and two moments in fp32
-
-
 _MEASURED_SECONDS = 6.0
 _WARM_UP = 5  # steps
-
-
-_JUDGED_TO_TRAINED = 1 / 3  # a window that is judged costs a forward pass, a trained one three
+_JUDGED_TO_TRAINED = 1 / 3  # evaluation is a forward pass, training costs three
 _START_SECONDS = 15.0  # of the actors: imports
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a run is."""
+    """The size of a run."""
 
     parameters: int
     bytes_on_device: float
 
 
 def size(run: RunConfig) -> Size:
-    """Parameters of a run's model, and a generous guess at the memory that training it takes."""
+    """The parameters of a run's model, and a generous estimate of the memory to train it."""
     shards = fetch.local(run.shards)
     data = manifest.read(shards)
     with torch.device("cpu"):
@@ -65,9 +61,9 @@ class _Enough(KeyboardInterrupt):
 
 
 def seconds_of_run(run: RunConfig) -> float:
-    """How long a run takes, from the first seconds of its training, on this machine.
+    """Estimate how long a run takes on this machine, from the first seconds of its training.
 
-    The first steps are left out: they are slower than all that follow.
+    The first steps are excluded: they are slower than the rest.
 
     Raises:
         ItrecError: the run cannot be trained.
@@ -95,7 +91,7 @@ def seconds_of_run(run: RunConfig) -> float:
             run_worker(measured, LocalContext(threads=run.cluster.threads), watch)
     whole = time.monotonic() - began
     if len(marks) >= run.training.epochs * seen["steps_per_epoch"]:
-        return whole  # it was so short that it came to its end
+        return whole  # it finished while it was measured
     first, last = marks[min(_WARM_UP, len(marks) - 1)], marks[-1]
     steps = max(last[0] - first[0], 1)
     per_epoch = (last[1] - first[1]) / steps * seen["steps_per_epoch"]
@@ -104,34 +100,34 @@ def seconds_of_run(run: RunConfig) -> float:
     return float(seen["setup"] + run.training.epochs * (per_epoch + judging))
 
 
-def refused(runs: Runs, out: Path, assignments: Sequence[Assignment]) -> list[str]:
-    """What would be refused of these assignments, one sentence each."""
-    found = []
+def invalid_trials(runs: Runs, out: Path, assignments: Sequence[Assignment]) -> list[str]:
+    """The error messages of the assignments that are invalid."""
+    messages = []
     for number, assignment in enumerate(assignments):
         try:
             run = runs.build(assignment, out, 0)
             check(run, run.cluster.num_workers)
         except ItrecError as error:
-            found.append(f"trial {number:04d}: {error}")
-    return found
+            messages.append(f"trial {number:04d}: {error}")
+    return messages
 
 
-def told_time(seconds: float) -> str:
-    """A time as a plan prints it."""
+def format_time(seconds: float) -> str:
+    """A duration, for printing."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def total_seconds(per_run: float, num_runs: float, concurrent: int) -> float:
-    """Of runs that go so many at a time, the actors' start included."""
+    """The duration of runs, so many of them concurrent, including the start of the actors."""
     return _START_SECONDS + math.ceil(num_runs / concurrent) * per_run
 
 
 def least_runs(sweep: SweepConfig, count: int, epochs: int, combinations: int) -> float:
-    """Whole runs that `count` trials come to where a scheduler stops as many as it ever will.
+    """The training of `count` trials in whole runs, if the scheduler stops as many as possible.
 
-    At each rung a trial of every combination goes on, and of the others one of `reduction`.
+    At each rung one trial of every combination continues, and one of `reduction` of the others.
     """
     if sweep.scheduler.name != "asha":
         return float(count)

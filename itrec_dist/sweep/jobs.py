@@ -1,7 +1,7 @@
-"""The order of a sweep's jobs: the trials, and when the last of them has ended, the finals.
+"""The order of a sweep's jobs: the trials, then, when the last of them has ended, the finals.
 
-A queue is asked for the next job and told what became of it; it writes the sweep's log, and knows
-no Ray. Of an interrupted sweep it begins with what the log has left open.
+A queue hands out the next job and receives its outcome; it writes the sweep's log and does not
+depend on Ray. For an interrupted sweep it starts with the jobs that the log has left open.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ from itrec_dist.sweep.directory import (
     Outcome,
     SweepDirectory,
     Trial,
+    format_assignment,
     is_left,
     ranked,
-    told,
 )
 from itrec_dist.sweep.pareto import front
 from itrec_dist.sweep.population import Population
@@ -34,8 +34,8 @@ from itrec_dist.training.config import check
 Say = Callable[[str], None]
 
 
-class Queue(Protocol):
-    """Trials as jobs."""
+class TrialQueue(Protocol):
+    """A queue of trials as jobs."""
 
     @property
     def is_open(self) -> bool:
@@ -43,24 +43,24 @@ class Queue(Protocol):
 
     @property
     def marker(self) -> str:
-        """The file in the scratch folder whose coming says that there is more to do."""
+        """The file in the scratch folder that appears when there is more to do."""
 
     def next(self) -> Job | None:
-        """The next job, None when there is none now."""
+        """The next job, None if there is none now."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Note what became of a job."""
+        """Record the outcome of a job."""
 
 
-class Course:
-    """The search, and when its last trial has ended, the finals: one queue for the same actors."""
+class JobQueue:
+    """All jobs of a sweep as one queue: the trials, then, after the last of them, the finals."""
 
     def __init__(
         self, checked: Checked, directory: SweepDirectory, trials: list[Trial], say: Say
     ) -> None:
         self._checked, self._directory, self._say = checked, directory, say
-        queue = Population if checked.sweep.scheduler.name == "pbt" else _Search
-        self._search: Queue = queue(checked, directory, trials, say)
+        trials_queue = Population if checked.sweep.scheduler.name == "pbt" else _Search
+        self._search: TrialQueue = trials_queue(checked, directory, trials, say)
         self._finals: _Finals | None = None
         self._num_open = 0
         self._begin_finals()
@@ -71,7 +71,7 @@ class Course:
         return self._finals is not None and not self._finals.left
 
     def next(self) -> Job | None:
-        """The next job, None when there is none."""
+        """The next job, None if there is none."""
         job = self._search.next() if self._finals is None else self._finals.next()
         if job is None and self._finals is None:
             self._begin_finals()  # the last trials were refused
@@ -103,7 +103,7 @@ class Course:
 
 
 class _Search:
-    """The trials as jobs: those that are left of earlier lives, then what the proposer says."""
+    """The trials as jobs: first those left from earlier sessions, then those of the proposer."""
 
     def __init__(
         self, checked: Checked, directory: SweepDirectory, trials: list[Trial], say: Say
@@ -125,11 +125,11 @@ class _Search:
 
     @property
     def marker(self) -> str:
-        """The end of the search: nothing else makes another trial."""
+        """The marker of the end of the search: nothing else leads to more trials."""
         return SEARCHED
 
     def next(self) -> Job | None:
-        """The next trial that can be run; those that are refused are noted on the way."""
+        """The next trial that can be run; invalid ones are recorded as refused."""
         seeds = tuple(range(self._checked.sweep.seeds))
         if self._waiting:
             trial = self._waiting.pop(0)
@@ -153,7 +153,7 @@ class _Search:
         return None
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Note what became of a trial, for the log, the proposer and whoever watches."""
+        """Record the outcome of a trial: log it, pass it to the proposer, print it."""
         self._directory.append("ended", trial=job.number, **vars(outcome))
         self._trials[job.number] = replace(self._trials[job.number], outcome=outcome)
         self._proposer.tell(job.assignment, self._values(outcome))
@@ -179,7 +179,7 @@ class _Search:
         parts = [f"[{self._ended}/{self._checked.count}] trial {job.number:04d}: {reached}"]
         if "seconds" in outcome.cost:
             parts.append(f"{outcome.cost['seconds']:.0f} s")
-        parts.append(told(job.assignment))
+        parts.append(format_assignment(job.assignment))
         best = ranked(self._checked.sweep, list(self._trials.values()))
         if best and best[0].number != job.number:
             parts.append(f"(best {best[0].outcome.value:.4f}, trial {best[0].label})")
@@ -201,31 +201,31 @@ class _Finals:
         return self.left.pop(0) if self.left else None
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Note what became of it."""
+        """Record the outcome of a final run."""
         seed = job.seeds[0]
         self._directory.append(
             "final", trial=job.number, seed=seed, status=outcome.status, error=outcome.error
         )
         self._ended += 1
-        told = outcome.error or outcome.status
+        result = outcome.error or outcome.status
         run = RunDirectory(self._directory.run(job.number, seed, is_final=True))
         if outcome.value is not None:
             judged = Judgement.from_json(run.read_json(run.evaluation)["splits"][TEST])
-            told = f"test {judged.value(self._metric):.4f}"
+            result = f"test {judged.value(self._metric):.4f}"
         self._say(
-            f"[final {self._ended}/{len(self._jobs)}] trial {job.number:04d} seed {seed}: {told}"
+            f"[final {self._ended}/{len(self._jobs)}] trial {job.number:04d} seed {seed}: {result}"
         )
 
 
 def finalists(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:
-    """The trials to be trained anew: the best, or where a cost is weighed the best of the front.
+    """The trials to retrain: the best ones; with `search.against`, the best of the Pareto front.
 
-    On a front each next one is cheaper, so that the comparison of finalists is about what a better
-    figure costs.
+    On the front each next trial is cheaper, so that comparing the finalists shows what a better
+    metric costs.
     """
     best, cost = ranked(sweep, trials), sweep.search.against
-    found = front(sweep, cost, best) if cost else best
-    return found[: sweep.final.candidates]
+    candidates = front(sweep, cost, best) if cost else best
+    return candidates[: sweep.final.candidates]
 
 
 def _final_jobs(sweep: SweepConfig, directory: SweepDirectory) -> list[Job]:

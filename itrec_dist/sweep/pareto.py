@@ -1,4 +1,4 @@
-"""The trials that no other beats in the metric and in a cost at once: the Pareto front."""
+"""The Pareto front: the trials that no other beats in both the metric and a cost."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from itrec_dist.sweep.config import Cost, SweepConfig
 from itrec_dist.sweep.directory import Trial
 
 RISING: tuple[Cost, ...] = ("windows_per_second",)
-"""Costs of which more is better."""
+"""Costs where more is better."""
 
 
 def front(sweep: SweepConfig, cost: Cost, trials: Sequence[Trial]) -> list[Trial]:
-    """Those of the trials with both figures that are on the front, the best by the metric first.
+    """The trials on the Pareto front, the best by the metric first.
 
-    Of trials that are alike in both figures all are.
+    Trials that lack the metric or the cost are ignored; of trials equal in both, all are returned.
     """
     sign = 1.0 if cost in RISING else -1.0
     points = {
@@ -20,11 +20,11 @@ def front(sweep: SweepConfig, cost: Cost, trials: Sequence[Trial]) -> list[Trial
         for t in trials
         if t.outcome.value is not None and cost in t.outcome.cost
     }
-    found = [
+    best = [
         t for t in trials
         if t.number in points and not any(_beats(o, points[t.number]) for o in points.values())
     ]  # fmt: skip
-    return sorted(found, key=lambda t: (-points[t.number][0], -points[t.number][1], t.number))
+    return sorted(best, key=lambda t: (-points[t.number][0], -points[t.number][1], t.number))
 
 
 def _beats(other: tuple[float, float], point: tuple[float, float]) -> bool:

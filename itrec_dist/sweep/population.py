@@ -1,15 +1,15 @@
 """Population-based training: trials that exchange weights and settings while they train.
 
-All trials are trained for `scheduler.interval` epochs. Then the worst of them take over weights,
-optimiser and settings of the best, and each goes on with those settings changed a little; and so
-on to the end. Source: Jaderberg et al., Population Based Training of Neural Networks (2017),
-in the synchronous form of its appendix A.1, with the factors and the probability that Ray Tune's
-scheduler of this name has.
+All trials train for `scheduler.interval` epochs. Then the worst of them copy weights, optimizer
+state and settings of the best, and continue with those settings slightly perturbed; this repeats to
+the end. Source: Jaderberg et al., Population Based Training of Neural Networks (2017), in the
+synchronous form of its appendix A.1, with the factors and the resampling probability of Ray Tune's
+scheduler of this name.
 
-Tune runs the parts as it runs every job, but the exchange is made here: its own scheduler takes no
-trials from a search algorithm (`on_trial_add` in ray/tune/schedulers/pbt.py raises), keeps what it
-knows in the driver's memory alone, and leaves the range of a setting. Here the exchange follows
-from the log and the search's seed, so that a sweep that was killed goes on to the same end.
+Tune runs the parts like any other job, but the exchange is made here: its own scheduler accepts no
+trials from a search algorithm (`on_trial_add` in ray/tune/schedulers/pbt.py raises), keeps its
+state only in the driver's memory, and can leave the range of a setting. Here the exchange is a
+function of the log and the search's seed, so that a killed sweep resumes to the same result.
 """
 
 import json
@@ -23,20 +23,26 @@ from typing import Any
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.storage import atomic
 from itrec_dist.sweep.checks import Checked
-from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, is_left, told
+from itrec_dist.sweep.directory import (
+    Outcome,
+    SweepDirectory,
+    Trial,
+    format_assignment,
+    is_left,
+)
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 from itrec_dist.sweep.trial import Job
 from itrec_dist.training.config import check
 
 _FACTORS = (0.8, 1.2)
-_REDRAWN = 0.25  # how often a setting is drawn anew instead of being moved
+_REDRAWN = 0.25  # probability that a setting is redrawn instead of perturbed
 _MARK = "taken.json"
-"""In the run of a trial that took over: the epoch, and from whom. Copied first, renamed last."""
+"""In the run of a trial that copied another: the epoch and the source trial."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One trial takes over from another."""
+    """One trial copies another."""
 
     trial: int
     source: int
@@ -44,13 +50,13 @@ class Exchange:
 
 
 class Population:
-    """The trials of a population as jobs, one for each part that lies between two exchanges."""
+    """The trials of a population as jobs, one for each part between two exchanges."""
 
     def __init__(
         self, checked: Checked, directory: SweepDirectory, trials: list[Trial],
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """Go on from where the log stands."""
+        """Continue from the state of the log."""
         self._checked, self._directory, self._say = checked, directory, say
         self._epochs = checked.runs.base.training.epochs
         known = {trial.number: trial for trial in trials}
@@ -82,12 +88,12 @@ class Population:
 
     @property
     def marker(self) -> str:
-        """The file whose coming says that there is more to do."""
+        """The file that appears when there is more to do."""
         is_last = self._until >= self._epochs
         return self._directory.searched.name if is_last else f"exchanged-{self._until}"
 
     def next(self) -> Job | None:
-        """The next part of a trial, None while others come to the exchange."""
+        """The next part of a trial, None while other trials have yet to reach the exchange."""
         if not self._waiting:
             return None
         number = self._waiting.pop(0)
@@ -96,7 +102,7 @@ class Population:
         return Job(number, self._members[number], (0,), until=self._until, attempts=failures)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Note how far a trial came; after the last one of a round they exchange."""
+        """Record how far a trial has trained; after the last one of a round, exchange."""
         number = job.number
         self._running.discard(number)
         figure = "" if outcome.value is None else f"{outcome.value:.4f}"
@@ -111,7 +117,7 @@ class Population:
                 self._members.pop(number)
                 figure = f"{outcome.status}: {outcome.error}"
         done = f"[epoch {min(self._until, self._epochs)}/{self._epochs}]"
-        self._say(f"{done} trial {number:04d}: {figure}  {told(job.assignment)}")
+        self._say(f"{done} trial {number:04d}: {figure}  {format_assignment(job.assignment)}")
         self._go_on()
 
     @property
@@ -140,7 +146,7 @@ class Population:
         return [number for number in sorted(self._members) if number not in done]
 
     def _go_on(self) -> None:
-        """Exchange once all have come to the end of a round, and begin the next."""
+        """Exchange once all trials have ended a round, and start the next round."""
         while not self.is_open and self._members and self._until < self._epochs:
             marker = self.marker
             for exchange in self._exchanges():
@@ -152,21 +158,21 @@ class Population:
                 (self._directory.scratch / marker).touch()
 
     def _exchanges(self) -> list[Exchange]:
-        """Those of this round: as the log has them, or else as they follow from the figures."""
+        """The exchanges of this round: from the log, or else computed from the metrics."""
         for line in self._directory.events("exchange"):
             if line["epoch"] == self._until:
                 return [Exchange(**taken) for taken in line["taken"]]
-        found = exchanges(self._checked, self._members, self._figures, self._until)
-        self._directory.append("exchange", epoch=self._until, taken=[vars(e) for e in found])
-        for one in found:
+        planned = exchanges(self._checked, self._members, self._figures, self._until)
+        self._directory.append("exchange", epoch=self._until, taken=[vars(e) for e in planned])
+        for one in planned:
             self._say(
-                f"after epoch {self._until} trial {one.trial:04d} goes on from {one.source:04d} "
-                f"with {told(one.assignment)}"
+                f"after epoch {self._until} trial {one.trial:04d} continues from {one.source:04d} "
+                f"with {format_assignment(one.assignment)}"
             )
-        return found
+        return planned
 
     def _take_over(self, exchange: Exchange) -> None:
-        """Put a copy of the source in the trial's place, unless an earlier life did."""
+        """Replace the trial's run by a copy of the source's, unless this was done before."""
         self._members[exchange.trial] = exchange.assignment
         place = self._directory.run(exchange.trial, 0)
         mark = {"epoch": self._until, "source": exchange.source}
@@ -188,23 +194,23 @@ def _mark_of(place: Path) -> Any:
 def exchanges(
     checked: Checked, members: dict[int, Assignment], figures: dict[int, float], epoch: int
 ) -> list[Exchange]:
-    """Who takes over from whom after an epoch, and with which settings."""
+    """Which trials copy which after an epoch, and with which settings."""
     sweep = checked.sweep
     order = sorted(members, key=lambda n: (-sweep.score(figures[n]), n))
     count = len(order) // sweep.scheduler.reduction
-    found = []
+    planned = []
     for number in sorted(order[len(order) - count :]) if count else []:
         rng = random.Random(f"{sweep.search.seed}/{epoch}/{number}")
         source = rng.choice(order[:count])
         changed = explored(checked.space, members[source], checked.runs.changeable, rng)
-        found.append(Exchange(number, source, changed))
-    return found
+        planned.append(Exchange(number, source, changed))
+    return planned
 
 
 def explored(
     space: Space, assignment: Assignment, changeable: Set[str], rng: random.Random
 ) -> Assignment:
-    """Settings beside these: what may change in mid-run is moved a step, or drawn anew."""
+    """Perturbed settings: each changeable setting is moved one step, or redrawn."""
     chosen: Assignment = {}
     for dimension in space.dimensions:
         name = dimension.name
@@ -220,7 +226,7 @@ def explored(
 
 
 def _moved(dimension: Dimension, value: Value, rng: random.Random) -> Value:
-    """The value before or after it in a list, or a fifth less or more of it in a range."""
+    """The previous or next value of a list, or 20 % less or more within a range."""
     step = rng.choice((-1, 1))
     if dimension.values:
         at = dimension.values.index(value) + step

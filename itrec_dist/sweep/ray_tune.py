@@ -1,11 +1,11 @@
-"""Ray Tune wiring: jobs from a source, run by actors that stay, and nothing else.
+"""Runs the jobs of a sweep on Ray Tune, with reused actors.
 
-Tune starts the actors, places them, retries those that die, and hands epochs to its schedulers.
-Where a sweep stands is never asked of Tune: the source knows it from the sweep directory, so that
-Tune begins with an empty mind in every life of the driver and its own files are thrown away.
+Tune starts the actors, places them, restarts those that die, and passes epochs to its schedulers.
+The state of a sweep is in the sweep directory, never in Tune: Tune's own state is not reused when
+the driver restarts, and its files are deleted.
 
-An actor imports torch once and is then reused, trial after trial: `reset_config` ends the thread
-in which a stopped trial waits, and begins the next.
+An actor imports torch once and is then reused for trial after trial: `reset_config` ends the
+thread in which a stopped trial waits, and starts the next trial.
 """
 
 import contextlib
@@ -25,40 +25,42 @@ from ray.tune.search import Searcher
 
 from itrec_dist.distributed.context import default_device
 from itrec_dist.storage import atomic
-from itrec_dist.sweep.asha import EPOCH, JOB, SCORE, Halving, Past
+from itrec_dist.sweep.asha import EPOCH, JOB, SCORE, EndedTrial, Halving
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import Outcome, SweepDirectory
-from itrec_dist.sweep.resources import Share
+from itrec_dist.sweep.resources import Packing
 from itrec_dist.sweep.trial import Job, OnEpoch, Stopped, Trials
 
 _OUTCOME = "outcome"
 
 
-class Source(Protocol):
-    """Where jobs come from and where their outcomes go; asked and told in the driver."""
+class JobSource(Protocol):
+    """Hands out jobs and receives their outcomes; called in the driver."""
 
     @property
     def is_over(self) -> bool:
         """Whether no job is left, now or later."""
 
     def next(self) -> Job | None:
-        """The next job, None when there is none now."""
+        """The next job, None if there is none now."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """What became of a job."""
+        """Record the outcome of a job."""
 
 
-def run(sweep: SweepConfig, source: Source, share: Share, history: Sequence[Past]) -> None:
-    """Run jobs until the source has none left, on the Ray that the driver has joined.
+def run(
+    sweep: SweepConfig, source: JobSource, packing: Packing, history: Sequence[EndedTrial]
+) -> None:
+    """Run jobs until the source has none left, on the Ray cluster that the driver has joined.
 
-    `history` is what a scheduler has to know of earlier lives.
+    `history` holds the trials of earlier driver sessions, for the scheduler.
     """
     scratch = SweepDirectory(sweep.out).scratch
     shutil.rmtree(scratch, ignore_errors=True)
     waits = sweep.scheduler.name == "asha"
     trainable = tune.with_resources(
-        tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=share.group_on_gpus),
-        {"CPU": share.cpus, "GPU": share.gpus},
+        tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=packing.group_on_gpus),
+        {"CPU": packing.cpus, "GPU": packing.gpus},
     )
     feeder = _Feeder(sweep, source)
     with _quiet_tune():
@@ -66,7 +68,7 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: Sequence[Past
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=feeder, num_samples=-1, reuse_actors=True,
-                max_concurrent_trials=share.concurrent,
+                max_concurrent_trials=packing.concurrent,
                 scheduler=_scheduler(sweep, history),
             ),
             run_config=tune.RunConfig(
@@ -83,20 +85,20 @@ def run(sweep: SweepConfig, source: Source, share: Share, history: Sequence[Past
 
 @contextlib.contextmanager
 def _quiet_tune() -> Iterator[None]:
-    """What Tune reads from the environment alone, for the time of one run."""
+    """Set what Tune reads only from environment variables, for the duration of one run."""
     wanted = {
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # runs write their own logs
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no score
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep at once: nothing is lost
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # its state is thrown away
-        "RAY_AIR_NEW_OUTPUT": "0",  # the newer output has no silence: verbose=0 prints tables
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # its state is deleted
+        "RAY_AIR_NEW_OUTPUT": "0",  # the newer output prints tables even with verbose=0
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     log = logging.getLogger("ray.tune")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # what it says of trials is in their outcomes
+    log.setLevel(logging.CRITICAL)  # errors of trials are in their outcomes
     try:
         yield
     finally:
@@ -108,23 +110,23 @@ def _quiet_tune() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _scheduler(sweep: SweepConfig, history: Sequence[Past]) -> TrialScheduler | None:
+def _scheduler(sweep: SweepConfig, history: Sequence[EndedTrial]) -> TrialScheduler | None:
     if sweep.scheduler.name != "asha":
         return None
     return Halving(sweep.grids, sweep.scheduler.grace, sweep.scheduler.reduction, history)
 
 
 class _Feeder(Searcher):
-    """The source as Tune asks for it."""
+    """The job source as a Tune search algorithm."""
 
-    def __init__(self, sweep: SweepConfig, source: Source) -> None:
+    def __init__(self, sweep: SweepConfig, source: JobSource) -> None:
         super().__init__(metric=SCORE, mode="max")
         self._sweep, self._source = sweep, source
         self._jobs: dict[str, Job] = {}
         self._best: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """The next job as Tune's configuration of a trial."""
+        """The next job, as a trial configuration of Tune."""
         job = self._source.next()
         if job is None:
             return Searcher.FINISHED if self._source.is_over else None
@@ -132,7 +134,7 @@ class _Feeder(Searcher):
         return {JOB: json.dumps(asdict(job))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Remember the best epoch, for a trial that is stopped."""
+        """Record the best epoch, in case the trial is stopped."""
         if SCORE in result:
             best = self._best.get(trial_id, result[SCORE])
             self._best[trial_id] = max(best, result[SCORE])
@@ -140,25 +142,25 @@ class _Feeder(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Hand the outcome to the source."""
+        """Pass the outcome to the source."""
         job = self._jobs.pop(trial_id)
         best = self._best.pop(trial_id, None)
         if result and _OUTCOME in result:
             outcome = Outcome.from_plain(json.loads(result[_OUTCOME]))
         elif error or best is None:
-            told = "its process died, as one does that runs out of memory"
-            outcome = Outcome("failed", error=told, attempts=self._sweep.retries + 1)
+            reason = "its process died, possibly out of memory"
+            outcome = Outcome("failed", error=reason, attempts=self._sweep.retries + 1)
         else:
-            value = -best if self._sweep.falls else best
+            value = -best if self._sweep.lower_is_better else best
             outcome = Outcome("stopped", value, (value,))
         with atomic.uninterrupted():
             self._source.ended(job, outcome)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the sweep directory holds all there is."""
+        """Do nothing: the state is in the sweep directory."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing: the state is in the sweep directory."""
 
 
 class _Actor(tune.Trainable):
@@ -168,34 +170,34 @@ class _Actor(tune.Trainable):
         self, config: dict[str, Any], sweep: SweepConfig | None = None, waits: bool = False,
         groups: bool | None = None,
     ) -> None:  # fmt: skip
-        """Begin with the first trial."""
+        """Start the first trial."""
         assert sweep is not None
         self._sweep, self._waits = sweep, waits
         self._trials = Trials(sweep, default_device(), groups)
         self._begin(config)
 
     def step(self) -> dict[str, Any]:
-        """One epoch where a scheduler looks at epochs, else the whole trial."""
+        """Run one epoch if there is a scheduler, else the whole trial."""
         return self._job.next()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin the next trial in this process."""
+        """Start the next trial in this process."""
         self._job.end()
         self._begin(new_config)
         return True
 
     def cleanup(self) -> None:
-        """End the trial at hand."""
+        """End the current trial."""
         self._job.end()
 
     def _begin(self, config: dict[str, Any]) -> None:
         job = Job.from_plain(json.loads(config[JOB]))
         waits = self._waits and not job.is_final
-        self._job = _Paced(lambda tell: self._trials.work(job, tell), self._sweep, waits)
+        self._job = _JobThread(lambda report: self._trials.work(job, report), self._sweep, waits)
 
 
-class _Paced:
-    """A job in a thread of its own, that waits after each epoch until it is asked to go on."""
+class _JobThread:
+    """A job in its own thread, which waits after each epoch until `next` is called."""
 
     def __init__(self, work: Callable[[OnEpoch], Outcome], sweep: SweepConfig, waits: bool) -> None:
         self._work, self._sweep, self._waits = work, sweep, waits
@@ -205,7 +207,7 @@ class _Paced:
         self._thread = threading.Thread(target=self._run, name="itrec-trial", daemon=True)
 
     def next(self) -> dict[str, Any]:
-        """The next epoch's score, or the end of the job."""
+        """The result of the next epoch, or of the whole job."""
         if self._thread.ident is None:
             self._thread.start()
         else:
@@ -224,7 +226,7 @@ class _Paced:
 
     def _run(self) -> None:
         try:
-            outcome = self._work(self._tell)
+            outcome = self._work(self._on_epoch)
         except Stopped:
             return
         except BaseException as error:
@@ -235,7 +237,7 @@ class _Paced:
             result[SCORE] = self._sweep.score(outcome.value)
         self._results.put(result)
 
-    def _tell(self, epoch: int, value: float) -> None:
+    def _on_epoch(self, epoch: int, value: float) -> None:
         if self._waits and not self._ended:
             self._results.put({EPOCH: epoch, SCORE: self._sweep.score(value)})
             self._go.acquire()

@@ -1,4 +1,4 @@
-"""What a sweep will take: resources of a trial, and the time that a measured step foretells."""
+"""The resources of a trial, and how many trials run concurrently."""
 
 import math
 from dataclasses import dataclass
@@ -13,37 +13,37 @@ from itrec_dist.system import limits
 from itrec_dist.training.config import RunConfig
 
 _MOST_ON_A_GPU = 8
-_GROUP_CPUS = 0.1  # of the process that starts a group and waits for it; Tune takes no 0
+_GROUP_CPUS = 0.1  # of the process that starts a group and waits for it; Tune does not accept 0
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a trial takes of the cluster."""
+class Packing:
+    """The resources of a trial, and the number of concurrent trials."""
 
     cpus: float
     gpus: float
     concurrent: int
-    """Trials at the same time."""
+    """Number of concurrent trials."""
     group_on_gpus: bool | None = None
-    """Whether a trial's own group of workers takes GPUs; null where it trains in its process."""
+    """Whether a trial's own group of workers uses GPUs; None if it trains in its own process."""
 
 
-def share(sweep: SweepConfig, run: RunConfig, resources: dict[str, float], cores: float) -> Share:
-    """What a trial takes: as the sweep says, else from the size of the base's model.
+def pack(sweep: SweepConfig, run: RunConfig, resources: dict[str, float], cores: float) -> Packing:
+    """The resources of a trial: from the sweep's settings, else from the size of the base's model.
 
     Args:
-        sweep: says what is set.
+        sweep: the settings.
         run: the base.
-        resources: Ray's, of the whole cluster.
-        cores: how many trials' CPUs really go at once where all is on this machine.
+        resources: Ray's resources of the whole cluster.
+        cores: physical limit on concurrent CPUs; infinite unless all runs on this machine.
 
     Raises:
-        ConfigError: the cluster has less than one trial takes.
+        ConfigError: one trial needs more than the cluster has.
     """
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     wanted = sweep.resources.gpus
     if wanted is None:
-        wanted = _gpu_share(run) if gpus else 0.0
+        wanted = _gpu_fraction(run) if gpus else 0.0
     if wanted > gpus:
         raise ConfigError(
             f"resources.gpus={wanted:g} for each trial, the cluster has {gpus:g}: lower it, or set "
@@ -65,19 +65,19 @@ def share(sweep: SweepConfig, run: RunConfig, resources: dict[str, float], cores
             f"CPUs and {concurrent * wanted:g} GPUs, the cluster has {cpus:g} and {gpus:g}: lower "
             f"it to {math.floor(carried + 1e-9)}, or take less for each trial"
         )
-    return Share(sweep.resources.cpus, wanted, concurrent)
+    return Packing(sweep.resources.cpus, wanted, concurrent)
 
 
-def share_of_groups(
+def pack_groups(
     sweep: SweepConfig, run: RunConfig, resources: dict[str, float], *, use_gpu: bool
-) -> Share:
-    """What trials take that launch groups of workers: next to nothing beside those.
+) -> Packing:
+    """The resources of trials that launch groups of workers; the trial itself needs almost none.
 
     Raises:
-        ConfigError: more were asked for at once than the cluster carries.
+        ConfigError: the cluster has too few resources for the groups.
     """
     cluster = run.cluster
-    # A group, and the little that the trial itself takes; never a CPU that its workers wait for.
+    # The trial itself must not take a whole CPU, which its workers might then wait for.
     carried = resources.get("CPU", 0.0) / (
         cluster.num_workers * cluster.cpus_per_worker + _GROUP_CPUS
     )
@@ -96,25 +96,25 @@ def share_of_groups(
             f"resources.concurrent={concurrent} groups of {cluster.num_workers} workers do not fit "
             f"into the cluster: lower it to {most}"
         )
-    return Share(_GROUP_CPUS, 0.0, concurrent, use_gpu)
+    return Packing(_GROUP_CPUS, 0.0, concurrent, use_gpu)
 
 
-def told_share(run: RunConfig, share: Share) -> str:
-    """What a trial takes, in words."""
-    if share.group_on_gpus is None:
-        part = f" and {share.gpus:.3g} of a GPU" if share.gpus else ""
-        return f"{share.cpus:g} CPU{part}"
-    each = "a GPU" if share.group_on_gpus else f"{run.cluster.cpus_per_worker:g} CPU"
+def describe(run: RunConfig, packing: Packing) -> str:
+    """The resources of a trial, in words."""
+    if packing.group_on_gpus is None:
+        part = f" and {packing.gpus:.3g} of a GPU" if packing.gpus else ""
+        return f"{packing.cpus:g} CPU{part}"
+    each = "a GPU" if packing.group_on_gpus else f"{run.cluster.cpus_per_worker:g} CPU"
     return f"a group of {run.cluster.num_workers} workers of {each} each"
 
 
 def _fitting(gpus: float, wanted: float) -> float:
-    """A share of a GPU lies on one GPU."""
+    """How many trials fit on the GPUs; a fraction of a GPU cannot span two."""
     return gpus * math.floor(1 / wanted + 1e-9) if wanted < 1 else math.floor(gpus / wanted)
 
 
-def _gpu_share(run: RunConfig) -> float:
-    """A whole part of a GPU: a half, a third ... an eighth."""
+def _gpu_fraction(run: RunConfig) -> float:
+    """A fraction of a GPU: 1, 1/2, 1/3, ... 1/8."""
     if not torch.cuda.is_available():
         return 1.0  # the driver cannot see how large the cluster's GPUs are
     total = torch.cuda.get_device_properties(0).total_memory
@@ -123,11 +123,11 @@ def _gpu_share(run: RunConfig) -> float:
 
 
 def local_resources() -> dict[str, float]:
-    """What a Ray of this machine's own would have, without starting it."""
+    """The resources that a local Ray would have on this machine, without starting it."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {"CPU": float(local_cpus()), "GPU": float(gpus)}
 
 
 def local_cores() -> float:
-    """Cores of this machine that a sweep may count on."""
+    """The cores of this machine that a sweep may use."""
     return max(1.0, limits.cores())

@@ -1,7 +1,7 @@
-"""Which configuration comes next: grid and random here, Optuna's in `tpe.py`.
+"""Proposes the next configuration: grid and random search here, Optuna's in `tpe.py`.
 
-A proposer is asked for assignments and told what became of them; it neither runs nor writes
-anything, and knows no Ray. What was proposed in an earlier life of the sweep is told anew first.
+A proposer hands out assignments and receives their results; it neither runs nor writes anything,
+and does not depend on Ray. After a restart it first receives the earlier results again.
 """
 
 import itertools
@@ -16,38 +16,38 @@ MOST_COMBINATIONS = 20_000
 
 
 class Proposer(Protocol):
-    """Chooses assignments, one after another."""
+    """Proposes assignments, with Optuna's ask-and-tell interface."""
 
     def ask(self) -> Assignment | None:
-        """The next assignment, None when there is none left."""
+        """The next assignment, None if there is none left."""
 
     def tell(self, assignment: Assignment, values: tuple[float, ...] | None) -> None:
-        """What an assignment reached (the metric, then the cost if one is weighed), or None.
+        """Report the result of an assignment: the metric, and the cost if any; None if it failed.
 
-        Called once for each that was asked for, and first of all for those of an earlier life.
+        Called once for each assignment, and first of all for those of earlier driver sessions.
         """
 
 
 class Planned:
-    """Assignments that no outcome changes: of the grid, or of random draws."""
+    """Assignments that do not depend on results: of a grid, or of random draws."""
 
     def __init__(self, assignments: list[Assignment], known: int) -> None:
-        """Begin after the first `known`, which were proposed before."""
+        """Start after the first `known` assignments, which were proposed before."""
         self._left: Iterator[Assignment] = iter(assignments[known:])
 
     def ask(self) -> Assignment | None:
-        """The next one of the plan."""
+        """The next assignment of the list."""
         return next(self._left, None)
 
     def tell(self, assignment: Assignment, values: tuple[float, ...] | None) -> None:
-        """Nothing follows from it."""
+        """Ignore the result."""
 
 
 def num_trials(sweep: SweepConfig, space: Space) -> int:
-    """How many trials the sweep has.
+    """The number of trials of a sweep.
 
     Raises:
-        ConfigError: a grid over a range without steps, or other trials than the grid has.
+        ConfigError: a grid over a range without steps, or `trials` differs from the grid's size.
     """
     if sweep.search.algorithm != "grid":
         assert sweep.trials is not None
@@ -60,7 +60,7 @@ def num_trials(sweep: SweepConfig, space: Space) -> int:
     count = sum(1 for _ in itertools.islice(space.combinations(), MOST_COMBINATIONS + 1))
     if count > MOST_COMBINATIONS:
         raise ConfigError(
-            f"the grid has more than {MOST_COMBINATIONS} combinations: take values out, or search "
+            f"the grid has more than {MOST_COMBINATIONS} combinations: remove values, or search "
             "at random"
         )
     if sweep.trials is not None and sweep.trials != count:
@@ -72,7 +72,7 @@ def num_trials(sweep: SweepConfig, space: Space) -> int:
 
 
 def planned(sweep: SweepConfig, space: Space) -> list[Assignment] | None:
-    """Every assignment of the sweep in order, None where outcomes decide."""
+    """Every assignment of the sweep in order, None if they depend on results."""
     count = num_trials(sweep, space)
     if sweep.search.algorithm == "tpe":
         return None

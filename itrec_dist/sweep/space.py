@@ -1,6 +1,6 @@
-"""Search spaces: which settings of a run are searched, between which values, and when.
+"""Search spaces: which settings of a run are searched, over which values, under which conditions.
 
-A space is a mapping from the dotted names of a `RunConfig` to dimensions, as recipes write it:
+A space maps dotted names of a `RunConfig` to dimensions, as written in recipes:
 
     loss:                     {grid: [ce, bce, softmax]}
     model.num_layers:         {integer: [1, 4]}
@@ -9,11 +9,11 @@ A space is a mapping from the dotted names of a `RunConfig` to dimensions, as re
     model.feedforward_width:  {choice: [128, 256], when: {model.num_layers: [1, 2]}}
 
 `grid` values are crossed with each other under every algorithm, so that each combination gets
-equally many trials; everything else is crossed by the grid search and drawn by the others. A
-dimension with `when` exists only while the dimensions named there have one of the values given;
-else its setting stays what the base says.
+equally many trials; all other dimensions are crossed by the grid search and drawn by the others. A
+dimension with `when` exists only if the dimensions named there have one of the given values;
+otherwise its setting keeps the value of the base.
 
-Every name, type and value is checked when the space is read. Nothing here knows Ray or Optuna.
+Every name, type and value is checked when the space is read. Nothing here depends on Ray or Optuna.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from itrec_dist.training.config import RunConfig
 
 Value = str | int | float | bool | list[Any] | None
 Assignment = dict[str, Value]
-"""Dotted name -> value, of the dimensions that exist together."""
+"""Dotted name -> value, for the dimensions that exist in one trial."""
 
 Kind = Literal["grid", "choice", "uniform", "loguniform", "integer"]
 KINDS: tuple[Kind, ...] = ("grid", "choice", "uniform", "loguniform", "integer")
@@ -46,7 +46,7 @@ _OWN = {
     "name": "the sweep, which names its runs",
     "seed": "`seeds`: seeds are averaged, not searched",
     "training.monitor": "`metric`",
-    "training.log_seconds": "the base: it changes nothing that is searched",
+    "training.log_seconds": "the base: it does not affect the result",
 }
 _OWN_SECTIONS = {
     "cluster": "`resources` and the base",
@@ -62,13 +62,13 @@ class Dimension:
     name: str
     kind: Kind
     values: tuple[Value, ...] = ()
-    """Of grid and choice; and of a range with steps, or of whole numbers, all there are."""
+    """All values: of a grid or choice, of a range with steps, or of whole numbers."""
     low: float = 0.0
     high: float = 0.0
     step: float | None = None
     is_log: bool = False
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
-    """(dimension, the values with one of which this one exists), all of which have to hold."""
+    """Conditions, all of which must hold: (other dimension, its values for which this exists)."""
 
     @property
     def is_finite(self) -> bool:
@@ -76,11 +76,11 @@ class Dimension:
         return bool(self.values)
 
     def exists(self, chosen: Mapping[str, Value]) -> bool:
-        """Whether it exists beside what was chosen for the dimensions before it."""
+        """Whether it exists, given the values of the dimensions before it."""
         return all(name in chosen and chosen[name] in values for name, values in self.when)
 
     def draw(self, rng: random.Random) -> Value:
-        """One value at random: each alike, or evenly over the range or over its logarithm."""
+        """One random value: uniform over a list, a range, or the logarithm of a range."""
         if self.values and not (self.kind == "integer" and self.is_log):
             return rng.choice(self.values)
         if not self.is_log:
@@ -93,7 +93,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """All dimensions, those that others depend on first."""
+    """All dimensions; those that others depend on come first."""
 
     dimensions: tuple[Dimension, ...]
 
@@ -115,14 +115,13 @@ class Space:
         yield from _crossed(self.dimensions, {})
 
     def turns(self) -> list[Assignment]:
-        """The combinations of grid dimensions, gone through in turns by every search."""
+        """The combinations of grid dimensions, which every search cycles through."""
         return list(_crossed([d for d in self.dimensions if d.kind == "grid"], {}))
 
     def draws(self, seed: int) -> Iterator[Assignment]:
-        """Random assignments without end; the same for the same seed, however many are taken.
+        """An endless stream of random assignments, determined by the seed.
 
-        Where the space is small, a combination comes again only after a hundred draws have found
-        no new one.
+        In a small space, a combination is repeated only after a hundred draws found no new one.
         """
         turns = self.turns()
         seen: set[str] = set()
@@ -147,11 +146,11 @@ class Space:
 
 
 def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
-    """Read a space as recipes write it, over the settings that the base has.
+    """Parse a space as written in recipes, over the settings of the base.
 
     Raises:
-        ConfigError: an empty space, a name that is no setting or not for searching, a value of
-            another type than the setting's, an impossible range or condition.
+        ConfigError: the space is empty, a name is not a setting or not searchable, a value has
+            another type than the setting, or a range or condition is impossible.
     """
     if not raw:
         raise ConfigError(
@@ -161,13 +160,13 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
     base = base if isinstance(base, Setter) else Setter(base)
     for long, short in _LONG_NAMES.items():
         if long in raw and short in raw:
-            raise ConfigError(f"space.{long} and space.{short} both name {long}: take one out")
+            raise ConfigError(f"space.{long} and space.{short} both name {long}: remove one")
     raw = {_LONG_NAMES.get(str(name), str(name)): given for name, given in raw.items()}
     kinds = _kinds(raw, base)
     names = dict.fromkeys(name for chosen in kinds for name in base.names(chosen))
-    names.pop("model")  # a section, as far as a search is concerned
+    names.pop("model")  # a section: the kind of model is not searchable
     for name in raw:
-        _refuse_unsearchable(name, list(names))
+        _check_searchable(name, list(names))
     readers = {name: _Reader(name, base, kinds) for name in raw}
     read = {name: readers[name].dimension(given) for name, given in raw.items()}
     dimensions = {
@@ -178,7 +177,7 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
 
 
 def _kinds(raw: Mapping[str, Any], base: Setter[RunConfig]) -> list[dict[str, str]]:
-    """The kinds of loss that a trial may have: each may have settings of its own."""
+    """The kinds of loss that trials may have; each may have settings of its own."""
     given = raw.get("loss")
     listed = given.get("grid", given.get("choice")) if isinstance(given, Mapping) else None
     values = listed if isinstance(listed, (list, tuple)) else []
@@ -186,10 +185,10 @@ def _kinds(raw: Mapping[str, Any], base: Setter[RunConfig]) -> list[dict[str, st
     return [{}, *({"loss": kind} for kind in kinds if base.has_kind("loss", kind))]
 
 
-def _refuse_unsearchable(name: str, names: Sequence[str]) -> None:
+def _check_searchable(name: str, names: Sequence[str]) -> None:
     owner = _OWN.get(name) or _OWN_SECTIONS.get(name.partition(".")[0])
     if owner:
-        raise ConfigError(f"space.{name} cannot be searched, it belongs to {owner}: take it out")
+        raise ConfigError(f"space.{name} cannot be searched, it belongs to {owner}: remove it")
     if name in names:
         return
     if any(other.startswith(f"{name}.") for other in names):
@@ -199,11 +198,11 @@ def _refuse_unsearchable(name: str, names: Sequence[str]) -> None:
 
 
 class _Reader:
-    """Reads one dimension; its `when` is read when all dimensions are known."""
+    """Parses one dimension, except for `when`, which needs all dimensions."""
 
     def __init__(self, name: str, base: Setter[RunConfig], kinds: Sequence[dict[str, str]]) -> None:
         self._name, self._base = name, base
-        # The first kind whose class has this setting says what type it has.
+        # The first kind that has this setting determines its type.
         self._chosen = next((chosen for chosen in kinds if name in base.names(chosen)), {})
 
     def dimension(self, given: Any) -> Dimension:
@@ -229,10 +228,10 @@ class _Reader:
         return Dimension(name, kind, self._listed(kind, given[kind]))
 
     def typed(self, value: Any) -> Value:
-        """A value as the setting's type.
+        """A value, parsed as the setting's type.
 
         Raises:
-            ConfigError: it is of another type.
+            ConfigError: it has another type.
         """
         try:
             read: Value = self._base.plain(self._name, value, self._chosen)
@@ -246,13 +245,13 @@ class _Reader:
             raise ConfigError(
                 f"space.{self._name}.{kind} must be a list of at least one value, not {values!r}"
             )
-        found: list[Value] = []
+        parsed: list[Value] = []
         for value in values:
             read = self.typed(value)
-            if read in found:
-                raise ConfigError(f"space.{self._name}.{kind} names {value!r} twice: take one out")
-            found.append(read)
-        return tuple(found)
+            if read in parsed:
+                raise ConfigError(f"space.{self._name}.{kind} names {value!r} twice: remove one")
+            parsed.append(read)
+        return tuple(parsed)
 
     def _range(self, kind: Kind, given: Mapping[str, Any]) -> Dimension:
         name, ends = self._name, given[kind]
@@ -260,7 +259,7 @@ class _Reader:
             raise ConfigError(
                 f"space.{name}.{kind} must be two numbers, the lowest and the highest, not {ends!r}"
             )
-        self._refuse_kind(kind)
+        self._check_takes_range(kind)
         low, high = (self._number(kind, end) for end in ends)
         if not low < high:
             raise ConfigError(
@@ -285,8 +284,8 @@ class _Reader:
             self.typed(end)
         return Dimension(name, kind, values, low, high, step, is_log)
 
-    def _refuse_kind(self, kind: Kind) -> None:
-        """A range of numbers for a setting that takes none, or whole ones alone."""
+    def _check_takes_range(self, kind: Kind) -> None:
+        """Check that the setting takes the numbers of a range: fractions, or whole numbers."""
         where = f"space.{self._name}.{kind}"
         if self._takes_number("1" if kind == "integer" else "0.5"):
             return
@@ -327,10 +326,10 @@ class _Reader:
         except (TypeError, ValueError):
             number = math.nan
         if isinstance(value, bool) or not math.isfinite(number):
-            raise ConfigError(f"space.{self._name}.{kind} holds {value!r}, which is no number")
+            raise ConfigError(f"space.{self._name}.{kind} holds {value!r}, which is not a number")
         if kind == "integer" and number != int(number):
             raise ConfigError(
-                f"space.{self._name}.integer holds {value!r}, which is no whole number"
+                f"space.{self._name}.integer holds {value!r}, which is not a whole number"
             )
         return number
 
@@ -343,12 +342,12 @@ def _conditions(
             f"space.{name}.when must name dimensions and their values, as in "
             f"`{{loss: bce}}`, not {when!r}"
         )
-    found = []
+    conditions = []
     for given, values in when.items():
         other = _LONG_NAMES.get(str(given), str(given))
         if other not in every or other == name:
             raise ConfigError(
-                f"space.{name}.when names {other}, which is no other dimension of this space: "
+                f"space.{name}.when names {other}, which is not another dimension of this space: "
                 f"{', '.join(n for n in every if n != name) or 'it has none'}"
             )
         if not every[other].is_finite:
@@ -366,15 +365,15 @@ def _conditions(
         lost = [value for value in read if value not in every[other].values]
         if lost or not read:
             raise ConfigError(
-                f"space.{name}.when waits for {other}={lost[0] if lost else 'nothing'}, which "
+                f"space.{name}.when needs {other}={lost[0] if lost else 'nothing'}, which "
                 f"never has that value; it has: {', '.join(map(as_text, every[other].values))}"
             )
-        found.append((other, read))
-    return tuple(found)
+        conditions.append((other, read))
+    return tuple(conditions)
 
 
 def _ordered(dimensions: dict[str, Dimension]) -> tuple[Dimension, ...]:
-    """Those that others depend on first, else as written."""
+    """The dimensions in the order written, except that those others depend on come first."""
     placed: dict[str, Dimension] = {}
     while len(placed) < len(dimensions):
         ready = [
@@ -383,7 +382,7 @@ def _ordered(dimensions: dict[str, Dimension]) -> tuple[Dimension, ...]:
         ]  # fmt: skip
         if not ready:
             circle = ", ".join(name for name in dimensions if name not in placed)
-            raise ConfigError(f"space: {circle} wait for each other: take one `when` out")
+            raise ConfigError(f"space: {circle} depend on each other: remove one `when`")
         placed[ready[0].name] = ready[0]
     return tuple(placed.values())
 

@@ -1,8 +1,9 @@
-"""Optuna's tree-structured Parzen estimator as a proposer, for one figure or two.
+"""Optuna's tree-structured Parzen estimator as a proposer, for one or two objectives.
 
-Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization (2011); for two figures Ozaki
-et al., Multiobjective Tree-Structured Parzen Estimator (2022), both as Optuna has them. Its memory
-is filled from the sweep directory, so that an interrupted search goes on with all it has seen.
+Source: Bergstra et al., Algorithms for Hyper-Parameter Optimization (2011); for two objectives
+Ozaki et al., Multiobjective Tree-Structured Parzen Estimator (2022), both in Optuna's
+implementation. It is filled from the sweep directory, so that an interrupted search continues with
+all earlier results.
 """
 
 import warnings
@@ -19,21 +20,21 @@ from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 
 
 class TPE:
-    """Learns from what earlier assignments reached."""
+    """Proposes assignments, based on the results of earlier ones."""
 
     def __init__(self, sweep: SweepConfig, space: Space, known: int) -> None:
-        """A search that has proposed `known` assignments in earlier lives.
+        """Start a search that has proposed `known` assignments in earlier driver sessions.
 
         Raises:
             EnvironmentProblem: Optuna is not installed.
         """
         optuna = load_optuna()
-        directions = ["minimize" if sweep.falls else "maximize"]
+        directions = ["minimize" if sweep.lower_is_better else "maximize"]
         if sweep.search.against:
             directions.append("maximize" if sweep.search.against in RISING else "minimize")
         sampler = optuna.samplers.TPESampler(
             seed=sweep.search.seed + known, n_startup_trials=sweep.search.startup,
-            constant_liar=True,  # trials that are under way count as poor ones
+            constant_liar=True,  # running trials count as poor ones
         )  # fmt: skip
         self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._space, self._turns, self._next = space, space.turns(), known
@@ -41,13 +42,13 @@ class TPE:
         self._open: dict[str, list[Any]] = defaultdict(list)
 
     def ask(self) -> Assignment | None:
-        """The next assignment that the model finds promising."""
+        """The most promising next assignment, None if there is none left."""
         if self._left <= 0:
             return None
         self._left -= 1
         turn = self._turns[self._next % len(self._turns)]
         self._next += 1
-        if turn:  # the grid is gone through, Optuna chooses the rest
+        if turn:  # grid values are cycled through, Optuna chooses the rest
             self._study.enqueue_trial({name: as_text(value) for name, value in turn.items()})
         trial = self._study.ask()
         chosen: Assignment = {}
@@ -58,7 +59,7 @@ class TPE:
         return chosen
 
     def tell(self, assignment: Assignment, values: tuple[float, ...] | None) -> None:
-        """Learn from an outcome, of this life or of an earlier one."""
+        """Learn from a result, of this driver session or an earlier one."""
         optuna = load_optuna()
         failed = optuna.trial.TrialState.FAIL
         mine = self._open.get(_key(assignment))
@@ -71,31 +72,31 @@ class TPE:
 def importances(
     space: Space, sweep: SweepConfig, trials: Sequence[Trial]
 ) -> list[tuple[str, float]]:
-    """Setting -> its share in what tells good trials from the others, the largest first.
+    """(setting, its importance for good results), the largest first; importances sum to 1.
 
-    Empty where Optuna is not installed, or where trials do not differ. Source: Watanabe et al.,
-    PED-ANOVA (2023), as Optuna has it.
+    Empty if Optuna is not installed, or if the results do not differ. Source: Watanabe et al.,
+    PED-ANOVA (2023), in Optuna's implementation.
     """
     try:
         optuna = load_optuna()
     except EnvironmentProblem:
         return []
-    study = optuna.create_study(direction="minimize" if sweep.falls else "maximize")
+    study = optuna.create_study(direction="minimize" if sweep.lower_is_better else "maximize")
     for trial in trials:
         if trial.outcome.value is not None:
             study.add_trial(as_trial(space, trial.assignment, [trial.outcome.value]))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     try:
-        with warnings.catch_warnings():  # of few trials, which the report says itself
+        with warnings.catch_warnings():  # about few trials, which the report says itself
             warnings.simplefilter("ignore")
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    except (RuntimeError, ValueError):  # all trials have one value
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    except (RuntimeError, ValueError):  # all trials have the same value
         return []
-    return [(name, float(share)) for name, share in found.items()]
+    return [(name, float(share)) for name, share in shares.items()]
 
 
 def load_optuna() -> Any:
-    """The package, quiet.
+    """Import Optuna and silence its log.
 
     Raises:
         EnvironmentProblem: it is not installed.
@@ -112,7 +113,7 @@ def load_optuna() -> Any:
 
 
 def as_trial(space: Space, assignment: Assignment, values: list[float]) -> Any:
-    """A finished trial as Optuna keeps it."""
+    """A finished trial as an Optuna trial."""
     optuna = load_optuna()
     dimensions = [d for d in space.dimensions if d.name in assignment]
     return optuna.trial.create_trial(
@@ -145,7 +146,7 @@ def _distribution(dimension: Dimension) -> Any:
 
 
 def _is_listed(dimension: Dimension) -> bool:
-    """Whether it goes by its values; Optuna has no steps on a logarithmic range."""
+    """Whether Optuna gets it as a list; it has no steps on a logarithmic range."""
     in_steps = dimension.kind == "integer" and (dimension.step or 1) != 1
     return dimension.kind in ("grid", "choice") or (dimension.is_log and in_steps)
 

@@ -1,10 +1,10 @@
-"""One trial: its runs, one seed after another, in the process that it is called in.
+"""Runs one trial: its runs, one seed after another, in the current process.
 
-A run whose configuration asks for several workers is launched from here as a group of its own.
+A run with several workers is launched from here as its own group.
 
-A run that is complete is not trained again; one that was cut off is begun anew, but for a member of
-a population, whose parts go on from the checkpoint that is there. Nothing that goes
-wrong here leaves as an exception: it becomes an outcome, so that no trial ends a sweep.
+A complete run is not trained again. One that was cut off starts again, except for a member of a
+population, whose parts continue from its checkpoint. Errors do not leave as exceptions: they become
+outcomes, so that no trial ends a sweep.
 """
 
 import itertools
@@ -43,58 +43,58 @@ _WAIT_SECONDS = 5.0  # before the second attempt, twice as long before each furt
 _MOST_SECONDS = 60.0
 
 OnEpoch = Callable[[int, float], None]
-"""Is told an epoch and the metric's value after it; may raise `Stopped`."""
+"""Called with an epoch and the metric's value after it; may raise `Stopped`."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The scheduler has given the trial up."""
+    """The scheduler has stopped the trial."""
 
 
 class _Reached(KeyboardInterrupt):
-    """The epoch is trained that the job ends with; the run goes on in another job."""
+    """The last epoch of the job is trained; the run continues in another job."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What an actor is asked to do: the runs of a trial, a part of one, or one of a finalist."""
+    """The work of an actor: the runs of a trial, a part of one, or one run of a finalist."""
 
     number: int
     assignment: Assignment
     seeds: tuple[int, ...]
     is_final: bool = False
     until: int | None = None
-    """Last epoch of a part: the run goes on from its checkpoint, and is left there; null trains
-    it from the beginning to the end."""
+    """Last epoch of a part: the run continues from its checkpoint up to there; None trains it from
+    the beginning to the end."""
     before: tuple[tuple[int, Assignment], ...] = ()
-    """(last epoch, settings) of what a run is trained with before `assignment` holds."""
+    """(last epoch, settings) of the stages before `assignment` applies."""
     attempts: int = 0
-    """How often it failed in earlier lives of the sweep."""
+    """How often it failed in earlier driver sessions."""
     awaits: str = ""
-    """File in the scratch folder whose coming ends a job without seeds."""
+    """For a job without seeds: the file in the scratch folder that it waits for."""
 
     @classmethod
     def from_plain(cls, content: dict[str, Any]) -> "Job":
-        """From what `asdict` gave, by way of JSON."""
+        """From the JSON of `asdict`."""
         before = tuple((epoch, assignment) for epoch, assignment in content["before"])
         return cls(**{**content, "seeds": tuple(content["seeds"]), "before": before})
 
     @property
     def waits(self) -> bool:
-        """Whether there is nothing to do but to keep a process that will be needed."""
+        """Whether the job only keeps its process alive for later jobs."""
         return not self.seeds
 
 
 def wait_for(file: str) -> Job:
-    """For a process that is free while others do what has to be done before the next job.
+    """A job that waits for a file, while other jobs must end before the next one can start.
 
-    Its start costs more than its waiting.
+    Keeping the process costs less than starting a new one.
     """
     return Job(-1, {}, (), awaits=file)
 
 
 @dataclass(frozen=True)
-class Part:
-    """A run from where it stands to its last epoch `until`; null is the run's end."""
+class RunPart:
+    """A run from its current epoch to epoch `until`; None is the run's end."""
 
     until: int | None
     assignment: Assignment
@@ -102,7 +102,7 @@ class Part:
 
 
 class _TrialContext(LocalContext):
-    """The only worker of a run, which tells of its epochs."""
+    """The only worker of a run, which reports its epochs."""
 
     def __init__(
         self, run: RunConfig, device: torch.device | None, on_epoch: OnEpoch, until: int | None
@@ -111,10 +111,10 @@ class _TrialContext(LocalContext):
         self._run, self._on_epoch, self._until = run, on_epoch, until
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Tell of the epoch, unless it is the last: the judgement that follows tells more.
+        """Report the epoch, unless it is the last one, which the final evaluation follows.
 
         Raises:
-            _Reached: it is the last of the job, and not of the run.
+            _Reached: it is the last epoch of the job, but not of the run.
         """
         if metrics["epoch"] < self._run.training.epochs:
             self._on_epoch(metrics["epoch"], metrics["monitor"])
@@ -134,21 +134,21 @@ class Trials:
         Args:
             sweep: the sweep.
             device: where this process trains.
-            group_on_gpus: null trains in this process; else a group of workers is launched for
-                each run, with or without a GPU for each of them.
+            group_on_gpus: None trains in this process; otherwise each run launches a group of
+                workers, with or without a GPU each.
         """
         self._sweep, self._device, self._group_on_gpus = sweep, device, group_on_gpus
         self._runs = Runs(sweep)
         self._directory = SweepDirectory(sweep.out)
 
     def work(self, job: Job, on_epoch: OnEpoch) -> Outcome:
-        """Train and judge all runs of a job; tried again as the sweep's `retries` say.
+        """Train and evaluate all runs of a job, with the sweep's number of `retries`.
 
-        A setting that is refused stays so. What the machine lacks, such as shards that cannot be
-        reached, may pass: it is waited for.
+        Invalid settings are not retried. After an error of the machine, such as unreachable shards,
+        the retry waits.
 
         Raises:
-            Stopped: `on_epoch` did.
+            Stopped: raised by `on_epoch`.
         """
         if job.waits:
             awaited = [self._directory.scratch / job.awaits, self._directory.searched]
@@ -160,11 +160,11 @@ class Trials:
                 done = [self._run(job, seed, on_epoch) for seed in job.seeds]
                 return _summary(done, attempt)
             except Exception as error:
-                told = _told(error)
+                message = _message(error)
                 self._keep_traceback(job)
                 status: Status = "refused" if isinstance(error, ConfigError) else "failed"
                 if status == "refused" or attempt > self._sweep.retries:
-                    return Outcome(status, attempts=attempt, error=told)
+                    return Outcome(status, attempts=attempt, error=message)
                 if _is_of_environment(error):
                     time.sleep(min(_WAIT_SECONDS * 2 ** (attempt - 1), _MOST_SECONDS))
         raise AssertionError
@@ -190,14 +190,14 @@ class Trials:
             per_window.write(place)
         return _read(run)
 
-    def built(self, job: Job, place: Path, seed: int) -> list["Part"]:
+    def built(self, job: Job, place: Path, seed: int) -> list["RunPart"]:
         """The parts of a job's run with one seed, each with its own settings.
 
         Raises:
-            ConfigError: settings do not fit each other.
+            ConfigError: settings conflict with each other.
         """
         return [
-            Part(until, assignment,
+            RunPart(until, assignment,
                  self._runs.build(assignment, place, seed, judge_test=job.is_final))
             for until, assignment in (*job.before, (job.until, job.assignment))
         ]  # fmt: skip
@@ -205,17 +205,17 @@ class Trials:
     def _train(
         self, run: RunConfig, on_epoch: OnEpoch, until: int | None, tracked: Tracked
     ) -> bool:
-        """Train a run up to an epoch, from where it stands; returns whether it is complete.
+        """Train a run up to an epoch, from its last checkpoint; returns whether it is complete.
 
-        What is gone on with has the settings of `run` from here on: the first update alone still
-        has the learning rate that the one before it prepared.
+        A continued run has the settings of `run` from here on, except that its first update still
+        uses the learning rate that the previous update had set.
         """
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
         if last.is_dir():
             epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
-                return False  # the driver was killed before it knew
+                return False  # the driver was killed before it was reported
             resume.prepare(run, recorded)
         else:
             shutil.rmtree(run.folder, ignore_errors=True)
@@ -223,7 +223,7 @@ class Trials:
         with following(self._sweep.trackers, tracked) as watch:
             if self._group_on_gpus is not None:
                 launch.launch(run, self._group_on_gpus)
-                for event in tracked.run.events():  # of other processes
+                for event in tracked.run.events():  # written by other processes
                     watch(event)
                 return True
             try:
@@ -239,7 +239,7 @@ class Trials:
 
 
 def _name(job: Job, seed: int, until: int | None) -> str:
-    """A run, or a part of one that ends with an epoch, as trackers show it."""
+    """The name of a run, or of a part up to an epoch, in trackers."""
     part = f" to epoch {until}" if until else ""
     return f"{'final' if job.is_final else 'trial'} {job.number:04d} seed {seed}{part}"
 
@@ -258,7 +258,7 @@ def _read(run: RunConfig) -> _Done:
     start, ends = directory.events("start")[-1], directory.events("end")
     speeds = sorted(epoch["windows_per_second"] for epoch in epochs)
     cost = {
-        "seconds": float(sum(end["seconds"] for end in ends)),  # of all its parts
+        "seconds": float(sum(end["seconds"] for end in ends)),  # over all its parts
         "windows_per_second": float(speeds[len(speeds) // 2]),
         "num_parameters": float(start["num_parameters"]),
     }
@@ -273,7 +273,7 @@ def _summary(done: list[_Done], attempts: int) -> Outcome:
 
 
 def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
-    """Whether the complete run is this very one, on these very data."""
+    """Whether the complete run has this configuration and this data."""
     try:
         stored = config.load(RunConfig, directory.config)
     except ConfigError:
@@ -290,11 +290,11 @@ def _environment() -> dict[str, Any]:
 
 
 def _is_of_environment(error: Exception) -> bool:
-    """Whether it says something of the machine, and nothing of the training."""
+    """Whether an error is due to the machine, not to the training."""
     return isinstance(error, ItrecError | OSError) and not isinstance(error, TrainingError)
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, ItrecError):
         return str(error)
     lines = str(error).strip().splitlines()

@@ -1,6 +1,6 @@
-"""Which numeric precisions a device computes in, and which it only emulates.
+"""Which numeric precisions a device supports natively, and which it only emulates.
 
-A device without instructions for bf16 or fp16 still runs them, several times slower than fp32.
+A device without bf16 or fp16 instructions still runs them, several times slower than fp32.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ CPU_FLAGS: dict[Precision, frozenset[str]] = {
     "bf16": frozenset({"avx512_bf16", "amx_bf16"}),
     "fp16": frozenset({"avx512_fp16", "amx_fp16"}),
 }
-"""Precision -> the flags in `/proc/cpuinfo`, any of which stands for matrix products in it."""
+"""Precision -> flags in `/proc/cpuinfo`, any of which means native matrix products in it."""
 CUDA_CAPABILITY: dict[Precision, tuple[int, int]] = {"bf16": (8, 0), "fp16": (5, 3)}
 """Precision -> the first CUDA compute capability with arithmetic in it."""
 
 
 def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
-    """The instruction sets of the CPU as Linux reports them; none elsewhere, and none on ARM.
+    """The instruction sets of the CPU as Linux reports them; empty elsewhere, and on ARM.
 
-    torch has public names for these in its newest releases only, and the kernel's list leaves out
-    what the kernel does not let a process use, such as AMX.
+    torch has public functions for these in its newest releases only, and the kernel's list omits
+    what it does not let a process use, such as AMX.
     """
     with contextlib.suppress(OSError):
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -38,19 +38,19 @@ def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
 
 
 def native_to_cpu(flags: Iterable[str]) -> frozenset[Precision]:
-    """The precisions that a CPU with these instruction sets computes in."""
-    found = frozenset(flags)
-    return frozenset({"fp32", *(name for name, any_of in CPU_FLAGS.items() if any_of & found)})
+    """The native precisions of a CPU with these instruction sets."""
+    present = frozenset(flags)
+    return frozenset({"fp32", *(name for name, any_of in CPU_FLAGS.items() if any_of & present)})
 
 
 def native_to_cuda(capability: tuple[int, int]) -> frozenset[Precision]:
-    """The precisions that a GPU of this compute capability computes in."""
+    """The native precisions of a GPU of this compute capability."""
     able = (name for name, needed in CUDA_CAPABILITY.items() if capability >= needed)
     return frozenset({"fp32", *able})
 
 
 def native(device: "torch.device") -> frozenset[Precision]:
-    """The precisions that a device of this machine computes in; fp32 alone if it is unknown."""
+    """The native precisions of a device of this machine; fp32 only if it is unknown."""
     if device.type == "cuda":
         import torch
 
@@ -59,8 +59,8 @@ def native(device: "torch.device") -> frozenset[Precision]:
 
 
 def fastest(able: frozenset[Precision]) -> Precision:
-    """What `engine.precision=auto` takes: bf16 where it is native, fp32 elsewhere.
+    """What `engine.precision=auto` chooses: bf16 where it is native, fp32 elsewhere.
 
-    Never fp16, whose small gradients need a loss scale.
+    Never fp16, which needs loss scaling.
     """
     return "bf16" if "bf16" in able else "fp32"

@@ -1,8 +1,8 @@
-"""What this machine offers against what the package needs: one check per question.
+"""Checks whether this machine has what the package needs.
 
-Owns: the checks, their thresholds and the advice that goes with each. Builds, installs and
-changes nothing; DeepSpeed is looked for but never imported, because importing it can compile.
-Leaves the printing to the command.
+Contains the checks, their thresholds and the advice for each. Builds, installs and changes nothing;
+DeepSpeed is detected but never imported, because importing it can start a compilation. Printing is
+left to the command.
 """
 
 import dataclasses
@@ -33,45 +33,45 @@ Status = Literal["ok", "warning", "failed"]
 
 GIB = 2**30
 MEMORY_NEEDED = 2 * GIB
-"""Two training workers, Ray's own processes and the driver, below which the main job dies."""
+"""For two training workers, Ray's own processes and the driver; with less, training dies."""
 MEMORY_WANTED = 4 * GIB
 DISK_NEEDED = 1 * GIB
 DISK_WANTED = 5 * GIB
 SHARED_MEMORY_WANTED = 1 * GIB
-"""Ray's object store falls back to slow files where /dev/shm is smaller than what it asks for."""
+"""Ray's object store falls back to slow files if /dev/shm is smaller than what it requests."""
 FULL_DISK = 0.95
-"""The share of a disk in use at which Ray stops to write (`local_fs_capacity_threshold`)."""
+"""The fraction of a disk in use at which Ray stops writing (`local_fs_capacity_threshold`)."""
 LONGEST_TEMPORARY_PATH = 107 - len(
     "/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 )
-"""A Unix socket's path ends at 107 bytes, and Ray's sockets lie this deep."""
+"""A Unix socket's path has at most 107 bytes, of which Ray's sockets need these."""
 START_TIMEOUT = 180
 
 OPTIONAL = {
     "deepspeed": "only the DeepSpeed engine needs it",
     "ray[default]": "only `ray job submit` and the dashboard need it",
 }
-"""Requirements that the main job does without, and who misses them."""
+"""Requirements that training does not need, and what does need them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The answer to one question about this machine."""
+    """The result of one check of this machine."""
 
     name: str
     status: Status
     found: str
     action: str = ""
-    """What to do about it; empty when nothing is to be done."""
+    """What to do about it; empty if nothing is needed."""
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The same as plain numbers and names, for machines; sizes in bytes."""
+    """The result as plain numbers and names, for scripts; sizes in bytes."""
 
 
 def examine(*, start_ray: bool = False) -> list[Check]:
-    """Run every check, in the order in which a person would mend things.
+    """Run every check, in the order in which problems should be fixed.
 
     Args:
-        start_ray: also start Ray (or reach the cluster that RAY_ADDRESS names), run a task on it
+        start_ray: also start Ray (or join the cluster that RAY_ADDRESS names), run a task on it
             and stop it; takes about 15 seconds.
     """
     checks = [python(), *packages(), files()]
@@ -90,7 +90,7 @@ def examine(*, start_ray: bool = False) -> list[Check]:
 
 
 def can_run(checks: list[Check]) -> bool:
-    """Whether the main job can run here."""
+    """Whether training can run here."""
     return all(check.status != "failed" for check in checks)
 
 
@@ -105,14 +105,14 @@ def python() -> Check:
 
 
 def packages() -> Iterator[Check]:
-    """One check per package that itrec-dist depends on, extras included."""
+    """One check for each package that itrec-dist depends on, extras included."""
     for requirement in _requirements()[1]:
         if requirement.marker is None or requirement.marker.evaluate():
             yield package(requirement)
 
 
 def package(requirement: Requirement) -> Check:
-    """One installed package against what is required of it."""
+    """One installed package against its requirement."""
     name, needed = requirement.name, str(requirement.specifier) or "any version"
     try:
         version = importlib.metadata.version(name)
@@ -147,10 +147,10 @@ def files() -> Check:
 
 
 def torch_build() -> Check:
-    """What torch was built for, against the driver that stands on the machine."""
+    """The platform that torch was built for, against the installed driver."""
     try:
         import torch
-    except Exception as error:  # a broken installation fails in many ways
+    except Exception as error:  # a broken installation can raise anything
         found = f"cannot be imported: {error}"
         return Check("torch build", "failed", found, _pip("--force-reinstall", "torch"))
     cuda = torch.version.cuda
@@ -186,13 +186,13 @@ def devices() -> Check:
         "mps": mps,
     }
     if cores < 2:
-        action = "expect two workers to take turns on one core; --local trains in one process"
+        action = "two workers would share one core; --local trains in one process"
         return Check("Devices", "warning", ", ".join(parts), action, values)
     return Check("Devices", "ok", ", ".join(parts), "", values)
 
 
 def precision(able: frozenset[arithmetic.Precision] | None = None) -> Check:
-    """What `engine.precision=auto` takes; `able` is what the device computes in, None looks."""
+    """What `engine.precision=auto` chooses; `able` are the native precisions, None detects them."""
     if able is None:
         import torch
 
@@ -205,7 +205,7 @@ def precision(able: frozenset[arithmetic.Precision] | None = None) -> Check:
 
 
 def ray_ground() -> Check:
-    """Whether Ray can be imported and has a usable place for its sockets, or a cluster to join."""
+    """Whether Ray can be imported and has a usable folder for its sockets, or a cluster to join."""
     try:
         import ray
     except Exception as error:  # a broken installation fails in many ways
@@ -215,11 +215,11 @@ def ray_ground() -> Check:
         )
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        found = f"{ray.__version__}; jobs go to the cluster that RAY_ADDRESS names, {address}"
+        found = f"{ray.__version__}; runs join the cluster that RAY_ADDRESS names, {address}"
         return Check("Ray", "ok", found, "", {"address": address})
     place = _ray_folder()
     if len(str(place).encode()) > LONGEST_TEMPORARY_PATH:
-        found = f"its temporary folder {place} has too long a path for sockets"
+        found = f"the path of its temporary folder {place} is too long for sockets"
         return Check("Ray", "failed", found, "set RAY_TMPDIR to a short path, such as /tmp")
     if not os.access(place, os.W_OK):
         found = f"its temporary folder {place} cannot be written"
@@ -229,7 +229,7 @@ def ray_ground() -> Check:
 
 
 def ray_start() -> Check:
-    """Start Ray in a process of its own, run one task, stop it."""
+    """Start Ray in a subprocess, run one task, stop it."""
     started = time.monotonic()
     probe = (
         "import ray; ray.init(log_to_driver=False); "
@@ -253,7 +253,7 @@ def ray_start() -> Check:
 
 
 def shared_memory() -> Check:
-    """The room for Ray's object store in /dev/shm."""
+    """The space for Ray's object store in /dev/shm."""
     place = Path("/dev/shm")
     if not place.is_dir():
         return Check("Shared memory", "ok", "no /dev/shm on this system: Ray uses files")
@@ -261,35 +261,35 @@ def shared_memory() -> Check:
     if free >= SHARED_MEMORY_WANTED:
         return Check("Shared memory", "ok", f"{_gib(free)} free in /dev/shm", "", {"free": free})
     found = f"{_gib(free)} free in /dev/shm: Ray keeps its objects in files, which is slow"
-    action = "give the container more, as in `docker run --shm-size=4g`"
+    action = "give the container more shared memory, such as `docker run --shm-size=4g`"
     return Check("Shared memory", "warning", found, action, {"free": free})
 
 
 def memory() -> Check:
-    """Free memory, the container's limit considered."""
+    """Free memory, within the container's limit."""
     total, available = limits.memory()
     values = {"total": total, "available": available}
     if available is None:
-        found = f"{_gib(total)} in all" if total else "unknown on this system"
+        found = f"{_gib(total)} in total" if total else "unknown on this system"
         return Check("Memory", "ok", found, "", values)
     found = f"{_gib(available)} free of {_gib(total)}"
     if available < MEMORY_NEEDED:
-        action = f"free some: two workers under Ray need {_gib(MEMORY_NEEDED)}"
+        action = f"free some memory: two workers on Ray need {_gib(MEMORY_NEEDED)}"
         return Check("Memory", "failed", found, action, values)
     if available < MEMORY_WANTED:
-        action = f"close what you can: {_gib(MEMORY_WANTED)} is comfortable for two workers"
+        action = f"close other programs: two workers should have {_gib(MEMORY_WANTED)}"
         return Check("Memory", "warning", found, action, values)
     return Check("Memory", "ok", found, "", values)
 
 
 def disks() -> Iterator[Check]:
-    """Free room where the outputs go and where Ray spills."""
+    """Free space in the working directory and where Ray spills objects."""
     yield disk("Disk here", Path.cwd())
     yield disk("Disk for Ray", _ray_folder())
 
 
 def disk(name: str, place: Path) -> Check:
-    """Free room on the disk of `place`."""
+    """Free space on the disk of `place`."""
     try:
         usage = shutil.disk_usage(place)
     except OSError as error:
@@ -297,31 +297,32 @@ def disk(name: str, place: Path) -> Check:
     values = {"path": str(place), "total": usage.total, "free": usage.free}
     found = f"{_gib(usage.free)} free at {place}"
     if usage.free < DISK_NEEDED:
-        return Check(name, "failed", found, f"free some: {_gib(DISK_NEEDED)} is needed", values)
+        action = f"free some space: {_gib(DISK_NEEDED)} is needed"
+        return Check(name, "failed", found, action, values)
     if usage.free < (1 - FULL_DISK) * usage.total:
-        action = f"free some: Ray stops writing to a disk that is {FULL_DISK:.0%} full"
+        action = f"free some space: Ray stops writing to a disk that is {FULL_DISK:.0%} full"
         return Check(name, "warning", found, action, values)
     if usage.free < DISK_WANTED:
-        return Check(name, "warning", found, f"{_gib(DISK_WANTED)} is comfortable", values)
+        return Check(name, "warning", found, f"{_gib(DISK_WANTED)} is recommended", values)
     return Check(name, "ok", found, "", values)
 
 
 def deepspeed_build() -> Check:
-    """Whether DeepSpeed's operators could be compiled; the engine trains without any of them."""
+    """Whether DeepSpeed's operators could be compiled; the engine trains without them."""
     version = importlib.metadata.version("deepspeed")
     compiler = os.environ.get("CXX", "g++")
     missing = [f"no {tool}" for tool in (compiler, "ninja") if not shutil.which(tool)]
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
         missing.append("no Python.h")
     missing += _missing_of_cuda_toolkit()
-    told = f"could not be built ({', '.join(missing)})" if missing else "could be built"
-    found = f"{version}; training needs none of its compiled operators, which {told} here"
+    can_build = f"could not be built ({', '.join(missing)})" if missing else "could be built"
+    found = f"{version}; training needs none of its compiled operators, which {can_build} here"
     values = {"version": version, "missing": missing}
     return Check("DeepSpeed operators", "ok", found, "", values)
 
 
 def _requirements() -> tuple[str, list[Requirement]]:
-    """The Python versions and packages that are declared, installed or run from a checkout."""
+    """The declared Python versions and packages, from the installed package or the checkout."""
     try:
         declared = importlib.metadata.metadata("itrec-dist")
         lines = importlib.metadata.requires("itrec-dist") or []
@@ -343,7 +344,7 @@ def _lacking(requirement: Requirement, name: str, found: str, version: str | Non
 
 
 def _missing_of_extra(name: str, extra: str) -> list[str]:
-    """The packages that the installed `name` lacks or has too old for one of its extras."""
+    """The packages for an extra of the installed `name` that are missing or too old."""
     missing = []
     for line in importlib.metadata.requires(name) or []:
         inner = Requirement(line)
@@ -357,16 +358,16 @@ def _missing_of_extra(name: str, extra: str) -> list[str]:
             missing.append(inner.name)
             continue
         if not inner.specifier.contains(version, prereleases=True):
-            missing.append(f"{inner.name}{inner.specifier} (there is {version})")
+            missing.append(f"{inner.name}{inner.specifier} (installed: {version})")
     return missing
 
 
 def _missing_of_cuda_toolkit() -> list[str]:
-    """What lacks for building for the GPU that is there."""
+    """What is missing to build for this machine's GPU."""
     try:
         import torch
         from torch.utils.cpp_extension import CUDA_HOME
-    except Exception:  # torch has a check of its own
+    except Exception:  # torch has its own check
         return []
     cuda = torch.version.cuda
     if not cuda or not torch.cuda.is_available():
@@ -384,7 +385,7 @@ def _missing_of_cuda_toolkit() -> list[str]:
 
 
 def _ray_folder() -> Path:
-    """Where Ray keeps its sockets and logs and spills its objects, by its own rule."""
+    """Where Ray puts its sockets and logs and spills its objects."""
     system = "/tmp" if sys.platform == "darwin" else tempfile.gettempdir()
     return Path(os.environ.get("RAY_TMPDIR") or system)
 

@@ -1,7 +1,6 @@
-"""What a run ran on: versions, commit, hardware, command and seed, for `environment.json`.
+"""Records versions, commit, hardware, command and seed of a run, for `environment.json`.
 
-Owns finding these out without failing: what cannot be found is null. The machine's name and its
-users' names are not recorded.
+Detection never fails: what is unknown is null. Host names and user names are not recorded.
 """
 
 import os
@@ -21,7 +20,7 @@ PACKAGES = ("torch", "ray", "deepspeed", "duckdb", "pyarrow", "numpy", "optuna")
 
 
 def record(seed: int | None) -> dict[str, Any]:
-    """Describe this process and its machine as plain values, the time being that of the call."""
+    """Describe this process and its machine as plain values; `started` is the time of the call."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [uri.shown(argument) for argument in sys.argv],
@@ -46,7 +45,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(root: Path) -> dict[str, Any] | None:
-    """Commit of the checkout the package runs from; null for an installed package."""
+    """The commit of the checkout that the package runs from; None for an installed package."""
     if not (root / ".git").exists():
         return None
     commit = _output(["git", "-C", str(root), "rev-parse", "HEAD"])

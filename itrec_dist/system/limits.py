@@ -1,6 +1,6 @@
-"""How much memory and how many cores this process may use, containers' limits considered.
+"""The memory and cores that this process may use, including container limits.
 
-Reads what Linux says under /proc and /sys; other systems say less, and then the answer is None.
+Reads /proc and /sys on Linux; on other systems some answers are None.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Bytes of memory in all and available, each None where the system does not say."""
+    """Total and available memory in bytes; None where the system does not report it."""
     total = available = None
     with contextlib.suppress(ValueError, OSError, AttributeError):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -37,18 +37,18 @@ def cores() -> float:
 
 
 def whole_cores() -> int:
-    """Cores that this process may use at once, at least 1: what threads and processes share."""
+    """Whole cores that this process may use, at least 1; to be shared by threads and processes."""
     return max(1, int(cores()))
 
 
 def _memory_limits(root: Path | None = None) -> Iterator[tuple[int, int]]:
-    """(limit, use without the page cache that the kernel gives back) of every enclosing group."""
+    """(limit, usage without reclaimable page cache) of every enclosing cgroup."""
     for folder in _cgroup_folders(root):
         for limit, used in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
         ):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+            with contextlib.suppress(OSError, ValueError):  # "max" is not a number: no limit
                 bound = int((folder / limit).read_text(encoding="ascii"))
                 in_use = int((folder / used).read_text(encoding="ascii"))
                 reclaimable = _fields(folder / "memory.stat").get("inactive_file", 0)

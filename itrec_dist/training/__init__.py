@@ -1,1 +1,1 @@
-"""A run from its configuration to its last checkpoint."""
+"""Training runs: configuration, setup, the training loop, resuming."""

@@ -1,6 +1,6 @@
-"""One training run: the whole configuration, its checks across sections, its directory.
+"""The configuration of a training run, and the checks across its sections.
 
-Only this file sees the whole configuration; every component is handed its own section.
+Only this file sees the whole configuration; every component gets its own section.
 """
 
 import math
@@ -37,19 +37,19 @@ from itrec_dist.training.loop import TrainingConfig
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How the model is judged."""
+    """Evaluation of the model during and after training."""
 
     batch_size: int = field(default=1024, metadata=FREE)
     """Windows per batch over all workers together."""
     train_sample: int = 5000
-    """Training windows judged beside the validation split each epoch; 0 for none."""
+    """Training windows evaluated after each epoch besides the validation split; 0 for none."""
     cutoffs: tuple[int, ...] = CUTOFFS
-    """Lengths of the ranked list at which rankings are judged: the k of precision@k."""
+    """Lengths of the ranked list at which rankings are evaluated: the k of precision@k."""
     metrics: tuple[str, ...] = ()
-    """More metrics, as module:Class; those of itrec-dist and of installed packages are computed
-    anyway."""
+    """Additional metrics, as module:Class; those of itrec-dist and of installed packages are always
+    computed."""
     judge_test: bool = True
-    """Whether the best epoch is judged on the test split too; a search keeps away from it."""
+    """Whether the best epoch is evaluated on the test split too; the trials of a sweep are not."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.train_sample < 0:
@@ -63,32 +63,32 @@ class EvaluationConfig:
 
     @property
     def choice(self) -> MetricChoice:
-        """What judges compute."""
+        """The cut-offs and additional metrics to compute."""
         return MetricChoice(tuple(self.cutoffs), tuple(self.metrics))
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Workers and what each of them takes."""
+    """Number of workers, and the resources of each."""
 
     num_workers: int = 1
-    """Ray Train workers; with `min_workers`, at most. --local has one worker, or those that
-    torchrun started."""
+    """Ray Train workers; with `min_workers`, the maximum. Without Ray there is one worker, or those
+    that torchrun started."""
     min_workers: int | None = None
-    """Fewest workers to go on with when the cluster has no room for `num_workers`; null keeps to
-    `num_workers`. Whenever their number changes, all start again from the last checkpoint."""
+    """Fewest workers to continue with when the cluster has no room for `num_workers`; null always
+    uses `num_workers`. When the number changes, all workers restart from the last checkpoint."""
     max_failures: int = 3
-    """Times that a run goes on from its last checkpoint after workers were lost or failed: machines
-    do get lost, but a fault that comes back each time should cost minutes. A node that announces
-    its end (a preemption) does not count."""
+    """How often a run restarts from its last checkpoint after workers failed or were lost. Lost
+    machines are normal, but a fault that recurs every time should cost minutes only. A node that
+    announces its end (a preemption) does not count."""
     wait_seconds: float = 600.0
-    """How long to wait for nodes on a cluster that was joined, at the start and after a loss."""
+    """How long to wait for nodes of an existing cluster, at the start and after a loss."""
     use_gpu: bool | None = None
-    """Whether each worker takes a GPU; null takes GPUs if there are any."""
+    """Whether each worker uses a GPU; null uses GPUs if there are any."""
     cpus_per_worker: float = 1.0
     """Logical CPUs that each worker reserves in Ray."""
     threads: int | None = None
-    """CPU threads of a worker; null divides a node's cores among its workers."""
+    """CPU threads per worker; null divides a node's cores among its workers."""
 
     def __post_init__(self) -> None:
         if self.num_workers < 1 or self.cpus_per_worker <= 0:
@@ -108,36 +108,37 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A training run."""
+    """Run: data, output, seed and task."""
 
     shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
     out: Uri | Path = field(metadata=FREE)
-    """Run directory to write; at a URI such as s3://bucket/runs/x, checkpoints are sent there."""
+    """Run directory to write; for a URI such as s3://bucket/runs/x, checkpoints are uploaded."""
     name: str = field(default="", metadata=FREE)
-    """Name in logs and reports; empty makes one from model, loss and side information."""
+    """Name in logs and reports; empty derives one from model, loss and side information."""
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
-    """The loss, of the kind that `loss.kind` names; null takes the first of the model's task."""
+    """Loss; null takes the default of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
-    """The model, of the kind that `model.kind` names; the kind says what it is trained for."""
+    """Model, which determines the task."""
     item_vectors: Path | None = None
-    """Run whose item embedding, such as item2vec's, this model's one starts from; null draws it."""
+    """Run with an item embedding, such as item2vec's, to initialise this model's embedding from;
+    null initialises it at random."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """The optimiser."""
+    """Optimizer"""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    """The course of training."""
+    """Training"""
     checkpoints: CheckpointConfig = field(default_factory=CheckpointConfig, metadata=FREE)
-    """What is kept of it."""
+    """Checkpoints"""
     engine: EngineConfig = field(default_factory=EngineConfig)
-    """The arithmetic."""
+    """Engine: precision and parallelism"""
     feed: FeedConfig = field(default_factory=FeedConfig)
-    """The way of the data."""
+    """Data loading"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """The judgement."""
+    """Evaluation"""
     cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata=FREE)
-    """The workers."""
+    """Cluster"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -155,28 +156,28 @@ class RunConfig:
 
     @classmethod
     def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
-        """The defaults that follow from the kinds chosen: the loss and the monitored figure."""
+        """The defaults that depend on the model: the loss and the monitored metric."""
         task = TASKS[chosen["model"].task]
         return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
 
     @property
     def folder(self) -> Path:
-        """The run directory on this machine: `out`, or the folder that is mirrored there."""
+        """The run directory on this machine: `out`, or the local folder that is mirrored there."""
         return cache.cache("runs", self.out) if isinstance(self.out, Uri) else self.out
 
     @property
     def label(self) -> str:
-        """The name, or one made from what distinguishes the arms of a study."""
+        """The name, or one derived from model, loss and side information."""
         return self.name or self.model.label(self.loss.kind)
 
 
 def check(run: RunConfig, num_workers: int) -> Manifest:
-    """Refuse what cannot work before anything is started; returns the data's manifest.
+    """Check that a run can work, before anything is started; returns the data's manifest.
 
-    `num_workers` is the largest number of workers; `cluster.min_workers` may allow smaller ones.
+    `num_workers` is the maximum; `cluster.min_workers` may allow fewer.
 
     Raises:
-        ConfigError: sections that do not fit each other, or the data.
+        ConfigError: sections conflict with each other or with the data.
         ShardsError: the shards cannot be read.
         EnvironmentProblem: the engine needs a package that is missing.
     """
@@ -191,7 +192,8 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     num_files = sum(1 for file in data.splits[TRAIN] if file.rows)
     if run.feed.cache == "none" and num_files < num_workers:
         raise ConfigError(
-            f"{num_files} training files cannot be dealt to {num_workers} workers without a cache: "
+            f"{num_files} training files cannot be split among {num_workers} workers without a "
+            "cache: "
             "window the data with a larger num_shards, or set feed.cache=host"
         )
     if run.training.patience is not None and not data.num_windows(VALIDATION):
@@ -206,7 +208,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 
 def _check_task(run: RunConfig) -> None:
-    """Refuse a loss or a monitor that is not of the model's task."""
+    """Check that the loss and the monitored metric belong to the model's task."""
     task, kind = TASKS[run.model.task], run.model.kind
     if not task.accepts(run.loss):
         raise ConfigError(
@@ -219,7 +221,7 @@ def _check_task(run: RunConfig) -> None:
 
 
 def _check_sparse(run: RunConfig, num_workers: int) -> None:
-    """Refuse sparse gradients where the rest of a step would need them whole."""
+    """Check that nothing in a step needs dense gradients if the model has sparse ones."""
     if not run.model.sparse_gradients:
         return
     optimizer = run.optimizer
@@ -232,13 +234,13 @@ def _check_sparse(run: RunConfig, num_workers: int) -> None:
     ):  # fmt: skip
         if not is_fit:
             raise ConfigError(
-                f"model.sparse_gradients=true does not go with {name}={given}: give {allowed}, or "
-                "model.sparse_gradients=false"
+                f"model.sparse_gradients=true does not work with {name}={given}: give {allowed}, "
+                "or model.sparse_gradients=false"
             )
 
 
 def check_device(run: RunConfig, *, has_gpu: bool) -> None:
-    """Refuse what the devices that `check` does not know of cannot do.
+    """Check what depends on the devices, which `check` does not know.
 
     Raises:
         ConfigError: a setting needs a GPU.
@@ -251,7 +253,7 @@ def check_device(run: RunConfig, *, has_gpu: bool) -> None:
 
 
 def _check_shares(run: RunConfig, sizes: range) -> None:
-    """Refuse batches that some number of workers in the range could not share equally."""
+    """Check that every possible number of workers can share a batch equally."""
     accumulate = run.engine.accumulate
     for name, size, factor, besides in (
         ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
@@ -260,20 +262,20 @@ def _check_shares(run: RunConfig, sizes: range) -> None:
         wrong = [workers for workers in sizes if size % (workers * factor)]
         if wrong:
             listed = ", ".join(map(str, wrong[:-1]))
-            told = f"{listed} or {wrong[-1]}" if listed else f"{wrong[-1]}"
+            numbers = f"{listed} or {wrong[-1]}" if listed else f"{wrong[-1]}"
             parts = math.lcm(*(workers * factor for workers in sizes))
             raise ConfigError(
-                f"{name}.batch_size={size} cannot be shared equally by {told} workers{besides}: "
+                f"{name}.batch_size={size} cannot be shared equally by {numbers} workers{besides}: "
                 f"choose a multiple of {parts}"
                 + (" or another range of workers" if len(sizes) > 1 else "")
             )
 
 
 def prepare(run: RunConfig, data: Manifest, environment: dict[str, Any]) -> RunDirectory:
-    """Write what stands in a run directory before the first step.
+    """Create the run directory with the files that are written before the first step.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: it cannot be written.
     """
     directory = RunDirectory(run.folder)
     try:

@@ -1,8 +1,8 @@
-"""The one training loop and the one evaluation, the same under every engine and context.
+"""The training loop and the evaluation loop, the same for every engine and worker context.
 
-The loop owns the order of events: epochs, steps, judgements, which epoch is best and when to
-stop. Engines own the arithmetic, feeds the order of windows, the recorder what is written, the
-loss monitor when workers exchange losses.
+The loop owns the order of events: epochs, steps, evaluations, which epoch is best and when to stop.
+Engines own the arithmetic, feeds the order of windows, the recorder the log, and the loss monitor
+decides when workers exchange losses.
 """
 
 import math
@@ -30,29 +30,29 @@ from itrec_dist.tasks.task import SplitJudge
 from itrec_dist.training.loss_monitor import Losses, LossMonitor, batch_at, described_windows
 
 MAX_SKIPPED_IN_A_ROW = 9
-"""More batches than this without an update are no accident of the data."""
+"""More skipped batches in a row than this are not an accident of the data, and end the run."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long to train, on how much at once, and which epoch to keep."""
+    """Epochs, batch size, and the choice of the best epoch."""
 
     epochs: int = 20
     """Passes over the training windows."""
     batch_size: int = 512
     """Windows per update over all workers and micro-batches together."""
     monitor: str | None = None
-    """Validation figure that chooses the best epoch: loss, ranking/metric@cutoff with one of
-    evaluation.cutoffs, or ratings/rmse and ratings/mae where ratings are predicted; null takes the
-    headline of the model's task, at the nearest of the cut-offs."""
+    """Validation metric that selects the best epoch: loss, ranking/metric@cutoff with one of
+    evaluation.cutoffs, or ratings/rmse and ratings/mae for rating prediction; null takes the main
+    metric of the model's task, at the nearest of the cut-offs."""
     patience: int | None = None
-    """Stop after this many epochs without a better figure; null trains all epochs."""
+    """Stop after this many epochs without improvement; null trains all epochs."""
     log_seconds: float = field(default=2.0, metadata=FREE)
     """Seconds between progress lines."""
     non_finite: Literal["stop", "skip"] = field(default="stop", metadata=FREE)
-    """What a loss that is not finite does: stop ends the run and names the step and its windows;
-    skip leaves the batch out on all workers, at the cost of waiting for the device at every
-    micro-batch, and stops at ten in a row."""
+    """What to do about a loss that is not finite: stop ends the run and names the step and its
+    windows; skip skips the batch on all workers, at the cost of a device synchronisation per
+    micro-batch, and ends the run after ten in a row."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -69,17 +69,17 @@ class TrainingConfig:
 
     @property
     def figure(self) -> FigureName:
-        """The name of the monitored figure."""
+        """The name of the monitored metric."""
         assert self.monitor is not None, "a run's configuration resolves it"
         return FigureName.parse(self.monitor)
 
     def value(self, judgement: Judgement) -> float:
-        """The monitored figure; NaN if the judgement has none."""
+        """The value of the monitored metric; NaN if the judgement does not have it."""
         value = judgement.value(self.figure)
         return math.nan if value is None else value
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether a monitored figure beats the best so far; the first one always does."""
+        """Whether a value of the monitored metric beats the best so far; the first always does."""
         return best is None or (
             value < best if metrics.lower_is_better(self.figure) else value > best
         )
@@ -93,11 +93,11 @@ class TrainingResult:
     best_epoch: int
     step: int
     skipped: int = 0
-    """Batches that were left out because their loss was not finite."""
+    """Batches skipped because their loss was not finite."""
 
 
 def summed_loss(engine: Engine, batch: Batch) -> torch.Tensor:
-    """The summed loss of this worker's real windows in a micro-batch, with its graph."""
+    """Sum the loss over the windows of a micro-batch, padding excluded; keeps the graph."""
     output = engine(batch)
     return (output.loss_B * batch.weight_B).sum()
 
@@ -111,13 +111,13 @@ def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
 
 
 def learn(engine: Engine, batch: Batch, total_loss: torch.Tensor) -> tuple[torch.Tensor, Update]:
-    """What follows the forward of a micro-batch; returns the loss without its graph."""
+    """Backward pass and, if its batch is complete, the update; returns the detached loss too."""
     engine.backward(total_loss / batch.denominator)
     return total_loss.detach(), engine.step()
 
 
 def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerContext) -> Judgement:
-    """Judge every window of a feed once, over all workers; the same figures on each of them."""
+    """Evaluate every window of a feed once, over all workers; all return the same metrics."""
     engine.train(False)
     with torch.inference_mode():
         for batch in feed.epoch(None):
@@ -128,12 +128,12 @@ def evaluate(engine: Runner, feed: Feed, judge: SplitJudge, context: WorkerConte
 
 
 Save = Callable[[Sequence[str], Position, float | None], None]
-"""Saves checkpoints of the kinds given first (LAST, BEST) at a position, with the monitored figure
-(None without one, and within an epoch). All workers call it at the same moment."""
+"""Saves checkpoints of the given kinds (LAST, BEST) at a position, with the value of the monitored
+metric (None without one, and within an epoch). Called by all workers after the same step."""
 
 
 class Trainer:
-    """Trains one engine on one feed; what it needs besides is handed in as callables."""
+    """Trains one engine on one feed; evaluation and checkpointing are passed in as callables."""
 
     def __init__(
         self, config: TrainingConfig, engine: Engine, feed: Feed, context: WorkerContext,
@@ -157,14 +157,14 @@ class Trainer:
         """Train all epochs, or until patience runs out.
 
         Args:
-            seed: orders the windows, together with the epoch.
-            judge: returns the judgements of training sample and validation, null if there are none.
+            seed: determines the order of windows, together with the epoch.
+            judge: evaluates on the training sample and on validation; None where there is none.
             save: saves checkpoints.
-            at: where to resume, with an engine that was restored; None starts anew.
-            save_steps: saves within an epoch too, after every so many updates.
+            at: where to resume, with the engine restored; None starts from the beginning.
+            save_steps: also save within an epoch, every so many updates.
 
         Raises:
-            TrainingError: the training loss or the monitored figure is not finite any more.
+            TrainingError: the training loss or the monitored metric is not finite.
         """
         at = at or Position()
         self._step = self._saved = at.step
@@ -174,13 +174,13 @@ class Trainer:
             on_train, on_validation = judge()
             value = None if on_validation is None else self._config.value(on_validation)
             if value is not None:
-                self._refuse_non_finite(value, at.epoch, f"validation {self._config.monitor}")
-            # Without a validation split the newest epoch is the best there is to know of.
+                self._check_finite(value, at.epoch, f"validation {self._config.monitor}")
+            # Without a validation split the newest epoch counts as the best.
             is_best = value is None or self._config.is_better(value, at.best)
             if is_best:
                 at = replace(at, best=value, best_epoch=at.epoch)
-            # Logged first: what was logged but not saved is trained and logged again on resuming.
-            # The write ends later still: steps of the next epoch may be logged by then.
+            # Logged first: an epoch that was logged but not saved is trained and logged again when
+            # resuming. Writing is asynchronous: the next epoch may log steps before it is done.
             self._recorder.epoch(
                 epoch=at.epoch, step=at.step, seconds=round(at.seconds, 3),
                 windows_per_second=round(self._feed.num_windows / at.seconds, 1), loss=loss,
@@ -199,7 +199,7 @@ class Trainer:
         return "finished" if at.epoch == self._config.epochs else None
 
     def _train_epoch(self, seed: int, at: Position, save: Save) -> tuple[Position, float]:
-        """One pass, or the rest of one; returns its end and the mean loss over all windows."""
+        """Train one epoch, or the rest of it; returns its end and the mean loss of all windows."""
         self._engine.train(True)
         began, started = at, time.monotonic() - at.seconds
         monitor = self._monitor
@@ -228,7 +228,10 @@ class Trainer:
         return end, losses.loss / trained if trained else math.nan
 
     def _train_batch(self, batch: Batch) -> tuple[torch.Tensor, Update] | None:
-        """All micro-batches of a batch: its loss on this worker; None if it was left out."""
+        """Train on all micro-batches of a batch; None if it was skipped.
+
+        Returns its loss on this worker and the update.
+        """
         own_loss: torch.Tensor | None = None
         for micro in micro_batches(batch, self._accumulate):
             total_loss = summed_loss(self._engine, micro)
@@ -241,12 +244,12 @@ class Trainer:
         return own_loss, update
 
     def _is_lost(self, total_loss: torch.Tensor) -> bool:
-        """Whether the loss is not finite on any worker; each of them waits for the answer."""
+        """Whether the loss is not finite on any worker; a synchronisation of all workers."""
         is_lost = (~total_loss.detach().isfinite()).float()
         return bool(self._context.sum(is_lost) > 0)
 
     def _leave_out(self, batch: Batch, at: Position) -> Position:
-        """Count a batch that was left out; the first one of an epoch is named in the log."""
+        """Count a skipped batch; the first one of an epoch is named in the log."""
         windows = described_windows(batch, self._context)
         count = round(batch.denominator * self._context.world_size)
         where = f"after step {self._step} of epoch {at.epoch + 1}"
@@ -256,7 +259,7 @@ class Trainer:
                 f"last of them {windows}: {self._remedy()}"
             )
         if not at.skipped_in_epoch:
-            self._recorder.note(f"a batch {where} is left out, its loss is not finite: {windows}")
+            self._recorder.note(f"a batch {where} is skipped, its loss is not finite: {windows}")
         return replace(
             at, skipped=at.skipped + 1, skipped_in_epoch=at.skipped_in_epoch + 1,
             skipped_windows=at.skipped_windows + count, in_a_row=at.in_a_row + 1,
@@ -274,10 +277,10 @@ class Trainer:
         self._saved = at.step
 
     def _exchange_losses(self, seed: int, began: Position) -> Losses:
-        """Exchange the losses with all workers; `began` is where this pass started or resumed.
+        """Exchange the losses of all workers; `began` is where this epoch started or resumed.
 
         Raises:
-            TrainingError: one of them is not finite; it names the step and the batch's windows.
+            TrainingError: a loss is not finite; it names the step and the batch's windows.
         """
         losses = self._monitor.exchange()
         if math.isfinite(losses.loss):
@@ -300,7 +303,7 @@ class Trainer:
             learning_rate=update.learning_rate, grad_norm=None if norm is None else float(norm),
         )  # fmt: skip
 
-    def _refuse_non_finite(self, value: float, epoch: int, name: str) -> None:
+    def _check_finite(self, value: float, epoch: int, name: str) -> None:
         if not math.isfinite(value):
             raise TrainingError(
                 f"the {name} is {value} at step {self._step} of epoch {epoch}: {self._remedy()}"

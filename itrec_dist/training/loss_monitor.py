@@ -1,9 +1,8 @@
-"""Exchanges losses between workers at intervals, and says which batch was not finite.
+"""Exchanges losses between workers at intervals, and finds the batch whose loss was not finite.
 
-An exchange waits for the device, so it takes place every few seconds only. It must come after the
-same batch on all workers: worker 0, whose clock counts, says at each exchange after how many
-batches the next one is due. In between, the device counts the batches up to the first whose loss
-is not finite.
+An exchange waits for the device, so it happens every few seconds only. It must come after the same
+batch on all workers: at each exchange worker 0, by its clock, decides after how many batches the
+next one is due. In between, the device counts the batches before the first non-finite loss.
 """
 
 import itertools
@@ -18,7 +17,7 @@ from itrec_dist.data.feeds import Feed, Seed
 from itrec_dist.data.schema import Batch
 from itrec_dist.distributed.context import WorkerContext
 
-_NUM_NAMED = 10  # windows of a bad batch that are named
+_NUM_NAMED = 10  # windows of a bad batch that a message names
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,9 @@ class Losses:
     """The result of an exchange; the same on all workers, except for what depends on a clock."""
 
     loss: float
-    """Summed loss of all windows in this pass."""
+    """Summed loss of all windows in this epoch."""
     finite: int
-    """Batches of this pass before the first whose loss was not finite on any worker."""
+    """Batches of this epoch before the first whose loss was not finite on some worker."""
     mean_loss: float
     """Mean loss of the windows since the last progress line."""
     windows_per_second: float
@@ -38,17 +37,17 @@ class Losses:
 
 
 class LossMonitor:
-    """Sums the losses of a pass on the device, and exchanges them every so many seconds."""
+    """Sums the losses of an epoch on the device, and exchanges them every so many seconds."""
 
     def __init__(
         self, context: WorkerContext, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._context, self._seconds, self._clock = context, seconds, clock
         self._every = 1  # batches from the last exchange to the next
-        self._per_line = 1  # batches in `seconds`, as estimated; kept from pass to pass
+        self._per_line = 1  # estimated batches in `seconds`; kept from epoch to epoch
 
     def start(self, own_loss: float = 0.0) -> None:
-        """Start a pass, or resume one in which this worker's windows have a loss already.
+        """Start an epoch, or resume one with the loss that this worker has summed so far.
 
         Called by all workers, before the first batch.
         """
@@ -62,16 +61,16 @@ class LossMonitor:
         self._lined = self._exchanged = self._clock()
 
     def add(self, own_loss: torch.Tensor, windows: float) -> None:
-        """Count a batch: its loss on this worker, on the device, and its windows over all."""
+        """Add a batch: its loss on this worker, on the device, and its windows on all workers."""
         self._loss += own_loss
-        # The sum never becomes finite again, so this counts the batches before the first bad one.
+        # The sum stays non-finite forever, so this counts the batches before the first bad one.
         self._finite += self._loss.abs() < math.inf
         self._batches += 1
         self._windows += windows
 
     @property
     def is_due(self) -> bool:
-        """Whether the next exchange comes after the batch that was counted last."""
+        """Whether the next exchange is due after the batch that was added last."""
         return self._batches - self._seen >= self._every
 
     @property
@@ -103,7 +102,7 @@ class LossMonitor:
         return losses
 
     def _plan(self, now: float) -> tuple[int, int]:
-        """Batches to the next exchange and in `seconds`, at most twice as many as fitted so far."""
+        """Batches to the next exchange and per `seconds`, at most twice as many as before."""
         count = self._batches - self._seen
         if not count or now <= self._exchanged:
             return 1, self._per_line
@@ -118,12 +117,12 @@ class LossMonitor:
 
 
 def batch_at(feed: Feed, seed: Seed, number: int) -> Batch | None:
-    """The batch of a pass by its number from 0, read again: a pass depends on its seed alone."""
+    """The batch of an epoch by its number from 0, read again: the seed determines the order."""
     return next(itertools.islice(feed.epoch(seed, skip=number), 1), None)
 
 
 def described_windows(batch: Batch | None, context: WorkerContext) -> str:
-    """The first window ids of a global batch, and how many there are; called by all workers."""
+    """Names the windows of a global batch: the first ids and the count. Called by all workers."""
     if batch is None:
         return "its windows are not known"
     own = torch.where(batch.weight_B > 0, batch.window_ids_B, -1)
@@ -132,7 +131,7 @@ def described_windows(batch: Batch | None, context: WorkerContext) -> str:
 
 
 def named(ids: Sequence[int]) -> str:
-    """The first of some window ids, and how many there are."""
+    """Names some windows: the first ids and the count."""
     first = ", ".join(str(i) for i in ids[:_NUM_NAMED])
     if len(ids) > _NUM_NAMED:
         return f"windows {first}, ... ({len(ids)} in all)"

@@ -1,8 +1,8 @@
-"""Settling `engine.precision=auto` for a run: once, the same for all workers, and for good.
+"""Resolves `engine.precision=auto` for a run: once, to the same precision on all workers.
 
-Only a worker knows its device, so the workers settle it before they build anything. Worker 0 then
-writes the answer into the run's config.yaml, which checkpoints copy: a resumed run, `evaluate` and
-`recommend` take it from there, on whatever machine they stand.
+Only a worker knows its device, so the workers resolve it before they build anything. Worker 0 then
+writes the result into the run's config.yaml, which checkpoints copy: a resumed run, `evaluate` and
+`recommend` take it from there, on any machine.
 """
 
 from dataclasses import replace
@@ -26,16 +26,16 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 def settle(
     run: RunConfig, context: WorkerContext, able: frozenset[Precision] | None = None
 ) -> tuple[RunConfig, str | None]:
-    """The run with the precision it is trained in, and what a person should know of it, if any.
+    """The run with its precision resolved, and a note for the user if there is one.
 
-    Called by every worker at the same moment, with the run directory prepared. `auto` becomes what
-    the run was trained in before, or else the fastest precision that no worker emulates. Worker 0
-    writes it into config.yaml.
+    A collective call, once the run directory is prepared. `auto` becomes the precision that the run
+    was trained in before, or else the fastest one that no worker emulates. Worker 0 writes it into
+    config.yaml.
 
     Args:
         run: the configuration, with any precision.
-        context: this worker's view of the world.
-        able: the precisions that this worker's device computes in; None looks at the device.
+        context: this worker's context.
+        able: the precisions that this worker's device computes in natively; None detects them.
 
     Raises:
         OutputError: config.yaml cannot be written.
@@ -52,32 +52,32 @@ def settle(
 
 
 def with_precision(run: RunConfig, precision: PrecisionChoice | None) -> RunConfig:
-    """The run with `precision` in place of `auto`; a precision that was chosen stays."""
+    """The run with `precision` in place of `auto`; an explicit precision is kept."""
     if run.engine.precision != "auto" or precision is None:
         return run
     return replace(run, engine=replace(run.engine, precision=precision))
 
 
 def is_same(stored: RunConfig, run: RunConfig) -> bool:
-    """Whether a run that was trained as `stored` is what `run` asks for."""
+    """Whether a run that was trained as `stored` has the configuration `run`, `auto` resolved."""
     return stored == with_precision(run, stored.engine.precision)
 
 
 def precision_of(directory: RunDirectory) -> Precision | None:
-    """What a run is trained in; None before its workers have settled it."""
+    """The precision a run is trained in; None before its workers have resolved it."""
     for path in (directory.checkpoints / LAST / CONFIG_FILE, directory.config):
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))["engine"]["precision"]
+            stored = yaml.safe_load(path.read_text(encoding="utf-8"))["engine"]["precision"]
         except (OSError, yaml.YAMLError, KeyError, TypeError):
             continue
         for precision in PRECISIONS:
-            if found == precision:
+            if stored == precision:
                 return precision
     return None
 
 
 def _common(context: WorkerContext, able: frozenset[Precision]) -> frozenset[Precision]:
-    """The precisions that the devices of all workers compute in."""
+    """The precisions that the devices of all workers compute in natively."""
     lacking = torch.tensor([float(p not in able) for p in PRECISIONS], device=context.device)
     counts = context.sum(lacking).tolist()
     return frozenset(p for p, count in zip(PRECISIONS, counts, strict=True) if not count)
@@ -95,7 +95,7 @@ def _note(
         )
     if asked.engine.precision == "auto" and chosen != fastest:
         return (
-            f"engine.precision={chosen}, which the run began with, is kept: a new run would take "
+            f"engine.precision={chosen}, which the run started with, is kept: a new run would use "
             f"{fastest} on this {name}"
         )
     return None

@@ -1,7 +1,7 @@
 """Resuming an unfinished run: the checks before any worker starts.
 
-Other data, or a setting that changes what is learned or how epochs are compared, is refused by
-name.
+Different data is refused, and so is any changed setting that affects what is learned or how epochs
+are compared.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 def check(run: RunConfig, data: Manifest) -> None:
-    """Refuse to resume a run that could not give what the undisturbed run would have given.
+    """Check that resuming a run gives the result of the uninterrupted run.
 
-    Every file of its checkpoint is compared with its checksum, and none is kept in memory: for
-    when the workers are other processes. `load` is for a worker of this process.
+    Every file of its checkpoint is verified against its checksum, and none is kept in memory: for
+    workers in other processes. `load` is for a worker in this process.
 
     Raises:
         CheckpointError: there is nothing to resume, the run is complete, or its checkpoint is
@@ -41,7 +41,7 @@ def check(run: RunConfig, data: Manifest) -> None:
 
 
 def load(run: RunConfig, data: Manifest) -> ResumePoint:
-    """Do the same as `check` and return the checkpoint; each of its files is read once.
+    """Check as `check` does, and return the checkpoint; each of its files is read once.
 
     Raises:
         CheckpointError: see `check`.
@@ -60,8 +60,8 @@ def _last(run: RunConfig) -> Path:
         )
     if directory.is_complete:
         raise CheckpointError(
-            f"the run in {run.out} is complete: nothing is left to resume; --overwrite trains it "
-            "anew, another --out beside it"
+            f"the run in {run.out} is complete: there is nothing to resume; use --overwrite to "
+            "train it again, or another --out to keep both"
         )
     retention.finish_interrupted(directory.checkpoints)
     last = directory.checkpoints / LAST
@@ -77,19 +77,19 @@ def _check(run: RunConfig, data: Manifest, record: Record, state: State) -> None
     if record.fingerprint != data.fingerprint:
         raise ConfigError(
             f"{run.shards} holds other data (fingerprint {data.fingerprint[:12]}) than the run in "
-            f"{run.out} was trained on ({record.fingerprint[:12]}): give the shards it began with"
+            f"{run.out} was trained on ({record.fingerprint[:12]}): give the original shards"
         )
     last = state.folder.parent
     if state.position.best_epoch:
-        _refuse_another_best(checkpoint_format.verify(last.with_name(BEST)), state)
-    _refuse_other_settings(run, last / checkpoint_format.CONFIG_FILE)
+        _check_best(checkpoint_format.verify(last.with_name(BEST)), state)
+    _check_settings(run, last / checkpoint_format.CONFIG_FILE)
 
 
 def _readable(last: Path, read: Callable[[Path], T]) -> T:
     """What `read` returns for the newest checkpoint.
 
     Raises:
-        CheckpointError: it is damaged; the message names an older one that is not, and the remedy.
+        CheckpointError: it is damaged; the message names an older intact one, if any.
     """
     try:
         return read(last)
@@ -98,8 +98,8 @@ def _readable(last: Path, read: Callable[[Path], T]) -> T:
         if older is None:
             raise
         raise CheckpointError(
-            f"{error}; {older.name} beside it is whole: remove {last} and resume again to go on "
-            "from there"
+            f"{error}; {older.name} beside it is intact: remove {last} and resume again to "
+            "continue from there"
         ) from error
 
 
@@ -110,8 +110,11 @@ def _is_undamaged(place: Path) -> bool:
     return False
 
 
-def _refuse_another_best(best: Record, state: State) -> None:
-    """A later epoch is trained again to the same figures; an earlier one is not the best."""
+def _check_best(best: Record, state: State) -> None:
+    """Check that the best checkpoint is not older than the state says.
+
+    A newer one is fine: its epoch is trained again, to the same metrics.
+    """
     if best.epoch < state.position.best_epoch:
         raise CheckpointError(
             f"{state.folder.parent} says that epoch {state.position.best_epoch} was the best, "
@@ -120,9 +123,9 @@ def _refuse_another_best(best: Record, state: State) -> None:
 
 
 def load_last(directory: RunDirectory) -> ResumePoint | None:
-    """The checkpoint from which a worker that starts resumes; None if the run has none yet.
+    """The checkpoint that a starting worker resumes from; None if the run has none yet.
 
-    No other process may write there: the workers before must be gone.
+    No other process may write there: earlier workers must have ended.
 
     Raises:
         CheckpointError: the checkpoint is damaged, incomplete or of another version.
@@ -133,12 +136,12 @@ def load_last(directory: RunDirectory) -> ResumePoint | None:
 
 
 def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
-    """Write the settings that hold from here on into the run directory.
+    """Write the settings that apply from now on into the run directory.
 
-    `environment.json` keeps what the run was started on; each resumption is added to `resumed`.
+    `environment.json` keeps the environment of the start; each resumption is added to `resumed`.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: it cannot be written.
     """
     directory = RunDirectory(run.folder)
     settled = with_precision(run, precision_of(directory))
@@ -149,7 +152,7 @@ def prepare(run: RunConfig, environment: dict[str, Any]) -> RunDirectory:
     return directory
 
 
-def _refuse_other_settings(run: RunConfig, path: Path) -> None:
+def _check_settings(run: RunConfig, path: Path) -> None:
     try:
         began = config.load(RunConfig, path)
     except ConfigError as error:
@@ -158,12 +161,12 @@ def _refuse_other_settings(run: RunConfig, path: Path) -> None:
     run = with_precision(run, began.engine.precision)
     free = marked(run, FREE)
     differing = [
-        f"{name}={value} (it began with {before.get(name, 'another kind')})"
+        f"{name}={value} (it started with {before.get(name, 'another kind')})"
         for name, value in config.flat(run).items()
         if name not in free and value != before.get(name)
     ]
     if differing:
         raise ConfigError(
-            f"the run in {run.out} cannot go on with {', '.join(differing)}: resume it with "
+            f"the run in {run.out} cannot continue with {', '.join(differing)}: resume it with "
             f"--config {run.folder / 'config.yaml'}, or train another run"
         )

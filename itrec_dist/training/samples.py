@@ -1,4 +1,4 @@
-"""A few users' windows in words: watched, actually next, predicted (the paper's figure 4)."""
+"""Describes a few users' windows: input items, actual and predicted next items."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from itrec_dist.data.shards.arrays import Items, Users, Windows
 def describe(
     windows: Windows, top_BN: npt.NDArray[np.int64], items: Items, users: Users
 ) -> list[dict[str, Any]]:
-    """Per window: the user, what was watched, what came next and what was predicted.
+    """Per window: the user, the input items, the actual next items and the predicted ones.
 
     Args:
         windows: the windows, B of them.

@@ -1,7 +1,7 @@
-"""Sets up the directory of a run: checks, locks, and what becomes of a run that is there already.
+"""Sets up the directory of a run: checks, locks, and what to do with an existing run.
 
-For an output at a URI this includes the working folder on this machine. Training itself is left to
-the command.
+For an output at a URI this includes the working folder on this machine. Training itself is started
+by the command.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ Existing = Literal["refuse", "overwrite", "resume"]
 
 
 class RunSetup:
-    """Holds the directory of a run for the process that starts it; a context manager.
+    """Locks and prepares the directory of a run for the process that starts it.
 
-    Call `check`, then `prepare`; the locks are held until the end of the block.
+    A context manager: call `check`, then `prepare`; the locks are held until the end of the block.
     """
 
     def __init__(self, run: RunConfig, existing: Existing, *, is_worker: bool = True) -> None:
@@ -36,11 +36,11 @@ class RunSetup:
         Args:
             run: the whole configuration.
             existing: what to do if the output holds a run already.
-            is_worker: whether this process is worker 0 too, so that a checkpoint that is checked
-                may be kept in memory for it.
+            is_worker: whether this process becomes worker 0, so that a checkpoint that `check` has
+                read is kept in memory for it.
 
         Raises:
-            ConfigError: no file system goes by its URI.
+            ConfigError: no file system handles its URI.
             EnvironmentProblem: its file system cannot be reached.
         """
         self._run, self._existing, self._is_worker = run, existing, is_worker
@@ -68,7 +68,7 @@ class RunSetup:
             self._mirror.remove_local()
 
     def check(self, num_workers: int) -> Manifest:
-        """Refuse what cannot work before anything is changed; returns the data's manifest.
+        """Check that the run can work, before anything is changed; returns the data's manifest.
 
         Raises:
             ItrecError: the settings, the data or the output do not allow it.
@@ -76,7 +76,7 @@ class RunSetup:
         data = check(self._run, num_workers)
         warm_start.check_start(self._run)
         if self._existing != "resume":
-            self._refuse_taken()
+            self._check_free()
         for lock in self._locks:
             lease.refuse_held(lock)
         if self._existing == "resume":
@@ -91,7 +91,7 @@ class RunSetup:
         """Lock the directory and write what workers need.
 
         Raises:
-            OutputError: another process took it meanwhile, or it cannot be written.
+            OutputError: another process has taken it meanwhile, or it cannot be written.
             EnvironmentProblem: its URI cannot be reached.
         """
         self._is_untouched = False
@@ -101,7 +101,7 @@ class RunSetup:
         if self._existing == "resume":
             resume.prepare(self._run, recorded)
         else:
-            self._refuse_taken()  # another run may have been written meanwhile
+            self._check_free()  # another run may have been written meanwhile
             atomic.empty(self._run.folder, keep_file=lease.FILE)
             if self._mirror is not None:
                 self._mirror.clear()
@@ -110,19 +110,19 @@ class RunSetup:
             self._mirror.send_files()
 
     def take_resume_point(self) -> ResumePoint | None:
-        """The checkpoint that `check` read, if it did; it is not kept here any longer."""
+        """The checkpoint that `check` read, if any; the reference to it here is dropped."""
         point, self._resume_point = self._resume_point, None
         return point
 
     def _fetch(self) -> None:
-        """Fetch what the URI holds; send what an earlier process left on this machine."""
+        """Fetch the run from the URI; send what an earlier process left on this machine."""
         if self._mirror is None:
             return
         self._mirror.fetch()
         if RunDirectory(self._run.folder).is_complete:
             self._mirror.send(self._run.checkpoints.keeps)
 
-    def _refuse_taken(self) -> None:
+    def _check_free(self) -> None:
         overwrite = self._existing == "overwrite"
         if self._mirror is None:
             atomic.refuse_taken(
@@ -135,5 +135,5 @@ class RunSetup:
         if files and "config.yaml" not in files:
             raise OutputError(
                 f"{self._run.out} holds no config.yaml, so it was not made by this command and "
-                "--overwrite does not replace it: choose another place"
+                "--overwrite does not replace it: choose another location"
             )

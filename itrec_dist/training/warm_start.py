@@ -1,4 +1,4 @@
-"""Item vectors out of a run: the items next to one, and where another model's embedding starts."""
+"""Item embeddings of trained runs: read for similar items, or to initialise another model's."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,15 @@ from itrec_dist.training.config import RunConfig
 
 
 @dataclass(frozen=True)
-class ItemVectors:
-    """Vectors [V, D] of the items of a run; row 0 is padding."""
+class ItemEmbedding:
+    """The item embedding of a run: vectors [V, D] of its items; row 0 is padding."""
 
     items: arrays.Items
     vectors_VD: torch.Tensor
 
 
-def read(run_folder: Path) -> ItemVectors:
-    """The item embedding of a run's best epoch, of whatever kind of model.
+def read(run_folder: Path) -> ItemEmbedding:
+    """The item embedding of a run's best epoch, for any kind of model.
 
     Raises:
         CheckpointError: there is no such run, or its model has no item embedding.
@@ -44,14 +44,14 @@ def read(run_folder: Path) -> ItemVectors:
             "that has one, such as item2vec"
         )
     items = reader.read_items(folder, manifest.read(folder))
-    return ItemVectors(items, weights[model.item_embedding])
+    return ItemEmbedding(items, weights[model.item_embedding])
 
 
 def check_start(run: RunConfig) -> None:
-    """Refuse to start a model from vectors that do not fit it.
+    """Check that the vectors fit the model that they initialise.
 
     Raises:
-        CheckpointError: they cannot be read.
+        CheckpointError: the vectors cannot be read.
         ConfigError: the model has no item embedding, or one of another width.
     """
     if run.item_vectors is None:
@@ -59,7 +59,7 @@ def check_start(run: RunConfig) -> None:
     width = run.model.item_width
     if run.model.item_embedding is None or width is None:
         raise ConfigError(
-            f"model.kind={run.model.kind} has no item embedding that item_vectors could start: "
+            f"model.kind={run.model.kind} has no item embedding for item_vectors to initialise: "
             "leave item_vectors out"
         )
     given = read(run.item_vectors).vectors_VD.shape[1]
@@ -93,35 +93,35 @@ def warning(run: RunConfig, data: Manifest) -> str | None:
 
 
 @torch.no_grad()
-def start(weight_VD: torch.Tensor, found: ItemVectors, items: arrays.Items) -> int:
-    """Copy the vectors of the items that both know; returns how many there were.
+def start(weight_VD: torch.Tensor, trained: ItemEmbedding, items: arrays.Items) -> int:
+    """Copy the vectors of the items that both runs have; returns how many there are.
 
-    They are scaled to the size that the weight starts with, so that the rest of the model
-    meets what it was set up for.
+    They are scaled to the standard deviation of the initial weight, which the rest of the model is
+    initialised for.
     """
-    rows = {source_id: row for row, source_id in enumerate(found.items.source_ids, 1)}
+    rows = {source_id: row for row, source_id in enumerate(trained.items.source_ids, 1)}
     shared = [(at, rows[s]) for at, s in enumerate(items.source_ids, 1) if s in rows]
     if not shared:
         return 0
     mine, theirs = (torch.tensor(column) for column in zip(*shared, strict=True))
-    vectors = found.vectors_VD[theirs].float()
+    vectors = trained.vectors_VD[theirs].float()
     vectors = vectors * (weight_VD[1:].std() / vectors.std().clamp(min=1e-12))
     weight_VD[mine] = vectors.to(weight_VD.dtype)
     return len(shared)
 
 
 def start_model(model: nn.Module, run: RunConfig, items: arrays.Items) -> None:
-    """Start a model's item embedding as the run asks for.
+    """Initialise a model's item embedding as `item_vectors` of the run says.
 
     Raises:
         CheckpointError: no item of this run has a vector.
     """
     if run.item_vectors is None:
         return
-    assert run.model.item_embedding is not None, "check_start refuses it"
+    assert run.model.item_embedding is not None, "check_start raises"
     weight_VD = model.get_parameter(run.model.item_embedding)
     if not start(weight_VD, read(run.item_vectors), items):
         raise CheckpointError(
-            f"the vectors in {run.item_vectors} are of none of this run's items: train them on "
+            f"the run in {run.item_vectors} has vectors of none of this run's items: train it on "
             "shards of the same source"
         )

@@ -1,4 +1,4 @@
-"""One worker's part of a run: build, train, judge, write the run directory.
+"""A worker of a run: builds model and feeds, trains, evaluates, writes the run directory.
 
 All workers run the same code; worker 0 writes the files.
 """
@@ -44,38 +44,39 @@ _NUM_SAMPLED = 6  # users whose predictions the report shows
 
 @dataclass(frozen=True)
 class Restart:
-    """Why workers are started again within one launch."""
+    """Why workers are restarted within one launch."""
 
     cause: str
-    """What happened to the workers before, as the beginning of a sentence."""
+    """What happened to the earlier workers, as the beginning of a sentence."""
     noticed: float | None
-    """When it was noticed, in seconds since the epoch; null if nothing was lost."""
+    """When it was noticed, in Unix time; None if nothing was lost."""
 
 
 TakeResumePoint = Callable[[], ResumePoint | None]
-"""Hands over a checkpoint in memory; a function, so that no caller keeps it while training."""
+"""Hands over a checkpoint in memory; a function, so that no caller holds on to it during training.
+"""
 
 
 def run_worker(
     run: RunConfig, context: WorkerContext, watcher: Watcher | None = None,
     restart: Restart | None = None, take: TakeResumePoint | None = None,
 ) -> None:  # fmt: skip
-    """Build, train and judge as one worker of a run. Rank 0 writes the run directory.
+    """Build, train and evaluate as one worker of a run. Rank 0 writes the run directory.
 
-    It resumes from the checkpoint `last` of the run directory if there is one.
+    Resumes from the checkpoint `last` of the run directory if there is one.
 
     Args:
         run: the whole configuration.
-        context: this worker's view of the world.
+        context: this worker's context.
         watcher: called with every event of the log.
-        restart: on worker 0, why the workers are started again; None if they are the first.
-        take: on worker 0, returns the checkpoint `last` if this process has read it already.
+        restart: on worker 0, why the workers are restarted; None for the first ones.
+        take: on worker 0, returns the checkpoint `last` if this process has already read it.
     """
     _Worker(run, context, watcher, restart, take).work()
 
 
 class _Worker:
-    """Holds what the steps of a worker's part share."""
+    """The state that the steps of `run_worker` share."""
 
     def __init__(
         self, run: RunConfig, context: WorkerContext, watcher: Watcher | None,
@@ -102,7 +103,7 @@ class _Worker:
         self._task.fit_statistics(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
-        # Counted here: an engine may leave a worker with parts of them.
+        # Counted before the engine, which may shard them.
         self._num_parameters = sum(p.numel() for p in self._task.parameters())
         warm_start.start_model(self._task.model, run, self._items)
         self._feeds = self._build_feeds()
@@ -125,7 +126,7 @@ class _Worker:
             self._position = self._checkpoints.resume(self._state, point)
 
     def work(self) -> None:
-        """Train to the end, then judge the best epoch."""
+        """Train to the end, then evaluate the best epoch."""
         trained_to = self._trained_to() if self._restart else 0
         feed = self._feeds[TRAIN]
         self._recorder.start(
@@ -166,7 +167,7 @@ class _Worker:
     def _wind_up(self, error: BaseException) -> None:
         """Wait for a checkpoint that is being written, and end the log of an interrupted run."""
         lost = self._checkpoints.close()
-        with contextlib.suppress(OutputError):  # what comes up already says more
+        with contextlib.suppress(OutputError):  # the exception that is propagating says more
             if lost:
                 self._recorder.note(lost)
             if isinstance(error, KeyboardInterrupt):
@@ -179,7 +180,7 @@ class _Worker:
         return (take() if take else None) or resume.load_last(self._directory)
 
     def _join_mirror(self, run: RunConfig) -> Sender | None:
-        """Fetch what the driver, or an earlier worker 0 on another machine, has sent to the URI."""
+        """Fetch what the driver or an earlier worker 0, on another machine, has sent to the URI."""
         if not isinstance(run.out, Uri):
             return None
         mirror = Mirror(run.out, run.folder)
@@ -191,7 +192,7 @@ class _Worker:
         self._recorder.end(reason=reason, best_epoch=best_epoch, skipped=skipped, seconds=seconds)
 
     def _trained_to(self) -> int:
-        """The last step that the workers before these logged."""
+        """The last step that the earlier workers logged."""
         steps = [e["step"] for e in self._directory.events() if e["event"] in ("progress", "epoch")]
         return steps[-1] if steps else 0
 
@@ -203,7 +204,7 @@ class _Worker:
             else (f"the end of epoch {at.epoch}, step {at.step}" if at.epoch else "the beginning")
         )
         again = max(trained_to - at.step, 0)
-        message = f"{restart.cause}: going on from {where} with {_workers(workers)}"
+        message = f"{restart.cause}: continuing from {where} with {_workers(workers)}"
         if again:
             message += f", {again} step{'s are' if again > 1 else ' is'} trained again"
         message += self._loss_of_order()
@@ -226,17 +227,17 @@ class _Worker:
         if not self._is_streamed or not self._state.position.batches:
             return ""
         return (
-            ": without a cache the rest of this epoch is dealt anew, so that some of its windows "
-            "are seen twice and some not at all"
+            ": without a cache the rest of this epoch is distributed differently, so that some of "
+            "its windows are seen twice and some not at all"
         )
 
     def _resolve_cache(self) -> data_feeds.CacheName:
-        """Where windows are kept; a resumed run keeps to the order of windows it began with."""
+        """Where windows are kept; a resumed run keeps the order of windows it started with."""
         run, device = self._run, self._context.device
         cache = data_feeds.resolve_cache(
             run.feed.cache, self._manifest, device, times=run.model.uses_times
         )
-        # Where one worker lacks the memory all stream: cached and streamed batches do not match.
+        # If one worker lacks the memory, all stream: cached and streamed batches do not match.
         if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
             cache = "none"
         if self._state is None or self._state.provenance.is_streamed == (cache == "none"):
@@ -247,7 +248,7 @@ class _Worker:
         if not self._state.provenance.is_streamed:
             had, needed = ("kept its windows in memory", "host")
         raise ConfigError(
-            f"the run {had}, feed.cache={run.feed.cache} would train them in another order now: "
+            f"the run {had}, and feed.cache={run.feed.cache} would now use another order: "
             f"resume it with feed.cache={needed}"
         )
 
@@ -292,7 +293,7 @@ class _Worker:
         return feeds
 
     def _sample_feed(self, windows: arrays.Windows, share: Share, held: torch.device) -> Feed:
-        """Evenly spaced training windows: the same ones in every run on the same data."""
+        """Evenly spaced training windows, the same in every run on the same data."""
         count = min(self._run.evaluation.train_sample, len(windows))
         sampled = windows.take(_spread(len(windows), count))
         return data_feeds.cached(sampled, share, self._context.device, held)
@@ -320,7 +321,7 @@ class _Worker:
             self._recorder.note(outage)
 
     def _judge_best(self) -> None:
-        """Judge the best epoch on every evaluation split and write the run's last files."""
+        """Evaluate the best epoch on every evaluation split and write the run's last files."""
         best = self._checkpoints.load_best()
         judgements = {
             split: judgement
@@ -328,7 +329,7 @@ class _Worker:
             if (judgement := self._judge(split)) is not None
         }
         top_BN = None
-        if self._sampled is not None and self._task.ranks:  # by all: weights may be in parts
+        if self._sampled is not None and self._task.ranks:  # on all workers: weights may be sharded
             batch = whole_batch(self._sampled, self._context.device)
             self._engine.train(False)
             with torch.inference_mode():
@@ -351,7 +352,7 @@ class _Worker:
                 "epoch": best.epoch,
                 "seed": self._run.seed,
                 "fingerprint": self._manifest.fingerprint,
-                "splits": {split: found.to_json() for split, found in judgements.items()},
+                "splits": {split: j.to_json() for split, j in judgements.items()},
             },
         )
 

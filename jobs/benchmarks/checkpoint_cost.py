@@ -53,7 +53,7 @@ def lines(shards: Path, scratch: Path, rounds: int) -> list[str]:
     common = ["evaluation.train_sample=0", "cluster.threads=1"]
     small = [f"shards={shards}", "training.epochs=3", *common]
     large = [f"shards={_few_windows(scratch)}", *_LARGE, *common]
-    told = [
+    rows = [
         "## Checkpoints",
         "",
         f"Local runs, one thread; {rounds} turns with and without checkpoints within the epoch.",
@@ -63,13 +63,13 @@ def lines(shards: Path, scratch: Path, rounds: int) -> list[str]:
     ]
     for name, settings, steps in (("width 64", small, 20), ("width 1024", large, 5)):
         stall = _stall(settings, scratch, steps, rounds)
-        told.append(
+        rows.append(
             f"| {name} | {stall.mib:,.1f} MiB | {stall.waited:,.1f} ms | "
             f"{stall.per_checkpoint:,.1f} ms |"
         )
     worker, driver = _seconds_to_go_on(small, scratch / "killed")
     return [
-        *told,
+        *rows,
         "",
         "From SIGKILL to the first new step, recipe paper.yaml with checkpoints.steps=20 on one "
         f"Ray worker: {worker:.1f} s when the worker is killed (Ray starts another one), "

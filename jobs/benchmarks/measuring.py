@@ -43,15 +43,15 @@ def table(
         "|---|---:|---:|---:|---|",
     ]
     for name, values in rates.items():
-        told = ""
+        note = ""
         if target := targets.get(name):
             ratio = medians[name] / (target.times * medians[target.baseline])
             of = target.baseline if target.times == 1 else f"{target.times:g} x {target.baseline}"
             met = "met" if ratio >= target.least else "missed"
-            told = f"{ratio:.2f} of {of}, {met} (>= {target.least:.2f})"
+            note = f"{ratio:.2f} of {of}, {met} (>= {target.least:.2f})"
         lines.append(
             f"| {name} | {medians[name]:,.0f} | {min(values):,.0f} - {max(values):,.0f} | "
-            f"{medians[name] / medians[baseline]:.2f} | {told} |"
+            f"{medians[name] / medians[baseline]:.2f} | {note} |"
         )
     return lines
 

@@ -48,7 +48,7 @@ def _side_by_side(run: RunConfig, work: Callable[..., None], processes: int, sha
 
 
 def exchange(floats: int) -> str:
-    """How long two processes that do nothing else take for the sum of so many floats, told."""
+    """How long two otherwise idle processes take for an all-reduce of so many floats, as text."""
     took = _in_processes(2, functools.partial(_exchange, floats))[0]
     median, most = statistics.median(took), statistics.quantiles(took, n=10)[-1]
     return (

@@ -129,7 +129,7 @@ def test_sparse_gradients_train(kind, itrec, rated_shards, tmp_path):
         (("--model.kind", "bird"), "there is no model.kind 'bird'; there are: autorec, "),
         (("--model.num_heads", 2), "there is no setting model.num_heads"),
         (("--model.sparse_gradients", "true"),
-         "model.sparse_gradients=true does not go with optimizer.name=adamw: give sgd or adagrad"),
+         "model.sparse_gradients=true does not work with optimizer.name=adamw: give sgd"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_a_sentence(more, told, itrec, rated_shards, tmp_path):

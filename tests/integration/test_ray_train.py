@@ -163,7 +163,7 @@ def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_pa
         (["--evaluation.batch_size", 33], "multiple of 2"),
         (
             ["--cluster.num_workers", 8, "--feed.cache", "none"],
-            "4 training files cannot be dealt to 8 workers",
+            "4 training files cannot be split among 8 workers",
         ),
     ],
 )

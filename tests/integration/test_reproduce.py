@@ -131,7 +131,7 @@ def test_other_ratings_are_refused_before_anything_is_done(change, study, rating
     before = sorted(p for p in out.rglob("*") if p.is_file())
     code, _, err = reproduce(itrec, other, out, *more)
     assert code == 2
-    assert err.startswith(f"itrec: error: {out} holds a reproduction on other ratings")
+    assert err.startswith(f"itrec: error: {out} holds a study of other ratings")
     assert err.count("\n") == 1
     assert sorted(p for p in out.rglob("*") if p.is_file()) == before
 
@@ -140,7 +140,7 @@ def test_a_folder_of_something_else_is_refused(ratings, tmp_path, itrec):
     (tmp_path / "thesis.txt").write_text("three years")
     code, _, err = reproduce(itrec, ratings, tmp_path)
     assert code == 2
-    assert "holds something that is no reproduction" in err
+    assert "holds something other than a study" in err
     assert os.listdir(tmp_path) == ["thesis.txt"]  # noqa: PTH208
 
 

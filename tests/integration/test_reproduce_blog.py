@@ -68,7 +68,7 @@ def test_the_results_are_one_table_beside_the_printed_figures(study):
     first = results.split("\n\n## ")[0]
     assert "| Dot product |  | 0.877 epoch 30 |" in first
     assert "| BST baseline |  | 0.961 epoch 4 |" in first
-    missing = "Not installed and so not run: surprise_svd" in results
+    missing = "Not run because not installed: surprise_svd" in results
     assert missing != ("surprise_svd" in rating_baselines.installed())
     assert "RMSE per epoch" in (out / "report.html").read_text(encoding="utf-8")
 

@@ -47,7 +47,7 @@ def test_a_run_without_anything_held_out_is_trained_and_reported(generated, tmp_
     assert train(capsys, shards, run)[0] == 0
     assert itrec(capsys, "report", tmp_path / "runs", "--out", page)[0] == 0
     assert "nothing is held out" in page.read_text(encoding="utf-8")
-    assert "nothing to judge" in refusal(capsys, "evaluate", run)
+    assert "nothing to evaluate" in refusal(capsys, "evaluate", run)
 
 
 def test_evaluate_names_the_windows_that_it_judged_and_keeps_earlier_files(

@@ -127,7 +127,7 @@ def check_restart(run, cause, workers):
     """The one line that tells of the only restart; returns how long it took."""
     (event,) = run.events("restart")
     pattern = (
-        rf"{cause}: going on from (?:the end of )?epoch \d+, step (\d+) with {workers} workers?"
+        rf"{cause}: continuing from (?:the end of )?epoch \d+, step (\d+) with {workers} workers?"
         r"(?:, (\d+) steps? (?:is|are) trained again)?"
     )
     told = re.fullmatch(pattern, event["message"])
@@ -294,7 +294,7 @@ def test_a_node_that_joins_takes_a_worker(two_nodes, train_on):
         two_nodes.add_node()
     driver.wait_for(lambda: driver.run.events("restart"))
     (event,) = driver.run.events("restart")
-    told = "the cluster has room for another number of workers: going on from "
+    told = "the cluster has room for another number of workers: continuing from "
     assert event["message"].startswith(told)
     assert "with 2 workers" in event["message"]
     assert event["workers"] == 2

@@ -48,10 +48,10 @@ class TableColumns:
 
 @dataclass(frozen=True)
 class TableConfig(Source):
-    """How `--source table` reads its files."""
+    """Files and columns of --source table."""
 
     columns: TableColumns = field(default_factory=TableColumns)
-    """Names of the columns, such as --columns.user visitor_id."""
+    """Column names, such as --columns.user visitor_id."""
     items: Path | None = None
     """Parquet or CSV file with one row per item."""
     users: Path | None = None

@@ -1,1 +1,1 @@
-"""What the published studies print, to stand beside our figures."""
+"""Results of published studies, for comparison."""

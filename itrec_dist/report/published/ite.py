@@ -1,8 +1,9 @@
-"""The figures that the paper prints, and when they may stand beside ours.
+"""The results of the ITE paper, and the check whether they are comparable with ours.
 
 Source: Tor Nitayanont, "Informative Transformer Encoder for Movie Recommendation Task", section
-5.4 (results) and 5.1 (data). The paper trains once on 90 % of the windows of MovieLens 1M, judges
-the other 10 % after every epoch and prints the highest value; seen items are not masked.
+5.4 (results) and 5.1 (data). The paper trains once on 90 % of the windows of MovieLens 1M,
+evaluates on the other 10 % after every epoch and prints the highest value; seen items are not
+masked.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ SOURCE = "Nitayanont, section 5.4"
 
 ACCURACY_1 = FigureName("unmasked", "precision", 5)
 ACCURACY_2 = FigureName("unmasked", "hit_rate", 5)
-"""Its two measures, of section 5.3."""
+"""Its two metrics, from section 5.3."""
 
 _NAMES = {ACCURACY_1.key: "Accuracy 1", ACCURACY_2.key: "Accuracy 2"}
 
@@ -35,14 +36,14 @@ _SETTINGS = {"top_items": 1000, "min_user_events": 15, "stride": 10}
 
 
 def name(figure: FigureName) -> str | None:
-    """What the paper calls a figure: "Accuracy 1", "Accuracy 2" or nothing."""
+    """The paper's name of a metric: "Accuracy 1", "Accuracy 2" or None."""
     return _NAMES.get(figure.key)
 
 
 def applies(manifest: Manifest | None) -> bool:
-    """Whether these are the paper's windows: MovieLens 1M itself, cut and split as in 5.1.
+    """Whether these are the paper's windows: MovieLens 1M, cut and split as in section 5.1.
 
-    The counts tell MovieLens 1M from generated data in the same file format.
+    The counts distinguish MovieLens 1M from generated data in the same file format.
     """
     if manifest is None:
         return False
@@ -57,9 +58,9 @@ def applies(manifest: Manifest | None) -> bool:
 
 
 def arm(config: dict[str, Any]) -> tuple[str, str] | None:
-    """The (loss, side information) of a training configuration that the paper describes.
+    """The (loss, side information) of a configuration, if the paper has this arm.
 
-    None for a model that goes beyond the paper's, as one with the repeat bias does.
+    None for models that extend the paper's, such as by the repeat bias.
     """
     loss, model = config.get("loss"), config.get("model")
     loss = loss.get("kind") if isinstance(loss, dict) else loss
@@ -70,6 +71,6 @@ def arm(config: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def printed(config: dict[str, Any]) -> dict[str, float]:
-    """What the paper prints for this configuration; empty if it is none of the paper's arms."""
-    found = arm(config)
-    return PRINTED.get(found, {}) if found else {}
+    """The paper's results for this configuration; empty if the paper does not have this arm."""
+    key = arm(config)
+    return PRINTED.get(key, {}) if key else {}

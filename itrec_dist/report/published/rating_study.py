@@ -1,9 +1,9 @@
-"""The figures that the rating-prediction source prints, and when they may stand beside ours.
+"""The results of the rating-prediction study, and the check whether they are comparable with ours.
 
 Source: Phan, Solomon, Li and Coffin, "Predicting Movie Recommendations by Leveraging Deep Learning
-and MovieLens Data (Part 2)". Each figure there is the lowest RMSE over all epochs on the set that
-it reports, and the systems were judged on different splits: the matrix factorisations on ratings
-held out at random, the transformers on windows held out at random, 85/15 and 80/10/10.
+and MovieLens Data (Part 2)". Each result there is the lowest RMSE over all epochs on the reported
+set, and the systems were evaluated on different splits: the matrix factorisations on ratings held
+out at random, the transformers on windows held out at random, 85/15 and 80/10/10.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from itrec_dist.data.manifest import Manifest
 SOURCE = "Phan et al., part 2"
 
 REMARK = (
-    "The source picks each system's best epoch on the very set that it reports, and its systems "
-    "were judged on different splits: its printed figures cannot be compared with one another. "
-    "Ours are: all models of a table are judged on the same held-out ratings, their epochs chosen "
-    "on validation."
+    "The source selects each system's best epoch on the same set that it reports, and its systems "
+    "were evaluated on different splits: its printed figures cannot be compared with each other. "
+    "Ours can: all models of a table are evaluated on the same held-out ratings, with the best "
+    "epoch selected on validation."
 )
 
 _RATINGS = 1_000_209  # of MovieLens 1M, as read
@@ -25,7 +25,7 @@ _RATINGS = 1_000_209  # of MovieLens 1M, as read
 
 @dataclass(frozen=True)
 class Printed:
-    """One printed figure."""
+    """One published result."""
 
     system: str
     rmse: float
@@ -38,11 +38,11 @@ MODEL_2 = Printed("Model 2", 0.858, 20)
 BST_BASELINE = Printed("BST baseline", 0.961, 4)
 BST_TUNED = Printed("tuned BST", 0.920, 26)
 SYSTEMS = (BASELINE, MODEL_1, MODEL_2, BST_BASELINE, BST_TUNED)
-"""All that the source prints a figure of."""
+"""All systems with a published result."""
 
 
 def applies(manifest: Manifest | None) -> bool:
-    """Whether these are ratings of MovieLens 1M itself."""
+    """Whether these are the ratings of MovieLens 1M."""
     if manifest is None or not manifest.steps:
         return False
     is_whole = manifest.steps[0].get("ratings") == _RATINGS
@@ -50,7 +50,7 @@ def applies(manifest: Manifest | None) -> bool:
 
 
 def printed(config: dict[str, Any]) -> Printed | None:
-    """What the source prints for a training configuration; None if it is none of its systems."""
+    """The published result for a configuration; None if the source does not have this system."""
     model = config.get("model")
     if not isinstance(model, dict):
         return None

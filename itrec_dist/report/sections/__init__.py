@@ -1,7 +1,7 @@
 """The sections of a report, one file per task.
 
-A file `some_name.py` holds one class `SomeNameSection`, a `TaskSection`; a task names its file as
-`section`. A task without one is shown by `TaskSection` itself.
+A file `some_name.py` defines one class `SomeNameSection`, a `TaskSection`; a task names its file as
+`section`. A task without one uses `TaskSection` itself.
 """
 
 from itrec_dist.config.registry import Registry
@@ -16,11 +16,11 @@ SECTIONS: Registry[type[TaskSection]] = Registry(
 
 
 def class_of(task: str) -> type[TaskSection]:
-    """What shows the runs of a task."""
+    """The section class for a task."""
     name = TASKS[task].section
     return SECTIONS[name] if name in SECTIONS else TaskSection  # noqa: SIM401  not a KeyError
 
 
 def of(section: Section) -> TaskSection:
-    """What shows a section's runs."""
+    """The section of a report for these runs."""
     return class_of(section.task)(section)

@@ -1,15 +1,15 @@
-"""Sections of item vectors: the loss is all that is judged."""
+"""Report section of the task item_vectors, whose only metric is the loss."""
 
 from itrec_dist.report.sections.section import TaskSection
 
 
 class ItemVectorsSection(TaskSection):
-    """Vectors rank nothing for a user, so runs are compared by their loss."""
+    """Item vectors do not rank items for users, so runs are compared by their loss."""
 
     def sentences(self) -> list[str]:
-        """The findings, and what the loss cannot say."""
+        """The findings, and the limits of the loss."""
         return [
             *super().sentences(),
-            "The loss compares runs that draw the same contrasts; it does not say how good the "
-            "vectors are for anything.",
+            "The loss compares runs with the same negative sampling; it does not measure how "
+            "useful the vectors are.",
         ]

@@ -1,4 +1,4 @@
-"""Sections of next items: the two main figures, curves, every measure, and sampled users."""
+"""Report section of the task next_items: main metrics, curves, all metrics, and sampled users."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from itrec_dist.report.sections.next_items_findings import (
 )
 from itrec_dist.report.sections.section import (
     APART,
-    Content,
+    SectionContent,
     TaskSection,
     notes,
     same_arms,
@@ -26,10 +26,10 @@ from itrec_dist.report.tables import Cell, Column, Table, column_of, figure_cell
 
 
 def accuracies(section: Section) -> Table:
-    """Precision and hit rate on every judged split and ranking, beside the paper's figures."""
+    """Precision and hit rate on every evaluated split and ranking, and the paper's results."""
     columns: list[Column] = []
     sources: list[tuple[str, FigureName] | FigureName] = []
-    for split in reversed(section.splits):  # the split that nothing was chosen on comes first
+    for split in reversed(section.splits):  # test comes first
         for group in rankings(section) or [section.headline.group]:
             for name in main_figures(section, group):
                 columns.append(_column(section, name, split_title(section, split)))
@@ -47,17 +47,17 @@ def accuracies(section: Section) -> Table:
 
 
 def split_title(section: Section, split: str) -> str:
-    """The split, and what the epoch was chosen on."""
+    """The split, and the split on which the epoch was selected."""
     if split == schema.VALIDATION:
         papers = " (as in the paper)" if section.is_papers else ""
-        return f"Validation: best epoch chosen on this very split{papers}"
+        return f"Validation: best epoch selected on this split{papers}"
     if schema.VALIDATION in section.splits:
-        return f"{split.capitalize()}: epoch chosen on validation, judged on {split}"
+        return f"{split.capitalize()}: epoch selected on validation, evaluated on {split}"
     return split.capitalize()
 
 
 def details(section: Section, split: str, group: str) -> Table:
-    """Every measure on one split, with or without the items of the input in the ranking."""
+    """All metrics on one split, with or without the items of the input in the ranking."""
     precision, _ = main_figures(section, group)
     shown = [name for name in section.figures if name.group == group]
     shown = shown or list(main_figures(section, group))
@@ -96,18 +96,18 @@ def across(found: Sequence[Section]) -> Table:
 
 
 class NextItemsSection(TaskSection):
-    """Findings, the two main figures, curves, every measure, and sampled users."""
+    """Findings, the two main metrics, curves, all metrics, and sampled users."""
 
     def sentences(self) -> list[str]:
         """The findings, the answer first."""
         return sentences(self.section)
 
     def results(self) -> Table:
-        """The two main figures."""
+        """The two main metrics."""
         return accuracies(self.section)
 
-    def content(self) -> Content:
-        """What stands on the page."""
+    def content(self) -> SectionContent:
+        """The content of the section on the page."""
         section = self.section
         shown = curves.Shown(
             main_figures(section),
@@ -115,7 +115,7 @@ class NextItemsSection(TaskSection):
             lambda arm, name: _printed(section, arm, name),
             published_ite.SOURCE,
         )
-        return Content(
+        return SectionContent(
             sentences=self.sentences(),
             results=self.results(),
             results_remark=_results_remark(section),
@@ -140,26 +140,26 @@ class NextItemsSection(TaskSection):
 
 
 def _results_remark(section: Section) -> str:
-    said = ["Mean ± sample standard deviation over seeds; the highest of a column is bold."]
-    masked = "“masked” leaves the items of the input out of the ranking."
+    said = ["Mean ± sample standard deviation over seeds; the highest value of a column is bold."]
+    masked = "“masked” excludes the items of the input from the ranking."
     if section.is_papers:
         said.append(
             "The paper's Accuracy 1 is precision@5, its Accuracy 2 is hit rate@5; " + masked
         )
         said.append(
-            "The paper picks its best epoch on the validation windows it reports: its figures "
-            f"({published_ite.SOURCE}) are to be compared with the unmasked validation columns."
+            "The paper selects its best epoch on the validation windows it reports: its figures "
+            f"({published_ite.SOURCE}) must be compared with the unmasked validation columns."
         )
     else:
         said.append(masked)
-    return " ".join([*said, "Baselines have no epochs to choose."])
+    return " ".join([*said, "Baselines have no epochs to select."])
 
 
 def _dots_remark(section: Section) -> str:
-    said = "A circle is one run, the bar their mean, baselines are grey."
+    said = "A circle is one run, the bar is their mean, baselines are grey."
     if section.is_papers:
         said += (
-            " The dashed tick is what the paper prints for its validation windows "
+            " The dashed tick is the paper's result on its validation windows "
             f"({published_ite.SOURCE})."
         )
     return said
@@ -167,15 +167,15 @@ def _dots_remark(section: Section) -> str:
 
 def _curves_remark(section: Section) -> str:
     sample = curves.training_sample(section)
-    judged = f" Training figures are judged on {sample:,} training windows." if sample else ""
+    training = f" Training metrics use a sample of {sample:,} training windows." if sample else ""
     return (
-        f"Nothing masked.{judged} Point at a chart, or give it the focus and use the arrow keys, "
-        "to read its figures."
+        f"Nothing masked.{training} Point at a chart, or focus it and use the arrow keys, to read "
+        "its values."
     )
 
 
 def _printed_columns() -> dict[FigureName, Column]:
-    """The paper's two figures."""
+    """The columns of the paper's two metrics."""
     return {
         name: Column(published_ite.name(name) or "", name.key, "Printed in the paper", scores=False)
         for name in (published_ite.ACCURACY_1, published_ite.ACCURACY_2)
@@ -188,7 +188,7 @@ def _column(section: Section, name: FigureName, group: str) -> Column:
 
 
 def _cell(section: Section, arm: Arm, source: tuple[str, FigureName] | FigureName) -> Cell:
-    """A figure of an arm on a split; a name alone stands for what the paper prints."""
+    """A metric of an arm on a split; without a split, the paper's result."""
     if isinstance(source, FigureName):
         printed = {} if arm.is_baseline else published_ite.printed(arm.runs[0].config)
         value = printed.get(source.key)

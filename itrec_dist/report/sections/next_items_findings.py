@@ -1,8 +1,8 @@
-"""Findings about next items in sentences: which model ranks best, by how much, against what.
+"""Findings of the task next_items in sentences: which model ranks best, and by how much.
 
-Two figures stand for all others: precision and hit rate at one cut-off, which the paper calls
-Accuracy 1 and Accuracy 2; its names and figures are shown on its own data alone. Every word follows
-from figures; nothing here is rounded before it is compared.
+Two metrics represent all others: precision and hit rate at one cut-off, which the paper calls
+Accuracy 1 and Accuracy 2; its names and results are shown only on its own data. Values are compared
+before rounding.
 """
 
 import math
@@ -16,7 +16,7 @@ from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sections.section import left_out, nothing_yet
 
-# Printed figures have four decimals, so a figure that rounds to the paper's has reached it.
+# Published results have four decimals, so a value that rounds to the paper's has reached it.
 _ROUNDING = 0.00005
 
 
@@ -36,18 +36,18 @@ def sentences(section: Section) -> list[str]:
 
 
 def rankings(section: Section) -> list[str]:
-    """The rankings that were judged."""
+    """The evaluated rankings."""
     return [group for group in section.groups if group in RANKINGS]
 
 
 def main_figures(section: Section, group: str = "unmasked") -> tuple[FigureName, FigureName]:
-    """Precision and hit rate, by which arms are compared."""
+    """Precision and hit rate, the metrics that arms are compared by."""
     precision = replace(section.headline, group=group)
     return precision, replace(precision, metric="hit_rate")
 
 
 def _verdict(section: Section, group: str) -> list[str]:
-    """The best trained arm on the final split, and how it stands against the best baseline."""
+    """The best trained arm on the final split, compared with the best baseline."""
     split = section.final_split
     precision, _ = main_figures(section, group)
     ranked = [arm for arm in section.ranked_by(split, precision) if arm.figure(split, precision).n]
@@ -61,12 +61,12 @@ def _verdict(section: Section, group: str) -> list[str]:
         return [f"{where}, the best baseline is {_reached(section, baseline, group)}."]
     best = f"{where}, the best trained model is {_reached(section, trained, group)}"
     if baseline is None:
-        return [f"{best}. No baseline was judged on these windows, so nothing says how good it is."]
+        return [f"{best}. No baseline was evaluated on these windows to compare it with."]
     return [f"{best}. {_comparison(section, trained, baseline, precision)}"]
 
 
 def _behind(section: Section) -> list[str]:
-    """The trained arms, the best one apart, that stay below the best baseline."""
+    """The trained arms, except the best one, that are below the best baseline."""
     split = section.final_split
     behind: dict[str, list[str]] = {}
     found = []
@@ -85,15 +85,15 @@ def _behind(section: Section) -> list[str]:
                 [f"{label} ({measures.digits(means[label])})" for label in behind[group]]
             )
             found.append(
-                f"On {split}, {in_words(group)}, these stay below the best baseline, {best} "
+                f"On {split}, {in_words(group)}, these are below the best baseline, {best} "
                 f"({measures.digits(means[best])}): {names}."
             )
     if behind.get("unmasked") and "masked" in behind:
         freed = [label for label in behind["unmasked"] if label not in behind["masked"]]
         if freed:
             found.append(
-                f"With the seen items masked, {measures.enumeration(freed)} are not below it: what "
-                "they lose unmasked goes to items of the input that they recommend again."
+                f"With the seen items masked, {measures.enumeration(freed)} are not below it: "
+                "unmasked, they lose by recommending items of the input again."
             )
     return found
 
@@ -128,7 +128,7 @@ def _comparison(section: Section, trained: Arm, baseline: Arm, precision: Figure
     if difference > 0:
         said = f"It beats {against} by {by}"
     elif difference < 0:
-        said = f"It does not beat {against}: it stays {by} below"
+        said = f"It does not beat {against}: it is {by} below"
     else:
         said = f"It does not beat {against}: the two are equal"
     return f"{said}{_within_spread(difference, ours)}."
@@ -137,15 +137,15 @@ def _comparison(section: Section, trained: Arm, baseline: Arm, precision: Figure
 def _within_spread(difference: float, ours: Figure) -> str:
     if ours.sd is None or abs(difference) >= 2 * ours.sd or difference == 0:
         return ""
-    return ", a difference of less than two standard deviations over seeds, so it settles nothing"
+    return ", less than two standard deviations over seeds, so the difference is not conclusive"
 
 
 def _gap(section: Section) -> list[str]:
-    """How much of the validation figure was owed to choosing the epoch on it."""
+    """How much of the validation result is due to selecting the epoch on it."""
     if schema.TEST not in section.splits or schema.VALIDATION not in section.splits:
         return (
-            ["There is no test split: the figures stand on the very windows on which the best "
-             "epoch was chosen, which flatters every trained model a little."]
+            ["There is no test split: the results are on the same windows on which the best epoch "
+             "was selected, which favours every trained model a little."]
             if section.splits == (schema.VALIDATION,) and any(a.complete for a in section.arms
                                                               if not a.is_baseline)
             else []
@@ -158,13 +158,13 @@ def _gap(section: Section) -> list[str]:
     if chosen.mean is None or judged.mean is None:
         return []
     return [
-        f"{arm.label} has {chosen.text} on validation, where its epoch was chosen, and "
-        f"{judged.text} on test, which chose nothing: the second is the honest figure."
+        f"{arm.label} has {chosen.text} on validation, where its epoch was selected, and "
+        f"{judged.text} on test, where nothing was selected: the second is the unbiased one."
     ]
 
 
 def _against_paper(section: Section) -> list[str]:
-    """How many of the paper's arms reach what it prints, the paper's own way."""
+    """Which of the paper's arms reach its results, evaluated in the paper's way."""
     if not section.is_papers or schema.VALIDATION not in section.splits:
         return []
     accuracy = published_ite.ACCURACY_1
@@ -181,8 +181,8 @@ def _against_paper(section: Section) -> list[str]:
     found = []
     if reached:
         found.append(
-            "Judged the paper's way (best epoch on validation, unmasked), at or above its printed "
-            f"Accuracy 1: {measures.enumeration(reached)}."
+            "Evaluated in the paper's way (best epoch on validation, unmasked), at or above its "
+            f"printed Accuracy 1: {measures.enumeration(reached)}."
         )
     if missed:
         found.append(f"Below the paper's printed Accuracy 1: {measures.enumeration(missed)}.")
@@ -190,7 +190,7 @@ def _against_paper(section: Section) -> list[str]:
 
 
 def _sampling(section: Section) -> list[str]:
-    """What the number of windows alone allows to tell apart."""
+    """The sampling error that follows from the number of windows."""
     split = section.final_split
     _, hit_rate = main_figures(section)
     arm = next((a for a in section.ranked if a.figure(split, hit_rate).mean), None)
@@ -202,7 +202,7 @@ def _sampling(section: Section) -> list[str]:
         return []
     margin = 1.96 * math.sqrt(rate * (1 - rate) / windows)
     return [
-        f"{split.capitalize()} has {windows:,} windows, so a hit rate of {rate:.2f} carries a "
+        f"{split.capitalize()} has {windows:,} windows, so a hit rate of {rate:.2f} has a "
         f"sampling error of at least ±{margin:.3f} (95%), which the spread over seeds does not "
         "show."
     ]
@@ -214,5 +214,5 @@ def _spoken(section: Section, name: FigureName) -> str:
 
 
 def in_words(group: str) -> str:
-    """A ranking as sentences name it."""
+    """The name of a ranking in a sentence."""
     return "seen items masked" if group == "masked" else group

@@ -1,7 +1,7 @@
-"""Sections of rating prediction: findings, tables and curves of RMSE.
+"""Report section of the task ratings: findings, tables and curves of RMSE.
 
-Owns what differs from sections of next items: less is better, there is one ranking of the arms,
-and the printed figures are those of another source. Tables are those of `tables.py`.
+Differs from the section of next_items: lower is better, there is one ranking of the arms, and the
+published results are those of another source. Tables are those of `tables.py`.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from itrec_dist.report import measures
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.charts import INK, Level, Line, LineChart, line_chart
 from itrec_dist.report.curves import (
-    Figure,
-    FigureSet,
+    Chart,
+    ChartSet,
     colours,
     dots_of,
     mean_curve,
@@ -22,7 +22,13 @@ from itrec_dist.report.curves import (
 )
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import rating_study
-from itrec_dist.report.sections.section import APART, Content, TaskSection, left_out, same_arms
+from itrec_dist.report.sections.section import (
+    APART,
+    SectionContent,
+    TaskSection,
+    left_out,
+    same_arms,
+)
 from itrec_dist.report.tables import (
     Cell,
     Column,
@@ -39,7 +45,7 @@ RMSE, MAE = FigureName(RATINGS, "rmse"), FigureName(RATINGS, "mae")
 
 _ROUNDING = 0.0005  # the source prints three decimals
 _REFERENCE = "Biased MF"
-_FAR = 1.0  # an RMSE, as of the mean of all ratings, beside which all others look alike
+_FAR = 1.0  # RMSE values above this, such as of the global mean, would squash a chart's axis
 
 
 def sentences(section: Section) -> list[str]:
@@ -48,7 +54,7 @@ def sentences(section: Section) -> list[str]:
     ranked = [arm for arm in section.ranked if _rmse(arm, split) is not None]
     if not ranked:
         runs = sum(len(arm.runs) for arm in section.arms)
-        return [f"None of the {runs} runs has a final judgement yet."]
+        return [f"None of the {runs} runs has its final evaluation yet."]
     best = ranked[0]
     found = [f"On {split}, the lowest RMSE is that of {_reached(best, split)}."]
     found += _against_reference(ranked, split)
@@ -56,13 +62,13 @@ def sentences(section: Section) -> list[str]:
     if schema.VALIDATION in section.splits and split != schema.VALIDATION:
         found.append(
             f"{best.label} has {best.figure(schema.VALIDATION, RMSE).text} on "
-            "validation, where its epoch was chosen."
+            "validation, where its epoch was selected."
         )
     return found + left_out(section)
 
 
 def results(section: Section) -> Table:
-    """Every error on every judged split, the printed figures beside them, and the best epoch."""
+    """All errors on every evaluated split, the published results, and the best epoch."""
     columns: list[Column] = []
     has_printed = rating_study.applies(section.manifest)
     if has_printed:
@@ -71,14 +77,14 @@ def results(section: Section) -> Table:
     for split in reversed(section.splits):
         for name in shown:
             columns.append(column_of(name, measures.label(name), "", split.capitalize()))
-    columns.append(Column("Best epoch", "on validation", "Course", scores=False))
-    columns.append(Column("Wall time", "whole run", "Course", scores=False))
+    columns.append(Column("Best epoch", "on validation", "Training", scores=False))
+    columns.append(Column("Wall time", "whole run", "Training", scores=False))
     rows = []
     for arm in section.ranked:
         cells = [_printed_cell(arm)] if has_printed else []
         for split in reversed(section.splits):
             cells += [cell_of(arm.figure(split, name)) for name in shown]
-        rows.append(row(arm, [*cells, *_course(arm)]))
+        rows.append(row(arm, [*cells, *_training_cells(arm)]))
     title = measures.enumeration([measures.label(name) for name in shown])
     return Table(title, tuple(columns), marked(columns, rows))
 
@@ -109,17 +115,17 @@ class RatingsSection(TaskSection):
         """The errors on every split."""
         return results(self.section)
 
-    def content(self) -> Content:
-        """What stands on the page."""
-        return Content(
+    def content(self) -> SectionContent:
+        """The content of the section on the page."""
+        return SectionContent(
             sentences=self.sentences(),
             results=self.results(),
-            results_remark="Mean ± sample standard deviation over seeds; the best of a column is "
-            "bold. Predictions are clipped to the rating scale. Baselines have no epochs to "
-            "choose.",
+            results_remark="Mean ± sample standard deviation over seeds; the best value of a "
+            "column is bold. Predictions are clipped to the rating scale. Baselines have no epochs "
+            "to select.",
             dots=dots(self.section),
-            dots_remark="A circle is one run, a thick tick the mean of several, baselines are "
-            "grey. A dashed tick is what the source prints.",
+            dots_remark="A circle is one run, a thick tick is the mean of several, baselines are "
+            "grey. A dashed tick is the source's published result.",
             overlay=overlay(self.section),
             curves=of_arms(self.section),
         )
@@ -130,15 +136,15 @@ class RatingsSection(TaskSection):
         return across(found)
 
 
-def dots(section: Section) -> list[Figure]:
-    """All arms on one axis: a dot per seed, the printed figure as a dashed tick."""
+def dots(section: Section) -> list[Chart]:
+    """All arms on one axis: a dot per seed, the published result as a dashed tick."""
     printed = {arm.key: _printed(section, arm) for arm in section.arms}
     source = (rating_study.SOURCE, printed)
     return dots_of(section, RMSE, f"RMSE on {section.final_split}", source, below=_FAR)
 
 
-def overlay(section: Section) -> list[Figure]:
-    """Validation RMSE per epoch of all arms (means over seeds) beside the baselines."""
+def overlay(section: Section) -> list[Chart]:
+    """Validation RMSE by epoch of all arms (means over seeds), and of the baselines."""
     lines = tuple(
         Line(arm.label, mean_curve([points(run, _validation) for run in arm.runs]), colour)
         for arm, colour in colours(section)
@@ -154,11 +160,11 @@ def overlay(section: Section) -> list[Figure]:
         and value < _FAR
     )
     svg = line_chart(LineChart("RMSE", lines, levels, width=680, height=370, label_width=190))
-    return [Figure("RMSE per epoch, validation", svg)] if svg else []
+    return [Chart("RMSE per epoch, validation", svg)] if svg else []
 
 
-def of_arms(section: Section) -> list[FigureSet]:
-    """The source's figure of every trained arm: training and validation RMSE per epoch."""
+def of_arms(section: Section) -> list[ChartSet]:
+    """Training and validation RMSE by epoch of every trained arm, as the source shows them."""
     figures = []
     for arm, colour in colours(section):
         if not any(run.epochs for run in arm.runs):
@@ -172,8 +178,8 @@ def of_arms(section: Section) -> list[FigureSet]:
         )
         svg = line_chart(LineChart("RMSE", lines, levels, label_width=90))
         if svg:
-            figures.append(Figure(arm.label, svg))
-    return [FigureSet("RMSE per epoch of each", "", tuple(figures))] if figures else []
+            figures.append(Chart(arm.label, svg))
+    return [ChartSet("RMSE per epoch of each", "", tuple(figures))] if figures else []
 
 
 _training = value_of("train", RMSE)
@@ -191,24 +197,24 @@ def _reached(arm: Arm, split: str) -> str:
 
 
 def _against_reference(ranked: Sequence[Arm], split: str) -> list[str]:
-    """Which arms a tuned biased factorisation, or else the best baseline, beats."""
+    """Which arms are worse than a tuned biased factorisation, or else than the best baseline."""
     reference = next((arm for arm in ranked if arm.label.startswith(_REFERENCE)), None)
     reference = reference or next((arm for arm in ranked if arm.is_baseline), None)
     if reference is None:
-        return ["No baseline was judged on these ratings, so nothing says how good that is."]
+        return ["No baseline was evaluated on these ratings to compare it with."]
     level = _rmse(reference, split)
     assert level is not None
     behind = [arm for arm in ranked if not arm.is_baseline and (_rmse(arm, split) or 0.0) > level]
     if not behind:
-        return [f"No trained model stays behind {_reached(reference, split)}."]
+        return [f"No trained model is worse than {_reached(reference, split)}."]
     listed = measures.enumeration(
         [f"{arm.label} ({measures.digits(_rmse(arm, split))})" for arm in behind]
     )
-    return [f"Behind {_reached(reference, split)} stay {listed}."]
+    return [f"Worse than {_reached(reference, split)}: {listed}."]
 
 
 def _against_source(section: Section) -> list[str]:
-    """How many of the source's systems reach what it prints."""
+    """Which of the source's systems reach its published results."""
     reached: list[str] = []
     missed: list[str] = []
     for arm in section.arms:
@@ -226,7 +232,7 @@ def _against_source(section: Section) -> list[str]:
 
 
 def _cost(section: Section) -> list[str]:
-    """How long all of the source's systems take, where all were trained."""
+    """How long all of the source's systems take, if all were trained."""
     seconds = {
         printed.system: measures.figure(run.seconds for run in arm.complete).mean
         for arm in section.arms
@@ -238,8 +244,8 @@ def _cost(section: Section) -> list[str]:
         return []
     total = sum(value for value in seconds.values() if value is not None)
     return [
-        f"One run of each of the source's {len(seconds)} systems, from shards to judgement, takes "
-        f"{measures.duration(total)} in all, one after another."
+        f"One run of each of the source's {len(seconds)} systems, from shards to final evaluation, "
+        f"takes {measures.duration(total)} in all, one after another."
     ]
 
 
@@ -257,7 +263,7 @@ def _printed_cell(arm: Arm) -> Cell:
     return Cell(f"{printed.rmse:.3f}", f"epoch {printed.epoch}", printed.rmse)
 
 
-def _course(arm: Arm) -> list[Cell]:
+def _training_cells(arm: Arm) -> list[Cell]:
     runs = arm.complete or arm.runs
     best = sorted(run.best_epoch for run in runs if run.best_epoch is not None)
     seconds = measures.figure(run.seconds for run in runs)

@@ -1,7 +1,7 @@
-"""What a report shows of one task's runs on one set of windows.
+"""The section of a report on one task's runs on one set of windows.
 
-`TaskSection` serves every task by its metrics alone: findings, one table, charts of the headline.
-A task whose runs deserve more derives its own in a file of this folder.
+`TaskSection` works for any task, from its metrics alone: findings, one table, charts of the main
+metric. A task that needs more derives its own in a file of this folder.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from itrec_dist.data import schema
 from itrec_dist.metrics.metric import LOSS, FigureName
 from itrec_dist.report import curves, measures
 from itrec_dist.report.arms import Arm, Section
-from itrec_dist.report.curves import Figure, FigureSet
+from itrec_dist.report.curves import Chart, ChartSet
 from itrec_dist.report.samples import Sample
 from itrec_dist.report.tables import (
     Cell,
@@ -30,17 +30,17 @@ APART = "Columns of different data are not comparable with each other: read down
 
 
 @dataclass(frozen=True)
-class Content:
-    """What stands in a section of the page, from the top."""
+class SectionContent:
+    """The content of a section of the page, from the top."""
 
     sentences: list[str]
     """The findings, the answer first."""
     results: Table
     results_remark: str
-    dots: list[Figure] = field(default_factory=list)
+    dots: list[Chart] = field(default_factory=list)
     dots_remark: str = ""
-    overlay: list[Figure] = field(default_factory=list)
-    curves: list[FigureSet] = field(default_factory=list)
+    overlay: list[Chart] = field(default_factory=list)
+    curves: list[ChartSet] = field(default_factory=list)
     curves_remark: str = ""
     details: list[Table] = field(default_factory=list)
     details_remark: str = ""
@@ -58,7 +58,7 @@ class TaskSection:
         return _sentences(self.section)
 
     def results(self) -> Table:
-        """Every figure on every judged split."""
+        """All metrics on every evaluated split."""
         section = self.section
         shown = [(split, name) for split in reversed(section.splits) for name in _held(section)]
         columns = [
@@ -71,30 +71,30 @@ class TaskSection:
         ]
         return Table("Results", tuple(columns), marked(columns, rows))
 
-    def content(self) -> Content:
-        """What stands on the page."""
+    def content(self) -> SectionContent:
+        """The content of the section on the page."""
         shown = curves.Shown((self.section.headline,), measures.label)
         best = "lowest" if metrics.lower_is_better(self.section.headline) else "highest"
-        return Content(
+        return SectionContent(
             sentences=self.sentences(),
             results=self.results(),
-            results_remark=f"Mean ± sample standard deviation over seeds; the best of a column, "
-            f"such as the {best} {measures.words(self.section.headline)}, is bold.",
+            results_remark=f"Mean ± sample standard deviation over seeds; the best value of a "
+            f"column, such as the {best} {measures.words(self.section.headline)}, is bold.",
             dots=curves.dots(self.section, shown),
-            dots_remark="A circle is one run, the bar their mean, baselines are grey.",
+            dots_remark="A circle is one run, the bar is their mean, baselines are grey.",
             overlay=curves.overlay(self.section, shown),
             curves=curves.of_arms(self.section, shown),
             details_remark=notes(self.section),
         )
 
     def tables(self) -> list[Table]:
-        """The tables of results, as Markdown prints them."""
+        """The result tables, for Markdown."""
         content = self.content()
         return [content.results, *content.details]
 
     @classmethod
     def across(cls, found: Sequence[Section]) -> Table:
-        """The same arms on several sets of windows: the headline on the final split of each."""
+        """The same arms on several sets of windows: the main metric on the final split of each."""
         columns: list[Column] = []
         for section, name in zip(found, names(found), strict=True):
             title = measures.label(section.headline)
@@ -111,7 +111,7 @@ class TaskSection:
 
 
 def same_arms(found: Sequence[Section]) -> list[tuple[Arm, list[Arm | None]]]:
-    """Each arm once, in the order of the section with the most of them, and its twin in each."""
+    """Each arm once, in the order of the section with the most arms, and its copy per section."""
     by_key = {(s.fingerprint, s.protocol, arm.key): arm for s in found for arm in s.arms}
     firsts: dict[str, Arm] = {}
     for section in sorted(found, key=lambda s: -len(s.arms)):
@@ -124,16 +124,16 @@ def same_arms(found: Sequence[Section]) -> list[tuple[Arm, list[Arm | None]]]:
 
 
 def notes(section: Section) -> str:
-    """What the metrics that are shown have to say about themselves."""
-    found = dict.fromkeys(metrics.of(name.metric).note for name in section.figures)
-    return " ".join(note for note in found if note)
+    """The notes of the metrics that are shown."""
+    notes = dict.fromkeys(metrics.of(name.metric).note for name in section.figures)
+    return " ".join(note for note in notes if note)
 
 
 def nothing_yet(section: Section) -> str:
-    """That no run has a final judgement."""
+    """The sentence that no run has its final evaluation yet."""
     runs = sum(len(arm.runs) for arm in section.arms)
     which = "The run has no" if runs == 1 else f"None of the {runs} runs has a"
-    return f"{which} final judgement yet: the figures below are provisional."
+    return f"{which} final evaluation yet: the values below are provisional."
 
 
 def left_out(section: Section) -> list[str]:
@@ -165,7 +165,7 @@ def _sentences(section: Section) -> list[str]:
         chosen = ranked[0].figure(schema.VALIDATION, name)
         if not ranked[0].is_baseline and chosen.mean is not None:
             found.append(
-                f"{ranked[0].label} has {chosen.text} on validation, where its epoch was chosen."
+                f"{ranked[0].label} has {chosen.text} on validation, where its epoch was selected."
             )
     return [*found, *left_out(section)]
 

@@ -1,13 +1,13 @@
-"""A sweep's answer in plain sentences: what to use, how good it is, and what that rests on."""
+"""The answer of a sweep in sentences: the recommendation, its quality, and the evidence."""
 
 from itrec_dist.data import schema
 from itrec_dist.evaluation.statistics import Interval
 from itrec_dist.metrics.metric import RANKINGS
 from itrec_dist.report import measures
 from itrec_dist.report.published import ite as published_ite
-from itrec_dist.report.sweep import course
+from itrec_dist.report.sweep import schedule
 from itrec_dist.report.sweep.runs import Finalist, Sweep
-from itrec_dist.sweep.directory import Trial, told, told_failures
+from itrec_dist.sweep.directory import Trial, describe_failures, format_assignment
 from itrec_dist.sweep.pareto import front
 
 COSTS = {
@@ -15,21 +15,21 @@ COSTS = {
     "windows_per_second": "windows per second in training",
     "num_parameters": "parameters",
 }
-_NAMED = 6  # trials of a front that a sentence names
-MIN_TRIALS = 4  # below, an importance is noise that looks like a figure
+_NAMED = 6  # trials of a front that a sentence lists
+MIN_TRIALS = 4  # with fewer, importances are noise
 
 
 def sentences(sweep: Sweep) -> list[str]:
     """The findings, the answer first."""
     if not sweep.finalists:
-        return [*_without_finals(sweep), *_failures(sweep), *_course(sweep)]
+        return [*_without_finals(sweep), *_failures(sweep), *_summary(sweep)]
     found = [_recommended(sweep, sweep.finalists[0]), *_failures(sweep)]
-    found += filter(None, [course.sentence(sweep.finalists[0].trial)])
+    found += filter(None, [schedule.sentence(sweep.finalists[0].trial)])
     if len(sweep.finalists) > 1:
         found.append(_against_next(sweep))
     found += _trade_off(sweep)
     found += _honesty(sweep)
-    return [*found, *_course(sweep)]
+    return [*found, *_summary(sweep)]
 
 
 def metric_name(sweep: Sweep) -> str:
@@ -42,7 +42,7 @@ def metric_name(sweep: Sweep) -> str:
 
 def name(trial: Trial) -> str:
     """A trial in words."""
-    return f"trial {trial.label} ({told(trial.assignment)})"
+    return f"trial {trial.label} ({format_assignment(trial.assignment)})"
 
 
 def with_interval(found: Interval | None) -> str:
@@ -57,16 +57,16 @@ def with_interval(found: Interval | None) -> str:
 def _recommended(sweep: Sweep, first: Finalist) -> str:
     judged = first.interval(schema.TEST, sweep.metric)
     if judged is None:
-        return f"Recommended: {name(first.trial)}. It has no figure on test."
+        return f"Recommended: {name(first.trial)}. It has no result on test."
     said = (
         f"Recommended: {name(first.trial)}. On test it reaches {metric_name(sweep)} "
         f"{with_interval(judged)}"
     )
     if judged.half is None:
-        return f"{said}, with one fresh seed, so that nothing is known of its spread."
+        return f"{said}, with one fresh seed, so its spread is unknown."
     return (
         f"{said} (mean and 95% interval over {judged.n} fresh seeds; it was chosen among the "
-        "finalists by their mean on validation, so that the test split chose nothing)."
+        "finalists by their mean on validation, not on test)."
     )
 
 
@@ -75,7 +75,7 @@ def _against_next(sweep: Sweep) -> str:
     judged = second.interval(schema.TEST, sweep.metric)
     beside = f"the runner-up, {name(second.trial)}, which reaches {with_interval(judged)}"
     if verdict is None:
-        return f"Next to it stands {beside}; they were not compared window by window."
+        return f"Next is {beside}; they were not compared window by window."
     words = f"{measures.words(sweep.paired_figure)}, {sweep.paired_figure.group}"
     is_sure = "It is distinguishable from" if verdict.is_distinguishable else "It is not "
     if not verdict.is_distinguishable:
@@ -84,7 +84,7 @@ def _against_next(sweep: Sweep) -> str:
     if cost and cost in second.trial.outcome.cost and cost in sweep.finalists[0].trial.outcome.cost:
         costs = (f.trial.outcome.cost[cost] for f in (second, sweep.finalists[0]))
         beside += " at {:,.4g} {words} against {:,.4g}".format(*costs, words=COSTS[cost])
-    chance = "users and seeds" if verdict.knows_seeds else "users alone, seeds unknown"
+    chance = "users and seeds" if verdict.knows_seeds else "users only, seeds unknown"
     more = "" if verdict.is_distinguishable else ": take whichever is cheaper"
     return (
         f"{is_sure} {beside}: on the same {verdict.num_windows:,} test windows of "
@@ -95,7 +95,7 @@ def _against_next(sweep: Sweep) -> str:
 
 
 def _trade_off(sweep: Sweep) -> list[str]:
-    """What the front offers, where the search weighed a cost."""
+    """The trade-offs on the front, if the search had a cost."""
     cost = sweep.config.search.against
     found = front(sweep.config, cost, sweep.ranked) if cost else []
     if cost is None or not found:
@@ -104,7 +104,7 @@ def _trade_off(sweep: Sweep) -> list[str]:
         f"trial {t.label} ({measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g})"
         for t in (found if len(found) <= _NAMED else [*found[: _NAMED - 1], found[-1]])
     ]
-    left = "" if len(found) <= _NAMED else f", {len(found) - _NAMED} between the last two left out"
+    left = "" if len(found) <= _NAMED else f", {len(found) - _NAMED} between the last two omitted"
     return [
         f"No other trial beats these both in {metric_name(sweep)} and in {COSTS[cost]}: "
         f"{measures.enumeration(shown)} on validation{left}. The finalists are the first of them; "
@@ -113,7 +113,7 @@ def _trade_off(sweep: Sweep) -> list[str]:
 
 
 def _honesty(sweep: Sweep) -> list[str]:
-    """What the search's own best figure owed to being the best of many."""
+    """How much of the search's best result is due to selecting the best of many."""
     best = sweep.ranked[0] if sweep.ranked else None
     finalist = next((f for f in sweep.finalists if best and f.trial.number == best.number), None)
     fresh = finalist.interval(schema.VALIDATION, sweep.metric) if finalist else None
@@ -122,8 +122,8 @@ def _honesty(sweep: Sweep) -> list[str]:
     return [
         f"The best of the {len(sweep.ranked)} trials, {best.label}, had "
         f"{measures.digits(best.outcome.value)} on validation; with fresh seeds the same "
-        f"configuration has {with_interval(fresh)} there. The first figure was picked for being "
-        "the best of them, the second was not."
+        f"configuration has {with_interval(fresh)} there. Only the first value is biased by "
+        "selecting the best trial."
     ]
 
 
@@ -133,36 +133,36 @@ def _without_finals(sweep: Sweep) -> list[str]:
     best = sweep.ranked[0]
     return [
         f"Best so far: {name(best)} with {metric_name(sweep)} "
-        f"{measures.digits(best.outcome.value)} on validation. It was picked for being the best "
-        f"of {len(sweep.ranked)}, so that figure flatters it: no finalist is judged on test yet."
+        f"{measures.digits(best.outcome.value)} on validation. It was selected as the best "
+        f"of {len(sweep.ranked)}, which flatters it: no finalist is evaluated on test yet."
     ]
 
 
 def _failures(sweep: Sweep) -> list[str]:
-    """What the answer leaves out because it failed, which may be better."""
-    told_them = told_failures(sweep.trials)
-    return [f"The best of the others only: {told_them}."] if told_them else []
+    """The failed trials, which the answer ignores although they might be better."""
+    failures = describe_failures(sweep.trials)
+    return [f"The best of the others only: {failures}."] if failures else []
 
 
-def _course(sweep: Sweep) -> list[str]:
+def _summary(sweep: Sweep) -> list[str]:
     counts = {status: len(sweep.having(status)) for status in
               ("complete", "stopped", "failed", "refused", "open")}  # fmt: skip
     words = {
         "complete": "complete", "stopped": "stopped by the scheduler", "failed": "failed",
         "refused": "refused", "open": "cut off",
     }  # fmt: skip
-    told_counts = [f"{count} {words[status]}" for status, count in counts.items() if count]
+    counted = [f"{count} {words[status]}" for status, count in counts.items() if count]
     seeds = f" of {sweep.config.seeds} seeds each" if sweep.config.seeds > 1 else ""
     found = [
         f"{len(sweep.trials)} trials{seeds} ({sweep.config.search.algorithm} search): "
-        f"{measures.enumeration(told_counts)}; {measures.duration(sweep.seconds)} in all, "
+        f"{measures.enumeration(counted)}; {measures.duration(sweep.seconds)} in all, "
         f"{sweep.workers} at a time."
     ]
     exchanges = sum(len(e["taken"]) for e in sweep.directory.events("exchange"))
     if exchanges:
         found.append(
-            f"{exchanges} times a trial went on from a better one (population-based training), so "
-            "that trials are not independent of each other."
+            f"{exchanges} times a trial continued from a better one (population-based training), "
+            "so trials are not independent of each other."
         )
     if sweep.failed_finals:
         found.append(f"{len(sweep.failed_finals)} final runs failed and are left out.")

@@ -1,19 +1,18 @@
 """A sweep's charts as SVG text: parallel coordinates, cost against accuracy, importances.
 
-Drawn here like the charts of `charts.py`, and for the same reasons. Parallel coordinates are the
-one chart that asks to be handled: `sweep.js` lets a reader brush its axes and read its lines. A
-general plotting bundle would do the same for 1 to 5 MB in every report; lines, axes and a brush
-are a few KB, print sharply and are there without scripts as well.
+Drawn here like the charts of `charts.py`, for the same reasons. Parallel coordinates are the one
+interactive chart: `sweep.js` lets a reader brush its axes and read its lines. A plotting library
+would add 1 to 5 MB to every report for this; lines, axes and a brush are a few KB, print sharply
+and are visible without scripts.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from itrec_dist.config import as_text
-from itrec_dist.report.charts import GRID, INK, PALETTE
+from itrec_dist.report.charts import GRID, INK, PALETTE, Scale
 from itrec_dist.sweep.space import Value
 
 _ABSENT = "—"
@@ -28,12 +27,12 @@ class Axis:
     """One per line, in the order of the lines."""
     is_log: bool = False
     is_listed: bool = True
-    """Whether values stand apart as they are, instead of on a scale of numbers."""
+    """Whether values are categories, instead of numbers on a scale."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One trial: its name, its place among all from 0 to 1, the best one, and how it ended."""
+    """One trial: its name, its rank from 0 to 1 (the best), and whether it was stopped."""
 
     label: str
     score: float
@@ -53,7 +52,7 @@ class Spot:
 
 
 def parallel(axes: Sequence[Axis], marks: Sequence[Mark], width: int = 1180) -> str:
-    """Lines over axes, coloured by the metric, the best on top; empty text without lines."""
+    """Lines over axes, coloured by the metric, the best on top; an empty string without lines."""
     if not marks or len(axes) < 2:
         return ""
     top, bottom, left, right = 40, 330, 60, width - 90
@@ -80,15 +79,15 @@ def parallel(axes: Sequence[Axis], marks: Sequence[Mark], width: int = 1180) -> 
 def scatter(
     spots: Sequence[Spot], x_label: str, y_label: str, *, more_is_better: bool, width: int = 680
 ) -> str:
-    """Points with the front of those that no other beats in both; empty text without two."""
+    """Points and their Pareto front; an empty string with fewer than two points."""
     if len(spots) < 2:
         return ""
     left, right, top, bottom = 62, width - 30, 14, 320
     xs, ys = [s.x for s in spots], [s.y for s in spots]
     is_log = min(xs) > 0 and max(xs) / min(xs) > 10
     x_ticks, y_ticks = _numbers(min(xs), max(xs), is_log=is_log), _numbers(min(ys), max(ys))
-    x = _Scale(min(xs), max(xs), left + 14, right - 14, is_log=is_log)
-    y = _Scale(min(ys), max(ys), bottom - 12, top + 12)
+    x = Scale(min(xs), max(xs), left + 14, right - 14, is_log=is_log)
+    y = Scale(min(ys), max(ys), bottom - 12, top + 12)
     parts = [
         f'<line x1="{left}" x2="{right}" y1="{y(t)}" y2="{y(t)}" stroke="{GRID}"/>'
         f'<text x="{left - 8}" y="{y(t) + 4}" class="tick" text-anchor="end">{_short(t)}</text>'
@@ -126,7 +125,7 @@ def scatter(
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, width: int = 680) -> str:
-    """Shares of one as bars, as given; empty text without rows."""
+    """Shares of 1 as bars, in the given order; an empty string without rows."""
     if not rows:
         return ""
     step, top = 26, 4
@@ -181,7 +180,7 @@ def _places(axis: Axis, top: float, bottom: float) -> tuple[list[float], list[tu
     numbers = [float(v) for v in present]  # type: ignore[arg-type]
     has_absent = len(present) < len(axis.values)
     low = bottom - 26 if has_absent else bottom
-    scale = _Scale(min(numbers), max(numbers), low, top, is_log=axis.is_log)
+    scale = Scale(min(numbers), max(numbers), low, top, is_log=axis.is_log)
     ticks = [
         (scale(t), _short(t)) for t in _numbers(min(numbers), max(numbers), is_log=axis.is_log)
     ]
@@ -209,23 +208,8 @@ def _axis_ticks(ticks: Sequence[tuple[float, str]], x: float) -> str:
     )
 
 
-class _Scale:
-    def __init__(
-        self, low: float, high: float, start: float, stop: float, *, is_log: bool = False
-    ) -> None:
-        self._low, self._high, self._start, self._stop = low, high, start, stop
-        self._log = is_log
-
-    def __call__(self, value: float) -> float:
-        low, high, at = self._low, self._high, value
-        if self._log:
-            low, high, at = math.log(low), math.log(high), math.log(value)
-        share = (at - low) / (high - low) if high > low else 0.5
-        return round(self._start + share * (self._stop - self._start), 1)
-
-
 def _numbers(low: float, high: float, *, is_log: bool = False) -> list[float]:
-    """A few values from low to high, both included, to print beside an axis."""
+    """A few values from low to high, both included, for the ticks of an axis."""
     if high <= low:
         return [low]
     if is_log:

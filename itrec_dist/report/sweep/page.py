@@ -1,4 +1,4 @@
-"""The page over a sweep: the answer first, then what it rests on, then how to train it again."""
+"""The page on a sweep: the answer first, then the evidence, then how to retrain the winner."""
 
 from markupsafe import Markup
 
@@ -7,14 +7,14 @@ from itrec_dist.report import measures, provenance
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
 from itrec_dist.report.page import asset, now, templates
 from itrec_dist.report.sweep import charts as sweep_charts
-from itrec_dist.report.sweep import course
+from itrec_dist.report.sweep import schedule
 from itrec_dist.report.sweep import tables as sweep_tables
 from itrec_dist.report.sweep.answer import COSTS, MIN_TRIALS, metric_name, sentences
 from itrec_dist.report.sweep.charts import Axis, Mark, Spot
 from itrec_dist.report.sweep.runs import Sweep
 from itrec_dist.report.tables import Table
 from itrec_dist.sweep.config import Cost
-from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.directory import Trial, format_assignment
 from itrec_dist.sweep.pareto import RISING, front
 from itrec_dist.sweep.tpe import importances
 
@@ -22,7 +22,7 @@ _NAMED = 5  # curves with a label
 
 
 def render(sweep: Sweep, title: str) -> str:
-    """The page."""
+    """Render the page on a sweep."""
     facts, _ = provenance.divided_environment([sweep.environment])
     return (
         templates()
@@ -43,8 +43,8 @@ def render(sweep: Sweep, title: str) -> str:
             parallel=_figures([("Every trial over its settings", parallel(sweep))]),
             pareto=_figures([_pareto(sweep), _importance(sweep)]),
             has_stopped=bool(sweep.having("stopped")),
-            courses=course.courses(sweep),
-            again=course.again(sweep),
+            schedules=schedule.schedules(sweep),
+            retraining=schedule.retraining(sweep),
             data=provenance.data(sweep.manifest),
             steps=provenance.steps(sweep.manifest) if sweep.manifest.steps else None,
             audit=provenance.audit_rows(sweep.manifest) if sweep.manifest.audit else None,
@@ -84,12 +84,12 @@ def parallel(sweep: Sweep) -> str:
     scores = [sweep.config.score(t.outcome.value or 0.0) for t in shown]
     if not scores:
         return ""
-    order = sorted(scores)  # ranks: a single poor trial would make all others look alike
+    order = sorted(scores)  # colour by rank: a single poor trial would make all others look alike
     marks = [
         Mark(
             f"trial {trial.label}: {measures.digits(trial.outcome.value)}",
             order.index(score) / max(len(scores) - 1, 1),
-            told(trial.assignment), trial.outcome.status == "stopped",
+            format_assignment(trial.assignment), trial.outcome.status == "stopped",
         )
         for trial, score in zip(shown, scores, strict=True)
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def _pareto(sweep: Sweep) -> tuple[str, str]:
     spots = [
         Spot(
             f"trial {t.label}: {measures.digits(t.outcome.value)}, {t.outcome.cost[cost]:,.4g} "
-            f"{COSTS[cost]}; {told(t.assignment)}",
+            f"{COSTS[cost]}; {format_assignment(t.assignment)}",
             t.outcome.cost[cost], t.outcome.value or 0.0, t.number in on_front, t.number in chosen,
         )
         for t in shown
@@ -127,7 +127,7 @@ def _pareto(sweep: Sweep) -> tuple[str, str]:
 
 def _importance(sweep: Sweep) -> tuple[str, str]:
     complete = sweep.ranked
-    title = "What the figure depends on"
+    title = "Importance of the settings"
     if len(complete) < MIN_TRIALS:
         return title, ""
     rows = importances(sweep.directory.read_space(), sweep.config, complete)
@@ -145,4 +145,8 @@ def _figures(found: list[tuple[str, str]]) -> list[tuple[str, Markup]]:
 
 def _marked(sweep: Sweep) -> Table | None:
     table = sweep_tables.ablation(sweep)
-    return None if table is None else sweep_tables.marked(table, falls=sweep.config.falls)
+    return (
+        None
+        if table is None
+        else sweep_tables.marked(table, lower_is_better=sweep.config.lower_is_better)
+    )

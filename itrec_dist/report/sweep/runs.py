@@ -1,13 +1,13 @@
-"""A sweep directory as plain values: read once, for the page and the tables.
+"""Reads a sweep directory once, for the page and the tables.
 
-Owns which finalist is recommended: the one with the best mean *validation* figure over its fresh
-seeds, so that the test split chooses nothing.
+The recommended finalist is the one with the best mean *validation* metric over its fresh seeds, so
+that nothing is selected on the test split.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,32 +28,32 @@ from itrec_dist.sweep.space import Dimension, Value
 
 @dataclass(frozen=True)
 class Finalist:
-    """A configuration that was trained anew with fresh seeds."""
+    """A configuration that was retrained with fresh seeds."""
 
     trial: Trial
     runs: tuple[RunDirectory, ...]
     evaluations: tuple[dict[str, Any], ...]
 
     def values(self, split: str, metric: FigureName) -> list[float]:
-        """A figure of every run."""
-        found = (value_of(e["splits"].get(split), metric) for e in self.evaluations)
-        return [value for value in found if value is not None]
+        """A metric of every run that has it."""
+        values = (value_of(e["splits"].get(split), metric) for e in self.evaluations)
+        return [value for value in values if value is not None]
 
     def interval(self, split: str, metric: FigureName) -> Interval | None:
-        """Mean and 95 % interval over seeds, None without a figure."""
+        """Mean and 95 % interval over seeds, None without values."""
         values = self.values(split, metric)
         return statistics.interval(values) if values else None
 
     @cached_property
     def windows(self) -> list[WindowFigures]:
-        """Per run, its figures window by window."""
-        found = (per_window.read(run.path) for run in self.runs)
-        return [one for one in found if one is not None]
+        """The per-window metrics of every run that has them."""
+        every = (per_window.read(run.path) for run in self.runs)
+        return [one for one in every if one is not None]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything that a report says about one sweep."""
+    """Everything that a report uses of one sweep."""
 
     directory: SweepDirectory
     config: SweepConfig
@@ -68,17 +68,17 @@ class Sweep:
     """Best first, by validation over fresh seeds."""
     failed_finals: tuple[dict[str, Any], ...]
     seconds: float
-    """Wall time of all lives of the driver."""
+    """Total wall time of all driver sessions."""
     workers: int
 
     @property
     def metric(self) -> FigureName:
-        """The figure that was searched for."""
+        """The metric that the search optimised."""
         return self.config.figure
 
     @property
     def is_papers(self) -> bool:
-        """Whether the paper's names and printed figures may stand beside these."""
+        """Whether the paper's results are comparable with these."""
         return published_ite.applies(self.manifest)
 
     @cached_property
@@ -87,24 +87,23 @@ class Sweep:
         return ranked(self.config, list(self.trials))
 
     def having(self, *status: str) -> list[Trial]:
-        """Trials by what became of them."""
+        """The trials with one of these statuses."""
         return [trial for trial in self.trials if trial.outcome.status in status]
 
     def setting(self, trial: Trial, name: str) -> Value:
-        """A setting of a trial: searched, or else fixed, or else the base's."""
+        """A setting of a trial: its searched value, or else the base's."""
         if name in trial.assignment:
             return trial.assignment[name]
         value: Any = self.base
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, dict):
-            value = value.get("kind")  # what a section such as the loss is searched by
-        found: Value = value
-        return found
+            value = value.get("kind")  # the value of a section, such as the loss
+        return cast("Value", value)
 
     @cached_property
     def verdict(self) -> Comparison | None:
-        """The recommended finalist against the next, on the same test windows."""
+        """The comparison of the recommended finalist with the next, on the same test windows."""
         if len(self.finalists) < 2:
             return None
         first, second = self.finalists[:2]
@@ -122,7 +121,7 @@ class Sweep:
 
     @property
     def paired_figure(self) -> FigureName:
-        """Precision or hit rate of the windows: the metric's own where it is one."""
+        """The per-window metric of the paired test: precision, or hit rate if searched for."""
         group = "masked" if self.metric.group == "masked" else "unmasked"
         metric = "hit_rate" if self.metric.metric == "hit_rate" else "precision"
         return FigureName(group, metric, per_window.CUTOFF)
@@ -132,7 +131,7 @@ def read(path: Path) -> Sweep:
     """Read a sweep directory.
 
     Raises:
-        CheckpointError: it is none, or one of its files is damaged.
+        CheckpointError: it is not a sweep directory, or one of its files is damaged.
     """
     directory = SweepDirectory(path.resolve())
     config = directory.read_recipe()
@@ -159,7 +158,7 @@ def read(path: Path) -> Sweep:
 
 
 def value_of(judgement: dict[str, Any] | None, metric: FigureName) -> float | None:
-    """A figure of a judgement as files hold it, None if it is not there."""
+    """A metric of a judgement in its JSON form, None if it is missing."""
     return None if judgement is None else Judgement.from_json(judgement).value(metric)
 
 

@@ -16,11 +16,11 @@ from itrec_dist.report import measures
 from itrec_dist.report.markdown import markdown_table
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import ite as published_ite
-from itrec_dist.report.sweep import course
+from itrec_dist.report.sweep import schedule
 from itrec_dist.report.sweep.answer import metric_name, sentences, with_interval
 from itrec_dist.report.sweep.runs import Finalist, Sweep
 from itrec_dist.report.tables import Cell, Column, Row, Table
-from itrec_dist.sweep.directory import Trial, as_number, told
+from itrec_dist.sweep.directory import Trial, as_number, format_assignment
 from itrec_dist.sweep.space import Value
 
 LOSS, SIDE = "loss", "model.side_information"
@@ -32,7 +32,7 @@ _COSTS = {
 
 
 def finalists(sweep: Sweep) -> Table | None:
-    """The configurations that were trained anew, on validation and on test."""
+    """The retrained configurations, on validation and on test."""
     if not sweep.finalists:
         return None
     metrics = list(dict.fromkeys((sweep.metric, *_beside(sweep))))
@@ -46,13 +46,13 @@ def finalists(sweep: Sweep) -> Table | None:
         rows.append(Row(_label(finalist.trial), tag, False, tuple(cells)))
     return Table(
         "Finalists", tuple(columns), tuple(rows),
-        ("Mean and half width of the 95% interval over seeds; the recommended one stands first.",),
+        ("Mean and half width of the 95% interval over seeds; the recommended one is first.",),
         "Configuration",
     )  # fmt: skip
 
 
 def ablation(sweep: Sweep) -> Table | None:
-    """Loss x side information: validation figures of all complete trials, beside the paper's."""
+    """Loss x side information: validation metric of all complete trials, and the paper's."""
     complete = sweep.ranked
     losses = _seen(sweep, complete, LOSS)
     sides = _seen(sweep, complete, SIDE)
@@ -90,12 +90,12 @@ def ablation(sweep: Sweep) -> Table | None:
     )
     stopped = len(sweep.having("stopped"))
     if stopped:
-        remark += f" {stopped} trials that were stopped before their end are left out."
+        remark += f" {stopped} trials that were stopped early are excluded."
     return Table("Loss x side information", tuple(columns), tuple(rows), (remark,), "Loss")
 
 
 def effects(sweep: Sweep) -> Table | None:
-    """What a loss, or a level of side information, loses against the best one in all cells."""
+    """How much each loss and each side information loses against the best one, over all cells."""
     best: dict[tuple[str, str], float] = {}
     for trial in reversed(sweep.ranked):
         cell = as_text(sweep.setting(trial, LOSS)), as_text(sweep.setting(trial, SIDE))
@@ -126,15 +126,16 @@ def effects(sweep: Sweep) -> Table | None:
         Column("Against the best", "95% interval"),
     )
     remark = (
-        "Each cell of the table above by its best trial, cells set against each other that have "
-        "the other setting in common; whatever else was searched had the same chances in each. The "
-        "interval is over these pairs, and knows nothing of users: the test of the finalists does."
+        "Each cell of the table above is represented by its best trial, and compared with cells "
+        "that share the other setting; all else was searched equally in each. The interval is over "
+        "these pairs and ignores the variance between users, which the test of the finalists "
+        "includes."
     )
-    return Table("What each is worth", columns, tuple(rows), (remark,), "Setting")
+    return Table("Effect of each setting", columns, tuple(rows), (remark,), "Setting")
 
 
 def every_trial(sweep: Sweep) -> Table:
-    """All trials that have a figure, best first, with what they cost."""
+    """All trials with a result, best first, and their cost."""
     shown = [*sweep.ranked, *sweep.having("stopped")]
     columns = [Column(measures.label(sweep.metric), "validation")]
     columns += [Column(_setting_name(d.name), "", "Settings", scores=False)
@@ -154,19 +155,24 @@ def every_trial(sweep: Sweep) -> Table:
 
 
 def failures(sweep: Sweep) -> list[tuple[str, str, str, str]]:
-    """(trial, what became of it, its settings, the error) of those that have no figure."""
-    found = [
-        (t.label, t.outcome.status, told(t.assignment), t.outcome.error or "cut off, not run again")
+    """(trial, status, settings, error) of the trials without a result."""
+    rows = [
+        (
+            t.label,
+            t.outcome.status,
+            format_assignment(t.assignment),
+            t.outcome.error or "cut off, not run again",
+        )
         for t in sweep.having("failed", "refused", "open")
     ]
-    return found + [
+    return rows + [
         (f"{e['trial']:04d} seed {e['seed']}", "final failed", "", str(e.get("error")))
         for e in sweep.failed_finals
     ]
 
 
 def slices(sweep: Sweep) -> Table | None:
-    """The two best finalists on parts of the test windows: by the user's features."""
+    """The two best finalists on slices of the test windows, by user features."""
     shown = [f for f in sweep.finalists[:2] if f.windows]
     if not shown or not sweep.manifest.user_features:
         return None
@@ -179,7 +185,7 @@ def slices(sweep: Sweep) -> Table | None:
     for at, feature in enumerate(sweep.manifest.user_features):
         for code, value in enumerate(feature.values, 1):
             chosen = first.features[:, at] == code
-            if chosen.sum() < 30:  # too few to say anything
+            if chosen.sum() < 30:  # too few to be meaningful
                 continue
             sides = [
                 [w.values(paired.group, paired.metric)[chosen] for w in f.windows] for f in shown
@@ -188,23 +194,23 @@ def slices(sweep: Sweep) -> Table | None:
             means = [float(np.mean(np.stack(side))) for side in sides]
             cells += [Cell(measures.digits(mean), value=mean) for mean in means]
             if len(shown) > 1:
-                found = statistics.paired(sides[0], sides[1], first.users[chosen])
-                told_interval = f"{found.low:+.4f} to {found.high:+.4f}"
-                cells.append(Cell(f"{found.difference:+.4f}", told_interval, found.difference))
+                test = statistics.paired(sides[0], sides[1], first.users[chosen])
+                bounds = f"{test.low:+.4f} to {test.high:+.4f}"
+                cells.append(Cell(f"{test.difference:+.4f}", bounds, test.difference))
             rows.append(Row(f"{feature.name} {value}", "", False, tuple(cells)))
-    remark = "Parts of the test windows with at least 30 of them; many intervals, so some miss."
+    remark = "Slices with at least 30 test windows; with many intervals, some miss by chance."
     return (
         Table("Slices of test", tuple(columns), tuple(rows), (remark,), "Users") if rows else None
     )
 
 
 def as_markdown(sweep: Sweep) -> str:
-    """The answer and the tables for a wiki."""
+    """The answer and the tables as Markdown."""
     blocks = [f"# Sweep: {sweep.directory.path.name}"]
     blocks.append("\n".join(f"- {sentence}" for sentence in sentences(sweep)))
     found = (
         finalists(sweep),
-        course.courses(sweep),
+        schedule.schedules(sweep),
         ablation(sweep),
         effects(sweep),
         every_trial(sweep),
@@ -213,7 +219,7 @@ def as_markdown(sweep: Sweep) -> str:
     blocks += [markdown_table(table) for table in found if table is not None and table.rows]
     lost = failures(sweep)
     if lost:
-        lines = ["### Without a figure", "", "| trial | status | settings | error |",
+        lines = ["### Without a result", "", "| trial | status | settings | error |",
                  "|---|---|---|---|"]  # fmt: skip
         lines += ["| " + " | ".join(p.replace("|", "\\|") for p in row) + " |" for row in lost]
         blocks.append("\n".join(lines))
@@ -251,7 +257,7 @@ def as_csv(sweep: Sweep) -> str:
 
 
 def _beside(sweep: Sweep) -> list[FigureName]:
-    """What is shown beside the metric: precision and hit rate of both rankings, if it is one."""
+    """Further metrics to show: for a ranking metric, precision and hit rate of both rankings."""
     if sweep.metric.group not in RANKINGS:
         return []
     held = {
@@ -290,7 +296,7 @@ def _cost_cell(trial: Trial, cost: str) -> Cell:
 
 
 def _seen(sweep: Sweep, trials: Sequence[Trial], name: str) -> list[Value]:
-    """The values of a setting that trials have, in the order that the paper's arms have."""
+    """The values of a setting in these trials, in the order of the paper's arms."""
     found = {as_text(value): value for t in trials if (value := sweep.setting(t, name)) is not None}
     order = [*published_ite.LOSSES, *published_ite.SIDES]
     return [found[text] for text in sorted(found, key=lambda t: (t not in order,
@@ -302,7 +308,7 @@ def _best(sweep: Sweep, values: Sequence[float]) -> float | None:
 
 
 def _label(trial: Trial) -> str:
-    return f"{trial.label} · {told(trial.assignment)}"
+    return f"{trial.label} · {format_assignment(trial.assignment)}"
 
 
 def _setting_name(name: str) -> str:
@@ -313,9 +319,9 @@ def _plain(value: Value) -> str:
     return as_text(value)
 
 
-def marked(table: Table, *, falls: bool) -> Table:
-    """The table with the best value of each scoring column marked; the lowest one if it `falls`."""
-    best_of = min if falls else max
+def marked(table: Table, *, lower_is_better: bool) -> Table:
+    """The table with the best value of each scoring column marked."""
+    best_of = min if lower_is_better else max
     best: list[float | None] = []
     for at, column in enumerate(table.columns):
         values = [value for row in table.rows if (value := row.cells[at].value) is not None]

@@ -1,13 +1,12 @@
-"""Trackers: every run of a sweep, shown epoch by epoch to a service that teams look at.
+"""Experiment trackers: log every run of a sweep, epoch by epoch, to a service.
 
     mlflow.py   MLflow
     wandb.py    Weights & Biases
 
-Both go through Ray's own integrations, from the process that trains: Tune's callbacks would see a
-score and no figures, and Ray's for Weights & Biases starts two processes for each trial. What Tune
-knows nothing of is handed in: the settings that were searched and the figures of the log. The
-sweep itself never depends on it: a tracker that fails in mid-run is noted in that run's log.
-TensorBoard needs none of this, every run writes it.
+Both use Ray's own integrations, from the process that trains. Tune's callbacks would see only a
+score, and Ray's callback for Weights & Biases starts two processes per trial; here the searched
+settings and all metrics are logged. A sweep never depends on a tracker: one that fails during a run
+is noted in that run's log. TensorBoard needs none of this, every run writes it.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ Watch = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Tracked:
-    """A run as trackers are told of it."""
+    """What a tracker gets to know about a run."""
 
     sweep: str
     name: str
@@ -36,30 +35,30 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """One run at one service; open from its making to its end."""
+    """One run at one service."""
 
     def log(self, figures: dict[str, float], epoch: int) -> None:
-        """Figures after an epoch."""
+        """Log the metrics of an epoch."""
 
     def end(self, *, is_complete: bool) -> None:
-        """Nothing more follows."""
+        """Close the run."""
 
 
-def refuse(sweep: SweepConfig) -> None:
-    """Refuse what is not installed, before anything starts.
+def check_installed(sweep: SweepConfig) -> None:
+    """Check that the packages of all chosen trackers are installed.
 
     Raises:
         EnvironmentProblem: the package of a tracker is missing.
     """
     for module, _ in _asked_for(sweep.trackers):
-        module.refuse()
+        module.check_installed()
 
 
 def prepare(sweep: SweepConfig) -> None:
-    """Make ready at the services what all runs share.
+    """Create what all runs share at the services.
 
     Raises:
-        EnvironmentProblem: a service cannot be reached or wants a login.
+        EnvironmentProblem: a service cannot be reached or needs a login.
     """
     for module, place in _asked_for(sweep.trackers):
         module.prepare(place, sweep.out.name)
@@ -67,7 +66,7 @@ def prepare(sweep: SweepConfig) -> None:
 
 @contextlib.contextmanager
 def following(config: TrackersConfig, tracked: Tracked) -> Iterator[Watch]:
-    """Show a run while the block trains it; yields what takes the events of its log."""
+    """Track a run while the block trains it; yields a callback for the events of its log."""
     open_ones: list[Tracker] = []
 
     def each(act: Callable[[Tracker], None]) -> None:
@@ -96,20 +95,20 @@ def following(config: TrackersConfig, tracked: Tracked) -> Iterator[Watch]:
 
 
 def figures_of(event: Event) -> dict[str, float]:
-    """The numbers of an epoch under names that every service takes."""
-    found = {"loss": event["loss"], "windows_per_second": event["windows_per_second"]}
+    """The metrics of an epoch, under names that every service accepts."""
+    figures = {"loss": event["loss"], "windows_per_second": event["windows_per_second"]}
     for split in ("train", "validation"):
-        found |= _flat(split, event.get(split))
-    return _named(found)
+        figures |= _flat(split, event.get(split))
+    return _named(figures)
 
 
 def _judged(run: RunDirectory) -> tuple[dict[str, float], int]:
-    """The figures of the best epoch of a complete run."""
+    """The metrics of the best epoch of a complete run."""
     content = run.read_json(run.evaluation)
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for split, judgement in content["splits"].items():
-        found |= _flat(f"best/{split}", judgement)
-    return _named(found), content["epoch"]
+        figures |= _flat(f"best/{split}", judgement)
+    return _named(figures), content["epoch"]
 
 
 def _flat(prefix: str, judgement: dict[str, Any] | None) -> dict[str, float]:
@@ -119,7 +118,7 @@ def _flat(prefix: str, judgement: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _named(figures: dict[str, Any]) -> dict[str, float]:
-    """MLflow takes no `@` in a name."""
+    """Rename for MLflow, which does not accept `@` in a name; drop missing values."""
     return {n.replace("@", "_at_"): float(v) for n, v in figures.items() if v is not None}
 
 
@@ -130,7 +129,7 @@ def _forgiven(run: RunDirectory) -> Iterator[None]:
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if run.path.is_dir():
-            run.append("note", message=f"a tracker failed, the run goes on without it: {said}")
+            run.append("note", message=f"a tracker failed, the run continues without it: {said}")
 
 
 def _asked_for(config: TrackersConfig) -> Iterator[tuple[Any, str]]:

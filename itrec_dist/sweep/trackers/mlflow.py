@@ -1,4 +1,4 @@
-"""MLflow: one experiment per sweep, one MLflow run per run; the place is its tracking URI."""
+"""MLflow: one experiment per sweep, one MLflow run per run; `place` is the tracking URI."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from itrec_dist.sweep.trackers import Tracked
 
 
-def refuse() -> None:
-    """Refuse where it is not installed.
+def check_installed() -> None:
+    """Check that MLflow is installed.
 
     Raises:
         EnvironmentProblem: it is not.
     """
     try:
-        import mlflow  # noqa: F401 - to see whether it is there
+        import mlflow  # noqa: F401 - only to check that it is installed
     except ImportError as error:
         raise EnvironmentProblem(
             "trackers.mlflow needs MLflow's client, which is not installed: pip install "
@@ -28,10 +28,10 @@ def refuse() -> None:
 
 
 def prepare(place: str, sweep: str) -> None:
-    """Make the experiment, before several processes would at once.
+    """Create the experiment, before several processes would do so at once.
 
     Raises:
-        EnvironmentProblem: the place cannot be reached.
+        EnvironmentProblem: the tracking URI cannot be reached.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -50,7 +50,7 @@ def prepare(place: str, sweep: str) -> None:
 
 
 def begin(place: str, tracked: Tracked) -> MLflow:
-    """Begin an MLflow run."""
+    """Start an MLflow run."""
     from ray.air.integrations.mlflow import setup_mlflow
 
     _be_quick_and_quiet()
@@ -62,22 +62,22 @@ def begin(place: str, tracked: Tracked) -> MLflow:
 
 
 def _be_quick_and_quiet() -> None:
-    """A server that is gone should cost seconds, not the minutes that MLflow tries by default."""
+    """Give up on an unreachable server within seconds; MLflow's default is minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 class MLflow:
-    """An MLflow run, the active one of this thread."""
+    """The active MLflow run of this thread."""
 
     def __init__(self, module: Any) -> None:
-        """Take the module whose active run this is."""
+        """Wrap the active run of the module `mlflow`."""
         self._module = module
 
     def log(self, figures: dict[str, float], epoch: int) -> None:
-        """Figures after an epoch."""
+        """Log the metrics of an epoch."""
         self._module.log_metrics(figures, step=epoch)
 
     def end(self, *, is_complete: bool) -> None:
-        """Nothing more follows."""
+        """Close the run."""
         self._module.end_run("FINISHED" if is_complete else "KILLED")

@@ -1,6 +1,6 @@
-"""Weights & Biases: one group per sweep, one of its runs per run; the place is its project.
+"""Weights & Biases: one group per sweep, one W&B run per run; `place` is the project.
 
-With WANDB_MODE=offline nothing leaves the machine, and `wandb sync SWEEP/wandb/*` sends it later.
+With WANDB_MODE=offline nothing leaves the machine, and `wandb sync SWEEP/wandb/*` uploads it later.
 That variable and the login are read where runs train: on a cluster, on its nodes.
 """
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _STAYS = ("offline", "disabled")
 _NO_KEY = "0" * 40
-"""Ray's integration asks for a key where none is used."""
+"""Ray's integration requires a key even where none is used."""
 
 
-def refuse() -> None:
-    """Refuse where it is not installed.
+def check_installed() -> None:
+    """Check that wandb is installed.
 
     Raises:
         EnvironmentProblem: it is not.
     """
     try:
-        import wandb  # noqa: F401 - to see whether it is there
+        import wandb  # noqa: F401 - only to check that it is installed
     except ImportError as error:
         raise EnvironmentProblem(
             "trackers.wandb needs the package wandb, which is not installed: pip install "
@@ -34,8 +34,8 @@ def refuse() -> None:
         ) from error
 
 
-def prepare(place: str, sweep: str) -> None:  # noqa: ARG001 - groups need no making
-    """Look that runs can log in.
+def prepare(place: str, sweep: str) -> None:  # noqa: ARG001 - groups need not be created
+    """Check that runs can log in.
 
     Raises:
         EnvironmentProblem: they cannot.
@@ -56,11 +56,11 @@ def prepare(place: str, sweep: str) -> None:  # noqa: ARG001 - groups need no ma
 
 
 def begin(place: str, tracked: Tracked) -> WandB:
-    """Begin a run, whose files lie in the sweep directory."""
+    """Start a W&B run, with its files in the sweep directory."""
     import wandb
     from ray.air.integrations.wandb import setup_wandb
 
-    mode = os.environ.get("WANDB_MODE")  # handed in: the package reads it at its import alone
+    mode = os.environ.get("WANDB_MODE")  # passed on: wandb reads it only when it is imported
     run = setup_wandb(
         dict(tracked.settings), api_key=_NO_KEY if mode in _STAYS else None, project=place,
         group=tracked.sweep, trial_name=tracked.name, dir=str(tracked.run.path.parents[2]),
@@ -73,16 +73,16 @@ class WandB:
     """A run of Weights & Biases."""
 
     def __init__(self, run: Any) -> None:
-        """Take the run that was begun."""
+        """Wrap a started run."""
         self._run = run
 
     def log(self, figures: dict[str, float], epoch: int) -> None:
-        """Figures after an epoch; those of the best epoch, which come last, as a summary."""
+        """Log the metrics of an epoch; those of the best epoch, which come last, as a summary."""
         if any(name.startswith("best/") for name in figures):
             self._run.summary.update({**figures, "best/epoch": epoch})
         elif figures:
             self._run.log(figures, step=epoch)
 
     def end(self, *, is_complete: bool) -> None:
-        """Nothing more follows."""
+        """Close the run."""
         self._run.finish(exit_code=0 if is_complete else 1)

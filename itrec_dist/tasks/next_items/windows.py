@@ -20,7 +20,7 @@ Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How ratings become windows; the defaults are those of the paper."""
+    """Windows: filters, lengths and splits; the defaults are those of the ITE paper."""
 
     top_items: int | None = 1000
     """Number of most frequent items to keep; null keeps all."""

@@ -24,7 +24,7 @@ _STEPS = ("read", "to learn from")
 
 @dataclass(frozen=True)
 class RatingWindowConfig:
-    """How ratings are held out and which inputs they get; the defaults are the literature's."""
+    """Windows: held-out ratings and their inputs; the defaults are those of the literature."""
 
     protocol: RatingProtocol = "random_ratings"
     """Which ratings are held out: any of them at random, each user's last, or the latest of all."""

@@ -95,7 +95,7 @@ def test_every_sweep_can_be_started_and_none_of_its_trials_is_refused(recipe, sh
     assignments = checked.assignments
     if assignments is None:  # outcomes decide: any draw of the space may come
         assignments = list(itertools.islice(checked.space.draws(0), sweep.trials))
-    assert estimate.refused(checked.runs, tmp_path, assignments) == []
+    assert estimate.invalid_trials(checked.runs, tmp_path, assignments) == []
     assert len(assignments) == sweep.trials
 
 

@@ -208,7 +208,7 @@ def test_a_class_of_ones_own_is_chosen_stored_and_read_again(own_home, kind, rec
     ("kind", "told"),
     [
         ("own_pets:Stone", "a dataclass without a field `kind`"),
-        ("own_pets:Wind", "is no dataclass"),
+        ("own_pets:Wind", "is not a dataclass"),
         ("own_pets:Cloud", "cannot be imported from own_pets:Cloud"),
         ("no_such_pets:Cloud", "cannot be imported from no_such_pets:Cloud"),
         ("fish", "or one of your own as module:Class"),

@@ -365,7 +365,7 @@ def test_tables_that_describe_nobody_are_warned_of_with_numbers(tmp_path):
     two = WindowConfig(min_user_events=1, input_length=1, target_length=1, validation_fraction=0)
     manifest = window("table", events, tmp_path / "out", two, table)
     items, users = window_command.warnings(manifest)
-    assert "2 of 2 items stand in no item table" in items
+    assert "2 of 2 items are in no item table" in items
     assert "2 of 2 users have no value of plan" in users
     assert "none matches" in items
     assert "none matches" in users

@@ -123,7 +123,7 @@ def test_shards_with_nothing_to_judge_are_refused(trained, ratings_folder, tmp_p
     window("ml-1m", ratings_folder, tmp_path / "shards", WindowConfig(**cut))
     code, _, err = itrec("evaluate", trained, "--shards", tmp_path / "shards")
     assert code == 2
-    assert "nothing to judge" in err
+    assert "nothing to evaluate" in err
 
 
 def test_a_run_is_judged_from_any_folder(trained, tmp_path, itrec, monkeypatch):

@@ -215,4 +215,4 @@ def test_without_the_table_of_its_users_such_a_model_is_not_asked(rated, joined,
     reseal(best)
     code, shown, err = itrec("evaluate", run, "--shards", joined)
     assert (code, shown, err.count("\n")) == (2, "", 1)
-    assert "learned users by their numbers" in err
+    assert "knows users by number" in err

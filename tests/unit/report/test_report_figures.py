@@ -52,7 +52,7 @@ def test_a_file_of_an_older_version_is_read(tmp_path):
 def test_a_group_that_no_metric_has_is_an_error(tmp_path, capsys):
     run = made.trained(tmp_path / "a", epochs=1)
     rewritten(run, lambda judged: judged.update(sessions={"precision@5": 0.5}))
-    with pytest.raises(CheckpointError, match="holds figures named sessions, which no metric"):
+    with pytest.raises(CheckpointError, match="holds metrics of the group sessions, which is"):
         report.write([run])
     assert app.main(["report", str(run)]) == 2
     assert "there are: unmasked, masked, ratings" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_a_partial_run_is_shown_as_such_and_its_curves_are_drawn(tmp_path):
     run = made.trained(tmp_path / "a", epochs=4, complete=False)
     (run / "log.jsonl").open("a").write('{"event": "epoch", "epo')  # torn by a kill
     page = _page(report.write([run]))
-    assert "The run has no final judgement yet" in page.text
+    assert "The run has no final evaluation yet" in page.text
     assert "incomplete: 4 of 20 epochs" in page.text
     assert page.tags.count("polyline") >= 6
 
@@ -97,7 +97,7 @@ def test_a_run_that_has_only_begun_gives_a_page(tmp_path):
     (run / "environment.json").unlink()
     page = _page(report.write([run]))
     assert "incomplete: no epoch finished" in page.text
-    assert "These runs hold no data manifest" in page.text
+    assert "These runs have no data manifest" in page.text
 
 
 def test_no_figure_that_is_not_finite_is_printed(tmp_path):
@@ -117,7 +117,7 @@ def test_no_figure_that_is_not_finite_is_printed(tmp_path):
     words = _page(place).text
     assert not re.search(r"\b(nan|inf|infinity)\b", words, re.IGNORECASE)
     assert not re.search(r"[\"\[, ](NaN|Infinity|nan|inf)[\"\], ]", place.read_text("utf-8"))
-    assert "The loss was no finite number from epoch 2 on" in words.replace("; the", ". The")
+    assert "The loss was not finite from epoch 2 on" in words.replace("; the", ". The")
 
 
 def test_samples_mark_hits_and_items_already_watched(tmp_path):
@@ -126,7 +126,7 @@ def test_samples_mark_hits_and_items_already_watched(tmp_path):
     page = _page(place)
     assert page.text.count("1 of 3 predicted items are among the next 2") == 2
     assert place.read_text(encoding="utf-8").count('"badge">hit<') == 2
-    assert page.text.count("already watched") == 2
+    assert page.text.count("already seen") == 2
     assert "(1997)" not in page.text  # the year stands beside the title
     (sample,) = samples.of(arms.sections([runs.read(run)])[0])
     user = sample.users[0]
@@ -163,7 +163,7 @@ def test_the_audit_is_printed_with_shares_and_a_broken_promise_is_named(tmp_path
     ("leaked", "expected"),
     [
         (830, "On test, 83.0% of the targets were shown to the model as inputs"),
-        (0, "On test, nothing leaks that leave_last promises to keep apart."),
+        (0, "On test, nothing leaks that leave_last promises to keep separate."),
     ],
 )
 def test_what_leaks_is_said_among_the_findings(tmp_path, leaked, expected):
@@ -254,7 +254,7 @@ def test_only_an_earlier_report_is_replaced_and_only_when_asked(tmp_path, capsys
     assert "<title>Next</title>" in out.read_text(encoding="utf-8")
     thesis = tmp_path / "thesis.html"
     thesis.write_text("<h1>mine</h1>")
-    with pytest.raises(OutputError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report"):
         report.write([run], thesis, overwrite=True)
     with pytest.raises(OutputError, match="is a folder"):
         report.write([run], tmp_path)

@@ -81,14 +81,14 @@ def test_the_findings_are_in_order_and_honest(section):
     said = ratings_section.sentences(section)
     assert said[0] == "On test, the lowest RMSE is that of Biased MF: 0.8460 (one run)."
     assert said[1] == (
-        "Behind Biased MF: 0.8460 (one run) stay Model 2 (0.8620) and model dot_product (0.8720)."
+        "Worse than Biased MF: 0.8460 (one run): Model 2 (0.8620) and model dot_product (0.8720)."
     )
     assert said[2] == (
         "At or below the source's printed RMSE: model dot_product (0.8720, printed 0.877)."
     )
     assert said[3] == "Above the source's printed RMSE: Model 2 (0.8620, printed 0.858)."
     assert rating_study.REMARK in said
-    assert "Biased MF has 0.8440 on validation, where its epoch was chosen." in said
+    assert "Biased MF has 0.8440 on validation, where its epoch was selected." in said
 
 
 def test_printed_figures_stand_beside_the_sources_systems_on_its_data_alone(tmp_path):
@@ -154,7 +154,7 @@ def test_errors_are_drawn_on_an_axis_of_their_own_without_bars(section):
     assert "global_mean" not in figure.svg, "it would press all others together"
     assert 'stroke-width="7"' not in figure.svg, "a bar's length would say nothing"
     (curves,) = ratings_section.of_arms(section)
-    assert [f.title for f in curves.figures] == ["Biased MF", "Model 2", "model dot_product"]
+    assert [f.title for f in curves.charts] == ["Biased MF", "Model 2", "model dot_product"]
 
 
 def test_ratings_and_next_items_stand_apart_on_one_page(runs):

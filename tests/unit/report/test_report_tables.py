@@ -93,11 +93,12 @@ def test_validation_and_test_stand_in_separate_columns(tmp_path):
     for column, cell in zip(table.columns, table.rows[0].cells, strict=True):
         by_group.setdefault(column.group, cell.text)
     assert by_group == {
-        "Test: epoch chosen on validation, judged on test": "0.1000",
-        "Validation: best epoch chosen on this very split (as in the paper)": "0.2000",
+        "Test: epoch selected on validation, evaluated on test": "0.1000",
+        "Validation: best epoch selected on this split (as in the paper)": "0.2000",
         "Printed in the paper": "0.1185",
     }
-    assert any("chose nothing" in sentence for sentence in next_items_section.sentences(section))
+    found = next_items_section.sentences(section)
+    assert any("nothing was selected" in sentence for sentence in found)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_paper_arms_are_told_by_loss_and_side_information():
     ("ours", "ridge", "expected"),
     [
         (0.15, 0.134, "It beats the best baseline, ridge (0.1340) by 0.0160 (11.9%)."),
-        (0.12, 0.134, "It does not beat the best baseline, ridge (0.1340): it stays 0.0140"),
+        (0.12, 0.134, "It does not beat the best baseline, ridge (0.1340): it is 0.0140"),
         (0.134, 0.134, "It does not beat the best baseline, ridge (0.1340): the two are equal."),
     ],
 )
@@ -165,7 +166,7 @@ def test_a_difference_within_the_spread_over_seeds_settles_nothing(tmp_path):
         _set_figure(run, "test", value)
     made.baseline(tmp_path / "ridge", "ridge", 0.135)
     (section,) = _sections(tmp_path)
-    assert "it settles nothing" in next_items_section.sentences(section)[0]
+    assert "the difference is not conclusive" in next_items_section.sentences(section)[0]
 
 
 def test_best_values_are_marked_but_not_where_more_is_not_better(tmp_path):
@@ -244,7 +245,7 @@ def test_models_behind_the_best_baseline_are_named_and_what_masking_gives_back(t
     said = [s for s in next_items_section.sentences(section) if "below" in s]
     label = next(arm.label for arm in section.arms if "bce" in arm.label)
     best_label = next(arm.label for arm in section.arms if "softmax" in arm.label)
-    assert said[0].startswith("On test, unmasked, these stay below the best baseline, ridge (0.134")
+    assert said[0].startswith("On test, unmasked, these are below the best baseline, ridge (0.134")
     assert label in said[0]
     assert best_label not in said[0]
     assert said[1].startswith(f"With the seen items masked, {label} are not below it")

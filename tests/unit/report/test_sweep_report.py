@@ -16,7 +16,7 @@ from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report.sweep import (
     answer,
-    course,
+    schedule,
 )
 from itrec_dist.report.sweep import (
     charts as sweep_charts,
@@ -183,19 +183,19 @@ def test_the_page_stands_alone_and_is_replaced_only_when_asked(swept, tmp_path, 
     told = (swept.path / "results.md").read_text(encoding="utf-8")
     assert told.startswith("# Sweep: sweep\n\n- Recommended")
     titles = re.findall(r"^### (.*)$", told, re.MULTILINE)
-    assert titles == ["Finalists", "Loss x side information", "What each is worth", "Every trial",
-                      "Slices of test", "Without a figure"]  # fmt: skip
+    assert titles == ["Finalists", "Loss x side information", "Effect of each setting",
+                      "Every trial", "Slices of test", "Without a result"]  # fmt: skip
     with pytest.raises(OutputError, match="already exists"):
         report.write_sweep(swept.path, place)
     report.write_sweep(swept.path, place, overwrite=True)
 
 
 def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path, itrec, shards):
-    told = course.again(found)
+    retraining = schedule.retraining(found)
     recipe = tmp_path / "winner.yaml"
-    recipe.write_text(told["recipe"])
+    recipe.write_text(retraining["recipe"])
     out = tmp_path / "winner"
-    words = told["command"].split()
+    words = retraining["command"].split()
     words[words.index("winner.yaml")] = recipe
     words[words.index("runs/winner")] = out
     code, _, err = itrec(*words[1:])
@@ -208,7 +208,7 @@ def test_the_winners_recipe_trains_the_same_weights_again(swept, found, tmp_path
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="no sweep directory"):
+    with pytest.raises(CheckpointError, match="not a sweep directory"):
         sweep_runs.read(tmp_path)
 
 

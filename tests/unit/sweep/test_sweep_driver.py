@@ -102,7 +102,7 @@ def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
     directory, _ = run_here(sweep_of(shards, tmp_path / "sweep", trials=4, final=none), resume=True)
     whole, _ = run_here(sweep_of(shards, tmp_path / "whole", trials=4, final=none))
     assert outcomes(directory) == outcomes(whole)
-    with pytest.raises(ConfigError, match=r"trials=3.*has 4 already"):
+    with pytest.raises(ConfigError, match=r"trials=3.*already has 4"):
         run_here(sweep_of(shards, tmp_path / "sweep", trials=3, final=none), resume=True)
 
 
@@ -119,7 +119,7 @@ def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
 def test_another_sweep_does_not_go_on_in_its_place(change, told, swept, shards):
     sweep = sweep_of(shards, swept[0].path, **change)
     with pytest.raises(ConfigError, match=told):
-        driver._refuse_other(checks.checked(sweep), swept[0])
+        driver._check_same_sweep(checks.checked(sweep), swept[0])
 
 
 def test_there_must_be_something_to_resume(shards, tmp_path):
@@ -140,7 +140,7 @@ def test_what_is_impossible_in_combination_is_refused_alone(shards, tmp_path):
     assert len(refused) == 2
     assert all("num_heads=3 does not divide model.width=16" in line for line in refused)
     checked = checks.checked(sweep)
-    assert len(estimate.refused(checked.runs, tmp_path, checked.assignments)) == 2
+    assert len(estimate.invalid_trials(checked.runs, tmp_path, checked.assignments)) == 2
 
 
 @pytest.mark.parametrize("retries", [0, 2])
@@ -202,9 +202,9 @@ def test_the_planted_better_configuration_wins(shards, tmp_path):
         ({"scheduler": {"name": "asha"}, "seeds": 2}, "set seeds=1"),
         (
             {"scheduler": {"name": "asha"}, "space": {"loss": {"grid": ["ce", "bce"]}}},
-            "nothing but grids: write choice",
+            "only grids: write choice",
         ),
-        ({"fixed": {"loss": "ce"}}, "stands in space and in fixed"),
+        ({"fixed": {"loss": "ce"}}, "is in space and in fixed"),
         ({"fixed": {"model.wdth": 3}}, "no setting model.wdth (did you mean model.width?)"),
         ({"fixed": {"model.width": "wide"}}, "model.width must be a whole number"),
         ({"base": "nosuch"}, "there is no recipe named 'nosuch'"),
@@ -239,8 +239,8 @@ def test_a_mistake_is_refused_before_anything_is_written(change, told, shards, t
 )
 def test_trials_are_packed_on_what_there_is(change, cluster, expected, shards, tmp_path):
     sweep = sweep_of(shards, tmp_path / "s", resources=change)
-    share = resources.share(sweep, Runs(sweep).base, cluster, cores=2.0)
-    assert (share.cpus, share.gpus, share.concurrent) == expected
+    packing = resources.pack(sweep, Runs(sweep).base, cluster, cores=2.0)
+    assert (packing.cpus, packing.gpus, packing.concurrent) == expected
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_trials_are_packed_on_what_there_is(change, cluster, expected, shards, t
 def test_what_the_cluster_lacks_is_refused(change, told, shards, tmp_path):
     sweep = sweep_of(shards, tmp_path / "s", resources=change)
     with pytest.raises(ConfigError, match=told):
-        resources.share(sweep, Runs(sweep).base, {"CPU": 4.0}, cores=2.0)
+        resources.pack(sweep, Runs(sweep).base, {"CPU": 4.0}, cores=2.0)
 
 
 def test_groups_are_packed_by_their_workers(shards, tmp_path):
@@ -263,12 +263,12 @@ def test_groups_are_packed_by_their_workers(shards, tmp_path):
     runs = Runs(sweep)
     assert runs.is_grouped
     assert runs.base.cluster.threads == 1  # the base's own, not the sweep's
-    share = resources.share_of_groups(sweep, runs.base, {"CPU": 8.0}, use_gpu=False)
-    assert (share.concurrent, share.group_on_gpus) == (3, False)
-    on_gpus = resources.share_of_groups(sweep, runs.base, {"CPU": 64.0, "GPU": 5.0}, use_gpu=True)
+    packing = resources.pack_groups(sweep, runs.base, {"CPU": 8.0}, use_gpu=False)
+    assert (packing.concurrent, packing.group_on_gpus) == (3, False)
+    on_gpus = resources.pack_groups(sweep, runs.base, {"CPU": 64.0, "GPU": 5.0}, use_gpu=True)
     assert on_gpus.concurrent == 2
     with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
-        resources.share_of_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
+        resources.pack_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
     with pytest.raises(ConfigError, match="needs trials that train in their own process"):
         checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
 

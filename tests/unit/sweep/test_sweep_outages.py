@@ -13,7 +13,7 @@ from itrec_dist.report.sweep import answer
 from itrec_dist.report.sweep import runs as sweep_runs
 from itrec_dist.sweep import driver, jobs
 from itrec_dist.sweep import trial as trials
-from itrec_dist.sweep.directory import told_failures
+from itrec_dist.sweep.directory import describe_failures
 from tests.swept import outcomes, run_here, sweep_of
 
 NO_FINALS = {"candidates": 0}
@@ -101,7 +101,7 @@ def test_what_failed_is_tried_again_when_more_attempts_are_allowed(
     assert directory.trials()[best].outcome.attempts == 3
     assert said[0].startswith(f"[4/4] trial {lost.label}: ")
     assert lost.label in {p.name for p in (directory.path / "finals").iterdir()}
-    assert told_failures(directory.trials()) is None
+    assert describe_failures(directory.trials()) is None
     again = sweep_runs.read(directory.path)
     assert again.finalists[0].trial.number in {best, int(next(iter(finals)))}
     assert "failed" not in " ".join(answer.sentences(again))
@@ -128,7 +128,7 @@ def test_a_sweep_without_a_complete_trial_says_how_to_go_on(place, tmp_path, mon
     sweep = sweep_of(place, tmp_path / "sweep", retries=0, trials=1, final=NO_FINALS)
     directory, _ = run_here(sweep)
     with pytest.raises(TrainingError, match=r"holds no manifest\.json.*--resume with a larger"):
-        driver._refuse_nothing(sweep, directory.trials())
+        driver._check_any_complete(sweep, directory.trials())
 
 
 def test_a_run_keeps_the_item_table_that_it_began_with(place, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from itrec_dist import config
 from itrec_dist.config.fields import CHANGEABLE, marked
 from itrec_dist.engines.optimizers import rate_factor
 from itrec_dist.errors import ConfigError
-from itrec_dist.report.sweep import answer, course
+from itrec_dist.report.sweep import answer, schedule
 from itrec_dist.report.sweep import runs as sweep_runs
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep import checks, driver, population
@@ -291,16 +291,16 @@ def test_what_is_changed_stays_within_the_space_and_the_rest_comes_along(shards,
         ({"space": {"model.num_layers": {"choice": [1, 2]}}}, "search one of model.dropout"),
         (
             {"space": {**SPACE, "training.epochs": {"choice": [4, 5]}}, "fixed": {}},
-            "take it out of the space",
+            "remove it from the space",
         ),
-        ({"fixed": {**FIXED, "training.patience": 2}}, "take it out of the base"),
+        ({"fixed": {**FIXED, "training.patience": 2}}, "remove it from the base"),
         ({"scheduler": {"name": "pbt", "interval": 5}}, "leaves no exchange in training.epochs=5"),
         ({"scheduler": {"name": "pbt", "interval": 0}}, "must be at least 1"),
         ({"seeds": 2}, "set seeds=1"),
         (
             {"space": {"model.dropout": {"choice": [0.0, 0.1]},
                        "model.num_layers": {"choice": [1, 2], "when": {"model.dropout": 0.1}}}},
-            "take its `when` out",
+            "remove its `when`",
         ),
     ],
 )  # fmt: skip
@@ -316,8 +316,8 @@ def test_what_is_no_population_is_refused_before_anything_is_written(
 def test_a_population_does_not_grow_on_resuming(trained_population, shards):
     directory, _ = trained_population
     more = population_of(shards, directory.path, trials=5)
-    with pytest.raises(ConfigError, match="takes no new ones while it trains: give 4"):
-        driver._refuse_other(checks.checked(more), directory)
+    with pytest.raises(ConfigError, match="cannot grow while it trains: give 4"):
+        driver._check_same_sweep(checks.checked(more), directory)
 
 
 def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
@@ -330,8 +330,8 @@ def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
     winner = found.finalists[0].trial
     assert winner.stages
     sentences = answer.sentences(found)
-    assert "the whole course, trained anew" in sentences[1]
-    table = course.courses(found)
+    assert "the whole schedule, retrained" in sentences[1]
+    table = schedule.schedules(found)
     shown = [row.label for row in table.rows]
     ends = [until for until, _ in winner.before] + [5]
     begins = [1, *(end + 1 for end in ends[:-1])]
@@ -343,9 +343,9 @@ def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
     assert [row.cells[at].text for row in table.rows] == [
         f"{a['model.dropout']:.4g}" for _, a in parts
     ]
-    told = course.again(found)
-    assert "itrec train" not in told["command"]
-    words = told["command"].split()[2:]
+    retraining = schedule.retraining(found)
+    assert "itrec train" not in retraining["command"]
+    words = retraining["command"].split()[2:]
     options = [f"{n.removeprefix('--')}={v}" for n, v in zip(words[3::2], words[4::2], strict=True)]
     assert words[:3] == ["--config", str(copy / "sweep.yaml"), "--resume"]
     again = config.load(SweepConfig, copy / "sweep.yaml", [*options, f"out={copy}"])

@@ -36,15 +36,15 @@ def parse(raw):
         ({"model.width": {"choice": ["wide"]}}, "space.model.width must be a whole number"),
         ({"model.width": {"uniform": [16, 32]}}, "write integer"),
         ({"model.width": {"integer": [32, 16]}}, "is empty"),
-        ({"model.width": {"integer": [16.5, 32]}}, "no whole number"),
+        ({"model.width": {"integer": [16.5, 32]}}, "not a whole number"),
         ({"model.width": {"integer": [16]}}, "two numbers"),
         ({"model.repeat_bias": {"integer": [0, 1]}}, "the setting takes none"),
         ({"model.dropout": {"uniform": [0, 0.5], "steps": 0.1}}, "no option 'steps'"),
         ({"model.dropout": {"uniform": [0, 0.5], "step": 0.6}}, "at most the range's width 0.5"),
-        ({"model.dropout": {"uniform": [0, "x"]}}, "holds 'x', which is no number"),
+        ({"model.dropout": {"uniform": [0, "x"]}}, "holds 'x', which is not a number"),
         ({"loss": {"choice": ["ce"], "step": 1}}, "belongs to ranges"),
         ({"optimizer.learning_rate": {"loguniform": [0, 1]}}, "a logarithm needs numbers above 0"),
-        ({"loss": {"choice": ["ce"], "when": {"model.width": 3}}}, "no other dimension"),
+        ({"loss": {"choice": ["ce"], "when": {"model.width": 3}}}, "not another dimension"),
         (
             {"loss": {"choice": ["ce"]}, "model.width": {"choice": [8], "when": {"loss": "bce"}}},
             "never has that value; it has: ce",
@@ -57,7 +57,7 @@ def parse(raw):
         (
             {"model.width": {"choice": [8], "when": {"model.num_layers": 1}},
              "model.num_layers": {"choice": [1], "when": {"model.width": 8}}},
-            "wait for each other",
+            "depend on each other",
         ),
         (
             {"loss": {"choice": ["ce"]}, "model.width": {"grid": [8], "when": {"loss": "ce"}}},

@@ -91,8 +91,8 @@ def test_a_tracker_that_fails_is_noted_and_left_out_while_the_others_go_on(
     assert heard == [(1, "loss"), (2, "loss"), ("end", True, False)]
     notes = [e["message"] for e in run.events("note")]
     assert notes == [
-        "a tracker failed, the run goes on without it: no such server",
-        "a tracker failed, the run goes on without it: the server is gone",
+        "a tracker failed, the run continues without it: no such server",
+        "a tracker failed, the run continues without it: the server is gone",
     ]
     with (
         pytest.raises(KeyboardInterrupt),

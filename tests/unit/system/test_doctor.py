@@ -207,7 +207,7 @@ def test_the_command_prints_one_json_object_and_its_code_says_whether_the_job_ca
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "long" * 30)
     assert main(["doctor"]) == 1
     told = capsys.readouterr().out
-    assert "The main job cannot run here." in told
+    assert "Training cannot run here." in told
     assert "Ray: set RAY_TMPDIR to a short path" in told
     assert (
         max(map(len, told.splitlines())) > 100

@@ -1,4 +1,4 @@
-"""Losses that are not finite: the step and its windows are named, or the batch is left out."""
+"""Losses that are not finite: the step and its windows are named, or the batch is skipped."""
 
 import itertools
 import math
@@ -145,7 +145,7 @@ def test_what_is_left_out_leaves_no_trace(tmp_path):
     notes = [event["message"] for event in run.events("note")]
     assert len(notes) == 2, "once per epoch"
     for epoch, note in enumerate(notes, 1):
-        assert f"of epoch {epoch} is left out" in note
+        assert f"of epoch {epoch} is skipped" in note
         assert named(batches_of(windows, epoch)[lost[epoch - 1][0]]) in note
 
 

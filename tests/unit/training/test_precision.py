@@ -129,7 +129,9 @@ def test_auto_goes_on_with_what_a_run_began_with_and_a_choice_must_be_that(began
     run = config_of(data, tmp_path / "run", engine={"precision": began})
     directory = start(run, stop_at=7)
     auto = asked(run, "auto")
-    with pytest.raises(ConfigError, match=rf"engine\.precision={other} \(it began with {began}\)"):
+    with pytest.raises(
+        ConfigError, match=rf"engine\.precision={other} \(it started with {began}\)"
+    ):
         resume.check(asked(run, other), check(run, 1))
     resume.check(auto, check(auto, 1))
     resume.prepare(auto, {})

@@ -101,11 +101,11 @@ def test_other_data_is_refused_naming_both(stopped, tmp_path):
 @pytest.mark.parametrize(
     ("section", "change", "told"),
     [
-        ("model", {"width": 32}, "model.width=32 (it began with 16)"),
-        ("training", {"epochs": 9}, "training.epochs=9 (it began with 3)"),
-        ("training", {"patience": None}, "training.patience=None (it began with 2)"),
+        ("model", {"width": 32}, "model.width=32 (it started with 16)"),
+        ("training", {"epochs": 9}, "training.epochs=9 (it started with 3)"),
+        ("training", {"patience": None}, "training.patience=None (it started with 2)"),
         ("optimizer", {"learning_rate": 0.5}, "optimizer.learning_rate=0.5"),
-        ("engine", {"precision": "bf16"}, "engine.precision=bf16 (it began with fp32)"),
+        ("engine", {"precision": "bf16"}, "engine.precision=bf16 (it started with fp32)"),
     ],
 )
 def test_a_setting_that_changes_what_is_learned_is_refused_by_name(section, change, told, stopped):
@@ -113,7 +113,7 @@ def test_a_setting_that_changes_what_is_learned_is_refused_by_name(section, chan
     assert told in refusal(changed, ConfigError)
     both = refusal(replace(changed, seed=5), ConfigError)
     assert told in both
-    assert "seed=5 (it began with 0)" in both
+    assert "seed=5 (it started with 0)" in both
 
 
 def test_settings_that_change_nothing_may_change(stopped):
@@ -293,7 +293,7 @@ def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypa
         plain(self, names, at, figures)
 
     monkeypatch.setattr(CheckpointManager, "save", keep)
-    with pytest.raises(TrainingError, match="not finite any more at step 8"):
+    with pytest.raises(TrainingError, match="no longer finite at step 8"):
         start(run)
     assert checkpoint_format.read_record(run.out / "checkpoints" / "last").step == 6
     assert checkpoint_format.read_record(run.out / "checkpoints" / "best").step == 4

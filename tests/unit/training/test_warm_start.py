@@ -18,7 +18,7 @@ from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.training import warm_start
-from itrec_dist.training.warm_start import ItemVectors
+from itrec_dist.training.warm_start import ItemEmbedding
 from tests.conftest import CUT
 from tests.shards_factory import make_shards, random_windows
 
@@ -67,7 +67,7 @@ def test_the_loss_is_that_computed_pair_by_pair(method, made):
         model.context_embedding.weight[1:].normal_()
     batch = whole_batch(windows, torch.device("cpu"))
     found = model(batch)
-    drawn = model._drawn(len(windows)).tolist()
+    drawn = model._negatives(len(windows)).tolist()
     vector, context = (
         w.detach().double().numpy()
         for w in (model.item_embedding.weight, model.context_embedding.weight)
@@ -104,12 +104,12 @@ def test_similar_items_are_those_of_the_highest_cosine(made):
     vectors_VD = torch.zeros(13, 2)
     angles = torch.arange(12) * 0.2
     vectors_VD[1:] = torch.stack([angles.cos(), angles.sin()], 1) * torch.arange(1, 13)[:, None]
-    found = ItemVectors(items, vectors_VD)
+    found = ItemEmbedding(items, vectors_VD)
     near = similar.similar(found, "m5", 3)
     assert {source_id for source_id, *_ in near[:2]} == {"m4", "m6"}
     assert near[0][2] == pytest.approx(math.cos(0.2), abs=1e-6)
     assert similar.similar(found, "Film 5 (1990)", 3) == near
-    with pytest.raises(ConfigError, match=r"do you mean Film 1 \(1990\)"):
+    with pytest.raises(ConfigError, match=r"did you mean Film 1 \(1990\)"):
         similar.similar(found, "film 1", 3)
     with pytest.raises(ConfigError, match="between 1 and the catalogue's other 11"):
         similar.similar(found, "m5", 12)
@@ -118,7 +118,7 @@ def test_similar_items_are_those_of_the_highest_cosine(made):
 def test_an_embedding_starts_from_the_vectors_of_the_items_that_it_knows(made):
     _, items, _ = made
     theirs = replace(items, source_ids=(*items.source_ids[6:], *(f"x{i}" for i in range(6))))
-    given = ItemVectors(theirs, torch.randn(13, 4, generator=torch.Generator().manual_seed(0)))
+    given = ItemEmbedding(theirs, torch.randn(13, 4, generator=torch.Generator().manual_seed(0)))
     embedding = torch.nn.Embedding(13, 4, padding_idx=0)
     before = embedding.weight.detach().clone()
     assert warm_start.start(embedding.weight, given, items) == 6

@@ -256,7 +256,7 @@ def test_a_damaged_last_names_the_older_one_and_how_to_continue(data, tmp_path):
         resume.check(run, check(run, 1))
     told = str(refused.value)
     assert "optimizer.safetensors is damaged" in told
-    assert f"last-00000005 beside it is whole: remove {folder / 'last'} and resume again" in told
+    assert f"last-00000005 beside it is intact: remove {folder / 'last'} and resume again" in told
     for name in ("last", "last-00000006"):
         (folder / name).rename(tmp_path / name)
     assert outcome(go_on(run)) == whole

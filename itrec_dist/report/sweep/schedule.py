@@ -1,4 +1,4 @@
-"""How the winner came about, stage by stage where it has several, and how to train it again."""
+"""The schedule of settings of the winner, if they changed in training, and how to retrain it."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from itrec_dist.sweep.space import Assignment
 
 
 def sentence(trial: Trial) -> str | None:
-    """What the figures of a trial are figures of, if it took over from others."""
+    """A note on the results of a trial whose settings changed in training; None otherwise."""
     if not trial.stages:
         return None
     times = "once" if len(trial.stages) == 1 else f"{len(trial.stages)} times"
     return (
-        f"The settings of trial {trial.label} changed {times} while it trained, those above are "
-        "its last: what is judged is the whole course, trained anew with each fresh seed, and no "
-        "single configuration stands for it."
+        f"The settings of trial {trial.label} changed {times} while it trained; those above are "
+        "its last ones. Its result is that of the whole schedule, retrained with each fresh seed, "
+        "and not of any single configuration."
     )
 
 
-def courses(sweep: Sweep) -> Table | None:
-    """Stage by stage, the settings that the finalists were trained with; None without stages."""
+def schedules(sweep: Sweep) -> Table | None:
+    """The settings that the finalists were trained with, stage by stage; None without stages."""
     shown = [f.trial for f in sweep.finalists] or sweep.ranked[:1]
     names = [
         name for name in (d.name for d in sweep.dimensions)
@@ -43,14 +43,14 @@ def courses(sweep: Sweep) -> Table | None:
             begun = until + 1
     columns = [Column(name.rpartition(".")[2].replace("_", " "), scores=False) for name in names]
     remark = (
-        "A trial took over weights and settings where it goes on as another; settings that stayed "
-        "are left out."
+        "“as trial” marks stages whose weights and settings were copied from another trial; "
+        "settings that never changed are omitted."
     )
-    return Table("Courses", tuple(columns), tuple(rows), (remark,), "Stage")
+    return Table("Schedules", tuple(columns), tuple(rows), (remark,), "Stage")
 
 
-def again(sweep: Sweep) -> dict[str, str] | None:
-    """What trains the recommended configuration again: words, a command and a recipe."""
+def retraining(sweep: Sweep) -> dict[str, str] | None:
+    """How to retrain the recommended configuration: an instruction, a command and a recipe."""
     trial = sweep.finalists[0].trial if sweep.finalists else None
     if trial is None and sweep.ranked:
         trial = sweep.ranked[0]
@@ -65,23 +65,23 @@ def again(sweep: Sweep) -> dict[str, str] | None:
     config["evaluation"]["judge_test"] = True
     recipe = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).strip()
     if trial.stages:
-        return {**_along_its_course(sweep), "recipe": recipe}
+        return {**_by_schedule(sweep), "recipe": recipe}
     return {
-        "told": "Save this as winner.yaml and run",
+        "instruction": "Save this as winner.yaml and run",
         "command": f"itrec train --local --config winner.yaml --shards {shards} --out runs/winner",
         "recipe": recipe,
     }
 
 
-def _along_its_course(sweep: Sweep) -> dict[str, str]:
-    """One more fresh seed of each finalist: the sweep itself knows the courses."""
+def _by_schedule(sweep: Sweep) -> dict[str, str]:
+    """One more fresh seed of each finalist, since only the sweep itself has their schedules."""
     final = sweep.config.final
     more = f"--final.candidates {max(final.candidates, 1)} --final.seeds "
     more += str(final.seeds + 1 if sweep.finalists else 1)
     return {
-        "told": "The winner is a course of settings, which no single run of itrec train repeats. "
-        "This trains it, and the other finalists, along their courses with one more fresh seed, "
-        "into the folder finals of the sweep; below are the settings of its last stage",
+        "instruction": "The winner is a schedule of settings, which itrec train cannot repeat. "
+        "This command retrains it, and the other finalists, by their schedules with one more fresh "
+        "seed, into the folder finals of the sweep; below are the settings of its last stage",
         "command": f"itrec sweep --config {sweep.directory.recipe} --resume {more}",
     }
 
