@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from itrec_dist import metrics
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")
 
@@ -39,6 +41,7 @@ def workplace(shards, tmp_path, monkeypatch):
         (tmp_path / name).write_text("\n\n".join(code), encoding="utf-8")
     (tmp_path / "shards").symlink_to(shards)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(metrics, "_given", {})  # a metric that is loaded stays for the process
     before = set(sys.modules)
     yield tmp_path
     for module in set(sys.modules) - before:

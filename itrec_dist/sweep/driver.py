@@ -22,7 +22,7 @@ from itrec_dist.sweep.jobs import JobQueue, Say
 from itrec_dist.system import environment
 
 if TYPE_CHECKING:
-    from itrec_dist.sweep.asha import Past
+    from itrec_dist.sweep.asha import EndedTrial
 
 
 def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> SweepDirectory:
@@ -73,7 +73,9 @@ def _check_any_complete(sweep: SweepConfig, trials: list[Trial]) -> None:
     )
 
 
-def _history(checked: Checked, directory: SweepDirectory, trials: list[Trial]) -> "list[Past]":
+def _history(
+    checked: Checked, directory: SweepDirectory, trials: list[Trial]
+) -> "list[EndedTrial]":
     """The trials that have ended, with their scores after each epoch."""
     if checked.sweep.scheduler.name != "asha":
         return []
