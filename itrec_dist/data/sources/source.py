@@ -1,6 +1,7 @@
 """What a source of ratings is."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from itrec_dist.data.database import Database
 from itrec_dist.data.sources.staging import Staged
 
 
+@dataclass(frozen=True)
 class Source(ABC):
     """One format of raw ratings: a frozen dataclass whose fields are options of `itrec window`.
 

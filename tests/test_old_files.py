@@ -16,7 +16,7 @@ import pytest
 
 from itrec_dist.runs.directory import RunDirectory
 
-ARCHIVE = Path(__file__).parents[1] / "assets" / "v0.tar.xz"
+ARCHIVE = Path(__file__).parent / "assets" / "v0.tar.xz"
 RUNS = {"ite": "shards", "dot_product": "rated"}
 EPOCH = ("epoch", "step", "loss", "train", "validation", "is_best")
 
