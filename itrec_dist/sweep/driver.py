@@ -43,7 +43,9 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     course = Course(checked, directory, trials, say)
     try:
         if not course.is_over:
-            ray_tune.run(sweep, course, share, _history(checked, directory, trials))
+            # The directory's own base: a worker has another working directory, or another machine.
+            told = replace(sweep, base=str(directory.base))
+            ray_tune.run(told, course, share, _history(checked, directory, trials))
     except KeyboardInterrupt:
         say("stopped: the same command with --resume goes on from here")
         raise
