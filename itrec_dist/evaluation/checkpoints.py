@@ -5,10 +5,10 @@ from pathlib import Path
 from itrec_dist.data import feeds
 from itrec_dist.data.batches import Share
 from itrec_dist.data.schema import TEST, VALIDATION
-from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ShardsError
-from itrec_dist.inference.load import Restored, same_catalogue
+from itrec_dist.inference.fitting import fit
+from itrec_dist.inference.load import Restored
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.training.loop import evaluate
@@ -23,18 +23,16 @@ def judge_checkpoint(
     the data that the model was trained on.
 
     Raises:
-        ShardsError: another catalogue or other windows than the model's, or nothing to judge.
+        ShardsError: `shards` does not fit the model (see `fitting.fit`), or nothing to judge.
     """
-    manifest = same_catalogue(restored, shards)
-    splits = [split for split in (VALIDATION, TEST) if manifest.num_windows(split)]
+    fitting = fit(restored, shards)
+    splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:
-        windows = read_split(
-            shards, manifest, split, context.blocks, times=restored.run.model.uses_times
-        )
+        windows = fitting.split(split, context.blocks, times=restored.run.model.uses_times)
         share = Share(restored.run.evaluation.batch_size)
         feed = feeds.cached(windows, share, context.device)
         judge = restored.task.judge(context.device, choice or restored.run.evaluation.choice)

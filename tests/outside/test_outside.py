@@ -1,7 +1,7 @@
-"""A package of somebody else's adds a model, a loss, a metric, a source and a task.
+"""Another package adds a model, a loss, a metric, a source and a task.
 
-One file or folder each, named in its `pyproject.toml`, and no file of `itrec_dist` changed. They go
-through window, train, sweep, report, recommend and evaluate together.
+One file or folder each, named in its `pyproject.toml`; no file of `itrec_dist` changes. They
+go through window, train, sweep, report, recommend and evaluate together.
 """
 
 import importlib.util

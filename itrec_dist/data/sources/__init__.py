@@ -1,17 +1,17 @@
 """The sources of ratings: one file each.
 
-A file `some_name.py` holds one frozen dataclass `SomeNameConfig`: its settings, and the source that
-they describe (a `Source` of `data/sources/source.py`), which is `--source some-name`. Our sources
-have their SQL in `sql/staging/`, those of other packages in their `sql_folder`. Nothing else has to
-be told about a source.
+A file `some_name.py` holds one frozen dataclass `SomeNameConfig`, which is both the settings and
+the source (a `Source` of `data/sources/source.py`), selected by `--source some-name`. Our sources
+have their SQL in `sql/staging/`, those of other packages in their `sql_folder`. No other file needs
+to change.
 
-Downloads (`download.py`) and generated data (`synthetic/`) make files that a source reads.
+Downloads (`download.py`) and generated data (`synthetic/`) produce files that a source reads.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.errors import ConfigError
@@ -25,31 +25,32 @@ SOURCES: Registry[type[Source]] = Registry(
 """Name -> class."""
 
 WITH_SETTINGS = "table"
-"""The source whose settings are options of `itrec window` unless another source has its own."""
+"""The source whose settings are options of `itrec window` if the chosen source has none."""
 
 
 def settings_of(name: str) -> type[Source]:
     """The class whose fields are options of `itrec window --source NAME`.
 
     Raises:
-        ConfigError: there is no such source, or it is no dataclass.
+        ConfigError: there is no such source, or it is not a dataclass.
     """
-    return _class_of(name) if fields(_class_of(name)) else SOURCES[WITH_SETTINGS]
+    kind: Any = _class_of(name)  # a dataclass, as every source has to be
+    own: type[Source] = kind if fields(kind) else SOURCES[WITH_SETTINGS]
+    return own
 
 
 def chosen(name: str, settings: Source | None = None) -> Source:
-    """The source of a name with its settings; None takes its defaults.
+    """The source of a name with its settings; None takes the defaults.
 
     Raises:
-        ConfigError: there is no such source, or the settings are those of another one.
+        ConfigError: there is no such source, or the settings belong to another one.
     """
     kind = _class_of(name)
     if settings is None or isinstance(settings, kind):
         return settings or kind()
-    usual = type(settings)()
-    given = [
-        f.name for f in fields(settings) if getattr(settings, f.name) != getattr(usual, f.name)
-    ]
+    other: Any = settings  # a dataclass, as every source has to be
+    defaults = type(other)()
+    given = [f.name for f in fields(other) if getattr(other, f.name) != getattr(defaults, f.name)]
     if given:
         raise ConfigError(
             f"--source {name} has its own files and columns: give "
@@ -63,12 +64,14 @@ def _class_of(name: str) -> type[Source]:
 
     kind = SOURCES[name]
     if not (isinstance(kind, type) and issubclass(kind, Source)):
-        raise ConfigError(f"the source {name} is no class derived from {Source.__module__}.Source")
+        raise ConfigError(
+            f"the source {name} is not a class derived from {Source.__module__}.Source"
+        )
     return kind
 
 
 def _name_of(settings: Source) -> str:
-    """The name that a source's settings belong to, among those that are listed."""
+    """The name of a source, given its settings."""
     kind = type(settings)
     named = (name for name in SOURCES if SOURCES[name] is kind)
     return next(named, f"{kind.__module__}:{kind.__qualname__}")

@@ -7,7 +7,7 @@ from itrec_dist.data.sources.movielens import MovieLens
 
 @dataclass(frozen=True)
 class ML100KConfig(MovieLens):
-    """Fields between tabs or `|`, genres as 0 and 1, users with gender, age and occupation."""
+    """Fields separated by tabs or `|`, genres as 0 and 1, users with gender, age and occupation."""
 
     name = "ml-100k"
     sql = "ml_100k"

@@ -7,7 +7,7 @@ from itrec_dist.data.sources.movielens import MovieLens
 
 @dataclass(frozen=True)
 class ML10MConfig(MovieLens):
-    """Fields between `::`, no users."""
+    """Fields separated by `::`, no users."""
 
     name = "ml-10m"
     sql = "ml_dat"

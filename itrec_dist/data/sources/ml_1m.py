@@ -1,4 +1,4 @@
-"""MovieLens 1M, whose format the generated data has too."""
+"""MovieLens 1M, also the format of the generated data."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from itrec_dist.data.sources.movielens import MovieLens
 
 @dataclass(frozen=True)
 class ML1MConfig(MovieLens):
-    """Fields between `::`, users with gender, age and occupation."""
+    """Fields separated by `::`, users with gender, age and occupation."""
 
     name = "ml-1m"
     sql = "ml_dat"

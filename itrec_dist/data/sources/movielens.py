@@ -1,4 +1,4 @@
-"""What the formats of MovieLens share: how their files are checked, read and decoded."""
+"""The base of the MovieLens formats: checks, reads and decodes their files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,17 @@ from itrec_dist.data.sources.staging import (
 from itrec_dist.errors import DataError
 
 YEAR_2200 = 7_258_118_400
-"""Seconds: the MovieLens formats have no later timestamp."""
+"""In seconds; the MovieLens formats have no later timestamp."""
 
 ENCODING_NAMES = {"utf-8": "UTF-8", "latin-1": "ISO-8859-1"}
 
 
 @dataclass(frozen=True)
 class MovieLens(Source):
-    """A folder of ratings, movies and perhaps users; it has no settings."""
+    """A folder of ratings, movies and possibly users, without settings."""
 
     name: ClassVar[str]
-    """What `--source` calls it."""
+    """Its name for `--source`."""
     sql: ClassVar[str]
     """Folder under `sql/staging/`."""
     ratings: ClassVar[str]
@@ -34,11 +34,11 @@ class MovieLens(Source):
     items: ClassVar[str]
     """Likewise."""
     users: ClassVar[str | None] = None
-    """Likewise; None if there is none."""
+    """The same for users; None if there is no such file."""
     item_encodings: ClassVar[tuple[str, ...]] = ("utf-8",)
-    """Tried in order; the first in which the item file decodes is taken."""
+    """Tried in order; the first that decodes the item file is used."""
     headers: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Files, and the first line that each must have."""
+    """Files, and the required first line of each."""
 
     def stage(self, database: Database, path: Path) -> Staged:
         """Fill the staging tables from a folder in this format.
@@ -77,7 +77,9 @@ class MovieLens(Source):
 
 def _check_folder(name: str, folder: Path, files: list[str]) -> None:
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: --source {name} reads {', '.join(files)} in one")
+        raise DataError(
+            f"{folder} is not a folder: --source {name} reads {', '.join(files)} in one"
+        )
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a source of ratings is."""
+"""The interface of a source of ratings."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Source(ABC):
 
     sql_folder: ClassVar[Path | None] = None
     """Folder of the SQL files of a source outside itrec_dist, searched before the shipped `sql/`;
-    its files lie in a folder of its own there, so that they hide no others."""
+    keep its files in a subfolder there, so that they hide no others."""
 
     @abstractmethod
     def stage(self, database: Database, path: Path) -> Staged:
@@ -27,7 +27,7 @@ class Source(ABC):
         Their columns:
 
         * `ratings`, in the order of the file: `user_source_id` and `item_source_id` (varchar),
-          `event_time` (bigint, seconds, or any unit in a table of one's own), `rating` (double, or
+          `event_time` (bigint, seconds, or any unit in a user's table), `rating` (double, or
           null where there are none);
         * `items`, one row per item: `item_source_id`, `title` (varchar), `release_year` (integer),
           `genres` (varchar[]); `staging.register_no_items` makes one without rows;
@@ -36,9 +36,9 @@ class Source(ABC):
           `staging.register_no_features`.
 
         Raises:
-            DataError: a file is missing or cannot be read; names file and row.
+            DataError: a file is missing or cannot be read; the message names file and row.
         """
 
     def recorded(self) -> dict[str, Any]:
-        """What the manifest keeps of the settings."""
+        """The settings as recorded in the manifest."""
         return {}

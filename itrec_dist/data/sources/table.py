@@ -1,7 +1,7 @@
-"""Reading a table of one's own: any Parquet or CSV of users, items and timestamps.
+"""Reads a user's own table: any Parquet or CSV file of users, items and timestamps.
 
-Owns: the settings that map its columns, and refusing columns and values that do not fit. Leaves
-to data/sources/staging.py what is common to all formats.
+Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves what is
+common to all formats to data/sources/staging.py.
 """
 
 import math
@@ -31,18 +31,19 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv")
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What the columns of the table are called."""
+    """The names of the table's columns."""
 
     user: str = "user"
-    """Who: read as text; also the id column of --users."""
+    """Column of user ids, read as text; also the id column of --users."""
     item: str = "item"
-    """What: read as text; also the id column of --items."""
+    """Column of item ids, read as text; also the id column of --items."""
     timestamp: str = "timestamp"
-    """When: numbers of any unit, or dates or timestamps (kept in microseconds since 1970)."""
+    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since
+    1970)."""
     rating: str | None = None
-    """How much: numbers; null if there are no ratings."""
+    """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
-    """Title column of --items; null shows the item's id."""
+    """Column of titles in --items; null shows the item's id."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,25 @@ class TableConfig(Source):
     """How `--source table` reads its files."""
 
     columns: TableColumns = field(default_factory=TableColumns)
-    """Names of columns, such as --columns.user visitor_id."""
+    """Names of the columns, such as --columns.user visitor_id."""
     items: Path | None = None
-    """Parquet or CSV with one row per item."""
+    """Parquet or CSV file with one row per item."""
     users: Path | None = None
-    """Parquet or CSV with one row per user."""
+    """Parquet or CSV file with one row per user."""
     header: bool = True
-    """Whether the first line of a CSV --input names its columns; if not, they are called column0,
+    """Whether the first line of a CSV --input names its columns; if not, their names are column0,
     column1 and so on."""
     item_features: tuple[str, ...] = ()
     """Columns of --items to use as categories, such as '[genres, brand]': lists of text, or text
-    in which | separates values."""
+    with values separated by |."""
     user_features: tuple[str, ...] = ()
     """Columns of --users to use as categories, one value per user."""
 
     def __post_init__(self) -> None:
-        """Refuse feature columns without the table that holds them.
+        """Refuse feature columns without the table that contains them.
 
         Raises:
-            ConfigError: names the setting that is missing.
+            ConfigError: the message names the missing setting.
         """
         for kind, path, names in (
             ("item", self.items, self.item_features),
@@ -84,7 +85,7 @@ class TableConfig(Source):
             raise ConfigError("columns.title needs --items, the file that holds it")
 
     def stage(self, database: Database, path: Path) -> Staged:
-        """Fill the staging tables from a table of one's own.
+        """Fill the staging tables from a user's table.
 
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
@@ -215,13 +216,13 @@ def _is_number(name: str) -> bool:
 
 
 def _in_natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """A key that sorts part-2 before part-10."""
+    """Sort key that puts part-2 before part-10."""
     pieces = re.split(r"([0-9]+)", path.name)
     return [(0, int(piece)) if n % 2 else (1, piece) for n, piece in enumerate(pieces)]
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder, numbers in their names in order."""
+    """The file itself, or the Parquet files of a folder in natural order of their names."""
     if path.is_dir():
         files = sorted(sorted(path.glob("*.parquet")), key=_in_natural_order)
         if not files:

@@ -1,4 +1,4 @@
-"""What every task does around its windows: writing the tables and the splits."""
+"""Writes the tables and splits of a shards folder, the same for every task."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_spli
 
 
 def undescribed(database: Database) -> dict[str, int]:
-    """How many items and users the source does not describe, as the manifest has them."""
+    """Numbers of items and users that the source does not describe, for the manifest."""
     (items,) = database.rows("shared/num_undescribed")
     (users,) = database.rows("shared/num_undescribed_users")
     return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
 
 
 def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
-    """Write the tables of items, users and histories."""
+    """Write the item, user and history tables."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
     write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
     users = database.stored("users")
@@ -31,7 +31,7 @@ def write_splits(
     database: Database, sizes: dict[str, int], num_shards: int, widths: Widths,
     building: Path, digest: ContentDigest,
 ) -> dict[str, tuple[ShardFile, ...]]:  # fmt: skip
-    """Write `windows` by split, given how many each has; training goes to `num_shards` files."""
+    """Write `windows` by split, given each split's size; training goes to `num_shards` files."""
     rows_per_shard = -(-sizes[schema.TRAIN] // num_shards)
     splits = {}
     for split in schema.SPLITS:

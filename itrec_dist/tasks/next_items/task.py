@@ -1,4 +1,4 @@
-"""The next-items task: rank the catalogue for a window, learn from the items that follow."""
+"""The next-items task: rank the catalogue for a window, trained on the items that follow it."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -16,26 +16,23 @@ from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
-from itrec_dist.tasks.data import TaskData
-from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task
 
 
 class NextItems(Task):
-    """An encoder makes one query per window, an item table scores it; K targets are learned from.
+    """A model encodes each window as a query, which is scored against the item table.
 
-    Both are read inside of forward alone, where engines gather weights that are held in parts.
+    Both are used only inside forward, where engines gather sharded weights.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
     section: ClassVar[str] = "next_items"
-    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     depth: int
-    """Length of the rankings in a `RankingOutput`: the largest cutoff, or more."""
+    """Length of the rankings in a `RankingOutput`: at least the largest cut-off."""
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
@@ -66,38 +63,40 @@ class NextItems(Task):
 
     def forward(self, batch: Batch) -> Output:
         """Losses, and outside training a `RankingOutput` with the `depth` best items."""
-        queries, table = self._seam.encode(batch), self._seam.item_table()
+        queries, table = self._ranking_model.encode(batch), self._ranking_model.item_table()
         if self.training:
             return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
         output: RankingOutput = self._judged(queries, table, batch)
         return output
 
     def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
-        """Full ranking over the catalogue; popularity is that of the training targets.
+        """A judge of full rankings of the catalogue; popularity is that of the training targets.
 
-        From now on the rankings of `forward` are as long as this judge needs them.
+        From now on, the rankings of `forward` are as long as this judge needs.
         """
         judge = Judge(self._popularity_C.to(device), self._target_length, choice)
         self.depth = max(self.depth, judge.unmasked.depth)
         return judge
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
-        """The scores of the table's blocks."""
-        return self._seam.item_table().blocks(self._seam.encode(batch))
+        """The catalogue's scores, in the blocks of the item table."""
+        return self._ranking_model.item_table().blocks(self._ranking_model.encode(batch))
 
-    # Not compiled: the number of rows with ties decides about shapes.
+    # Not compiled: shapes depend on the number of rows with ties.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
-        """Losses and both rankings, without ever holding the scores of the whole catalogue."""
-        # A filler row counts nowhere, but may hold NaN, which a ranking refuses.
+        """Losses and both rankings, without holding the scores of the whole catalogue."""
+        # A filler row is never counted, but may hold NaN, which cannot be ranked.
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
         loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
-        top_BN, unseen_BN = rank.both_rankings(table.blocks(queries), self.depth, batch.item_ids_BL)
+        top_BN, unseen_BN = rank.both_rankings(
+            table.blocks(queries), self.depth, batch.item_ids_BL, batch.window_ids_B
+        )
         return RankingOutput(loss_B, top_BN, unseen_BN)
 
     @property
-    def _seam(self) -> RankingModel:
+    def _ranking_model(self) -> RankingModel:
         assert isinstance(self.model, RankingModel)
         return self.model

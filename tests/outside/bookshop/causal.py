@@ -1,7 +1,7 @@
 """A causal transformer.
 
-Written against the two protocols alone, and unlike ITE in what they leave open: the query is the
-last position, and the item table is the input embedding, without a bias.
+Written only against the two protocols, and unlike ITE where they leave a choice: the query is
+the last position, and the item table is the input embedding, without a bias.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from itrec_dist.models.item_table import ItemTable, Queries
 
 @dataclass(frozen=True)
 class CausalConfig(ModelConfig):
-    """Its shape."""
+    """Its size."""
 
     task: ClassVar[str] = "next_one"
     item_embedding: ClassVar[str | None] = "items.weight"
@@ -40,7 +40,7 @@ class CausalConfig(ModelConfig):
         return f"causal {loss}"
 
     def check(self, data: Manifest) -> None:
-        """Any windows will do."""
+        """Accept any data."""
 
 
 class Causal(nn.Module):

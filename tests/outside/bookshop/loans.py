@@ -18,12 +18,12 @@ from itrec_dist.errors import DataError
 
 @dataclass(frozen=True)
 class LoansConfig(Source):
-    """How the lines are cut."""
+    """How the lines are split."""
 
     sql_folder: ClassVar[Path | None] = Path(__file__).parent / "sql"
 
     separator: str = ";"
-    """What stands between two values of a line."""
+    """Separator between two values of a line."""
 
     def stage(self, database: Database, path: Path) -> Staged:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""True against drawn items: a loss that draws negatives of its own."""
+"""Binary cross entropy with sampled negatives, which the loss draws itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,15 +12,15 @@ from itrec_dist.losses.loss import ItemTable, Queries
 
 @dataclass(frozen=True)
 class SampledConfig:
-    """Binary cross entropy of the targets and of items drawn for each query."""
+    """Binary cross entropy of the targets and of negatives sampled for each query."""
 
     kind: Literal["sampled"] = "sampled"
     """Kind of loss."""
     negatives: int = 8
-    """Items drawn for each query."""
+    """Negatives sampled for each query."""
 
     def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
-        """Loss of each query, [N]; where no gradient is recorded the same items are drawn again."""
+        """Loss of each query, [N]; without gradients, the same negatives are sampled every time."""
         device, shape = target_ids_NK.device, (len(target_ids_NK), self.negatives)
         again = None if torch.is_grad_enabled() else torch.Generator(device).manual_seed(0)
         drawn_NS = torch.randint(1, table.num_items + 1, shape, generator=again, device=device)

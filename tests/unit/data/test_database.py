@@ -37,7 +37,7 @@ def test_batches_are_streamed_and_rows_are_dicts(folder):
         assert database.rows("numbers", end=2) == [{"n": 0}, {"n": 1}]
 
 
-def test_too_little_memory_is_the_machine_s_lack(folder):
+def test_too_little_memory_is_an_environment_problem(folder):
     with (
         Database(memory_limit="50MB", threads=1, folders=[folder]) as database,
         pytest.raises(EnvironmentProblem, match="raise --memory_limit"),
@@ -46,8 +46,8 @@ def test_too_little_memory_is_the_machine_s_lack(folder):
 
 
 @pytest.mark.parametrize("settings", [{"memory_limit": "lots"}, {"threads": 0}])
-def test_limits_that_duckdb_refuses(settings):
-    with pytest.raises(ConfigError, match="DuckDB refuses"):
+def test_limits_that_duckdb_rejects(settings):
+    with pytest.raises(ConfigError, match="DuckDB rejects"):
         Database(**settings)
 
 

@@ -18,12 +18,12 @@ from itrec_dist.tasks.next_items.task import NextItems
 
 @dataclass(frozen=True)
 class NextOneConfig:
-    """How much is remembered."""
+    """How events become windows."""
 
     protocol: str = "last_one"
-    """The way to split."""
+    """Name of the split protocol."""
     input_length: int = 5
-    """Latest earlier events of a window, L."""
+    """Number of latest earlier events of a window, L."""
     num_shards: int = 2
     """Files of the training split."""
     memory_limit: str | None = None
@@ -38,7 +38,7 @@ class NextOneConfig:
 
 
 class NextOneWindows(TaskWindows[NextOneConfig]):
-    """One window per event that has another before it."""
+    """One window per event with an earlier one."""
 
     settings = NextOneConfig
     protocols = ("last_one",)
@@ -67,7 +67,7 @@ class NextOneWindows(TaskWindows[NextOneConfig]):
 
 
 class NextOne(NextItems):
-    """Learned and judged as next items are, by another loss and another figure."""
+    """The next-items task with another loss and another figure."""
 
     losses: ClassVar[tuple[str, ...]] = ("sampled",)
     headline: ClassVar[FigureName] = FigureName("masked", "f1", 10)
