@@ -34,7 +34,7 @@ def test_settings_belong_to_their_source():
     [
         ("ml_1m", "there is no source 'ml_1m'; there are: ml-100k, ml-10m, ml-1m, ml-csv, table"),
         ("no_such_module:Mine", "the source no_such_module:Mine"),
-        ("json:JSONDecoder", "the source json:JSONDecoder is no class derived from"),
+        ("json:JSONDecoder", "the source json:JSONDecoder is not a class derived from"),
     ],
 )
 def test_what_is_no_source_is_refused(name, words):
