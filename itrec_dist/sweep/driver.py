@@ -49,7 +49,9 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     queue = JobQueue(checked, directory, trials, say)
     try:
         if not queue.is_over:
-            ray_tune.run(sweep, queue, packing, _history(checked, directory, trials))
+            # The directory's own base: a worker has another working directory, or another machine.
+            own = replace(sweep, base=str(directory.base))
+            ray_tune.run(own, queue, packing, _history(checked, directory, trials))
     except KeyboardInterrupt:
         say("stopped: the same command with --resume continues from here")
         raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 
 from itrec_dist.sweep import checks
 from itrec_dist.sweep import driver as sweep_driver
+from tests.conftest import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
 ROOT = Path(__file__).parents[2]
@@ -38,14 +40,20 @@ def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
-def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path):
-    """Rates that learn nothing lose to those that do, by the loss, at the first rung."""
+def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path, monkeypatch):
+    """Rates that learn nothing lose to those that do, by the loss, at the first rung.
+
+    The base is a path relative to this process, which the actors' working directory is not.
+    """
+    shutil.copy(DEBUG_RECIPE, tmp_path / "own.yaml")
+    monkeypatch.chdir(tmp_path)
     space = {"optimizer.learning_rate": {"choice": [0.02, 1e-9]},
              "model.dropout": {"choice": [0.0, 0.05, 0.1]}}  # fmt: skip
     fixed = {"training.epochs": 4, "evaluation.train_sample": 0, "loss": "softmax"}
     sweep = sweep_of(
-        shards, tmp_path / "sweep", space=space, fixed=fixed, trials=None, metric="loss",
-        search={"algorithm": "grid"}, scheduler={"name": "asha", "grace": 1, "reduction": 2},
+        shards, tmp_path / "sweep", base="own.yaml", space=space, fixed=fixed, trials=None,
+        metric="loss", search={"algorithm": "grid"},
+        scheduler={"name": "asha", "grace": 1, "reduction": 2},
         final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
     )  # fmt: skip
     directory = sweep_driver.run(

@@ -107,19 +107,18 @@ def run(shards, place, itrec):
 
 
 def test_each_addition_is_one_file_or_folder_and_there_is_nothing_else():
+    """Of a source and of a task the SQL folder besides."""
     package = HERE / "bookshop"
-    own = {package / "__init__.py", *(package / "sql").rglob("*.sql")}
-    num_files = {}
+    files = {p for p in package.rglob("*") if p.suffix in (".py", ".sql")}
+    added = {}
     for group, entries in ADDED.items():
-        for name, value in entries.items():
-            path = Path(importlib.util.find_spec(value.partition(":")[0]).origin)
-            folder = path.parent if path.parent != package else None
-            files = {p for p in folder.rglob("*.*") if p.suffix != ".pyc"} if folder else {path}
-            own |= files
-            num_files[group.removeprefix("itrec_dist."), name] = 1
-    assert {kind for kind, _ in num_files} == {"models", "losses", "metrics", "sources", "tasks"}
-    left = {p for p in package.rglob("*") if p.suffix in (".py", ".sql")} - own
-    assert not left
+        (value,) = entries.values()
+        path = Path(importlib.util.find_spec(value.partition(":")[0]).origin)
+        added[group] = path if path.parent == package else path.parent
+    assert len(added) == len(REGISTRIES)
+    loans = package / "sql" / "loans"
+    covered = {f for f in files if {f, *f.parents} & {*added.values(), loans}}
+    assert files - covered == {package / "__init__.py"}
 
 
 def test_they_are_listed_beside_ours(itrec):

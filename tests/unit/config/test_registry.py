@@ -50,6 +50,13 @@ def test_files_with_their_class_and_entry_points_are_listed_without_being_import
     assert "their_parts" not in sys.modules
 
 
+def test_names_may_have_hyphens_for_the_underscores_of_their_files(parts):
+    hyphened = Registry("part", parts, group=GROUP, suffix="Config", hyphens=True)
+    assert list(hyphened) == ["big-one", "broken", "bst", "theirs"]
+    assert hyphened["big-one"].origin == "own"
+    assert "big_one" not in hyphened
+
+
 def test_names_lead_to_classes(parts):
     found = registry(parts)
     assert found["big_one"].origin == "own"

@@ -6,6 +6,7 @@ of each, a run that was stopped at step 6 of 12, a baseline, a sweep without its
 recipes, and in `answers` what `evaluate` and `recommend` said.
 """
 
+import itertools
 import json
 import shutil
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 
 from itrec_dist.runs.directory import RunDirectory
 
-ARCHIVE = Path(__file__).parents[1] / "assets" / "v0.tar.xz"
+ARCHIVE = Path(__file__).parent / "assets" / "v0.tar.xz"
 RUNS = {"ite": "shards", "dot_product": "rated"}
 EPOCH = ("epoch", "step", "loss", "train", "validation", "is_best")
 
@@ -108,13 +109,19 @@ def test_a_stopped_run_goes_on_to_the_figures_of_the_one_that_was_not_stopped(ol
     assert_same(splits(run / "evaluation.json"), splits(old / "runs/ite/evaluation.json"))
 
 
-def test_baselines_are_fitted_on_old_shards_to_the_same_figures(old, tmp_path, itrec):
+def test_a_baseline_is_fitted_on_old_shards_to_the_same_ranking(old, tmp_path, itrec):
+    """Items of one count may have changed places: equal scores are in a drawn order since then."""
     code, _, err = itrec(
         "baselines", "--shards", old / "shards", "--out", tmp_path / "b", "--only", "popularity"
     )
     assert code == 0, err
     place = Path("popularity", "evaluation.json")
-    assert_same(splits(tmp_path / "b" / place), splits(old / "runs" / "baselines" / place))
+    found, wanted = splits(tmp_path / "b" / place), splits(old / "runs" / "baselines" / place)
+    assert found.keys() == wanted.keys()
+    for split, group, k in itertools.product(wanted, ("unmasked", "masked"), (5, 10, 20)):
+        assert found[split]["num_windows"] == wanted[split]["num_windows"]
+        name = f"popularity@{k}"  # the mean count of the first k items: that of ties is one
+        assert found[split][group][name] == pytest.approx(wanted[split][group][name])
 
 
 def test_old_runs_are_reported(old, tmp_path, itrec):
