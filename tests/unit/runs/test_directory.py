@@ -13,7 +13,7 @@ from itrec_dist.runs.log import Recorder
 
 
 def test_a_folder_that_no_run_wrote_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no run directory.*itrec train"):
+    with pytest.raises(CheckpointError, match=r"is not a run directory.*itrec train"):
         RunDirectory.existing(tmp_path)
     with pytest.raises(CheckpointError, match="absent"):
         RunDirectory.existing(tmp_path / "absent")

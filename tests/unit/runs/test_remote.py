@@ -236,7 +236,7 @@ def test_a_damaged_newest_one_names_an_older_one(damage, mirrored, tmp_path):
     told = str(refused.value)
     assert "\n" not in told
     assert f"{mirror.uri}/{folder}" in told
-    assert "last@00000010 there is whole: remove" in told
+    assert "last@00000010 there is intact: remove" in told
 
 
 # ---------------------------------------------------------------------------- outages

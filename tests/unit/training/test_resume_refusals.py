@@ -293,7 +293,7 @@ def test_weights_that_are_lost_do_not_replace_good_ones(data, tmp_path, monkeypa
         plain(self, names, at, figures)
 
     monkeypatch.setattr(CheckpointManager, "save", keep)
-    with pytest.raises(TrainingError, match="not finite any more at step 8"):
+    with pytest.raises(TrainingError, match="no longer finite at step 8"):
         start(run)
     assert checkpoint_format.read_record(run.out / "checkpoints" / "last").step == 6
     assert checkpoint_format.read_record(run.out / "checkpoints" / "best").step == 4
