@@ -100,7 +100,7 @@ def test_a_scaler_finds_an_overflow_in_an_optimisers_gradients_alone():
 
     scale = LossScale(CPU, "fp16")
     before = scale.value
-    scale.update(is_left_out=True)
+    scale.update(is_skipped=True)
     assert scale.value == before / 2
 
 
