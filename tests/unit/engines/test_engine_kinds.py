@@ -89,8 +89,8 @@ def test_offloading_what_a_stage_does_not_shard_is_refused(given, told):
     ("engine", "optimizer", "num_workers", "told"),
     [
         (EngineConfig("single"), {}, 2, "trains in one worker, 2 were requested"),
-        (EngineConfig("ddp", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
-        (EngineConfig("auto", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
+        (EngineConfig("ddp", compile="cuda_graphs"), {}, 2, "works only with engine.name=single"),
+        (EngineConfig("auto", compile="cuda_graphs"), {}, 2, "works only with engine.name=single"),
         (EngineConfig("fsdp", compile="default"), {}, 2, "does not work with engine.name=fsdp"),
         (EngineConfig("deepspeed", compile="default"), {}, 1, "with engine.name=deepspeed"),
         (EngineConfig("deepspeed"), {"name": "adagrad"}, 1, "adagrad loses its groups"),
