@@ -139,11 +139,11 @@ def test_the_loss_scale_follows_torchs_rule():
     own = torch.amp.GradScaler("cpu")
     kept = None
     for number in range(4100):
-        is_left_out = number in (3, 4, 2500)
-        weight.grad = own.scale(torch.tensor([float("inf") if is_left_out else 1.0]))
+        is_skipped = number in (3, 4, 2500)
+        weight.grad = own.scale(torch.tensor([float("inf") if is_skipped else 1.0]))
         own.step(optimizer)
         own.update()
-        scale.update(is_left_out)
+        scale.update(is_skipped)
         assert scale.value == own.get_scale()
         if number == 2400:
             kept = scale.scaler.state_dict()

@@ -111,7 +111,7 @@ def test_many_windows_are_counted_and_ten_are_named():
 # ---------------------------------------------------------------------------- skip
 
 
-def test_what_is_left_out_leaves_no_trace(tmp_path):
+def test_what_is_skipped_leaves_no_trace(tmp_path):
     windows = random_windows(61)
     chosen = {(1, 2), (1, 7), (2, 0)}
     bad = {(epoch, number): batches_of(windows, epoch)[number][0] for epoch, number in chosen}

@@ -147,7 +147,7 @@ def test_the_references_predictions_are_the_librarys_own(data, training):
     assert beyond.item() == pytest.approx(library.predict("x", "y", clip=False).est)
 
 
-def test_a_reference_that_is_not_installed_is_left_out_or_refused(
+def test_a_reference_that_is_not_installed_is_skipped_or_refused(
     itrec, rated_shards, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(SurpriseSvd, "package", "no_such_package")
