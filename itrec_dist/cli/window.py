@@ -5,7 +5,7 @@ The options are the same for every task, with the settings of the task's windows
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from itrec_dist import config
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
+_SAMPLE = {"windows": "window", "histories": "history"}
+"""One of each kind of samples, in words."""
+
 MUCH = 0.1
 """Share of a split's users without a window from which on a warning is printed."""
 
@@ -22,12 +25,12 @@ MUCH = 0.1
 class _Parser(config.Parser):
     """A parser for the windows of one task, which gives way to another task's parser."""
 
-    def __init__(self, task: str, description: str) -> None:
+    def __init__(self, task: str, samples: str, description: str) -> None:
         super().__init__("itrec window", description)
-        self._task = task
+        self._task, self._samples = task, samples
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """Parse with the settings of the task that the arguments name.
+        """Parse with the settings of the task and the kind of samples that the arguments name.
 
         A first argument without dashes is a task too: `itrec window ratings`.
 
@@ -36,21 +39,26 @@ class _Parser(config.Parser):
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
-        task = _task_in(arguments) or self._task
-        if task != self._task:
-            return parser(task).parse(arguments)
+        task = _named_in(arguments, "task") or self._task
+        samples = _named_in(arguments, "samples") or self._samples
+        if (task, samples) != (self._task, self._samples):
+            return parser(task, samples).parse(arguments)
         return super().parse(arguments)
 
 
-def parser(task: str | None = None) -> config.Parser:
-    """Source, input, place of the output, and the settings of the task's windows."""
+def parser(task: str | None = None, samples: str = "windows") -> config.Parser:
+    """Source, input, place of the output, and the settings of the task's samples.
+
+    Raises:
+        ConfigError: the task has no such samples.
+    """
     from itrec_dist import tasks
     from itrec_dist.data.sources.movielens import FORMATS
     from itrec_dist.data.sources.table import TableConfig
 
     task = task or tasks.DEFAULT
-    windows = tasks.data_of(task).windows
-    made = _Parser(task, windows.description)
+    windows = tasks.data_of(task).of(samples)
+    made = _Parser(task, samples, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",
@@ -58,6 +66,13 @@ def parser(task: str | None = None) -> config.Parser:
         default=task,
         help=f"what the windows are for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
         "package, or module:Class; it decides which other options there are",
+    )
+    made.add_argument(
+        "--samples",
+        type=str,
+        default=samples,
+        help="windows of fixed length, or histories of any length, for next_items alone; it "
+        "decides which other options there are",
     )
     made.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
     made.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
@@ -70,21 +85,21 @@ def parser(task: str | None = None) -> config.Parser:
     return made
 
 
-def _task_in(arguments: Sequence[str]) -> str | None:
-    """The last task that an option or a recipe names; one that cannot be read is refused later."""
+def _named_in(arguments: Sequence[str], name: str) -> str | None:
+    """The last value that an option or a recipe gives; one that cannot be read is refused later."""
     found = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
-        if flag == "--task":
+        if flag == f"--{name}":
             found = value
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
-            if isinstance(content, dict) and isinstance(content.get("task"), str):
-                found = content["task"]
+            if isinstance(content, dict) and isinstance(content.get(name), str):
+                found = content[name]
     return found
 
 
@@ -94,7 +109,7 @@ def run(parsed: Any) -> int:
     from itrec_dist.data.sources.table import TableConfig
 
     started = time.perf_counter()
-    windows = tasks.data_of(parsed.task).windows
+    windows = tasks.data_of(parsed.task).of(parsed.samples)
     settings: Any = config.pick(windows.settings, parsed)
     table = config.pick(TableConfig, parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
@@ -111,15 +126,28 @@ def run(parsed: Any) -> int:
 def steps(manifest: Manifest) -> list[str]:
     """What each filter left, in lines."""
     rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
-    for step in manifest.steps:
+    for before, step in zip((None, *manifest.steps), manifest.steps, strict=False):
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
-        rows.append(f"{counts}  {step['name']}")
+        rows.append(f"{counts}  {step['name']}{_dropped(before, step)}")
     return rows
+
+
+def _dropped(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str:
+    """The shares of ratings and users that a filter dropped, in words."""
+    if before is None:
+        return ""
+    shares = [
+        f"{1 - after[what] / before[what]:.1%} of the {what}"
+        for what in ("ratings", "users")
+        if after[what] < before[what]
+    ]
+    return f", dropping {' and '.join(shares)}" if shares else ""
 
 
 def coverage(manifest: Manifest) -> list[str]:
     """How many users and events have no window, in lines."""
-    rows = [f"{'users':>14}{'no window':>11}{'events':>14}{'no window':>14}"]
+    none = f"no {_SAMPLE[manifest.samples]}"
+    rows = [f"{'users':>14}{none:>11}{'events':>14}{none:>14}"]
     for row in manifest.coverage:
         users = f"{row.num_users:>14,}{row.num_users_without:>11,}"
         events = f"{row.num_events:>14,}{row.num_events_without:>14,}"
@@ -130,7 +158,7 @@ def coverage(manifest: Manifest) -> list[str]:
 
 def splits(manifest: Manifest) -> list[str]:
     """Windows, files and size of every split, in lines."""
-    rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
+    rows = [f"{manifest.samples:>14}{'shards':>11}{'MB':>10}"]
     for split in manifest.splits:
         files = manifest.splits[split]
         size = sum(file.bytes for file in files) / 1e6
@@ -144,13 +172,13 @@ def warnings(manifest: Manifest) -> list[str]:
     """What a person should know before training on these windows, in lines."""
     from itrec_dist import tasks
 
-    windows = tasks.data_of(tasks.task_of(manifest)).windows
+    windows = tasks.data_of(tasks.task_of(manifest)).of(manifest.samples)
     texts = []
     for split in (schema.VALIDATION, schema.TEST):
         if windows.expects(manifest, split) and split not in manifest.splits:
             texts.append(
-                f"warning: the {split} split has no windows: the histories are too short, or the "
-                f"share is too small"
+                f"warning: the {split} split has no {manifest.samples}: the histories are too "
+                "short, or the share is too small"
             )
     if few := _few_covered(manifest):
         texts.append(f"warning: {few}: {windows.coverage_remedy(manifest)}")
@@ -182,10 +210,11 @@ def _undescribed(manifest: Manifest) -> list[str]:
 def _few_covered(manifest: Manifest) -> str:
     """Every split in which many users have no window, in words; empty where there is none."""
     few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
-    names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
+    sample = _SAMPLE[manifest.samples]
+    names = {ANY_SPLIT: f"{sample} at all", schema.TRAIN: f"training {sample}"}
     counts = [
         f"{row.num_users_without:,} of {row.num_users:,}{' users have' if row is few[0] else ''} "
-        f"no {names.get(row.split, row.split + ' window')}"
+        f"no {names.get(row.split, f'{row.split} {sample}')}"
         for row in few
     ]
     return ", ".join(counts)
