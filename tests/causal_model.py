@@ -58,13 +58,20 @@ class Causal(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def encode(self, batch: Batch) -> Queries:
+        return Queries(self.encode_steps(batch)[:, -1])
+
+    def encode_steps(self, batch: Batch) -> torch.Tensor:
         L = batch.item_ids_BL.shape[1]
-        hidden_BLD = self.items(batch.item_ids_BL) + self.positions.weight
-        is_later_LL = torch.ones(L, L, dtype=torch.bool, device=hidden_BLD.device).triu(1)
+        hidden_BLD = self.items(batch.item_ids_BL) + self.positions.weight[-L:]
+        may_see_LL = torch.ones(L, L, dtype=torch.bool, device=hidden_BLD.device).tril()
+        may_see_BLL = may_see_LL & (batch.item_ids_BL != PAD)[:, None]
+        may_see_BLL = may_see_BLL | torch.eye(L, dtype=torch.bool, device=hidden_BLD.device)
+        heads = self.attention.num_heads
+        is_hidden_BHLL = ~may_see_BLL.repeat_interleave(heads, dim=0)
         mixed_BLD = self.attention(
-            hidden_BLD, hidden_BLD, hidden_BLD, attn_mask=is_later_LL, need_weights=False
+            hidden_BLD, hidden_BLD, hidden_BLD, attn_mask=is_hidden_BHLL, need_weights=False
         )[0]
-        return Queries(self.norm(hidden_BLD + mixed_BLD)[:, -1])
+        return self.norm(hidden_BLD + mixed_BLD)
 
     def item_table(self) -> ItemTable:
         return ItemTable(self.items.weight[1:])

@@ -16,6 +16,9 @@ from torch import Tensor
 from itrec_dist.data.schema import PAD
 from itrec_dist.errors import ConfigError
 
+_FEW_SEEN = 32
+"""Seen items up to which both rankings are taken from one."""
+
 
 class TopItems:
     """The n best items of each row, from scores that come in blocks of consecutive items."""
@@ -98,11 +101,17 @@ def both_rankings(blocks: Iterable[Tensor], n: int, seen_ids_BS: Tensor) -> tupl
     """The ids of the n best items and of the n best that were not seen, from one pass of scores.
 
     As two calls of `top_items`, int64 [B, n] each, and cheaper where few items are seen: the n
-    best of them are the first n left of the n + S best of all.
+    best of them are the first n left of the n + S best of all. Each block is scored once.
 
     Raises:
         ConfigError: a score is NaN.
     """
+    if seen_ids_BS.shape[1] > _FEW_SEEN:  # comparing each of them with each best item would cost
+        best, unseen = TopItems(n), TopItems(n, seen_ids_BS)
+        for scores_BW in blocks:
+            best.add(scores_BW)
+            unseen.add(scores_BW)
+        return best.result()[0], unseen.result()[0]
     best_BM, _ = top_items(blocks, n + seen_ids_BS.shape[1])
     is_seen_BM = (best_BM[:, :, None] == seen_ids_BS[:, None, :]).any(dim=2)
     order_BN = is_seen_BM.to(torch.uint8).sort(dim=1, stable=True).indices[:, :n]

@@ -49,6 +49,9 @@ class Task(nn.Module):
     ranks: ClassVar[bool]
     """Whether it is judged by its ranking of the catalogue."""
 
+    learns_steps: bool = False
+    """Whether it learns from every position of a history: from `step_target_ids_BL`."""
+
     data: ClassVar[TaskData | None] = None
     """Its windows and baselines; None where it learns from the windows of other tasks."""
 

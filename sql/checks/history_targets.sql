@@ -4,7 +4,8 @@
 -- Reads: ranges, targets.
 with
 
-wanted as (
+-- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
+wanted as materialized (
     select
         user_id,
         unnest(range(1, end_target)) as place
