@@ -42,7 +42,7 @@ class WindowReader:
         """
         if self.manifest.samples != "windows":
             raise ShardsError(
-                "these shards hold histories, which this cannot read: window the data with "
+                "these shards hold histories, and windows are needed here: window the data with "
                 "--samples windows"
             )
         names = reader.column_names(self.manifest, times=self.times)
