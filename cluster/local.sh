@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Several Ray nodes on this machine, to practise what a cluster does before paying for one.
+# Several Ray nodes on this machine, to try out a cluster before paying for one.
 #
-#   cluster/local.sh start [NODES]   start them (2) and print how to submit to them
-#   cluster/local.sh status          what Ray says of them
-#   cluster/local.sh stop            end the processes that start began, and no others
+#   cluster/local.sh start [NODES]   start them (default 2) and print how to submit to them
+#   cluster/local.sh status          print Ray's status
+#   cluster/local.sh stop            end the processes that `start` started, and no others
 #
 # PYTHON             the interpreter of nodes and jobs (.venv/bin/python if there, else python3)
-# CPUS_PER_NODE      CPUs that a node claims to have (2); the nodes share those of the machine
-# ITREC_CLUSTER_DIR  token, addresses, process ids, logs (/tmp/itrec-cluster-UID); Ray's sockets
-#                    lie there too, so its path must be short: 40 characters at most
+# CPUS_PER_NODE      CPUs that a node offers (default 2); the nodes share those of the machine
+# ITREC_CLUSTER_DIR  token, addresses, process ids, logs (/tmp/itrec-cluster-UID); also Ray's
+#                    sockets, so its path must be short: 40 characters at most
 #
-# The nodes offer no GPU: each would claim the same one.
+# The nodes offer no GPU, because each would claim the same one.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

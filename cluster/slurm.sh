@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# One training run on a Slurm allocation: Ray's head on the first node, workers on the others, the
-# job on the head, and all of it gone when the job ends.
+# One training run in a Slurm allocation: Ray's head on the first node, workers on the others, the
+# job on the head; everything is shut down when the job ends.
 #
 #   sbatch cluster/slurm.sh --config jobs/recipes/paper.yaml \
 #       --shards /shared/shards --out /shared/runs/ite --cluster.num_workers 2
 #
 # Submit it from a checkout that every node sees under the same path, with the environment in
-# .venv (or name its interpreter with PYTHON). Nodes, GPUs and time are sbatch options and win over
-# the lines below. The options after the script are those of `itrec train`; its exit code is that
-# of the Slurm job. Three minutes before the time limit, and on scancel, the run gets SIGTERM and
-# ends in order.
+# .venv (or set PYTHON to its interpreter). Nodes, GPUs and time are sbatch options, which override
+# the lines below. The options after the script are those of `itrec train`; its exit code is that of
+# the Slurm job. Three minutes before the time limit, and on scancel, the run gets SIGTERM and shuts
+# down cleanly.
 #SBATCH --job-name=itrec
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -26,7 +26,7 @@ fail() {
 }
 
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "run it through sbatch, or salloc and bash"
-# sbatch runs a copy of this file: its own path says nothing about the checkout.
+# sbatch runs a copy of this file, so its path does not locate the checkout.
 cd "$SLURM_SUBMIT_DIR"
 [[ -f jobs/train.py ]] || fail "there is no jobs/train.py in $PWD: submit from the checkout"
 python=${PYTHON:-$PWD/.venv/bin/python}
@@ -34,7 +34,7 @@ python=${PYTHON:-$PWD/.venv/bin/python}
 ray=$(dirname "$python")/ray
 [[ -x $ray ]] || fail "there is no ray beside $python: run make setup, or set PYTHON"
 
-# Several jobs may share a node: ports, token and temporary files are this job's own.
+# Several jobs may share a node, so ports, token and temporary files are per job.
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 10000))
 agent_port=$((30000 + SLURM_JOB_ID % 10000))
@@ -78,7 +78,7 @@ run_and_wait() { # COMMAND...: its exit code, also when a signal came meanwhile
     return "$code"
 }
 
-# --kill-on-bad-exit=0 and --wait=0: one node that is lost does not take the others with it.
+# --kill-on-bad-exit=0 and --wait=0: a lost node does not take the others down.
 start_ray() { # NODES HOSTS, then the options of `ray start`
     local nodes=$1 names=$2
     shift 2

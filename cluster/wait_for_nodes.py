@@ -1,4 +1,4 @@
-"""Wait until a Ray cluster has as many nodes as it should, for the launchers beside this file.
+"""Wait until a Ray cluster has the expected number of nodes; used by the launch scripts here.
 
 python cluster/wait_for_nodes.py ADDRESS NODES SECONDS
 """
@@ -10,7 +10,7 @@ import ray
 
 
 def main(address: str, nodes: int, seconds: float) -> int:
-    """Exit code: 0 when `nodes` are alive within `seconds`, 1 when fewer are.
+    """Return the exit code: 0 if `nodes` are alive within `seconds`, 1 if fewer are.
 
     Run it on a machine of the cluster: it joins as a driver.
     """

@@ -1,23 +1,23 @@
 """The exceptions a user can meet.
 
-Every one of them carries a single sentence that says what was wrong, what was given, what is
-allowed and what to do next. The command line prints that sentence and exits with code 2.
+Each carries a single sentence: what was wrong, what was given, what is allowed and what to do next.
+The command line prints that sentence and exits with code 2.
 
     ItrecError
     ├── ConfigError        a setting that is unknown, of the wrong type or impossible
     ├── DataError          raw input that cannot be used as given
-    ├── ShardsError        a shards folder that is missing, damaged or of another shape
+    ├── ShardsError        a shards folder that is missing, damaged or does not fit the settings
     ├── CheckpointError    a run or checkpoint that cannot be loaded
-    ├── OutputError        a place that cannot be written, or that is already taken
+    ├── OutputError        an output that cannot be written, or that already exists
     ├── TrainingError      training went wrong by itself (exit code 1)
-    └── EnvironmentProblem something the machine lacks: network, memory, a device, a package
+    └── EnvironmentProblem something this machine lacks: network, memory, a device, a package
 
-`assert` is kept for invariants of our own.
+`assert` is reserved for our own invariants.
 """
 
 
 class ItrecError(Exception):
-    """Base of all mistakes a user can correct; `exit_code` is what the command line returns."""
+    """Base of all errors a user can correct; the command line exits with `exit_code`."""
 
     exit_code = 2
 
@@ -31,7 +31,7 @@ class DataError(ItrecError):
 
 
 class ShardsError(ItrecError):
-    """A shards folder is missing, damaged or of another shape than asked for."""
+    """A shards folder is missing, damaged or does not fit the settings."""
 
 
 class CheckpointError(ItrecError):
@@ -39,11 +39,11 @@ class CheckpointError(ItrecError):
 
 
 class OutputError(ItrecError):
-    """An output place cannot be written, or is already taken."""
+    """An output cannot be written, or already exists."""
 
 
 class EnvironmentProblem(ItrecError):
-    """The machine lacks something: network, memory, a device, a package."""
+    """This machine lacks something: network, memory, a device, a package."""
 
 
 class TrainingError(ItrecError):

@@ -22,7 +22,8 @@ def sweep_of(shards: Path, out: Path, **changes) -> SweepConfig:
     """Four trials of one epoch of the debug recipe, and two finalists with two seeds."""
     given = {
         "shards": shards, "out": out, "base": "debug", "space": SPACE, "fixed": FIXED,
-        "trials": 4, "final": {"candidates": 2, "seeds": 2}, **changes,
+        "metric": "unmasked/precision@5", "trials": 4, "final": {"candidates": 2, "seeds": 2},
+        **changes,
     }  # fmt: skip
     place = out.parent / f"{out.name}.yaml"
     place.write_text(config.as_yaml(given), encoding="utf-8")

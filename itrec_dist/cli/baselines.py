@@ -121,7 +121,7 @@ def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, A
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.registry)}")
     found = {}
-    for name in dict.fromkeys(names or baselines.usual()):
+    for name in dict.fromkeys(names or baselines.installed()):
         settings = baselines.registry[name]
         found[name] = parsed[name] if name in parsed else settings()
     return found

@@ -22,7 +22,7 @@ def parser() -> Parser:
         f"The environment variable {MIRROR_VARIABLE} names a mirror to use instead of "
         f"{download.PUBLISHER_URL}.",
     )
-    releases = "; ".join(f"{s.name} ({s.holds})" for s in download.SOURCES.values())
+    releases = "; ".join(f"{s.name} ({s.holds})" for s in download.RELEASES.values())
     made.add_argument("name", type=str, help=f"The release: {releases}.")
     made.add_argument(
         "--to", type=Path, required=True, metavar="DIR", help="Where the folder NAME is made."
@@ -37,7 +37,7 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Download, then print the terms and the next command."""
-    release = download.source(parsed.name)
+    release = download.release(parsed.name)
     server = download.Server(url=os.environ.get(MIRROR_VARIABLE) or download.PUBLISHER_URL)
     with _progress(release.archive) as progress:
         place = download.fetch(

@@ -87,9 +87,9 @@ def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
 def restored_from(parsed: Any) -> tuple[Restored, Uri | Path]:
     """The model that the options name, and the place of the shards that it is asked of."""
     from itrec_dist.inference.load import restore
-    from itrec_dist.runs.fetched import run_here
+    from itrec_dist.runs.fetched import local_run
 
-    restored = restore(run_here(parsed.run, parsed.checkpoint), parsed.checkpoint)
+    restored = restore(local_run(parsed.run, parsed.checkpoint), parsed.checkpoint)
     return restored, parsed.shards or restored.run.shards
 
 
@@ -98,6 +98,7 @@ def run(parsed: Any) -> int:
     from itrec_dist.data import manifest
     from itrec_dist.data.shards import fetch
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
+    from itrec_dist.inference import fitting
     from itrec_dist.report.terminal import print_judgements
     from itrec_dist.storage import atomic
 
@@ -105,10 +106,14 @@ def run(parsed: Any) -> int:
         atomic.refuse_existing(parsed.out, overwrite=parsed.overwrite)
     restored, place = restored_from(parsed)
     shards = fetch.local(place)
+    if parsed.shards is None:
+        fitting.refuse_other(restored, shards, place)
     choice = choice_from(parsed, restored.run.evaluation.choice)
     judgements = judge_checkpoint(restored, shards, choice)
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
+    if warning := fitting.warning(restored, shards, place):
+        print(f"{warning}: it may have been trained on rows that it is judged on here")
     if parsed.out is not None:
         atomic.write_json(
             parsed.out,

@@ -24,10 +24,13 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Rank and write."""
     from itrec_dist.data.shards import fetch
+    from itrec_dist.inference import fitting
     from itrec_dist.inference.recommend import recommend
 
     restored, place = evaluate_command.restored_from(parsed)
     shards = fetch.local(place)
     users = recommend(restored, shards, parsed.out, parsed.k, overwrite=parsed.overwrite)
+    if warning := fitting.warning(restored, shards, place):
+        print(f"{warning}: users are served by their latest events there")
     print(f"recommendations for {users:,} users: {parsed.out}")
     return 0

@@ -38,7 +38,7 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Write the page and print its path."""
     from itrec_dist import report
-    from itrec_dist.runs.fetched import runs_here
+    from itrec_dist.runs.fetched import local_runs
 
     first = parsed.runs[0]
     if len(parsed.runs) == 1 and isinstance(first, Path) and report.is_sweep(first):
@@ -46,6 +46,6 @@ def run(parsed: Any) -> int:
         return 0
     if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
         raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
-    runs = [run for place in parsed.runs for run in runs_here(place)]
+    runs = [run for place in parsed.runs for run in local_runs(place)]
     print(report.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
     return 0

@@ -81,7 +81,7 @@ def train(
     """
     for name, place in (("--out", config.out), ("--shards", config.shards)):
         if isinstance(place, Path):
-            ray_job_folder.refuse(place, name)
+            ray_job_folder.refuse_path(place, name)
     # Workers, and whoever reads the run later, may stand in another folder than this process.
     config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
     if config.item_vectors is not None:
@@ -163,10 +163,10 @@ def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None
             setup = held.enter_context(RunSetup(config, found))
             setup.prepare(setup.check(at.world_size))
             setups.append(setup)
-            peers.note_begun(str(config.out))
+            peers.record_begun(str(config.out))
             return True
 
-        if peers.decided_by_first(prepare):
+        if peers.decide_on_first(prepare):
             context = TorchrunContext(peers, device, config.cluster.threads)
             _work(config, context, setups[0].take_resume_point if setups else None)
 

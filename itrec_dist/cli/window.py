@@ -1,6 +1,7 @@
 """`itrec window`: ratings to windows, those of the task that is named.
 
-The options are the same for every task, with the settings of the task's windows between them.
+The options are the same for every task and source, besides the settings of the task's windows and
+those of the source.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from itrec_dist import config
-from itrec_dist.data import schema
+from itrec_dist.data import schema, sources
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
 _SAMPLE = {"windows": "window", "histories": "history"}
@@ -23,42 +24,42 @@ MUCH = 0.1
 
 
 class _Parser(config.Parser):
-    """A parser for the windows of one task, which gives way to another task's parser."""
+    """A parser for one task and source, which gives way to that of another task or source."""
 
-    def __init__(self, task: str, samples: str, description: str) -> None:
+    def __init__(self, task: str, source: str, samples: str, description: str) -> None:
         super().__init__("itrec window", description)
-        self._task, self._samples = task, samples
+        self._chosen = (task, source, samples)
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """Parse with the settings of the task and the kind of samples that the arguments name.
+        """Parse with the settings of the task, source and samples that the arguments name.
 
         A first argument without dashes is a task too: `itrec window ratings`.
 
         Raises:
-            ConfigError: as `config.Parser.parse`, or there is no such task.
+            ConfigError: as `config.Parser.parse`, or there is no such task or source.
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
-        task = _named_in(arguments, "task") or self._task
-        samples = _named_in(arguments, "samples") or self._samples
-        if (task, samples) != (self._task, self._samples):
-            return parser(task, samples).parse(arguments)
+        names = ("task", "source", "samples")
+        named = tuple(_last(arguments, n) or c for n, c in zip(names, self._chosen, strict=True))
+        if named != self._chosen:
+            return parser(*named).parse(arguments)
         return super().parse(arguments)
 
 
-def parser(task: str | None = None, samples: str = "windows") -> config.Parser:
-    """Source, input, place of the output, and the settings of the task's samples.
+def parser(
+    task: str | None = None, source: str = sources.WITH_SETTINGS, samples: str = "windows"
+) -> config.Parser:
+    """Source, input, place of the output, and the settings of the task's samples and the source.
 
     Raises:
         ConfigError: the task has no such samples.
     """
     from itrec_dist import tasks
-    from itrec_dist.data.sources.movielens import FORMATS
-    from itrec_dist.data.sources.table import TableConfig
 
     task = task or tasks.DEFAULT
     windows = tasks.data_of(task).of(samples)
-    made = _Parser(task, samples, windows.description)
+    made = _Parser(task, source, samples, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",
@@ -74,47 +75,51 @@ def parser(task: str | None = None, samples: str = "windows") -> config.Parser:
         help="windows of fixed length, or histories of any length, for next_items alone; it "
         "decides which other options there are",
     )
-    made.add_argument("--source", type=str, required=True, help=f"{', '.join(FORMATS)} or table")
+    made.add_argument(
+        "--source",
+        type=str,
+        required=True,
+        help=f"format of --input: {', '.join(sources.SOURCES)}, or one of your own as module:Class",
+    )
     made.add_argument("--input", type=Path, required=True, help="folder or file of ratings")
     made.add_argument("--out", type=Path, required=True, help="shards folder to write")
     made.add_argument(
         "--overwrite", action="store_true", help="replace --out if it holds earlier shards"
     )
     made.add_class_arguments(windows.settings)
-    made.add_class_arguments(TableConfig)
+    made.add_class_arguments(sources.settings_of(source))
     return made
 
 
-def _named_in(arguments: Sequence[str], name: str) -> str | None:
-    """The last value that an option or a recipe gives; one that cannot be read is refused later."""
+def _last(arguments: Sequence[str], setting: str) -> str | None:
+    """What an option or a recipe gives last; a recipe that cannot be read is refused later."""
     found = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         value = value if equals else after
-        if flag == f"--{name}":
+        if flag == f"--{setting}":
             found = value
         elif flag == "--config":
             try:
                 content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue
-            if isinstance(content, dict) and isinstance(content.get(name), str):
-                found = content[name]
+            if isinstance(content, dict) and isinstance(content.get(setting), str):
+                found = content[setting]
     return found
 
 
 def run(parsed: Any) -> int:
     """Window, then print what was kept, what was written and what the split lets through."""
     from itrec_dist import tasks
-    from itrec_dist.data.sources.table import TableConfig
 
     started = time.perf_counter()
     windows = tasks.data_of(parsed.task).of(parsed.samples)
     settings: Any = config.pick(windows.settings, parsed)
-    table = config.pick(TableConfig, parsed)
+    of_source = config.pick(sources.settings_of(parsed.source), parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
     manifest = windows.write(
-        parsed.source, parsed.input, parsed.out, settings, table, overwrite=parsed.overwrite
+        parsed.source, parsed.input, parsed.out, settings, of_source, overwrite=parsed.overwrite
     )
     tables = (steps, coverage, splits, windows.leakage.lines)
     lines = [line for table in tables for line in (*table(manifest), "")]

@@ -114,9 +114,13 @@ class Parser(jsonargparse.ArgumentParser):
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
         given, chosen = self._choose(self._read(_with_underscores(arguments)))
+        has_places = self._has_places(given)
         options: list[str] = []
         for part in given:
-            options += self._options_of(part) if isinstance(part, Recipe) else [part]
+            found = self._options_of(part) if isinstance(part, Recipe) else [part]
+            if has_places and isinstance(part, Recipe):  # the command line's replace the recipe's
+                found = [option for option in found if option.startswith("--")]
+            options += found
         try:
             parsed = self.parse_args(options)
             for name, cls in chosen.items():
@@ -127,6 +131,21 @@ class Parser(jsonargparse.ArgumentParser):
             return parsed
         except (jsonargparse.ArgumentError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(self._explain(str(error))) from error
+
+    def _has_places(self, given: kinds.Given) -> bool:
+        """Whether the command line has arguments without dashes that are no option's value."""
+        takes_value = False
+        for part in given:
+            if isinstance(part, Recipe):
+                takes_value = False
+            elif part.startswith("-"):
+                action = self._option_string_actions.get(part)
+                takes_value = action is not None and action.nargs != 0
+            elif takes_value:
+                takes_value = False
+            else:
+                return True
+        return False
 
     def _read(self, arguments: Sequence[str]) -> kinds.Given:
         """The arguments, with each recipe in the place of its `--config`."""

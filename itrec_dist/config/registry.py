@@ -35,7 +35,14 @@ class Registry(Mapping[str, T]):
     """Name -> class, as a read-only mapping; `module:Class` is contained but not listed."""
 
     def __init__(
-        self, what: str, package: str, *, group: str, suffix: str = "", file: str = ""
+        self,
+        what: str,
+        package: str,
+        *,
+        group: str,
+        suffix: str = "",
+        file: str = "",
+        hyphens: bool = False,
     ) -> None:
         """Describe a registry; nothing is imported yet.
 
@@ -45,12 +52,14 @@ class Registry(Mapping[str, T]):
             group: the entry-point group of other packages' parts: "itrec_dist.models".
             suffix: the end of every class name: "Config".
             file: parts are folders, and the class is in this file of each: "task".
+            hyphens: `some_name.py` is called `some-name`.
         """
         self.what = what
         self.group = group
         self._package = package
         self._suffix = suffix
         self._file = file
+        self._hyphens = hyphens
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._own, *self._installed}))
@@ -113,7 +122,8 @@ class Registry(Mapping[str, T]):
                 name = path.parent.name if self._file else path.stem
                 if (class_name := self._class_in(path, name)) is not None:
                     module = f"{self._package}.{name}" + (f".{self._file}" if self._file else "")
-                    found[name] = (module, class_name)
+                    shown = name.replace("_", "-") if self._hyphens else name
+                    found[shown] = (module, class_name)
         return found
 
     def _class_in(self, path: Path, name: str) -> str | None:

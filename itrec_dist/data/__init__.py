@@ -1,1 +1,1 @@
-"""Ratings to samples: sources, windowing, shards and feeds."""
+"""From raw ratings to batches: sources, windowing, shards and feeds."""

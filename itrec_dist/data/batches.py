@@ -1,4 +1,4 @@
-"""Tensors of a split and the batches cut from them."""
+"""A split as tensors, and the batches cut from it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of every global batch this worker takes."""
+    """This worker's share of every global batch."""
 
     batch_size: int
-    """Windows in a global batch."""
+    """Number of windows in a global batch."""
     rank: int = 0
     world_size: int = 1
 
@@ -34,7 +34,7 @@ class Share:
 
     @property
     def local_size(self) -> int:
-        """Windows of one worker in a global batch."""
+        """Number of windows of one worker in a global batch."""
         return self.batch_size // self.world_size
 
     def slice(self) -> slice:
@@ -43,9 +43,9 @@ class Share:
 
 
 class TensorTable:
-    """Windows as one matrix per type of value, so that a batch costs two or three gathers.
+    """Windows as one matrix per value type, so that a batch takes two or three gathers.
 
-    Times are left out of windows that were read without.
+    Times are absent if the windows were read without them.
     """
 
     def __init__(self, windows: arrays.Windows, device: torch.device) -> None:
@@ -75,13 +75,13 @@ class TensorTable:
 
 @dataclass(frozen=True)
 class _Block:
-    """Columns of one type side by side in a matrix [W, *]; one of single values alone is [W]."""
+    """Columns of one type side by side in a matrix [W, *]; [W] for one column of single values."""
 
     values: torch.Tensor
     names: tuple[str, ...]
     widths: list[int]
     vectors: tuple[str, ...]
-    """Those of the columns in a matrix that have one value per window."""
+    """The columns of a matrix that have one value per window."""
 
     @classmethod
     def of(cls, members: dict[str, npt.NDArray[Any]], device: torch.device) -> "_Block":
@@ -107,7 +107,7 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
-    """Cut a batch into `count` equal parts whose mean loss is the loss of the whole."""
+    """Split a batch into `count` equal parts whose mean loss is the loss of the whole batch."""
     if count == 1:
         yield batch
         return
@@ -121,7 +121,7 @@ def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 def whole_batch(windows: arrays.Windows, device: torch.device) -> Batch:
-    """All of some windows as one batch."""
+    """All given windows as one batch."""
     table = TensorTable(windows, device)
     rows = torch.arange(len(table), device=device)
     return table.batch(rows, torch.ones(len(table), device=device), float(len(table)))

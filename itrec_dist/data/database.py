@@ -1,13 +1,13 @@
-"""Running the SELECT files of `sql/` in DuckDB.
+"""Runs the SELECT files of `sql/` in DuckDB.
 
-Owns: the connection and its limits, reading and binding a file, keeping its rows as a table or
-handing them out as Arrow, and which files were run. Leaves opening users' files to
-data/source_files.py and what the rows mean to its callers.
+Owns the connection and its limits, reading files and binding their parameters, storing rows as
+tables or returning them as Arrow, and the record of which files were run. Leaves opening users'
+files to data/source_files.py, and the meaning of rows to its callers.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ class Database:
 
     A file is named by its path under `sql/` without the suffix, such as `next_items/catalogue`; its
     `$named` parameters are given as keywords, exactly those it uses. A `Path`, or a list of them,
-    stands for exactly that file, whatever its name: brackets and stars are no pattern.
+    means exactly that file: brackets and stars in its name are no pattern.
 
         with Database(memory_limit="2GB", threads=2) as database:
             database.table("events", "shared/events")
@@ -43,15 +43,15 @@ class Database:
         self,
         memory_limit: str | None = None,
         threads: int | None = None,
-        folder: Path | None = None,
+        folders: Iterable[Path] = (),
     ) -> None:
-        """Open it; SQL files are looked for in `folder`, then in the installation's SQL folder.
+        """Open a database; SQL files are looked up in `folders`, then in the installed SQL folder.
 
         Raises:
-            ConfigError: DuckDB refuses the limit, such as a size without a unit.
+            ConfigError: DuckDB rejects the limit, such as a size without a unit.
         """
         self.sql: dict[str, str] = {}
-        self._folders = [*([folder] if folder else []), shipped_files.sql_folder()]
+        self._folders = [*folders, shipped_files.sql_folder()]
         self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
         settings: dict[str, str | bool | int | float | list[str]] = {
             "temp_directory": self._spill.name,
@@ -67,7 +67,7 @@ class Database:
         except duckdb.Error as error:
             self._spill.cleanup()
             given = f"memory_limit {memory_limit!r}, threads {threads!r}"
-            raise ConfigError(f"DuckDB refuses {given}: {_first_line(error)}") from error
+            raise ConfigError(f"DuckDB rejects {given}: {_first_line(error)}") from error
         self._connection.execute("set enable_progress_bar = false")
 
     def __enter__(self) -> "Database":
@@ -82,21 +82,21 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and delete what was spilled to disk."""
+        """Close the connection and delete its temporary files."""
         self._connection.close()
         self._spill.cleanup()
 
     def table(self, name: str, sql_name: str, **parameters: Any) -> int:
         """Create or replace the table `name` from a file and return its number of rows.
 
-        The rows keep the file's order, so `rowid` is the place in that order.
+        The rows keep the order of the SELECT, so `rowid` is the position in that order.
         """
         statement = f"create or replace temp table {_quoted(name)} as\n{self._read(sql_name)}"
         row = self._execute(sql_name, statement, parameters).fetchone()
         return int(row[0]) if row else 0
 
     def register(self, name: str, rows: pa.Table) -> None:
-        """Make an Arrow table readable as the table `name`, keeping its order."""
+        """Copy an Arrow table to the table `name`, keeping its order."""
         self._connection.register("incoming_rows", rows)
         self._connection.execute(
             f"create or replace temp table {_quoted(name)} as select * from incoming_rows"
@@ -104,9 +104,9 @@ class Database:
         self._connection.unregister("incoming_rows")
 
     def open(self, files: Sequence[Path], *, header: bool = True) -> SourceFiles:
-        """A user's CSV file, or Parquet files alike, to be looked at and given to `load`.
+        """Open a user's CSV file, or Parquet files of the same columns, for inspection and `load`.
 
-        `header` says whether the first line of a CSV file holds the names of the columns.
+        `header` says whether the first line of a CSV file holds the column names.
 
         Raises:
             DataError: a file cannot be read.
@@ -116,10 +116,10 @@ class Database:
     def load(
         self, name: str, source: SourceFiles, columns: Mapping[str, SourceColumn]
     ) -> tuple[tuple[Path, int], ...]:
-        """Create the table `name` from opened files, in their row order; return the rows of each.
+        """Create the table `name` from opened files, in row order; return each file's row count.
 
-        A column's name cannot be bound as a parameter, so it is mapped to the names that the SQL
-        files know here. Lines of a CSV file that do not parse are left out and named by
+        Column names cannot be bound as parameters, so they are mapped here to the names used in the
+        SQL files. Lines of a CSV file that do not parse are skipped and reported by
         checks/rejected_lines.
 
         Raises:
@@ -135,7 +135,7 @@ class Database:
         return tuple((p.path, total if p.num_rows is None else p.num_rows) for p in source.parts)
 
     def drop(self, *names: str) -> None:
-        """Drop tables that are no longer needed, freeing their memory."""
+        """Drop tables, which frees their memory."""
         for name in names:
             self._connection.execute(f"drop table if exists {_quoted(name)}")
 
@@ -145,7 +145,7 @@ class Database:
         return _guarded(sql_name, relation.to_arrow_table)
 
     def rows(self, sql_name: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of a file as dicts; for the few rows of a summary or a check."""
+        """The rows of a file as dicts; for small results such as a summary or a check."""
         result: list[dict[str, Any]] = self.arrow(sql_name, **parameters).to_pylist()
         return result
 
@@ -159,7 +159,7 @@ class Database:
         return self._stream(sql_name, self._relation(sql_name, parameters), rows_per_batch)
 
     def stored(self, name: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
-        """The rows of a table that `table` filled, in its order, streamed as by `batches`."""
+        """The rows of a table created by `table`, in order, streamed as by `batches`."""
         return self._stream(name, self._connection.table(name), rows_per_batch)
 
     def _stream(
@@ -203,7 +203,7 @@ class Database:
 
 
 def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as DuckDB takes them: paths by their exact names."""
+    """The parameters in DuckDB's form: paths as exact names."""
     return {
         name: exactly(value)
         if isinstance(value, Path)
@@ -230,7 +230,7 @@ def _guarded(sql_name: str, call: Callable[[], T]) -> T:
 
 
 def _reading(path: str, call: Callable[[], T]) -> T:
-    """Run what reads a user's file: whatever DuckDB refuses there is the file's fault."""
+    """Call a function that reads a user's file: errors of DuckDB there are the file's fault."""
     try:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
@@ -239,8 +239,8 @@ def _reading(path: str, call: Callable[[], T]) -> T:
             raise explained from error
         reason = _first_line(error)
         if "Invalid string encoding" in reason:
-            told = reason.partition("file ")[2] or path
-            raise DataError(f"{told}: save binary columns as UTF-8 text") from error
+            file = reason.partition("file ")[2] or path
+            raise DataError(f"{file}: save binary columns as UTF-8 text") from error
         if "CSV Sniffer" in reason:
             raise DataError(
                 f"{path} cannot be cut into columns: give UTF-8 text with a header and one row per "
@@ -250,7 +250,7 @@ def _reading(path: str, call: Callable[[], T]) -> T:
 
 
 def _explained(sql_name: str, error: Exception) -> BaseException:
-    """The exception to raise instead: limits and files are the user's, the rest is ours."""
+    """The exception to raise instead: limits and files are user errors, the rest are bugs."""
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in str(error):
         return KeyboardInterrupt()  # a Ctrl-C that came during a query
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):

@@ -1,15 +1,14 @@
-"""Shards -> batches: the order of windows, the share of each worker, and the one collate.
+"""Turns shards into batches: the order of windows, and each worker's share.
 
-Rows arrive as large Arrow blocks, from Parquet files or through Ray Data
-(`distributed/context.py` decides), and leave as slices of tensors; nothing in between is done row
-by row.
+Rows arrive as large Arrow blocks, from Parquet files or through Ray Data (`distributed/context.py`
+decides), and leave as slices of tensors; nothing is processed row by row.
 
 Order. With a cache, every worker holds the split in canonical order and epoch e is one seeded
 permutation of all windows, cut into global batches of which each worker takes its slice: the
-batches do not depend on the number of workers. Without a cache, files are dealt to the workers
+batches do not depend on the number of workers. Without a cache, files are assigned to the workers
 in a seeded order per epoch and rows are shuffled in a seeded buffer; each window is still seen
-exactly once per epoch. The last global batch may be short: missing rows are fillers of weight 0,
-so that every worker runs the same number of steps on the same shapes.
+exactly once per epoch. The last global batch may be short: missing rows are fillers of weight 0, so
+that every worker runs the same number of steps on the same shapes.
 """
 
 import itertools
@@ -32,20 +31,20 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.system import limits
 
 CacheName = Literal["auto", "none", "host", "device"]
-_CACHE_SHARE = 0.25  # of the free memory that `auto` lets a cached split take
+_CACHE_SHARE = 0.25  # maximum part of the free memory for a split cached by `auto`
 Seed = tuple[int, int]
-"""The run's seed and the epoch."""
+"""The run's seed, and the epoch."""
 
 
 @dataclass(frozen=True)
 class FeedConfig:
-    """How windows reach the model."""
+    """How windows are cached and shuffled."""
 
     cache: CacheName = field(default="auto", metadata=FREE)
-    """Where a split is kept after it was read once: device, host, or none (read it again every
-    epoch). auto takes device memory, then host memory, if the split fits a quarter of it."""
+    """Where a split is kept after the first read: device, host, or none (read again every epoch).
+    auto takes device memory, then host memory, if the split fits a quarter of it."""
     shuffle_buffer: int = 262_144
-    """Windows held for shuffling when nothing is cached."""
+    """Number of windows in the shuffle buffer when nothing is cached."""
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:
@@ -59,14 +58,14 @@ class Feed(Protocol):
     steps_per_epoch: int
 
     def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
-        """One pass over the split: shuffled by `seed`, or in canonical order if it is None.
+        """One pass over the split, shuffled by `seed`, or in canonical order if it is None.
 
-        The first `skip` batches are left out: they were trained before an interruption.
+        The first `skip` batches are skipped: they were trained before an interruption.
         """
 
 
 class CachedFeed:
-    """A split that is kept in memory, permuted anew each epoch."""
+    """A split in memory, permuted anew each epoch."""
 
     def __init__(self, table: TensorTable, share: Share, device: torch.device) -> None:
         self._table = table
@@ -77,7 +76,7 @@ class CachedFeed:
         self.steps_per_epoch = math.ceil(len(table) / share.batch_size)
 
     def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
-        """Batches of this worker; the global order depends on the seed alone."""
+        """This worker's batches; the global order depends only on the seed."""
         order = _permutation(self.num_windows, seed)
         size, local = self._share.batch_size, self._share.local_size
         mine = np.zeros(self.steps_per_epoch * local, dtype=np.int64)
@@ -107,10 +106,10 @@ class CachedFeed:
 
 
 class StreamedFeed:
-    """A split that is read again every epoch, for data beyond memory.
+    """A split that is read again every epoch, for data larger than memory.
 
-    Files are dealt to the workers, so a worker reads only its part; which windows meet in a
-    batch therefore depends on the number of workers.
+    Files are assigned to workers, so that each reads only its part; which windows share a batch
+    therefore depends on the number of workers.
     """
 
     def __init__(
@@ -119,24 +118,24 @@ class StreamedFeed:
     ) -> None:  # fmt: skip
         if len(files) < share.world_size:
             raise ConfigError(
-                f"{len(files)} shard files cannot be dealt to {share.world_size} workers without "
-                "a cache: window the data with more --num_shards, or set feed.cache to host"
+                f"{len(files)} shard files cannot be divided among {share.world_size} workers "
+                "without a cache: window the data with more --num_shards, or set feed.cache to host"
             )
         self._files, self._reader, self._share = files, reader, share
         self._device, self._buffer_size = device, buffer_size
         self.num_windows = sum(f.rows for f in files)
-        # A bound that holds for every deal, so that the number of steps is the same each epoch.
+        # An upper bound over all assignments, so that every epoch has the same number of steps.
         self.steps_per_epoch = math.ceil(self._most_rows() / share.local_size)
 
     def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
-        """Batches of this worker's files; fillers once they are used up.
+        """Batches of this worker's files, then fillers.
 
-        What is skipped has to be read, for the shuffling follows from what went before.
+        Skipped batches still have to be read, because the shuffling depends on them.
         """
-        deal = self._deal(seed)
-        rows_of_worker = [sum(f.rows for f in files) for files in deal]
+        assigned = self._assign_files(seed)
+        rows_of_worker = [sum(f.rows for f in files) for files in assigned]
         local = self._share.local_size
-        pieces = self._pieces(deal[self._share.rank], seed)
+        pieces = self._local_batches(assigned[self._share.rank], seed)
         full_weight_B = torch.ones(local, device=self._device)
         table: TensorTable | None = None
         for step in range(self.steps_per_epoch):
@@ -154,7 +153,7 @@ class StreamedFeed:
                 rows = torch.cat((rows, rows.new_zeros(missing)))
             yield table.batch(rows, weight_B, real / self._share.world_size)
 
-    def _deal(self, seed: Seed | None) -> list[list[FileRows]]:
+    def _assign_files(self, seed: Seed | None) -> list[list[FileRows]]:
         order = _permutation(len(self._files), seed)
         return [
             [self._files[i] for i in order[rank :: self._share.world_size]]
@@ -165,10 +164,10 @@ class StreamedFeed:
         files_of_worker = math.ceil(len(self._files) / self._share.world_size)
         return sum(sorted((f.rows for f in self._files), reverse=True)[:files_of_worker])
 
-    def _pieces(
+    def _local_batches(
         self, files: Sequence[FileRows], seed: Seed | None
     ) -> Iterator[tuple[TensorTable, torch.Tensor]]:
-        """Local batches: blocks are gathered into a buffer, whose rows are permuted and cut."""
+        """Fill a buffer with blocks, permute its rows, and cut them into local batches."""
         random = np.random.default_rng([*(seed or (0, 0)), self._share.rank])
         waiting: list[arrays.Windows] = []
         blocks = self._reader.read(files)
@@ -200,17 +199,17 @@ class StreamedFeed:
 def cached(
     windows: arrays.Windows, share: Share, device: torch.device, held: torch.device | None = None
 ) -> CachedFeed:
-    """A feed of windows that are kept on the device `held`, by default that of the batches."""
+    """A feed of windows kept on the device `held`, by default the device of the batches."""
     return CachedFeed(TensorTable(windows, held or device), share, device)
 
 
 def resolve_cache(
     cache: CacheName, manifest: Manifest, device: torch.device, *, times: bool = False
 ) -> CacheName:
-    """What `auto` means for this data and machine; other values are returned as they are.
+    """Resolve `auto` for this data and machine; other values are returned unchanged.
 
-    `times` is whether the model asks for times, which are then kept as well.
-    Workers on unlike machines may differ: they have to agree before they build their feeds.
+    `times` is whether the model needs times, which are then cached as well. Workers on different
+    machines may get different results: they have to agree before they build their feeds.
     """
     if cache != "auto":
         return cache

@@ -1,12 +1,12 @@
-"""The manifest of a shards folder: what was read, how it was cut, and what stands where.
+"""The manifest of a shards folder: its source, settings, files and statistics.
 
     SHARDS/
       manifest.json
       items.parquet      one row per item of the catalogue, ordered by item_id:
-                         item_id int32 (1 .. C, by falling popularity), source_id string,
+                         item_id int32 (1 .. C, by decreasing popularity), source_id string,
                          title string, year int32 | null, genres list<string>,
                          feature_codes list<int32> (which columns of the one-hot vector over all
-                         item features are 1; the features stand one after another in the
+                         item features are 1; the features follow one another in the
                          manifest's order), num_events int64 (in the data that the catalogue was
                          counted on), num_train_targets int64 (in the training windows)
       users.parquet      one row per kept user, ordered by user_id: user_id (1 ..),
@@ -41,11 +41,11 @@ SampleKind = Literal["windows", "histories"]
 
 @dataclass(frozen=True)
 class Feature:
-    """A categorical feature: code 0 is unknown, code i + 1 is `values[i]`.
+    """A categorical feature: code 0 means unknown, code i + 1 means `values[i]`.
 
     `single` features have one value per row, `multi` features any number (genres). User features
-    travel as codes; item features as columns of one long one-hot vector, in which a feature takes
-    `len(values)` columns (an unknown value sets none).
+    are stored as codes; item features as columns of one long one-hot vector, in which a feature
+    takes `len(values)` columns (an unknown value sets none).
     """
 
     name: str
@@ -64,15 +64,15 @@ class ShardFile:
 
 
 ANY_SPLIT = "any"
-"""The `split` of the coverage of all splits together."""
+"""The value of `Coverage.split` for all splits together."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Users and events of one split, or of any, and how many of them have no window there.
+    """Users and events of one split, or of all together, and how many have no window there.
 
-    A split counts the users that its protocol judges or trains on: with leave_last and last_ratings
-    every kept user, with the other protocols those with events in the split.
+    A split counts the users that its protocol evaluates or trains on: with leave_last and
+    last_ratings every kept user, with the other protocols those with events in the split.
     """
 
     split: str
@@ -80,12 +80,12 @@ class Coverage:
     num_users_without: int
     num_events: int
     num_events_without: int
-    """Events that no window of the split holds, neither as input nor as target."""
+    """Events that are in no window of the split, neither as input nor as target."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of `manifest.json`; see the module's docstring for the files it describes."""
+    """The content of `manifest.json`; see the module's docstring for the files it describes."""
 
     input_length: int
     target_length: int
@@ -103,23 +103,23 @@ class Manifest:
     source: dict[str, Any] = field(default_factory=dict)
     """format, path, and per file: name, bytes, sha256."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """The resolved settings of `itrec window`, paths left out."""
+    """The resolved settings of `itrec window`, without paths."""
     sql: dict[str, str] = field(default_factory=dict)
     """SHA-256 per SQL file that was run."""
     steps: tuple[dict[str, Any], ...] = ()
     """In order, per filter: name, ratings, users, items left after it."""
     coverage: tuple[Coverage, ...] = ()
-    """Of any split, then of each; empty in a manifest of a version that did not count it."""
+    """Of all splits together, then of each; empty in manifests of versions without it."""
     audit: dict[str, Any] = field(default_factory=dict)
     """The leakage audit: see sql/checks."""
     has_times: bool = False
-    """Whether windows and histories say when each input happened; earlier versions did not."""
+    """Whether windows and histories hold the time of each input; they did not in old versions."""
     rating_min: float = 0.0
-    """Lower end of the rating scale; equal to the upper end where that is not known."""
+    """Lower end of the rating scale; equal to the upper end if the scale is unknown."""
     rating_max: float = 0.0
     task: str = ""
-    """The task that the windows were cut for; empty in a manifest of a version that did not name
-    it: see `tasks.task_of`."""
+    """The task that the windows were cut for; empty in manifests of versions without it, see
+    `tasks.task_of`."""
     samples: SampleKind = "windows"
     """What the rows of the splits are; earlier versions had windows alone."""
     max_length: int = 0
@@ -129,7 +129,7 @@ class Manifest:
     """The itrec_dist version that wrote it."""
 
     def num_windows(self, split: str) -> int:
-        """Number of windows of a split, 0 if it is absent."""
+        """Number of windows of a split; 0 if it is absent."""
         return sum(file.rows for file in self.splits.get(split, ()))
 
     @property
@@ -139,19 +139,19 @@ class Manifest:
 
     @property
     def user_cardinalities(self) -> tuple[int, ...]:
-        """Number of values of each user feature, the unknown not counted."""
+        """Number of values of each user feature, without the unknown one."""
         return tuple(len(f.values) for f in self.user_features)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The manifest as plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any], where: str) -> "Manifest":
-        """Build from the plain values of `to_json`; `where` names the file in refusals.
+        """Build from the plain values of `to_json`; `where` names the file in error messages.
 
         Raises:
-            ShardsError: it was written by a newer version, or lacks what is needed.
+            ShardsError: it was written by a newer version, or is incomplete.
         """
         version = content.get("format_version")
         if version != FORMAT_VERSION:
@@ -179,7 +179,7 @@ class Manifest:
                 }
             )
         except (TypeError, KeyError) as error:
-            raise ShardsError(f"{where} is no manifest of this version: {error}") from error
+            raise ShardsError(f"{where} is not a manifest of this version: {error}") from error
 
 
 def read(shards: Path) -> Manifest:

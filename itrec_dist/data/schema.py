@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 PAD = 0
-"""Item id of an empty position; also the feature code of an unknown value."""
+"""Item id of an empty position; also the code of an unknown feature value."""
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -36,21 +36,21 @@ HISTORIES_FILE = "histories.parquet"
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one batch, as tensors on one device.
+    """The windows of a batch, as tensors on one device.
 
     `weight_B` is 1 for a real window and 0 for a filler row (fillers keep shapes equal on all
-    workers and are never counted). `denominator` is what a sum over this worker's windows is
-    divided by so that the mean over workers is the mean over the global batch: the number of
-    real windows in the global batch divided by the number of workers.
+    workers and are never counted). A sum over this worker's windows is divided by `denominator`,
+    the number of real windows in the global batch divided by the number of workers, so that the
+    mean over workers is the mean over the global batch.
 
-    The times are there for models whose settings say `uses_times`: `times_BL` when each input
-    happened, 0 where padded; `target_time_B` when the first target did. Both are int64 in the
-    source's unit, which is the second in MovieLens.
+    The times are set for models whose settings say `uses_times`: `times_BL` is the time of each
+    input, 0 where padded; `target_time_B` the time of the first target. Both are int64 in the
+    source's unit (seconds in MovieLens).
 
     Histories are as wide as the longest of the batch. In training `step_target_ids_BL` holds the
     item to predict at each position, PAD where there is none; losses and the denominator are then
     of targets, and `target_ids_BK` is the last of them. Judged histories have `seen_ids_BS`, what
-    is left out of the ranking: all items before the targets, filled up with PAD.
+    is left out of the ranking: all items before the targets, padded with PAD.
     """
 
     window_ids_B: torch.Tensor

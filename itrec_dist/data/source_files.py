@@ -1,7 +1,7 @@
-"""Opening users' files in DuckDB: exactly those that are named, each with the types it has.
+"""Opens users' files in DuckDB: exactly the named ones, each with its own types.
 
-Owns: which parts are read and in which order, how a column of any type is read, and refusing types
-that cannot be meant. Leaves what the columns mean to data/sources/ and the connection to
+Owns which parts are read and in which order, how a column of any type is read, and the refusal of
+unsuitable types. Leaves the meaning of columns to data/sources/ and the connection to
 data/database.py.
 """
 
@@ -17,24 +17,27 @@ import duckdb
 
 from itrec_dist.errors import DataError
 
-_FLOATS = {"FLOAT": 2**24, "DOUBLE": 2**53}  # and from where on they skip whole numbers
+_FLOATS = {
+    "FLOAT": 2**24,
+    "DOUBLE": 2**53,
+}  # and the bound of exact whole numbers
 _SMALL_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _INTEGERS = (*_SMALL_INTEGERS, "UBIGINT", "HUGEINT", "UHUGEINT")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS")
-_UNKNOWN = '"NULL"'  # the type of a column that holds nothing at all
+_UNKNOWN = '"NULL"'  # the type of a column without any value
 
 Guard = Callable[[str, Callable[[], duckdb.DuckDBPyRelation]], duckdb.DuckDBPyRelation]
 
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """How a column of a user's file is read; with no `columns` it is null.
+    """How a column of a user's file is read; without `columns` it is null.
 
-    text: as varchar, whole floats without a point, NaN as null. inexact: whether an id is a float
-    that is not whole or too large to be exact. number: as double, or as varchar if a part has text.
-    time: as it is, date and timestamp types as a whole number of the unit that `time_unit` says:
+    text: as varchar, whole floats without a decimal point, NaN as null. inexact: whether an id is a
+    float that is not whole or too large to be exact. number: as double, or as varchar if a part has
+    text. time: unchanged, but dates and timestamps as whole numbers in the unit of `time_unit`:
     'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
-    row that holds, for each, a list of text; text is cut at `|`, of records the name is taken.
+    row, with a list of text for each column; text is split at `|`, of records the name is taken.
     """
 
     kind: Literal["text", "inexact", "number", "time", "time_unit", "lists"]
@@ -42,22 +45,22 @@ class SourceColumn:
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """One file and the types of its columns."""
 
     path: Path
     types: Mapping[str, duckdb.sqltypes.DuckDBPyType]
     num_rows: int | None
-    """None for a text file: not known before it is read."""
+    """None for a text file, where it is not known before reading."""
 
 
 def exactly(path: Path) -> str:
-    """The name under which DuckDB opens this file and no other.
+    """The name by which DuckDB opens exactly this file.
 
-    DuckDB takes every name for a pattern, in which a sign in brackets stands for itself.
+    DuckDB treats every name as a pattern, in which a character in brackets matches itself.
 
     Raises:
-        DataError: the name holds a backslash as well, which no pattern can express.
+        DataError: the name also holds a backslash, which no pattern can express.
     """
     name = str(path.absolute())  # DuckDB would expand a leading ~
     pattern = re.sub(r"[\[*?]", r"[\g<0>]", name)
@@ -69,7 +72,7 @@ def exactly(path: Path) -> str:
 
 
 class SourceFiles:
-    """A CSV file, or Parquet files alike, opened to be read as one table in their order."""
+    """A CSV file, or Parquet files with the same columns, opened as one table, in their order."""
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class SourceFiles:
         self._connection, self._guard, self._header = connection, guard, header
         parts = [self._part(file) for file in files]
         self.parts = [p for p in parts if p.num_rows != 0] or parts[:1]
-        """Those that hold rows: the types of an empty file mean nothing."""
+        """The parts with rows: the types of an empty file are meaningless."""
 
     @property
     def is_text(self) -> bool:
@@ -89,10 +92,10 @@ class SourceFiles:
         return self.parts[0].path.suffix != ".parquet"
 
     def mapped(self, columns: Mapping[str, SourceColumn]) -> list[duckdb.DuckDBPyRelation]:
-        """Relations to be put one under the other, with the given columns in the same types.
+        """Relations to be concatenated, with the given columns in equal types.
 
         Raises:
-            DataError: a column is of a type that cannot be meant, or of unlike types in two parts.
+            DataError: a column has an unsuitable type, or incompatible types in two parts.
         """
         groups = [list(g) for _, g in groupby(self.parts, key=_described)]
         readers = [
@@ -111,13 +114,13 @@ class SourceFiles:
             relations.append(self._open([part.path for part in group]).project(*projected))
         return relations
 
-    def _part(self, file: Path) -> Part:
+    def _part(self, file: Path) -> FilePart:
         opened = self._open([file])
         types = dict(zip(opened.columns, opened.types, strict=True))
         if file.suffix != ".parquet":
-            return Part(file, types, None)
+            return FilePart(file, types, None)
         counted = self._guard(str(file), lambda: opened.aggregate("count(*)"))
-        return Part(file, types, int(counted.fetchall()[0][0]))
+        return FilePart(file, types, int(counted.fetchall()[0][0]))
 
     def _open(self, files: Sequence[Path]) -> duckdb.DuckDBPyRelation:
         names = [exactly(file) for file in files]
@@ -134,7 +137,7 @@ class SourceFiles:
                 names[0],
                 header=self._header,
                 hive_partitioning=False,
-                all_varchar=True,  # an id 007 is not 7, and 02/01/2020 not a date of some country
+                all_varchar=True,  # an id 007 is not 7, and 02/01/2020 is ambiguous
                 sample_size=-1,
                 store_rejects=True,
                 rejects_limit=100,
@@ -142,12 +145,12 @@ class SourceFiles:
         )
 
 
-def _described(part: Part) -> list[tuple[str, str]]:
+def _described(part: FilePart) -> list[tuple[str, str]]:
     return [(name, str(kind)) for name, kind in part.types.items()]
 
 
-def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
-    """SQL that reads a column of a part, and its type."""
+def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
+    """SQL that reads a column of a part, and the type of the result."""
     if source.kind == "lists":
         lists = [_list(_quoted(c), part.types[c], c, part.path) for c in source.columns]
         return f"list_value({', '.join(lists)})", "VARCHAR[][]"
@@ -173,7 +176,7 @@ def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
 
 
 def _text(value: str, kind: str) -> str:
-    """SQL of a value as text: floats that are whole without a point, NaN as null."""
+    """SQL of a value as text: whole floats without a decimal point, NaN as null."""
     if kind in _FLOATS:
         whole = f"{value} = trunc({value}) and abs({value}) < {_FLOATS[kind]}"
         return (
@@ -212,34 +215,34 @@ def _time(column: str, kind: str, name: str, path: Path) -> tuple[str, str]:
 
 
 def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
-    """SQL of a column of categories as a list of text."""
-    told = str(kind)
-    if told.endswith("]"):
+    """SQL of a category column as a list of text."""
+    type_name = str(kind)
+    if type_name.endswith("]"):
         inner = dict(kind.children)["child"]
         assert isinstance(inner, duckdb.sqltypes.DuckDBPyType)
         element = _category("element", inner, name, path)
         return f"list_transform({column}::{inner}[], lambda element: {element})"
-    if told == "VARCHAR":
+    if type_name == "VARCHAR":
         return f"string_split({column}, '|')"
     return f"[{_category(column, kind, name, path)}]"
 
 
 def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
-    told = str(kind)
-    if told.startswith("STRUCT"):
+    type_name = str(kind)
+    if type_name.startswith("STRUCT"):
         fields = dict(kind.children)
         if "name" in fields and not _is_nested(str(fields["name"])):
             return _text(f'{value}."name"', str(fields["name"]))
-    if _is_nested(told):
+    if _is_nested(type_name):
         raise DataError(
-            f"{path}: column {name!r} holds values of type {told}, which are no categories: give "
-            "text, lists of text, or records with a field 'name'"
+            f"{path}: column {name!r} holds values of type {type_name}, which are not categories: "
+            "give text, lists of text, or records with a field 'name'"
         )
-    return _text(value, told)
+    return _text(value, type_name)
 
 
-def _refuse_numbers_and_dates(name: str, parts: Sequence[Part]) -> None:
-    """Refuse a column that counts in some unit in one part and is a date in another."""
+def _refuse_numbers_and_dates(name: str, parts: Sequence[FilePart]) -> None:
+    """Refuse a column that is a number of some unit in one part and a date in another."""
     kinds = [(part, str(part.types[name])) for part in parts]
     dates = [found for found in kinds if _is_date(found[1])]
     numbers = [f for f in kinds if not _is_date(f[1]) and f[1] not in ("VARCHAR", _UNKNOWN)]

@@ -1,7 +1,7 @@
-"""What a model must know of the data before it can be built: sizes, features, scales, counts.
+"""What a model must know about the data to be built: sizes, features, scales, counts.
 
-Made from a manifest and an item table, so that a shards folder and a checkpoint (which carries
-both) give the same model.
+Built from a manifest and an item table, so that a shards folder and a checkpoint (which holds both)
+give the same model.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class DataSpec:
     `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
     and all zero), `target_counts_C` how often each item is a target of a training window.
     `num_train_windows` counts training windows, or the targets of training histories.
-    Without `has_times`, `Batch.times_BL` is all 0.
+    Without `has_times`, `Batch.times_BL` is all zeros.
     """
 
     input_length: int
@@ -38,7 +38,7 @@ class DataSpec:
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
-    """The specification of a shards folder's data."""
+    """Build the specification of a shards folder's data."""
     queries = manifest.num_windows("train")
     if manifest.samples == "histories":  # each of their targets is predicted by itself
         queries = int(items.num_train_targets.sum())

@@ -1,7 +1,7 @@
-"""The training ratings of a shards folder as three columns: what rating models may count.
+"""The training ratings of a shards folder as three columns, for statistics of rating models.
 
-A training rating is a target of a training window. In shards of `itrec window --task ratings` every
-one of them is a target once; where windows were cut with a wider stride some are left out.
+A training rating is a target of a training window. In shards of `itrec window --task ratings` each
+is a target exactly once; windows cut with a wider stride do not contain all of them.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class TrainingRatings:
 
 
 def read(shards: Path, manifest: Manifest, blocks: BlockReader) -> TrainingRatings:
-    """Read them block by block; only the three columns are kept.
+    """Read the training ratings block by block; only the three columns are kept.
 
     Raises:
         ShardsError: the training split is missing or damaged.

@@ -1,1 +1,1 @@
-"""Who the workers are and how they talk: contexts and torchrun."""
+"""Workers and their communication: contexts and torchrun."""

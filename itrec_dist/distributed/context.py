@@ -1,7 +1,7 @@
-"""A worker's context: its rank, its device, its data, and collectives with other workers.
+"""A worker's context: its rank, device, data, and collectives with the other workers.
 
-The loop uses a WorkerContext and never Ray: a local context in a single process, a torchrun context
-in each of several, a Ray context inside a Ray Train worker.
+The training loop uses a WorkerContext and never Ray itself: a local context in a single process, a
+torchrun context in each of several processes, a Ray context inside a Ray Train worker.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class WorkerContext(Protocol):
         """The named columns of Parquet files as large blocks, in the order of the files."""
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Report an epoch's figures to whoever started the workers; called by all workers."""
+        """Report an epoch's figures to the launcher; called by all workers."""
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all workers, on every worker."""
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Every worker's tensor, all of one shape, in the order of ranks, on every worker."""
+        """Every worker's tensor, in the order of ranks, on every worker; all of one shape."""
 
     def share(self, value: T | None) -> T:
         """Broadcast a small value from worker 0 to all workers."""
@@ -51,7 +51,7 @@ class WorkerContext(Protocol):
 
 
 class _Group:
-    """Collectives over torch's default process group; without effect for a single worker."""
+    """Collectives over torch's default process group; no-ops for a single worker."""
 
     rank = 0
     world_size = 1
@@ -81,7 +81,7 @@ class _Group:
         return shared
 
     def share_tensors(self, tensors: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
-        """Broadcast one by one, so that a device holds one more tensor, not all of them."""
+        """Broadcast one by one, so that a device holds only one extra tensor at a time."""
         own = tensors if self.rank == 0 and tensors is not None else {}
         described = self.share([(n, t.shape, t.dtype) for n, t in own.items()])
         shared = {}
@@ -124,7 +124,7 @@ class TorchrunContext(LocalContext):
         at = peers.at
         self.rank, self.world_size = at.rank, at.world_size
         super().__init__(device, threads or _fair_threads(at.local_world_size))
-        peers.meet()
+        peers.barrier()
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group(
@@ -151,8 +151,8 @@ class RayContext(_Group):
     ) -> Iterator[pa.Table]:
         """Blocks as Ray Data streams them, one per file, in the order of the files.
 
-        Every worker reads what it needs itself: the splitting that Ray Train offers drops up to
-        world_size - 1 rows and does not fix which worker gets which.
+        Every worker reads what it needs itself: Ray Train's own splitting drops up to
+        world_size - 1 rows and does not determine which worker gets which.
 
         Raises:
             ShardsError: a file is missing or damaged.
@@ -163,10 +163,10 @@ class RayContext(_Group):
         # The newer reader starts dozens of footer actors: far too slow for a few local files.
         ray_context.use_datasource_v2 = False
         ray_context.enable_progress_bars = False
-        # Otherwise blocks come as tasks end, and the same seed trains on another order.
+        # Otherwise blocks arrive as tasks end, and the same seed gives another order.
         ray_context.execution_options.preserve_order = True
         try:
-            # A copy that this machine fetched is read by tasks on this machine alone.
+            # A copy in this machine's cache can only be read by tasks on this machine.
             names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
             dataset = ray.data.read_parquet(
                 names,
@@ -175,7 +175,7 @@ class RayContext(_Group):
                 partitioning=None,
             )
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-        except (OSError, pa.ArrowException) as error:  # Ray's task errors are of these kinds too
+        except (OSError, pa.ArrowException) as error:  # includes Ray's task errors
             cause = getattr(error, "cause", None) or error
             where = next((p for p in files if str(p) in str(cause)), files[0].parent)
             raise parquet.unreadable(where, cause) from error
@@ -193,10 +193,10 @@ def default_device() -> torch.device:
 
 
 def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> torch.device:
-    """The device of one of `workers` processes on this machine; null takes GPUs if there are any.
+    """The device of one of `workers` processes on this machine; None takes GPUs if there are any.
 
     Raises:
-        ConfigError: there are not as many GPUs.
+        ConfigError: there are fewer GPUs than workers.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if use_gpu is False or (use_gpu is None and not gpus):
@@ -204,7 +204,7 @@ def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> to
     if gpus < workers:
         raise ConfigError(
             f"{workers} worker{'s' if workers > 1 else ''} on this machine with a GPU each were "
-            f"asked for, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
+            f"requested, torch finds {gpus}: start fewer, or set cluster.use_gpu=false"
         )
     return torch.device("cuda", worker)
 

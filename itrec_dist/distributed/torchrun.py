@@ -1,8 +1,8 @@
-"""Several processes that torchrun started, acting as one command.
+"""Makes several processes that torchrun started act as one command.
 
-torchrun starts every process with the same command line. They coordinate in its key-value store:
-worker 0 decides and prepares for all, the first one to fail reports to the user, the others end
-with its exit code, and none leaves before worker 0 is done. Without torchrun nothing here has an
+torchrun starts every process with the same command line. They coordinate through its key-value
+store: worker 0 decides and prepares for all, the first one to fail reports to the user, the others
+exit with its code, and none exits before worker 0 is done. Without torchrun, nothing here has any
 effect.
 
 The variables are those of torch's `env://` initialisation; other launchers that set them work too.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _POLL_SECONDS = 0.05
-_REPORT_SECONDS = 3.0  # to wait for the report of the worker that failed first
+_REPORT_SECONDS = 3.0  # how long to wait for the first failed worker's report
 _HEAD_START_SECONDS = 0.5
 _STORE_SECONDS = 60.0
 _GATHERING_SECONDS = 600.0
@@ -42,7 +42,7 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PeerError(ItrecError):
-    """Another worker has reported the error; this one only ends with the same exit code."""
+    """Another worker has reported the error; this one only exits with the same code."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("another worker failed")
@@ -51,20 +51,20 @@ class PeerError(ItrecError):
 
 @dataclass(frozen=True)
 class Rank:
-    """The rank of this process among those that were started with it."""
+    """The rank of this process among those started together."""
 
     rank: int
     """Global rank, from 0."""
     world_size: int
-    """Number of all processes."""
+    """Number of processes."""
     local_rank: int
-    """Rank among the processes of this machine."""
+    """Rank among the processes on this machine."""
     local_world_size: int
-    """Number of processes of this machine."""
+    """Number of processes on this machine."""
 
 
 def rank_of_process() -> Rank | None:
-    """The rank that the environment sets; None in a process that was started alone.
+    """The rank set by the environment; None in a process that was started alone.
 
     Raises:
         ConfigError: the environment contradicts itself.
@@ -94,13 +94,13 @@ def _number(name: str, default: int | None = None) -> int:
 
 
 class Peers:
-    """The processes that were started together; one object in each of them."""
+    """The processes that were started together, as seen by one of them."""
 
     def __init__(self, at: Rank) -> None:
         """Connect to the others.
 
         Raises:
-            EnvironmentProblem: there is no store, or not all processes start.
+            EnvironmentProblem: the store is unreachable, or not all processes start.
         """
         import torch.distributed as dist
         from torch.distributed.distributed_c10d import PrefixStore
@@ -116,30 +116,30 @@ class Peers:
                 f"the workers' store at {where} (MASTER_ADDR, MASTER_PORT) does not answer: "
                 f"{reason}"
             ) from error
-        self._lasting = PrefixStore("itrec", base)
-        self._store = PrefixStore(self._agree_on_round(), self._lasting)
+        self._shared_store = PrefixStore("itrec", base)
+        self._store = PrefixStore(self._agree_on_round(), self._shared_store)
 
     def _agree_on_round(self) -> str:
         """A name that only the processes of this attempt share.
 
-        One store serves all attempts, so its content may be of an earlier one; and machines do not
-        agree on TORCHELASTIC_RESTART_COUNT, which counts each machine's own failures. So worker 0
-        names the attempt, and the others accept the name once it comes with what they wrote.
+        One store serves all attempts, so its content may be from an earlier one; and machines do
+        not agree on TORCHELASTIC_RESTART_COUNT, which counts each machine's own failures. So
+        worker 0 names the attempt, and the others accept the name once it echoes what they wrote.
         """
-        store, rank, size = self._lasting, self.at.rank, self.at.world_size
+        store, rank, size = self._shared_store, self.at.rank, self.at.world_size
         own, deadline = uuid.uuid4().hex, time.monotonic() + _GATHERING_SECONDS
         store.set(f"hello-{rank}", own)
         while time.monotonic() < deadline:
             if rank == 0:
                 there = [k for k in range(size) if store.check([f"hello-{k}"])]
-                heard = {str(k): store.get(f"hello-{k}").decode() for k in there}
-                store.set("round", json.dumps({"name": own, "heard": heard}))
-                if store.add(f"came-{own}", 0) == size - 1:
+                echoed = {str(k): store.get(f"hello-{k}").decode() for k in there}
+                store.set("round", json.dumps({"name": own, "echoed": echoed}))
+                if store.add(f"arrived-{own}", 0) == size - 1:
                     return own
             elif store.check(["round"]):
                 named = json.loads(store.get("round"))
-                if named["heard"].get(str(rank)) == own:
-                    store.add(f"came-{named['name']}", 1)
+                if named["echoed"].get(str(rank)) == own:
+                    store.add(f"arrived-{named['name']}", 1)
                     return str(named["name"])
             time.sleep(_POLL_SECONDS)
         raise EnvironmentProblem(
@@ -152,7 +152,7 @@ class Peers:
         """A store for the process group."""
         return self._store
 
-    def decided_by_first(self, decide: Callable[[], T]) -> T:
+    def decide_on_first(self, decide: Callable[[], T]) -> T:
         """Call `decide` on worker 0 and return its result, which must be JSON, on all workers.
 
         Raises:
@@ -166,21 +166,23 @@ class Peers:
         decision: T = json.loads(self._store.get("decided"))
         return decision
 
-    def meet(self) -> None:
-        """Barrier. The next collective ignores signals while it waits."""
+    def barrier(self) -> None:
+        """Wait for all processes; unlike in a collective, signals are handled meanwhile."""
         self._store.add("met", 1)
         self._wait_for(lambda: self._store.add("met", 0) >= self.at.world_size)
 
-    def note_begun(self, what: str) -> None:
-        """Record that `what` was begun, for the processes of later attempts."""
-        self._lasting.set("begun", what)
+    def record_begun(self, what: str) -> None:
+        """Record for the processes of later attempts that `what` was begun."""
+        self._shared_store.set("begun", what)
 
     def has_begun(self, what: str) -> bool:
         """Whether an earlier attempt under the same torchrun began `what`."""
-        return self._lasting.check(["begun"]) and self._lasting.get("begun").decode() == what
+        return (
+            self._shared_store.check(["begun"]) and self._shared_store.get("begun").decode() == what
+        )
 
-    def leave(self) -> None:
-        """Wait for the end of worker 0, then leave the process group.
+    def finish(self) -> None:
+        """Wait until worker 0 is done, then leave the process group.
 
         Raises:
             PeerError: another worker has failed meanwhile.
@@ -190,38 +192,38 @@ class Peers:
         if self.at.rank == 0:
             self._store.set("done", "")
         else:
-            with contextlib.suppress(dist.DistError):  # worker 0 kept the store, and is gone
+            with contextlib.suppress(dist.DistError):  # worker 0 held the store and has exited
                 self._wait_for(lambda: self._store.check(["done"]))
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def raise_as_one(self, error: BaseException, code: int) -> NoReturn:
-        """Raise this worker's error if it is the first to fail, otherwise PeerError.
+    def raise_first_error(self, error: BaseException, code: int) -> NoReturn:
+        """Raise this worker's error if it failed first, otherwise PeerError.
 
         Args:
-            error: the error of this worker.
-            code: its exit code.
+            error: this worker's error.
+            code: the exit code for it.
         """
         import torch.distributed as dist
 
-        _ignore_signals()  # torchrun sends them to the others once a worker has failed
+        _ignore_signals()  # torchrun sends them to the others once one worker failed
         try:
             if _is_lost_connection(error) and not self._first_failure(_REPORT_SECONDS):
                 error = TrainingError(
                     "a worker was lost: its process was killed or its machine went away; --resume "
-                    "goes on from the last checkpoint, torchrun --max-restarts does so by itself"
+                    "continues from the last checkpoint, torchrun --max-restarts does so by itself"
                 )
             is_first = self._store.add("failures", 1) == 1
             if is_first:
                 self._store.set("failed", str(code))
             elif (failed := self._first_failure(_REPORT_SECONDS)) is not None:
                 raise PeerError(failed) from error
-        except dist.DistError:  # the store is gone, and with it the other workers
+        except dist.DistError:  # the store is gone, and so are the other workers
             pass
         raise error
 
     def _first_failure(self, seconds: float) -> int | None:
-        """The exit code of the worker that failed first, after a wait; None if none has failed."""
+        """The exit code of the first failed worker, after up to `seconds`; None if none failed."""
         deadline = time.monotonic() + seconds
         while not self._store.check(["failed"]):
             if time.monotonic() > deadline:
@@ -229,9 +231,9 @@ class Peers:
             time.sleep(_POLL_SECONDS)
         return int(self._store.get("failed"))
 
-    def _wait_for(self, is_so: Callable[[], bool]) -> None:
-        # Polled: the store's own wait would block signals.
-        while not is_so():
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        # Polled, because the store's own wait would block signals.
+        while not condition():
             if self._store.check(["failed"]):
                 raise PeerError(int(self._store.get("failed")))
             time.sleep(_POLL_SECONDS)
@@ -241,7 +243,7 @@ _peers: Peers | None = None
 
 
 def peers() -> Peers | None:
-    """The processes started together, inside of `together`; None in a single process."""
+    """The processes started together, inside `together`; None in a single process."""
     return _peers
 
 
@@ -264,25 +266,25 @@ def together() -> Iterator[None]:
         with _FirstSignal() as signals, _muted(at.rank > 0):
             try:
                 yield
-                own.leave()
-            except (SystemExit, PeerError):  # --help leaves by the first, everywhere
+                own.finish()
+            except (SystemExit, PeerError):  # --help raises SystemExit on all workers
                 raise
             except KeyboardInterrupt as interruption:
-                if at.rank > 0:  # worker 0 must get the signal, not a lost connection
+                if at.rank > 0:  # so that worker 0 gets the signal, not a lost connection
                     time.sleep(_HEAD_START_SECONDS)
-                own.raise_as_one(interruption, 128 + signals.number)
+                own.raise_first_error(interruption, 128 + signals.number)
             except Exception as error:
                 code = error.exit_code if isinstance(error, ItrecError) else 1
-                own.raise_as_one(error, code)
+                own.raise_first_error(error, code)
     finally:
         _peers = None
 
 
 class _FirstSignal:
-    """Handles the first signal to end, and ignores any further one.
+    """Handles the first termination signal and ignores later ones.
 
-    A terminal and torchrun may both send one, and the second would interrupt the orderly end that
-    the first one started.
+    A terminal and torchrun may both send one, and the second would interrupt the orderly shutdown
+    that the first one started.
     """
 
     def __init__(self) -> None:
@@ -299,7 +301,7 @@ class _FirstSignal:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            if signal.getsignal(number) == self._pass_on:  # else: ending, signals stay ignored
+            if signal.getsignal(number) == self._pass_on:  # else: shutting down
                 signal.signal(number, handler)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
@@ -325,17 +327,17 @@ def _muted(is_muted: bool) -> Iterator[None]:
 
 
 def _is_lost_connection(error: BaseException) -> bool:
-    """Whether a collective failed, as it does on all workers once one of them is gone."""
+    """Whether a collective failed, which happens on all workers once one is gone."""
     import torch.distributed as dist
 
-    # Gloo's errors are plain RuntimeErrors that name the file they come from.
+    # Gloo's errors are plain RuntimeErrors that name their source file.
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )
 
 
 def _end_with_parent() -> None:
-    """Let Linux send SIGTERM to this process if torchrun is killed: it would train on unseen."""
+    """Let Linux send SIGTERM to this process if torchrun is killed, so that training stops too."""
     if sys.platform != "linux":
         return
     import ctypes

@@ -1,7 +1,7 @@
 """The engines: one file each, behind the protocol of `engine.py`.
 
-A new engine is a file, its name in `EngineName` and its line in `KINDS`. An engine is loaded when
-it is chosen: most runs need but one of them.
+A new engine is a file, its name in `EngineName` and its line in `KINDS`. Only the chosen engine is
+imported.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ KINDS: dict[str, Callable[[], EngineKind]] = {
 
 
 def kind_of(engine: EngineConfig, num_workers: int) -> EngineKind:
-    """The class of the engine that is asked for; `auto` depends on the number of workers."""
+    """The class of the chosen engine; `auto` depends on the number of workers."""
     name = engine.name
     if name == "auto":
         name = "ddp" if num_workers > 1 else "single"

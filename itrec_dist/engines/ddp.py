@@ -19,8 +19,8 @@ from itrec_dist.engines.torch_engine import TorchEngine, compiled
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.output import Output
 
-# Torch 2.13 gave the setting another name and warns of the old one.
-_SENDS_BUFFERS = (
+# Torch 2.13 renamed the option and warns about the old name.
+_BUFFER_OPTION = (
     "forward_sync_buffers"
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
@@ -42,29 +42,31 @@ class DDPEngine(TorchEngine):
     ) -> None:  # fmt: skip
         process_group.ensure(device)
         super().__init__(task, engine, optimizer, total_steps, device)
-        # The buffers are tables of the data, the same everywhere: not to be sent at each step.
-        unsent: dict[str, Any] = {_SENDS_BUFFERS: False}
-        self._wrapped = DistributedDataParallel(self.task, gradient_as_bucket_view=True, **unsent)
+        # The buffers are tables of the data, equal on all workers: no need to broadcast them.
+        no_broadcast: dict[str, Any] = {_BUFFER_OPTION: False}
+        self._wrapped = DistributedDataParallel(
+            self.task, gradient_as_bucket_view=True, **no_broadcast
+        )
         self._forward = compiled(self._wrapped, engine.compile)
 
     @staticmethod
-    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse CUDA graphs: DDP exchanges gradients from hooks, outside of any graph."""
+    def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse CUDA graphs: DDP exchanges gradients from hooks, outside any graph."""
         del optimizer, num_workers
         if engine.compile == "cuda_graphs":
             raise ConfigError(
-                "engine.compile=cuda_graphs works with engine.name=single alone, not with ddp: "
+                "engine.compile=cuda_graphs works only with engine.name=single, not with ddp: "
                 "set engine.compile to default or none"
             )
 
     def __call__(self, batch: Batch) -> Output:
-        """Run the task; outside training without the wrapper, so no worker waits for another."""
+        """Run the task; in evaluation without the wrapper, so that no worker waits for another."""
         with autocast(self.device, self._precision), self._unsynchronised():
             output: Output = self._forward(batch) if self.task.training else self.task(batch)
         return output
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add this micro-batch's gradients; workers meet at the last one of a batch."""
+        """Add this micro-batch's gradients; workers synchronise at the last one of a batch."""
         with self._unsynchronised():
             self._updater.backward(loss)
 

@@ -1,17 +1,16 @@
-"""DeepSpeed's ZeRO: state, gradients and weights spread over the workers, by stage.
+"""DeepSpeed's ZeRO: optimiser state, gradients and weights sharded over the workers, by stage.
 
-DeepSpeed runs the forward, sums and spreads gradients, clips them and applies torch's own
-optimiser to its part of them. What says when and how fast stays here, so that it means the same
-as under the other engines: accumulation, the schedule, the loss scale of fp16, and precision.
-Precision is autocast inside of what DeepSpeed wraps, as everywhere: weights, gradients, what
-workers send each other and the optimiser's state are fp32. DeepSpeed's own sections are not used:
-`bf16` and `fp16` turn the module and its tables into half precision, the exact last product
-included, and train copies of the weights; under `torch_autocast` with fp16 ZeRO clips gradients
-before it takes the loss scale out of them (_optimizer_step against unscale_and_clip_grads in
-runtime/zero/stage_1_and_2.py, 0.19.8).
+DeepSpeed runs the forward, reduces and shards gradients, clips them and applies torch's own
+optimiser to its shard. Accumulation, the schedule, the loss scale of fp16 and precision are handled
+here, so that they mean the same as under the other engines. Precision is autocast inside the module
+that DeepSpeed wraps: weights, gradients, communication and optimiser state are fp32. DeepSpeed's
+own precision sections are not used: `bf16` and `fp16` convert the module and its tables to half
+precision, including the exact last product, and train copies of the weights; under
+`torch_autocast` with fp16, ZeRO clips gradients before it removes the loss scale (_optimizer_step
+against unscale_and_clip_grads in runtime/zero/stage_1_and_2.py, 0.19.8).
 
 Nothing is compiled: torch's optimisers need no operator of DeepSpeed's, and shared-memory
-communication, the one it would build on a CPU, serves inference alone.
+communication, the one it would build on a CPU, serves only inference.
 """
 
 import importlib.util
@@ -67,18 +66,18 @@ class DeepSpeedEngine:
             pin_memory=device.type == "cuda",
         )  # fmt: skip
         self._engine, *_ = library.initialize(
-            model=_Precise(task, device, engine.precision), optimizer=self._optimizer,
+            model=_AutocastTask(task, device, engine.precision), optimizer=self._optimizer,
             config=settings, dist_init_required=False,
         )  # fmt: skip
         self._parts = ZeroParts(library, self._engine.optimizer, self._optimizer, self._stage)
 
     @staticmethod
-    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse what DeepSpeed cannot keep to, and say so where the package is missing."""
+    def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse settings that DeepSpeed does not honour, and a missing package."""
         del num_workers
         if importlib.util.find_spec("deepspeed") is None:
             raise EnvironmentProblem(
-                "engine.name=deepspeed needs the package deepspeed, which runs on Linux alone: "
+                "engine.name=deepspeed needs the package deepspeed, which runs only on Linux: "
                 "`pip install deepspeed`, or set engine.name to ddp or fsdp"
             )
         if engine.compile != "none":
@@ -87,14 +86,14 @@ class DeepSpeedEngine:
                 "engine.compile=none, or engine.name to single or ddp"
             )
         if optimizer.name == "adagrad" and engine.deepspeed.stage:
-            # ZeRO builds it anew from its defaults: one group, with decay and schedule lost.
+            # ZeRO rebuilds it from its defaults: one group, without weight decay and schedule.
             raise ConfigError(
                 f"optimizer.name=adagrad loses its groups under engine.deepspeed.stage="
                 f"{engine.deepspeed.stage}: choose another optimiser, or engine.deepspeed.stage=0"
             )
 
     def __call__(self, batch: Batch) -> Output:
-        """Run the task; under stage 3 workers gather weights here, so all of them have to call."""
+        """Run the task; collective under stage 3, where workers gather weights."""
         loss_B, output = self._engine(batch)
         self._loss_B = loss_B if loss_B.requires_grad else None
         hooked: Output = replace(output, loss_B=loss_B)
@@ -114,8 +113,8 @@ class DeepSpeedEngine:
         """Update the weights if the micro-batches of a batch are complete.
 
         Raises:
-            TrainingError: a gradient is not finite, and not because fp16's range was left: ZeRO
-                passes over such an update without a word.
+            TrainingError: a gradient is not finite, and not because of an fp16 overflow: ZeRO
+                skips such an update silently.
         """
         rate = float(self._schedule.get_last_lr()[0])
         self._micro_batches += 1
@@ -123,24 +122,24 @@ class DeepSpeedEngine:
             self._engine.step()
             return Update(is_update=False, learning_rate=rate, grad_norm=None)
         self._micro_batches = 0
-        norm, is_left_out = self._update_whole() if self._stage == 0 else self._update_parts()
+        norm, is_skipped = self._update_replicated() if self._stage == 0 else self._update_sharded()
         if self._scale.is_enabled:
-            self._scale.update(is_left_out)
-        elif is_left_out:
+            self._scale.update(is_skipped)
+        elif is_skipped:
             raise TrainingError(
                 "a gradient is not finite: lower optimizer.learning_rate, set optimizer.clip_norm "
                 "or use engine.precision=fp32"
             )
-        if not is_left_out:
+        if not is_skipped:
             self._schedule.step()
         return Update(is_update=True, learning_rate=rate, grad_norm=norm if self._clips else None)
 
     def discard(self) -> None:
-        """Leave out the batch at hand."""
+        """Skip the current batch."""
         if self._stage == 0:
             self._engine.zero_grad()
         else:
-            # ZeRO passes over an update that is not finite, together with all gathered for it.
+            # ZeRO skips an update that is not finite and drops all gradients gathered for it.
             assert self._loss_B is not None, "called before a forward"
             self._engine.set_gradient_accumulation_boundary(True)
             self._engine.backward(self._loss_B.sum() * math.nan)
@@ -150,11 +149,11 @@ class DeepSpeedEngine:
         self._micro_batches = 0
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout on or off."""
+        """Switch training mode, such as dropout, on or off."""
         self._engine.train(mode)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights of the task's model, on the first worker; gathered one by one."""
+        """The full weights of the task's model, on worker 0; gathered one by one."""
         return {
             name: copy_to_cpu(full)
             for name, full in self._parts.gathered(model_of(self.task))
@@ -162,7 +161,7 @@ class DeepSpeedEngine:
         }
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Load the weights of the task's model, every one of them, and verify they were applied."""
+        """Load all weights of the task's model, and verify that they were applied."""
         refuse_misfits(weights, self._shapes)
         model = model_of(self.task)
         for name, weight in model.state_dict(keep_vars=True).items():
@@ -173,8 +172,8 @@ class DeepSpeedEngine:
             assert torch.equal(master.cpu(), weights[name].to(master.dtype)), name
 
     def state(self) -> OptimizerState | None:
-        """A copy of optimiser, schedule and scaler, on the first worker; gathered one by one."""
-        assert self._micro_batches == 0, "asked for in the middle of a batch"
+        """A copy of optimiser, schedule and scaler, on worker 0; gathered one by one."""
+        assert self._micro_batches == 0, "called in the middle of a batch"
         is_first = dist.get_rank() == 0
         if self._stage == 0:
             own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
@@ -193,7 +192,7 @@ class DeepSpeedEngine:
         )
 
     def load_state(self, state: OptimizerState) -> None:
-        """Restore what `state` returned, of any engine, and verify it was applied."""
+        """Restore what any engine's `state` returned, and verify that it was applied."""
         if self._stage == 0:
             own = (self.task, self._optimizer, self._schedule, self._scale.scaler)
             optimizer_state.restore(state, *own)
@@ -213,14 +212,14 @@ class DeepSpeedEngine:
         for name, value in state.tensors.items():
             assert torch.equal(tensors[name], value.to(tensors[name].dtype)), name
 
-    def _update_parts(self) -> tuple[torch.Tensor, bool]:
-        """ZeRO's own: unscaled, clipped and applied to this worker's part."""
+    def _update_sharded(self) -> tuple[torch.Tensor, bool]:
+        """Stages 1 to 3: ZeRO unscales, clips and updates this worker's shard."""
         self._engine.step()
         norm = torch.as_tensor(self._engine.get_global_grad_norm())
         return norm, bool(self._engine.optimizer.overflow)
 
-    def _update_whole(self) -> tuple[torch.Tensor | None, bool]:
-        """Stage 0, where DeepSpeed sums and clips, but neither unscales nor tells the norm."""
+    def _update_replicated(self) -> tuple[torch.Tensor | None, bool]:
+        """Stage 0: DeepSpeed reduces and clips, but neither unscales nor returns the norm."""
         norm = None
         if self._clips or self._scale.is_enabled:
             gradients = [w.grad for w in self.task.parameters() if w.grad is not None]
@@ -234,14 +233,14 @@ class DeepSpeedEngine:
         return norm, False
 
 
-class _Precise(nn.Module):
+class _AutocastTask(nn.Module):
     """A task under autocast, for DeepSpeed to wrap.
 
-    Inside, because DeepSpeed ends an autocast that it meets outside; a tuple, because it hooks
-    the outputs that it finds in tuples, lists and dicts. The task's forward is called without the
-    task's own hooks: what stage 3 gathers when a weight is read outside of its module's forward,
-    such as the item table's, it keeps for the innermost hooked module, and gathers again for the
-    backward from the hook on that module's output. That has to be this one, whose output is hooked.
+    The autocast is inside because DeepSpeed disables one around it; the output is a tuple because
+    DeepSpeed hooks only outputs in tuples, lists and dicts. The task's forward is called without
+    the task's own hooks: a weight that is read outside its module's forward, such as the item
+    table's, is kept by stage 3 for the innermost hooked module and gathered again for the backward
+    by the hook on that module's output. That has to be this module, whose output is hooked.
     """
 
     def __init__(self, task: nn.Module, device: torch.device, precision: PrecisionChoice) -> None:
@@ -264,16 +263,16 @@ def _sizes(task: nn.Module) -> Sizes:
 
 
 def _load(device: torch.device) -> ModuleType:
-    """Import DeepSpeed for a device: quiet, and without anything to compile.
+    """Import DeepSpeed for a device: without its log lines, and with nothing to compile.
 
     Raises:
         EnvironmentProblem: it cannot be imported.
     """
-    if device.type == "cpu":  # it would take a GPU of this machine by itself
+    if device.type == "cpu":  # otherwise it would use a GPU of this machine
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         os.environ.setdefault("LOCAL_RANK", "0")
     else:
-        os.environ["LOCAL_RANK"] = str(device.index or 0)  # which device it puts the task on
+        os.environ["LOCAL_RANK"] = str(device.index or 0)  # selects the device
     try:
         import deepspeed
     except Exception as error:  # a broken installation fails in many ways

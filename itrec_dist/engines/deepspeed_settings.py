@@ -1,6 +1,6 @@
-"""The settings of the DeepSpeed engine, and what DeepSpeed calls them.
+"""The settings of the DeepSpeed engine, and their translation into DeepSpeed's configuration.
 
-DeepSpeed is configured by nested JSON; it is derived here, in one place, from typed settings.
+DeepSpeed is configured by nested JSON, which is derived here from typed settings.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ _LARGEST_BUCKET = 500_000_000  # elements; DeepSpeed's own default, which it all
 
 @dataclass(frozen=True)
 class DeepSpeedConfig:
-    """What ZeRO spreads over the workers, and what waits in CPU memory.
+    """What ZeRO shards over the workers, and what is offloaded to CPU memory.
 
     Source: Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter
     Models; Ren et al., ZeRO-Offload.
     """
 
     stage: Literal[0, 1, 2, 3] = 2
-    """What is spread over the workers: 0 nothing, 1 the optimiser's state, 2 gradients too, 3
-    weights too."""
+    """What is sharded over the workers: 0 nothing, 1 the optimiser state, 2 also the gradients, 3
+    also the weights."""
     offload_optimizer: bool = False
-    """Keep the optimiser's state in CPU memory and update there; stages 1 to 3."""
+    """Keep the optimiser state in CPU memory and update the weights there; stages 1 to 3."""
     offload_parameters: bool = False
-    """Keep the weights in CPU memory between their uses; stage 3."""
+    """Keep the weights in CPU memory while they are not in use; stage 3 only."""
 
     def __post_init__(self) -> None:
         if self.offload_optimizer and self.stage == 0:
@@ -39,7 +39,7 @@ class DeepSpeedConfig:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the derivation has to know of the module, in elements."""
+    """Sizes of the module that the configuration depends on, in elements."""
 
     parameters: int
     longest_vector: int
@@ -49,19 +49,19 @@ def derive(
     config: DeepSpeedConfig, accumulate: int, clip_norm: float | None, sizes: Sizes,
     *, pin_memory: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """DeepSpeed's configuration.
+    """Derive DeepSpeed's configuration.
 
     Args:
         config: the settings.
         accumulate: micro-batches per update.
         clip_norm: largest norm of the gradient, null if it is not clipped.
         sizes: of the module.
-        pin_memory: whether what is offloaded lies in pinned memory, which needs a GPU.
+        pin_memory: whether to offload to pinned memory, which needs a GPU.
     """
     zero: dict[str, Any] = {
         "stage": config.stage,
         "reduce_bucket_size": min(sizes.parameters, _LARGEST_BUCKET),
-        # Biases and norms stay whole on each worker: gathering them costs more than they weigh.
+        # Biases and norms stay replicated: gathering them costs more than their memory.
         "stage3_param_persistence_threshold": sizes.longest_vector,
     }
     offloaded = {"device": "cpu", "pin_memory": pin_memory}
@@ -70,12 +70,12 @@ def derive(
     if config.offload_parameters:
         zero["offload_param"] = offloaded
     return {
-        # DeepSpeed times throughput by it and does nothing else with it: feeds size the batches.
+        # Used by DeepSpeed for its throughput timer only: feeds size the batches.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": accumulate,
         "gradient_clipping": clip_norm or 0.0,
-        # Torch's optimisers: SGD is not on DeepSpeed's list, and its own for offloading are
-        # compiled at first use.
+        # Allows torch's optimisers: SGD is not on DeepSpeed's list, and its own ones for
+        # offloading are compiled at first use.
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "zero_optimization": zero,

@@ -1,8 +1,8 @@
-"""What the loop may ask of an engine, and the settings that all engines share.
+"""The interface of an engine to the training loop, and the settings that all engines share.
 
 An engine owns the module on its device, the numeric precision, gradient accumulation, clipping,
-the optimiser and its schedule. The loop owns the order of events and never asks which engine it
-drives.
+the optimiser and its schedule. The loop owns the order of events and does not know which engine
+it drives.
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ Compilation = Literal["none", "default", "cuda_graphs"]
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How the computation is carried out; none of it changes what is learned in principle."""
+    """How the computation is carried out, which does not change what is learned in principle."""
 
     name: EngineName = field(default="auto", metadata=FREE)
-    """Who spreads the work: single (one worker), ddp (a copy per worker), deepspeed (ZeRO) or fsdp
-    (weights in parts); auto is single with one worker and ddp with several."""
+    """Parallelism: single (one worker), ddp (replicated), deepspeed (ZeRO) or fsdp (sharded);
+    auto is single with one worker and ddp with several."""
     precision: PrecisionChoice = "auto"
     """Type of the matrix products: fp32, or autocast to bf16 or fp16 (with loss scaling); auto is
     bf16 where every worker's device computes in it (CUDA of compute capability 8 and up, a CPU
@@ -38,10 +38,10 @@ class EngineConfig:
     accumulate: int = field(default=1, metadata=FREE)
     """Micro-batches per update; must divide each worker's share of the batch."""
     compile: Compilation = field(default="none", metadata=FREE)
-    """Compile the model with torch.compile, a slow first step for faster ones after it: none,
-    default, or cuda_graphs (one launch for all kernels; on a GPU, engine single)."""
+    """torch.compile mode, a slow first step in return for faster later ones: none, default, or
+    cuda_graphs (one launch for all kernels; on a GPU with engine single)."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig, metadata=FREE)
-    """What engine deepspeed spreads; the other engines do not look at it."""
+    """Settings of engine deepspeed; ignored by the other engines."""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -50,38 +50,38 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Update:
-    """What one call of `step` did."""
+    """The outcome of one call of `step`."""
 
     is_update: bool
-    """False while micro-batches are gathered."""
+    """False while micro-batches are being accumulated."""
     learning_rate: float
     grad_norm: torch.Tensor | None
-    """Norm of the gradient before clipping, on the device; null if it was not asked for."""
+    """Norm of the gradient before clipping, on the device; None if clipping is off."""
 
 
 class Runner(Protocol):
-    """A task on a device, ready to be run."""
+    """A task on a device, ready to run."""
 
     device: torch.device
     task: nn.Module
-    """The task without wrappers: its weights are what checkpoints hold."""
+    """The task without wrappers; checkpoints hold its weights."""
 
     def __call__(self, batch: Batch) -> Output:
-        """Run the task; an engine keeps gradients in training mode."""
+        """Run the task; an engine records gradients in training mode."""
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout and the like on or off."""
+        """Switch training mode, such as dropout, on or off."""
 
 
 class Engine(Runner, Protocol):
-    """A task on a device, ready to be trained.
+    """A task on a device, ready to train.
 
-    The four verbs of checkpoints are called by every worker at the same moment, between two
-    updates: an engine that holds a part of the weights on each worker has to gather them.
+    The four methods for checkpoints are collective and called between two updates: an engine with
+    sharded weights has to gather them.
     """
 
     name: str
-    """How the engine is called in settings, logs and checkpoints."""
+    """The engine's name in settings, logs and checkpoints."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""
@@ -90,37 +90,37 @@ class Engine(Runner, Protocol):
         """Update the weights if the micro-batches of a batch are complete."""
 
     def discard(self) -> None:
-        """Leave out the batch at hand: its gradients so far are dropped, nothing is updated.
+        """Skip the current batch: its gradients so far are dropped, nothing is updated.
 
-        Called by every worker at the same micro-batch, after its forward and in place of its
-        `backward` and `step`. The next micro-batch is the first of a batch again; the schedule and
-        the loss scale stay as they are.
+        Called by every worker at the same micro-batch, after its forward and instead of its
+        `backward` and `step`. The next micro-batch is the first of a new batch; the schedule and
+        the loss scale do not change.
         """
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy on the CPU of the full weights of the task's model by name.
 
-        Empty on the workers but the first, where an engine saves memory by it.
+        Engines may return an empty dict on all workers but the first, to save memory.
         """
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Load the full weights of the task's model, every one of them, on every worker.
+        """Load all full weights of the task's model, on every worker.
 
         Raises:
             CheckpointError: a weight is missing, unknown or of another shape.
         """
 
     def state(self) -> OptimizerState | None:
-        """All that the next update depends on besides the weights, copied; None but on worker 0.
+        """A copy of all that the next update depends on besides the weights; None but on worker 0.
 
         Between two updates only, when no gradient is held.
         """
 
     def load_state(self, state: OptimizerState) -> None:
-        """Take up what `state` gave, of this or another engine, after `load_weights`.
+        """Restore what `state` returned, from this or another engine, after `load_weights`.
 
         Raises:
-            CheckpointError: it does not fit: nothing is skipped in silence.
+            CheckpointError: it does not fit; nothing is skipped silently.
         """
 
 
@@ -133,16 +133,18 @@ class EngineKind(Protocol):
         self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
         total_steps: int, device: torch.device,
     ) -> Engine:  # fmt: skip
-        """Take over a task; called by every worker, in the process group if there is one.
+        """Set up the engine for a task; called by every worker, in the process group if any.
 
         Raises:
             EnvironmentProblem: this machine lacks something.
         """
 
-    def refuse(self, engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse settings that this engine cannot keep, before any worker is started.
+    def check_settings(
+        self, engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int
+    ) -> None:
+        """Refuse settings that this engine cannot honour, before any worker is started.
 
         Raises:
-            ConfigError: what does not go together, and what would.
+            ConfigError: settings do not go together; the message says which would.
             EnvironmentProblem: a package is missing.
         """

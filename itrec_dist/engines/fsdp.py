@@ -23,10 +23,10 @@ from itrec_dist.errors import ConfigError
 
 
 class FSDPEngine(TorchEngine):
-    """A task whose repeated blocks, and the rest of it, are each a unit of FSDP2.
+    """A task whose repeated blocks are each a unit of FSDP2, as is the rest of it.
 
-    Gradients are sharded after every micro-batch, also where several make a batch: that costs an
-    exchange each, and no worker ever holds the full gradient.
+    Gradients are reduced and sharded after every micro-batch, also while accumulating: this costs
+    one exchange per micro-batch, and no worker ever holds the full gradient.
     """
 
     name = "fsdp"
@@ -44,8 +44,8 @@ class FSDPEngine(TorchEngine):
         super().__init__(task, engine, optimizer, total_steps, device)
 
     @staticmethod
-    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse compilation, which is untried here."""
+    def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+        """Refuse compilation, which is untested with FSDP here."""
         del optimizer, num_workers
         if engine.compile != "none":
             raise ConfigError(
@@ -60,11 +60,11 @@ class FSDPEngine(TorchEngine):
         return update if norm is None else replace(update, grad_norm=full(norm))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights of the task's model, on the first worker; gathered one by one."""
+        """The full weights of the task's model, on worker 0; gathered one by one."""
         return full_weights(self.task, is_kept=dist.get_rank() == 0)
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Load this worker's shard of each weight of the task's model, every one of them."""
+        """Load this worker's shard of every weight of the task's model."""
         own = model_of(self.task).state_dict()
         super().load_weights(
             {name: sharded_like(value, own[name]) if name in own else value
@@ -72,6 +72,6 @@ class FSDPEngine(TorchEngine):
         )  # fmt: skip
 
     def state(self) -> OptimizerState | None:
-        """A copy of optimiser, schedule and scaler, on the first worker."""
+        """A copy of optimiser, schedule and scaler, on worker 0."""
         state = self._updater.state(is_kept=dist.get_rank() == 0)
         return state if dist.get_rank() == 0 else None

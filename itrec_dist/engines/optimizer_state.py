@@ -1,18 +1,19 @@
-"""The state of an optimiser, its schedule and loss scaler, in one form for every engine.
+"""The state of an optimiser, its schedule and loss scaler, in the same form for every engine.
 
-An engine returns and takes full tensors by the name of the weight, so that a run may go on under
-another engine or on another number of workers. On disk it is tensors and JSON:
+Engines exchange full tensors by the name of the weight, so that a run can resume under another
+engine or number of workers. On disk it is tensors and JSON:
 
     optimizer.safetensors   KEY:WEIGHT, such as exp_avg:model.encoder.norm.weight
     optimizer.json          the weights of each group, their rates, schedule, scaler, plain values
 
 `torch.distributed.checkpoint.state_dict` is not used. Its `get_optimizer_state_dict` first runs an
 update with zero gradients where the optimiser has no state yet (`_init_optim_state`, torch 2.13),
-so that a state saved before the first update counts one; schedule, scaler and DeepSpeed's state
-would still need what is here, and so would the check that every value was applied.
+so that a state saved before the first update counts one; schedule, scaler, DeepSpeed's state and
+the check that every value was applied would still need this module.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from itrec_dist.errors import CheckpointError
 from itrec_dist.storage import atomic, hashed_files
@@ -35,7 +35,7 @@ Schedule = torch.optim.lr_scheduler.LambdaLR
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """All that the next update depends on besides the weights, as full tensors on the CPU."""
+    """All that the next update depends on besides the weights; full tensors on the CPU."""
 
     tensors: dict[str, torch.Tensor]
     """By KEY:WEIGHT, where KEY is the name in torch's optimiser; a tensor with dimensions has the
@@ -47,7 +47,7 @@ class OptimizerState:
     rates: list[float]
     """Learning rate of each group."""
     schedule_step: int
-    """Updates that the schedule has counted."""
+    """Updates counted by the schedule."""
     scaler: dict[str, Any]
     """State of torch's GradScaler; empty where losses are not scaled."""
 
@@ -108,7 +108,7 @@ def capture(
 ) -> OptimizerState:  # fmt: skip
     """Copy the state of an optimiser over `module`'s weights, its schedule and its scaler.
 
-    Collective if weights are sharded; with `is_kept=False` a worker only takes part and gets no
+    Collective if weights are sharded; with `is_kept=False` a worker only participates and gets no
     tensors.
     """
     names = {id(weight): name for name, weight in module.named_parameters()}
@@ -165,16 +165,26 @@ def copy_to_cpu(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def full(tensor: torch.Tensor) -> torch.Tensor:
-    """The full tensor of a sharded one, gathered by all workers; any other tensor as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """The full tensor of a sharded one, gathered by all workers; any other tensor unchanged."""
+    whole: torch.Tensor = tensor.full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return whole
 
 
 def sharded_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """This worker's shard of a full value, if `weight` is sharded; else `value` itself."""
-    if not isinstance(weight, DTensor):
+    if not _is_sharded(weight):
         return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(weight, DTensor)
     on_device = value.to(weight.device)
     return distribute_tensor(on_device, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+def _is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether it is a DTensor; that module takes half a second to import, so it is not for this."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 def restore_schedule(
@@ -192,7 +202,7 @@ def _restore_values(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, nn.Parameter],
     values: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Load the values into the optimiser in its own format, and verify they were applied."""
+    """Load the values into the optimiser in its own format, and verify that they were applied."""
     ordered = [weight for group in optimizer.param_groups for weight in group["params"]]
     index = {id(weight): i for i, weight in enumerate(ordered)}
     state: dict[int, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, all torch's own; settings and names live here."""
+"""The settings of optimisers and learning-rate schedules, and how torch's own are built."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from itrec_dist.config.fields import CHANGEABLE
 OptimizerName = Literal["adamw", "adam", "sgd", "adagrad"]
 ScheduleName = Literal["one_cycle", "cosine", "linear", "constant"]
 
-_ONE_CYCLE_START = 25.0  # peak over first rate, as in torch.optim.lr_scheduler.OneCycleLR
+_ONE_CYCLE_START = 25.0  # peak over initial rate, as in torch.optim.lr_scheduler.OneCycleLR
 _ONE_CYCLE_END = 1e4
 
 
@@ -26,18 +26,18 @@ class OptimizerConfig:
     learning_rate: float = field(default=2e-3, metadata=CHANGEABLE)
     """Peak learning rate."""
     weight_decay: float = field(default=0.01, metadata=CHANGEABLE)
-    """Weight decay (decoupled with adamw); biases, norms and embeddings are left out."""
+    """Weight decay (decoupled with adamw); not applied to biases, norms and embeddings."""
     beta1: float = field(default=0.9, metadata=CHANGEABLE)
     """Decay of the first moment (momentum with sgd)."""
     beta2: float = field(default=0.98, metadata=CHANGEABLE)
     """Decay of the second moment; not used by sgd and adagrad."""
     schedule: ScheduleName = "one_cycle"
-    """Course of the learning rate over all steps: one_cycle (cosine up and down), cosine or
-    linear decay to zero after the warm-up, or constant after it."""
+    """Learning-rate schedule over all steps: one_cycle (cosine up and down), cosine or linear
+    decay to zero after the warm-up, or constant after it."""
     warmup_fraction: float = 0.2
-    """Share of all steps in which the rate rises."""
+    """Fraction of all steps in which the learning rate rises, 0 <= f < 1."""
     clip_norm: float | None = field(default=None, metadata=CHANGEABLE)
-    """Largest norm of the gradient over all weights; null does not clip."""
+    """Maximum norm of the gradient over all weights, above 0; null does not clip."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -61,7 +61,7 @@ class OptimizerConfig:
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over a module's weights, in a group that decays and one that does not."""
+    """The optimiser over a module's weights, in one group with weight decay and one without."""
     embeddings = {
         id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
     }
@@ -72,26 +72,26 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
         {"params": others, "weight_decay": 0.0},
     ]
     lr, betas = config.learning_rate, (config.beta1, config.beta2)
-    # The fused kernels update all weights in one pass: small models are bound by launches.
+    # Fused kernels update all weights in one pass: small models are bound by kernel launches.
     if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
     if config.name == "adam":
         return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
     if config.name == "adagrad":
         return torch.optim.Adagrad(groups, lr=lr)
-    # Not fused: its momentum stays uninitialised memory if fp16 leaves the first step out.
+    # Not fused: its momentum would stay uninitialised if fp16 skipped the first step.
     return torch.optim.SGD(groups, lr=lr, momentum=config.beta1)
 
 
 def build_schedule(
     config: OptimizerConfig, optimizer: torch.optim.Optimizer, total_steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The schedule over `total_steps` updates; step 0 is the first."""
+    """The schedule over `total_steps` updates, counted from 0."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(config, total_steps))
 
 
 def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
-    """Share of the peak learning rate at each update, 0 <= factor <= 1."""
+    """The learning rate at each update as a fraction of the peak, 0 <= factor <= 1."""
     warmup = round(config.warmup_fraction * total_steps)
     start = 1 / _ONE_CYCLE_START if config.schedule == "one_cycle" else 0.0
     end = start / _ONE_CYCLE_END if config.schedule == "one_cycle" else 0.0

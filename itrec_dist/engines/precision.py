@@ -1,4 +1,4 @@
-"""The numeric precisions: what autocast makes of them, the same under every engine."""
+"""The numeric precisions as autocast and loss scaling, the same under every engine."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-"""What may be asked for. Workers settle `auto` before they build an engine
+"""The precisions of the settings. Workers resolve `auto` before they build an engine
 (training/precision.py); an engine that is given `auto` computes in fp32."""
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -22,33 +22,36 @@ def autocast(device: torch.device, precision: PrecisionChoice) -> torch.autocast
 
 
 def loss_scaler(device: torch.device, precision: PrecisionChoice) -> torch.amp.GradScaler:
-    """The scaler that keeps fp16's small gradients; one that does nothing for the others."""
+    """The scaler that prevents underflow of fp16 gradients; disabled for other precisions."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 class LossScale:
-    """The loss scale of fp16 by torch's own rule, for gradients that torch's scaler cannot see."""
+    """The fp16 loss scale by torch's own rule, for gradients that torch's scaler cannot see."""
 
     def __init__(self, device: torch.device, precision: PrecisionChoice) -> None:
         self.scaler = loss_scaler(device, precision)
         self.is_enabled = self.scaler.is_enabled()
-        self._sign = nn.Parameter(torch.zeros((), device=device))  # its gradient stands for all
-        # Updates nothing: GradScaler finds an overflow only in an optimiser's gradients.
-        self._dummy_optimizer = torch.optim.SGD([self._sign], lr=0.0)
-        self.scaler.scale(self._sign)  # before the first call there is no scale
+        # GradScaler finds an overflow only in an optimiser's gradients: this weight's gradient
+        # stands for all of them, and the optimiser updates nothing.
+        self._dummy_weight = nn.Parameter(torch.zeros((), device=device))
+        self._dummy_optimizer = torch.optim.SGD([self._dummy_weight], lr=0.0)
+        self.scaler.scale(self._dummy_weight)  # initialises the scale
 
     @property
     def value(self) -> float:
-        """What losses are multiplied with; 1 where they are not."""
+        """The factor that losses are multiplied by; 1 if they are not scaled."""
         return float(self.scaler.get_scale())
 
-    def update(self, is_left_out: bool) -> None:
-        """Lower the scale after an update that was left out; raise it after many that were not."""
-        self._sign.grad = torch.full_like(self._sign, math.inf if is_left_out else 0.0)
+    def update(self, is_skipped: bool) -> None:
+        """Lower the scale after a skipped update; raise it after many that were not skipped."""
+        self._dummy_weight.grad = torch.full_like(
+            self._dummy_weight, math.inf if is_skipped else 0.0
+        )
         self.scaler.step(self._dummy_optimizer)
         self.scaler.update()
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take up the state of a scaler, if there is one to take and one to give."""
+        """Load the state of a scaler, if scaling is enabled and the state is not empty."""
         if self.is_enabled and state:
             self.scaler.load_state_dict(dict(state))

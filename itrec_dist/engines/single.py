@@ -1,4 +1,4 @@
-"""The plain engine: one module on one device, no communication; and the one that only judges."""
+"""The engine for one process, and the one for inference."""
 
 import torch
 from torch import nn
@@ -18,18 +18,18 @@ class SingleEngine(TorchEngine):
     name = "single"
 
     @staticmethod
-    def refuse(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
+    def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
         """Refuse more than one worker: each would train a model of its own."""
         del engine, optimizer
         if num_workers > 1:
             raise ConfigError(
-                f"engine.name=single trains in one worker, {num_workers} were asked for: set "
+                f"engine.name=single trains in one worker, {num_workers} were requested: set "
                 "engine.name to ddp, deepspeed, fsdp or auto, or train with one worker"
             )
 
 
 class InferenceEngine:
-    """A task that is only run: for judging and recommending."""
+    """A task that is not trained, only run: for evaluation and recommendation."""
 
     def __init__(self, task: nn.Module, engine: EngineConfig, device: torch.device) -> None:
         self.device = device
@@ -37,11 +37,11 @@ class InferenceEngine:
         self._precision = engine.precision
 
     def __call__(self, batch: Batch) -> Output:
-        """Run the task under the precision asked for, without gradients."""
+        """Run the task in the chosen precision, without gradients."""
         with torch.no_grad(), autocast(self.device, self._precision):
             output: Output = self.task(batch)
         return output
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout on or off."""
+        """Switch training mode, such as dropout, on or off."""
         self.task.train(mode)

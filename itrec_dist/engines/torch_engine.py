@@ -1,4 +1,4 @@
-"""What the engines share that leave both forward and update to torch."""
+"""The base of the engines that leave both forward and update to torch."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _MODES = {"default": None, "cuda_graphs": "reduce-overhead"}
 
 
 class TorchEngine:
-    """A task on a device and its updater: an engine of one worker, and the ground for several."""
+    """A task on a device and its updater; complete for one worker, the base for several."""
 
     def __init__(
         self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
@@ -32,7 +32,7 @@ class TorchEngine:
         self._updater = Updater(self.task, engine, optimizer, total_steps, device)
 
     def __call__(self, batch: Batch) -> Output:
-        """Run the task under the precision asked for."""
+        """Run the task in the chosen precision."""
         with autocast(self.device, self._precision):
             output: Output = self._forward(batch)
         return output
@@ -46,19 +46,19 @@ class TorchEngine:
         return self._updater.step()
 
     def discard(self) -> None:
-        """Leave out the batch at hand."""
+        """Skip the current batch."""
         self._updater.discard()
 
     def train(self, mode: bool = True) -> None:
-        """Switch dropout on or off."""
+        """Switch training mode, such as dropout, on or off."""
         self.task.train(mode)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights of the task's model."""
+        """A copy of the weights of the task's model."""
         return full_weights(self.task)
 
     def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Load the weights of the task's model, every one of them."""
+        """Load all weights of the task's model."""
         load_full_weights(self.task, weights)
 
     def state(self) -> OptimizerState | None:
@@ -70,6 +70,6 @@ class TorchEngine:
         self._updater.load_state(state)
 
 
-def compiled(module: nn.Module, how: Compilation) -> Callable[..., Any]:
-    """A module compiled as asked for; itself if that is not at all."""
-    return module if how == "none" else torch.compile(module, mode=_MODES[how])
+def compiled(module: nn.Module, mode: Compilation) -> Callable[..., Any]:
+    """The module compiled in the given mode; the module itself for `none`."""
+    return module if mode == "none" else torch.compile(module, mode=_MODES[mode])

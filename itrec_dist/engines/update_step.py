@@ -1,4 +1,4 @@
-"""What follows a forward where each weight has its gradient: backward, clipping, update."""
+"""Backward, accumulation, clipping and update, where torch holds the gradients."""
 
 import torch
 from torch import nn
@@ -24,8 +24,8 @@ class Updater:
         self._schedule = build_schedule(optimizer, self._optimizer, total_steps)
         self._scaler = loss_scaler(device, engine.precision)
         self._micro_batches = 0
-        # A CUDA graph writes its outputs into memory that its next run uses again: gradients that
-        # are gathered over micro-batches need a place of their own.
+        # A CUDA graph reuses the memory of its outputs in its next run: gradients that are
+        # accumulated over micro-batches need memory of their own.
         self._keeps_gradients = engine.compile == "cuda_graphs"
         if self._keeps_gradients:
             for weight in module.parameters():
@@ -33,7 +33,7 @@ class Updater:
 
     @property
     def completes_batch(self) -> bool:
-        """Whether the micro-batch at hand is the last of its batch."""
+        """Whether the current micro-batch is the last of its batch."""
         return self._micro_batches + 1 == self._accumulate
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -41,7 +41,7 @@ class Updater:
         self._scaler.scale(loss / self._accumulate).backward()
 
     def step(self) -> Update:
-        """Count the micro-batch; at the last of a batch, update the weights."""
+        """Count the micro-batch; update the weights at the last one of a batch."""
         rate = float(self._schedule.get_last_lr()[0])
         self._micro_batches += 1
         if self._micro_batches < self._accumulate:
@@ -54,12 +54,12 @@ class Updater:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self.discard()
-        if self._scaler.get_scale() >= scale:  # else the step overflowed and was left out
+        if self._scaler.get_scale() >= scale:  # otherwise the step overflowed and was skipped
             self._schedule.step()
         return Update(is_update=True, learning_rate=rate, grad_norm=norm)
 
     def discard(self) -> None:
-        """Drop the gradients of the batch at hand; the next micro-batch begins another."""
+        """Drop the gradients of the current batch; the next micro-batch starts another."""
         self._optimizer.zero_grad(set_to_none=not self._keeps_gradients)
         self._micro_batches = 0
 
@@ -68,7 +68,7 @@ class Updater:
 
         Collective if weights are sharded; without tensors for a worker with `is_kept=False`.
         """
-        assert self._micro_batches == 0, "asked for in the middle of a batch"
+        assert self._micro_batches == 0, "called in the middle of a batch"
         own = (self._module, self._optimizer, self._schedule, self._scaler)
         return optimizer_state.capture(*own, is_kept=is_kept)
 

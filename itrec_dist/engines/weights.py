@@ -1,7 +1,7 @@
-"""The full weights of a task's model by name: read, loaded, or refused.
+"""Copies and loads the full weights of a task's model by name.
 
 `torch.distributed.checkpoint.state_dict` is not used: `get_model_state_dict` returns the weights
-themselves where they are on the CPU already, and a snapshot needs copies.
+themselves if they are already on the CPU, and a snapshot needs copies.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def full_weights(task: nn.Module, *, is_kept: bool = True) -> dict[str, torch.Te
 
 
 def load_full_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Load the weights of a task's model, every one of them.
+    """Load all weights of a task's model.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of another shape.
@@ -42,13 +42,13 @@ def load_full_weights(task: nn.Module, weights: Mapping[str, torch.Tensor]) -> N
 
 
 def refuse_misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Refuse `weights` that are not those of `shapes`, where torch cannot check: they are sharded.
+    """Refuse `weights` that do not match `shapes`, for sharded weights that torch cannot check.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of another shape.
     """
     differing = [
-        f"{name} is {_told(weights.get(name))} in place of {list(shape)}"
+        f"{name} is {_shape_or_missing(weights.get(name))} instead of {list(shape)}"
         for name, shape in shapes.items()
         if name not in weights or weights[name].shape != shape
     ]
@@ -58,5 +58,5 @@ def refuse_misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, tor
         raise CheckpointError(f"the weights do not fit their configuration: {reason}")
 
 
-def _told(weight: torch.Tensor | None) -> str:
+def _shape_or_missing(weight: torch.Tensor | None) -> str:
     return "missing" if weight is None else str(list(weight.shape))

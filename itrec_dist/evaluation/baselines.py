@@ -51,7 +51,7 @@ def judge_all(
             "window the data with other fractions"
         )
     for name, settings in chosen.items():
-        baselines.refuse(name, settings, data)
+        baselines.check(name, settings, data)
     training = baselines.training(shards, data)
     splits = {split: read_split(shards, data, split) for split in present}
     choice = choice or MetricChoice()

@@ -5,12 +5,11 @@ from pathlib import Path
 from itrec_dist.data import feeds
 from itrec_dist.data.batches import Share
 from itrec_dist.data.feeds import Feed
-from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, VALIDATION
-from itrec_dist.data.shards.splits import read_history_split, read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ShardsError
-from itrec_dist.inference.load import Restored, same_catalogue
+from itrec_dist.inference.fitting import FittingShards, fit
+from itrec_dist.inference.load import Restored
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.training.history_splits import HistorySplits
@@ -26,27 +25,27 @@ def judge_checkpoint(
     the data that the model was trained on.
 
     Raises:
-        ShardsError: another catalogue or other windows than the model's, or nothing to judge.
+        ShardsError: `shards` does not fit the model (see `fitting.fit`), or nothing to judge.
     """
-    manifest = same_catalogue(restored, shards)
-    splits = [split for split in (VALIDATION, TEST) if manifest.num_windows(split)]
+    fitting = fit(restored, shards)
+    splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to judge")
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:
-        feed = _feed(restored, shards, manifest, split)
+        feed = _feed(restored, fitting, split)
         judge = restored.task.judge(context.device, choice or restored.run.evaluation.choice)
         judgements[split] = evaluate(restored.engine, feed, judge, context)
     return judgements
 
 
-def _feed(restored: Restored, shards: Path, manifest: Manifest, split: str) -> Feed:
+def _feed(restored: Restored, fitting: FittingShards, split: str) -> Feed:
     """All rows of a split, to be judged."""
     run, context = restored.run, LocalContext(restored.engine.device)
-    if manifest.samples == "histories":
+    if fitting.manifest.samples == "histories":
         steps = restored.task.learns_steps
-        rows = read_history_split(shards, manifest, split, context.blocks)
-        return HistorySplits(run, manifest, context, steps=steps).judged(rows)
-    windows = read_split(shards, manifest, split, context.blocks, times=run.model.uses_times)
+        rows = fitting.history_split(split, context.blocks)
+        return HistorySplits(run, fitting.manifest, context, steps=steps).judged(rows)
+    windows = fitting.split(split, context.blocks, times=run.model.uses_times)
     return feeds.cached(windows, Share(run.evaluation.batch_size), context.device)

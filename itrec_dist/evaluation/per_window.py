@@ -18,6 +18,7 @@ from itrec_dist.data.shards import fetch
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError
+from itrec_dist.inference import fitting
 from itrec_dist.inference.load import restore
 from itrec_dist.models.output import Output, RankingOutput
 from itrec_dist.storage import atomic
@@ -55,15 +56,17 @@ def write(run: Path) -> None:
     Raises:
         CheckpointError: the run cannot be restored.
         OutputError: the place cannot be written.
+        ShardsError: its shards are other ones by now.
     """
     restored = restore(run)
     found: dict[str, list[torch.Tensor]] = {name: [] for name in WindowFigures.__dataclass_fields__}
     if restored.task.ranks:
         context = LocalContext(restored.engine.device, restored.run.cluster.threads)
+        shards = fetch.local(restored.run.shards)
+        fitting.refuse_other(restored, shards, restored.run.shards)
         windows = read_split(
-            fetch.local(restored.run.shards), restored.manifest, TEST, context.blocks,
-            times=restored.run.model.uses_times,
-        )  # fmt: skip
+            shards, restored.manifest, TEST, context.blocks, times=restored.run.model.uses_times
+        )
         share = Share(restored.run.evaluation.batch_size)
         feed = feeds.cached(windows, share, context.device)
         found["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))

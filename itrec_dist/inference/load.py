@@ -69,39 +69,3 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)
     return Restored(run, record, manifest, items, task, engine)
-
-
-def same_catalogue(restored: Restored, shards: Path) -> Manifest:
-    """The manifest of `shards`, whose items must be those the model was trained on.
-
-    Raises:
-        ShardsError: another catalogue, other window lengths or other user features.
-    """
-    other = manifests.read(shards)
-    mine = restored.manifest
-    items = reader.read_items(shards, other)
-    if items.source_ids != restored.items.source_ids:
-        raise ShardsError(
-            f"{shards} has another catalogue ({other.num_items} items) than the model was trained "
-            f"on ({mine.num_items} items, or in another order): window it from the same ratings "
-            "with the same top_items"
-        )
-    for name in ("input_length", "target_length", "has_ratings"):
-        if getattr(other, name) != getattr(mine, name):
-            raise ShardsError(
-                f"{shards} has {name}={getattr(other, name)}, the model was trained with "
-                f"{getattr(mine, name)}: window it with the same settings"
-            )
-    if other.user_features != mine.user_features:
-        raise ShardsError(
-            f"{shards} has the user features {_named(other)}, the model was trained with "
-            f"{_named(mine)}, and their values must be the same ones in the same order: window it "
-            "from the same users"
-        )
-    return other
-
-
-def _named(manifest: Manifest) -> str:
-    """User features in a few words: gender (2 values), age (7 values)."""
-    features = manifest.user_features
-    return ", ".join(f"{f.name} ({len(f.values)} values)" for f in features) or "none at all"

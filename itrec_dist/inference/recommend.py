@@ -14,7 +14,8 @@ from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.data.shards.arrays import Histories
 from itrec_dist.errors import ConfigError
-from itrec_dist.inference.load import Restored, same_catalogue
+from itrec_dist.inference.fitting import fit
+from itrec_dist.inference.load import Restored
 from itrec_dist.storage import atomic
 
 _BATCH = 1024
@@ -39,14 +40,15 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     Raises:
         ConfigError: k is below 1 or above the catalogue.
         OutputError: `out` is taken.
-        ShardsError: `shards` has another catalogue than the model.
+        ShardsError: `shards` does not fit the model; see `fitting.fit`.
     """
-    manifest = same_catalogue(restored, shards)
+    fitting = fit(restored, shards)
+    manifest = fitting.manifest
     if not 1 <= k <= manifest.num_items:
         raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
     if out.exists():
         atomic.refuse_existing(out, overwrite=overwrite)
-    histories = reader.read_histories(shards, manifest)
+    histories = fitting.histories()
     users = reader.read_users(shards, manifest)
     served = 0
     with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:

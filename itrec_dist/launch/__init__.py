@@ -1,4 +1,4 @@
-"""Ray Train wiring: a run's workers on a Ray cluster, and nothing else."""
+"""Runs the workers of a training run on a Ray cluster, by Ray Train."""
 
 from itrec_dist.launch.cluster import connect
 from itrec_dist.launch.training import launch

@@ -17,7 +17,7 @@ from itrec_dist.runs.console import ProgressView
 from itrec_dist.system import limits
 from itrec_dist.training.config import RunConfig
 
-_LEAST_LOCAL_CPUS = 4  # a driver, workers and data readers wait for each other on fewer
+_LEAST_LOCAL_CPUS = 4  # with fewer, driver, workers and data readers block each other
 _CPUS_TO_READ = 1
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -25,11 +25,11 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 def connect(run: RunConfig, address: str | None = None) -> bool:
     """Join the Ray cluster at `address`, or start one here; returns whether workers take GPUs.
 
-    On a cluster that was joined, nodes are asked for and waited for up to `cluster.wait_seconds`
-    if there are too few; one that was started here is all there will be.
+    If a joined cluster has too few nodes, more are requested and waited for up to
+    `cluster.wait_seconds`; a cluster that was started here does not grow.
 
     Raises:
-        ConfigError: the cluster lacks what the run asks for.
+        ConfigError: the cluster lacks what the run needs.
         EnvironmentProblem: there is no cluster at `address`.
     """
     address = address or os.environ.get("RAY_ADDRESS")
@@ -38,25 +38,25 @@ def connect(run: RunConfig, address: str | None = None) -> bool:
 
 
 def join(address: str | None) -> None:
-    """Connect this process to the cluster at `address`, or to one of its own.
+    """Connect this process to the cluster at `address`, or start one.
 
     Raises:
         EnvironmentProblem: there is no cluster at `address`, or none could be started.
     """
     if not address and "ray" not in sys.modules:
-        # What Ray chooses by itself for a cluster of its own, but then warns about; read once.
+        # Ray's own default for a cluster that it starts, set to avoid its warning; read once.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        # Ray runs workers at nice 15, behind all else on the machine: here they are the work.
+        # Ray runs workers at nice 15, behind everything else on the machine.
         os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if address:
-        _refuse_silent(address)
+        _refuse_unreachable(address)
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    # Workers must import the package that the driver runs, also from a checkout, and the modules
-    # of the working directory that `module:Class` names.
+    # Workers must import the driver's version of the package, also from a checkout, and the
+    # modules of the working directory that `module:Class` settings name.
     package = str(Path(__file__).resolve().parents[2])
     paths = [package, os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
     environment = {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
@@ -65,7 +65,7 @@ def join(address: str | None) -> None:
             if address:
                 ray.init(address=address, **quiet)
             else:
-                ray.init(  # "local" is needed: without it, Ray joins a cluster that it finds here
+                ray.init(  # without "local", Ray would join a cluster that runs on this machine
                     address="local", num_cpus=local_cpus(), include_dashboard=False,
                     runtime_env={"env_vars": environment}, **quiet,
                 )  # fmt: skip
@@ -76,7 +76,7 @@ def join(address: str | None) -> None:
 
 
 def local_cpus() -> int:
-    """Logical CPUs of a Ray that is started on this machine."""
+    """Logical CPUs of a Ray cluster that is started on this machine."""
     return max(_LEAST_LOCAL_CPUS, limits.whole_cores())
 
 
@@ -92,8 +92,8 @@ def own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _refuse_silent(address: str) -> None:
-    """Refuse an address where nothing listens; Ray would wait minutes and print its attempts.
+def _refuse_unreachable(address: str) -> None:
+    """Refuse an address where nothing listens; Ray would retry for minutes and print its attempts.
 
     Raises:
         EnvironmentProblem: nothing listens at `address`, which is a host and a port.
@@ -111,8 +111,8 @@ def _refuse_silent(address: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Lack:
-    """What a run needs and the cluster lacks."""
+class _Shortage:
+    """Resources that a run needs and the cluster lacks."""
 
     needs: str
     has: str
@@ -130,62 +130,64 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
             resources = ray.cluster_resources()
             gpus = resources.get("GPU", 0)
             use_gpu = gpus > 0 if run.cluster.use_gpu is None else run.cluster.use_gpu
-            lack = _lack(run, use_gpu, gpus, resources.get("CPU", 0))
-            if lack is None:
+            shortage = _shortage(run, use_gpu, gpus, resources.get("CPU", 0))
+            if shortage is None:
                 return use_gpu
             if time.monotonic() >= deadline:
                 waited = f" after {seconds:g} s (cluster.wait_seconds)" if seconds else ""
                 raise ConfigError(
-                    f"{lack.needs}, the cluster has {lack.has}{waited}: {lack.remedy}"
+                    f"{shortage.needs}, the cluster has {shortage.has}{waited}: {shortage.remedy}"
                 )
             if not is_waiting:
                 is_waiting = True
                 bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
                 wanted = {name: amount for name, amount in bundle.items() if amount}
                 request_resources(bundles=[wanted] * run.cluster.num_workers)
-                message = f"{lack.needs}, the cluster has {lack.has}: waiting up to {seconds:g} s"
+                message = (
+                    f"{shortage.needs}, the cluster has {shortage.has}: waiting up to {seconds:g} s"
+                )
                 ProgressView()({"event": "note", "message": message})
             time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
     finally:
         if is_waiting:
-            request_resources(bundles=[])  # it would hold the nodes for good
+            request_resources(bundles=[])  # otherwise the nodes would never be released
 
 
-def _lack(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Lack | None:
+def _shortage(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Shortage | None:
     """What is missing; None if the run can start."""
     workers, name = run.cluster.num_workers, "cluster.num_workers"
     if run.cluster.min_workers is not None:
         workers, name = run.cluster.min_workers, "cluster.min_workers"
     if use_gpu and gpus < workers:
-        return _Lack(
-            f"{workers} workers ({name}) with a GPU each were asked for", f"{gpus:.0f} GPUs",
+        return _Shortage(
+            f"{workers} workers ({name}) with a GPU each were requested", f"{gpus:.0f} GPUs",
             f"lower {name} or set cluster.use_gpu=false",
         )  # fmt: skip
-    return _lack_of_cpus(run, workers, name, cpus)
+    return _shortage_of_cpus(run, workers, name, cpus)
 
 
-def _lack_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Lack | None:
+def _shortage_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Shortage | None:
     each = run.cluster.cpus_per_worker
     if cpus >= workers * each + _CPUS_TO_READ:
         return None
-    return _Lack(
+    return _Shortage(
         f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need {workers * each:g} "
         "CPUs, and one more to read their data", f"{cpus:g}", "lower one of the two",
     )  # fmt: skip
 
 
 def refuse_full(run: RunConfig, workers: int) -> None:
-    """Refuse a group of workers, whose number Ray chose, that leaves no CPU free.
+    """Refuse a worker group whose size, chosen by Ray, leaves no CPU free.
 
-    Ray Data reads in tasks of one CPU each, which no setting changes (`_fetch_file_infos` of its
-    Parquet data source), and would wait for a CPU for ever.
+    Ray Data reads in tasks of one CPU each, which cannot be configured (`_fetch_file_infos` of its
+    Parquet data source), and would wait for a CPU forever.
 
     Raises:
-        ConfigError: they have taken all of them.
+        ConfigError: the workers have taken all CPUs.
     """
     import ray
 
     cpus = ray.cluster_resources().get("CPU", 0)
-    lack = _lack_of_cpus(run, workers, "cluster.num_workers", cpus)
-    if lack is not None:
-        raise ConfigError(f"{lack.needs}, the cluster has {lack.has}: {lack.remedy}")
+    shortage = _shortage_of_cpus(run, workers, "cluster.num_workers", cpus)
+    if shortage is not None:
+        raise ConfigError(f"{shortage.needs}, the cluster has {shortage.has}: {shortage.remedy}")

@@ -9,18 +9,18 @@ from itrec_dist.errors import ItrecError, TrainingError
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a group of workers ended."""
+    """Why a worker group ended."""
 
     reason: str
-    """What happened to which worker, as the beginning of a sentence."""
+    """What happened to which worker, as the start of a sentence."""
     mistake: ItrecError | None = None
-    """An error that the user must correct: a restart would fail in the same way."""
+    """An error that the user must correct: a restart would fail the same way."""
 
 
 def describe(failures: Mapping[int, BaseException]) -> Failure:
-    """The cause behind the errors of workers, by their ranks.
+    """Find the cause behind the errors of workers, given by rank.
 
-    If a worker is lost, the others fail in their next collective: the loss is the cause.
+    If a worker is lost, the others fail in their next collective: the lost worker is the cause.
     """
     lost = {rank: reason for rank, e in failures.items() if (reason := _reason_of_loss(e))}
     if lost:
@@ -41,23 +41,23 @@ def own_error(error: BaseException) -> ItrecError | None:
     return next((e for e in _wrapped(error) if isinstance(e, ItrecError)), None)
 
 
-def readable(error: BaseException, restarts: int, kept: str) -> ItrecError:
-    """The error that the command line shows for one that ended the training.
+def readable(error: BaseException, restarts: int, hint: str) -> ItrecError:
+    """The error that the command line shows for an error that ended the training.
 
     Args:
         error: what Ray Train raised.
         restarts: how many restarts were allowed.
-        kept: the end of the sentence, about the checkpoint to resume from.
+        hint: the end of the sentence, about the checkpoint to resume from.
     """
     failures = getattr(error, "worker_failures", None)
     if not failures:
         mistake = own_error(error)
-        return mistake or TrainingError(f"training failed: {_line(error)}{kept}")
+        return mistake or TrainingError(f"training failed: {_line(error)}{hint}")
     failure = describe(failures)
     if failure.mistake is not None:
         return failure.mistake
     used = f" and all {restarts} restarts (cluster.max_failures) are used up" if restarts else ""
-    return TrainingError(f"{failure.reason}{used}{kept}")
+    return TrainingError(f"{failure.reason}{used}{hint}")
 
 
 def _reason_of_loss(error: BaseException) -> str | None:
@@ -68,7 +68,7 @@ def _reason_of_loss(error: BaseException) -> str | None:
         return None
     text = str(died).lower()
     if died.preempted:
-        return "its node was taken away"
+        return "its node was preempted"
     if "node" in text and ("node died" in text or "node has died" in text or "dead node" in text):
         return "its node was lost"
     if "low on memory" in text:
@@ -77,7 +77,7 @@ def _reason_of_loss(error: BaseException) -> str | None:
 
 
 def _wrapped(error: BaseException) -> list[BaseException]:
-    """An error and all that it wraps, outermost first."""
+    """An error and all errors that it wraps, outermost first."""
     seen: list[BaseException] = []
     queue: list[Any] = [error]
     while queue:

@@ -1,9 +1,9 @@
-"""Callbacks of Ray Train's controller: which failures to restart after, and how long to wait.
+"""Callbacks of Ray Train's controller: when to restart after a failure, and how long to wait.
 
-The controller is a separate process on the driver's node. It reaches workers and driver by short
-messages in the cluster's key-value store, since its files need not be reachable from them. That
-store is not a public interface of Ray; the public way would be an actor, which is another process
-to start and to lose, for a few lines of JSON.
+The controller is a separate process on the driver's node. It sends workers and driver short
+messages through the cluster's key-value store, since they may not be able to read its files. That
+store is not a public interface of Ray; the public alternative would be an actor, another process to
+start and to lose, for a few lines of JSON.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ _NAMESPACE = "itrec"
 _WITHOUT_WORKERS = (
     "InitializingState", "SchedulingState", "ReschedulingState", "RestartingState", "ResizingState",
 )  # fmt: skip
-_NOTICE_SECONDS = 5.0  # of waiting for room, before the user gets a message
+_NOTICE_SECONDS = 5.0  # of waiting for resources, before the user gets a message
 
 
 class LaunchMessages:
-    """Messages of one launch in order, readable by any process of the cluster."""
+    """The messages of one launch, in order, readable by any process of the cluster."""
 
     def __init__(self) -> None:
         self._prefix = f"launch-{uuid.uuid4().hex}/"
@@ -51,22 +51,22 @@ class LaunchMessages:
         return [json.loads(content) for content in contents if content]
 
     def delete(self) -> None:
-        """Delete all messages; there are none left on a cluster that is gone."""
+        """Delete all messages; does nothing if the cluster is gone."""
         with contextlib.suppress(Exception):
             internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
 
 
 class ReportFailures(UserCallback):
-    """Reports why workers failed, and ends the run at once after a user's mistake."""
+    """Reports why workers failed, and ends the run at once after a user error."""
 
     def __init__(self, messages: LaunchMessages) -> None:
         self._messages = messages
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:  # noqa: ARG002
-        """Report to the next workers what happened to these.
+        """Tell the next workers what happened to these.
 
-        An exception raised here ends the run: Ray Train retries failures of workers, but not of
-        its controller (ray/train/v2/_internal/execution/failure_handling/default.py).
+        An exception raised here ends the run: Ray Train retries failures of workers but not of its
+        controller (ray/train/v2/_internal/execution/failure_handling/default.py).
         """
         failure = describe(worker_exceptions)
         if failure.mistake is not None:
@@ -75,7 +75,7 @@ class ReportFailures(UserCallback):
 
 
 class WaitForNodes(ControllerCallback):
-    """Gives up if there is no room for the workers for too long; Ray Train waits for ever."""
+    """Gives up if resources for the workers are missing for too long; Ray Train waits forever."""
 
     def __init__(self, messages: LaunchMessages, seconds: float) -> None:
         self._messages, self._seconds = messages, seconds
@@ -83,7 +83,7 @@ class WaitForNodes(ControllerCallback):
         self._is_reported = False
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        """Check for how long there have been no workers."""
+        """Check how long there have been no workers."""
         name = type(current_state).__name__
         if name not in _WITHOUT_WORKERS:
             self._since, self._is_reported = None, False
@@ -100,24 +100,24 @@ class WaitForNodes(ControllerCallback):
             self._is_reported = True
             self._messages.send("waiting", seconds=self._seconds)
         if type(previous_state) is type(current_state):
-            time.sleep(0.2)  # Ray Train's loop would spin while there are too few workers
+            time.sleep(0.2)  # Ray Train's loop busy-waits while there are too few workers
 
 
 class MessagePrinter(threading.Thread):
-    """Shows messages of the controller while there are no workers to log them."""
+    """Shows the controller's messages while there are no workers to log them."""
 
     def __init__(self, messages: LaunchMessages, view: ProgressView, interval: float = 2.0) -> None:
         super().__init__(name="itrec-messages", daemon=True)
         self._messages, self._view, self._interval = messages, view, interval
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
         """Show new messages until asked to stop."""
         shown = 0
-        while not self._stop_asked.wait(self._interval):
+        while not self._stopping.wait(self._interval):
             try:
                 messages = [m for m in self._messages.read() if m["kind"] == "waiting"]
-            except Exception:  # the cluster is gone: whoever waits for the run gets the error
+            except Exception:  # the cluster is gone: the launch itself reports the error
                 return
             for message in messages[shown:]:
                 text = (
@@ -129,5 +129,5 @@ class MessagePrinter(threading.Thread):
 
     def finish(self) -> None:
         """Stop."""
-        self._stop_asked.set()
-        self.join(self._interval)  # it may hang on a cluster that is gone
+        self._stopping.set()
+        self.join(self._interval)  # the thread may hang if the cluster is gone

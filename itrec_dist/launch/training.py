@@ -1,4 +1,4 @@
-"""Runs one training on the cluster: starts, follows, restarts and ends its workers."""
+"""Trains one run on the cluster: starts, follows, restarts and ends its workers."""
 
 import atexit
 import contextlib
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from itrec_dist.launch.restarts import LaunchMessages
 
-_SCRATCH = "ray"  # Ray Train's own files during a run; all that lasts is in the run directory
+_SCRATCH = "ray"  # Ray Train's own files during a run; results are in the run directory
 _ABORT_SECONDS = 10.0
 _KILL_SECONDS = 5.0
 _DELETE_SECONDS = 3.0
@@ -36,21 +36,21 @@ _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
 def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
-    """Train on the Ray cluster that `connect` joined, in a run directory that is prepared.
+    """Train on the Ray cluster that `connect` joined, in a prepared run directory.
 
     The run directory must be reachable under the same path from this machine and from worker 0.
-    With `resume`, lines that the log holds already are not shown. If workers are lost, all are
-    restarted from the checkpoint `last`, up to `cluster.max_failures` times.
+    With `resume`, existing lines of the log are not shown. If workers are lost, all are restarted
+    from the checkpoint `last`, up to `cluster.max_failures` times.
 
     Raises:
-        ItrecError: a worker met a user's mistake.
-        TrainingError: workers failed more often than they may; the message is that of the last.
-        EnvironmentProblem: the cluster had no room for the workers for too long.
+        ItrecError: a worker raised a user error.
+        TrainingError: workers failed too often; the message describes the last failure.
+        EnvironmentProblem: the cluster lacked room for the workers for too long.
     """
     from itrec_dist.launch.restarts import LaunchMessages, MessagePrinter
 
     mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
-    _clear_scratch(run, mirror)  # of a driver that was killed
+    _clear_scratch(run, mirror)  # left over by a driver that was killed
     directory, messages, view = RunDirectory(run.folder), LaunchMessages(), ProgressView()
     trainer = _trainer(run, use_gpu, messages)
     log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
@@ -60,20 +60,20 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     printer.start()
     received: list[int] = []
     try:
-        with own_signals(), _noted(received), _start_timeout(run.cluster.wait_seconds):
+        with own_signals(), _record_sigterm(received), _start_timeout(run.cluster.wait_seconds):
             trainer.fit()
     except Exception as error:
-        raise readable(error, run.cluster.max_failures, _kept(directory, mirror)) from error
+        raise readable(error, run.cluster.max_failures, _resume_hint(directory, mirror)) from error
     except KeyboardInterrupt:
         _end_workers(trainer)
         _note_interruption(directory, mirror)
         if received[:1] == [signal.SIGTERM]:
-            signal.raise_signal(signal.SIGTERM)  # whoever handles it knows what it means
+            signal.raise_signal(signal.SIGTERM)  # for the handler of the command line
         raise
     finally:
         printer.finish()
         follower.finish()
-        _within(_DELETE_SECONDS, messages.delete)
+        _call_within(_DELETE_SECONDS, messages.delete)
         _clear_scratch(run, mirror)
 
 
@@ -91,22 +91,22 @@ def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "Torc
 
     from itrec_dist.launch.restarts import ReportFailures, WaitForNodes
 
-    class Trainer(TorchTrainer):
-        """Leaves signal handlers alone and keeps the controller, so that we can end it."""
+    class InterruptibleTrainer(TorchTrainer):
+        """Leaves signal handlers alone and keeps the controller, to be able to end it."""
 
         controller: Any = None
 
         def _register_sigint_handler(self, controller: Any) -> None:
-            # The base's handler ends the process with code 0 or 1 and knows nothing of SIGTERM.
+            # The base class's handler exits with code 0 or 1 and does not handle SIGTERM.
             self.controller = controller
 
     storage_path = str(run.out if isinstance(run.out, Uri) else run.folder.absolute())
-    train: Any = ray.train  # its annotations are those of an older interface
+    train: Any = ray.train  # its annotations are out of date
     cluster = run.cluster
     workers: int | tuple[int, int] = cluster.num_workers
     if cluster.min_workers is not None:
         workers = (cluster.min_workers, cluster.num_workers)
-    return Trainer(
+    return InterruptibleTrainer(
         _worker,
         train_loop_config={"run": run, "messages": messages},
         scaling_config=train.ScalingConfig(
@@ -134,29 +134,29 @@ def _worker(settings: dict[str, Any]) -> None:
 
 
 def _restart(launch_messages: "LaunchMessages") -> Restart | None:
-    """Why the workers before these ended; None if these are the first of this launch."""
+    """Why the previous workers ended; None if these are the first of this launch."""
     messages = launch_messages.read()
     starts = [number for number, message in enumerate(messages) if message["kind"] == "start"]
     launch_messages.send("start")
     if not starts:
         return None
     failures = [m for m in messages[starts[-1] :] if m["kind"] == "failure"]
-    if not failures:  # Ray Train started them anew by itself, to use more of the cluster
+    if not failures:  # Ray Train restarted them by itself, to use more of the cluster
         return Restart("the cluster has room for another number of workers", None)
     return Restart(failures[0]["reason"], failures[0]["time"])
 
 
 def _end_workers(trainer: Any) -> None:
-    """End the workers of an interrupted run in order, which only the controller can do."""
+    """Shut down the workers of an interrupted run in order, which only the controller can do."""
     if trainer.controller is not None:
-        _within(_ABORT_SECONDS + _KILL_SECONDS, lambda: _abort(trainer.controller))
+        _call_within(_ABORT_SECONDS + _KILL_SECONDS, lambda: _abort(trainer.controller))
 
 
-def _within(seconds: float, act: Callable[[], None]) -> None:
+def _call_within(seconds: float, act: Callable[[], None]) -> None:
     """Call `act`, which needs the cluster, and abandon it if it takes longer.
 
-    A signal to the whole process group, as Slurm and `timeout` send it, has ended the processes of
-    a cluster of our own already: every call to it then blocks until Ray ends this process.
+    A signal to the whole process group, as sent by Slurm and `timeout`, has already ended the
+    processes of a local cluster: every call to it then blocks until Ray ends this process.
     """
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
@@ -173,13 +173,13 @@ def _abort(controller: Any) -> None:
 
     try:
         ray.get(controller.abort.remote(), timeout=_ABORT_SECONDS)
-    except GetTimeoutError:  # it waits for nodes and does not react; its workers die with it
+    except GetTimeoutError:  # it is waiting for nodes; its workers die with it
         ray.kill(controller)
     except RayError:
-        pass  # it has ended, as it should
+        pass  # it has ended, as intended
 
 
-def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
+def _resume_hint(run: RunDirectory, mirror: Mirror | None) -> str:
     step = None
     with contextlib.suppress(CheckpointError, EnvironmentProblem):
         if mirror is None:
@@ -188,22 +188,22 @@ def _kept(run: RunDirectory, mirror: Mirror | None) -> str:
             step = next((c.step for c in mirror.checkpoints() if c.kind == LAST), None)
     if step is None:
         return ": no checkpoint was written yet, start again with --overwrite"
-    return f": --resume goes on from checkpoints/last, step {step}"
+    return f": --resume continues from checkpoints/last, step {step}"
 
 
 @contextlib.contextmanager
-def _noted(received: list[int]) -> Iterator[None]:
-    """Note SIGTERM: Ray makes a KeyboardInterrupt of whatever a handler raises while it waits."""
+def _record_sigterm(received: list[int]) -> Iterator[None]:
+    """Record SIGTERM: while Ray waits, it turns any handler's exception into KeyboardInterrupt."""
     handler = signal.getsignal(signal.SIGTERM)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         received.append(number)
         handler(number, frame)
 
-    signal.signal(signal.SIGTERM, note)
+    signal.signal(signal.SIGTERM, record)
     try:
         yield
     finally:
@@ -212,24 +212,24 @@ def _noted(received: list[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _start_timeout(seconds: float) -> Iterator[None]:
-    """Limit Ray Train's waits for workers to start: meanwhile it reacts to nothing else."""
-    kept = os.environ.get(_START_TIMEOUT)
-    if kept is None:
+    """Limit how long Ray Train waits for workers to start: it does not react meanwhile."""
+    preset = os.environ.get(_START_TIMEOUT)
+    if preset is None:
         os.environ[_START_TIMEOUT] = f"{max(1.0, min(20.0, seconds / 2)):g}"
     try:
         yield
     finally:
-        if kept is None:
+        if preset is None:
             del os.environ[_START_TIMEOUT]
 
 
 def _note_interruption(run: RunDirectory, mirror: Mirror | None) -> None:
-    """Write the end of the log, since Ray ended the worker before it could."""
+    """Write the end of the log, because Ray ended the worker before it could."""
     if mirror is not None:
         with contextlib.suppress(EnvironmentProblem):
             mirror.fetch_files()
     marks = [event for event in run.events() if event["event"] in ("start", "end")]
-    if marks and marks[-1]["event"] == "start":  # a resumed run has several
+    if marks and marks[-1]["event"] == "start":  # a resumed run has several starts and ends
         epochs = run.events("epoch")
         best = max((e["epoch"] for e in epochs if e["is_best"]), default=0)
         skipped = sum({e["epoch"]: e.get("skipped", 0) for e in epochs}.values())

@@ -1,8 +1,8 @@
 """The losses: one file each.
 
-A file `some_name.py` holds one frozen dataclass `SomeNameConfig`: its settings, and the loss that
-they describe (a `RankingLoss` or a `RatingLoss` of `losses/loss.py`). Nothing else has to be told
-about it. Losses are per query or window; weighting and averaging belong to the loop.
+A file `some_name.py` holds one frozen dataclass `SomeNameConfig`, which is both the settings and
+the loss (a `RankingLoss` or a `RatingLoss` of `losses/loss.py`); no other file needs to change.
+Losses are per query or window; weighting and averaging belong to the training loop.
 """
 
 from itrec_dist.config.registry import Registry

@@ -1,4 +1,4 @@
-"""Binary cross entropy over the catalogue: every target of the window is a label of its own.
+"""Binary cross entropy over the catalogue: every target of the window is a separate label.
 
 The sum over items is taken, not the mean: with the mean the gradient of each item is C times
 smaller, the optimiser's noise floor hides it, and the model stays at the popularity level for
@@ -19,7 +19,7 @@ from itrec_dist.losses.loss import ItemTable, Queries, score_blocks
 
 @dataclass(frozen=True)
 class BceConfig:
-    """All targets as labels of their own."""
+    """Every target as a separate label."""
 
     kind: Literal["bce"] = "bce"
     """Kind of loss."""
@@ -27,7 +27,7 @@ class BceConfig:
     def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
         """Sum over the catalogue of the binary cross entropy against the multi-hot targets, [N].
 
-        An item that stands twice among a query's targets is one label.
+        An item that occurs twice among a query's targets is one label.
         """
         is_target_NK = target_ids_NK > 0
         same_NKK = target_ids_NK.unsqueeze(2) == target_ids_NK.unsqueeze(1)

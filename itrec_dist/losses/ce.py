@@ -1,4 +1,4 @@
-"""Cross entropy on the next item alone.
+"""Cross entropy on the next item only.
 
 Source: Nitayanont, Informative Transformer Encoder, section 3 (first scenario): five items are
 predicted and judged, but only the first target is learned from.
@@ -16,7 +16,7 @@ from itrec_dist.losses.softmax import SoftmaxConfig
 
 @dataclass(frozen=True)
 class CeConfig:
-    """The next item alone."""
+    """The next item only."""
 
     kind: Literal["ce"] = "ce"
     """Kind of loss."""
@@ -32,5 +32,5 @@ class CeConfig:
         return loss_N1.masked_fill(first_N1 == 0, 0.0).squeeze(1)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
-        """As that of the softmax over all targets, [C]."""
+        """As for the softmax over all targets, [C]."""
         return SoftmaxConfig().initial_bias(target_counts_C, num_windows)

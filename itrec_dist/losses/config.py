@@ -1,4 +1,4 @@
-"""What the rest of the package may ask of a loss's settings."""
+"""The interface of a loss's settings to the rest of the package."""
 
 from typing import Protocol
 

@@ -1,7 +1,7 @@
-"""True against drawn neighbours: the loss of item2vec, which is computed in the model.
+"""True neighbours against sampled negatives: the loss of item2vec, computed inside the model.
 
-The model has the drawn items' vectors and draws the same ones in every judged epoch, so the number
-of negatives stays a setting of `model.kind=item2vec`.
+The model holds the vectors of the negatives and samples the same ones in every evaluation, so the
+number of negatives is a setting of `model.kind=item2vec`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """True against drawn neighbours."""
+    """True neighbours against sampled negatives."""
 
     kind: Literal["contrast"] = "contrast"
     """Kind of loss."""

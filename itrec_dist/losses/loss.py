@@ -1,4 +1,4 @@
-"""What a loss is given and what it offers.
+"""The interfaces of losses and of their inputs.
 
 A ranking loss never receives the scores of the whole catalogue: it asks the item table for what it
 needs, all scores, blocks of them, or those of chosen items.
@@ -21,10 +21,10 @@ class Queries(Protocol):
     """Hidden states, float32."""
 
     bias_ids_NJ: Tensor | None
-    """Items whose scores get an addition for one query; None if there are none."""
+    """Items whose scores get an extra term in one query; None if there are none."""
 
     bias_NJ: Tensor | None
-    """What is added to their scores; an item that stands twice gets both."""
+    """The extra terms; an item that occurs twice gets both."""
 
 
 class ItemTable(Protocol):

@@ -1,7 +1,7 @@
 """Metrics: one file each, found by name, and the judges that compute them.
 
 A file `some_name.py` holds one class `SomeNameMetric`, a `RankingMetric` or a `RatingMetric`;
-nothing else has to be told about it. Importing this package imports no torch.
+no other file needs to change. Importing this package does not import torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,21 +20,21 @@ M = TypeVar("M", bound=Metric)
 
 _made: dict[str, Metric] = {}
 _given: dict[str, Metric] = {}
-"""Metrics given as `module:Class`, by their names: figures are read by the name alone."""
+"""Metrics given as `module:Class`, by name, because stored figures have only the name."""
 
 
 def registered() -> dict[str, Metric]:
     """Every metric of this package and of installed ones, by name.
 
     Raises:
-        ConfigError: one cannot be imported, or is no metric of its name.
+        ConfigError: one cannot be imported, or is not a metric of its name.
     """
     for name in METRICS:
         if name not in _made:
-            found = _metric(METRICS[name], name)
-            if found.name != name:
-                raise ConfigError(f"the metric {name!r} calls itself {found.name!r}: rename one")
-            _made[name] = found
+            metric = _metric(METRICS[name], name)
+            if metric.name != name:
+                raise ConfigError(f"the metric {name!r} calls itself {metric.name!r}: rename one")
+            _made[name] = metric
     return {name: _made[name] for name in METRICS}
 
 
@@ -42,18 +42,18 @@ def load(more: Iterable[str]) -> list[Metric]:
     """The metrics given as `module:Class`; `of` knows them by name from now on.
 
     Raises:
-        ConfigError: one cannot be imported, is no metric, or has the name of another one.
+        ConfigError: one cannot be imported, is not a metric, or has the name of another one.
     """
-    found = [_metric(METRICS[path], path) for path in more]
-    for metric in found:
+    loaded = [_metric(METRICS[path], path) for path in more]
+    for metric in loaded:
         other = registered().get(metric.name) or _given.get(metric.name)
         if other is not None and type(other) is not type(metric):
             raise ConfigError(
-                f"there are two metrics named {metric.name!r}, {_place(other)} and "
-                f"{_place(metric)}: rename one"
+                f"there are two metrics named {metric.name!r}, {_class_path(other)} and "
+                f"{_class_path(metric)}: rename one"
             )
         _given[metric.name] = metric
-    return found
+    return loaded
 
 
 def known() -> dict[str, Metric]:
@@ -62,12 +62,12 @@ def known() -> dict[str, Metric]:
 
 
 def of(name: str) -> Metric:
-    """The metric of a name; an unknown one has its words for a label, no direction and comes last.
+    """The metric of a name; an unknown one is labelled by it, has no direction and comes last.
 
     A run may hold figures of a package that is not installed here.
     """
-    if (found := known().get(name)) is not None:
-        return found
+    if (metric := known().get(name)) is not None:
+        return metric
     unknown = Metric()
     unknown.name, unknown.label = name, name.replace("_", " ").capitalize()
     return unknown
@@ -80,26 +80,26 @@ def chosen(kind: type[M], choice: MetricChoice) -> list[M]:
 
 
 def groups() -> list[str]:
-    """The groups of figures that some metric has, in the order of their metrics."""
+    """The groups that known metrics belong to, in the order of the metrics."""
     in_order = sorted(known().values(), key=lambda metric: metric.order)
-    found = dict.fromkeys(group for metric in in_order for group in metric.groups)
-    return [group for group in found if group]
+    names = dict.fromkeys(group for metric in in_order for group in metric.groups)
+    return [group for group in names if group]
 
 
 def figures(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
     """The loss and the figures of some groups, in their order."""
     every = sorted((*registered().values(), *load(choice.more)), key=lambda metric: metric.order)
-    found = [LOSS]
+    names = [LOSS]
     for group in groups:
         for metric in every:
             if group in metric.groups:
                 cutoffs = sorted(choice.cutoffs) if metric.has_cutoffs else [None]
-                found += [FigureName(group, metric.name, k) for k in cutoffs]
-    return found
+                names += [FigureName(group, metric.name, k) for k in cutoffs]
+    return names
 
 
 def monitors(groups: Sequence[str], choice: MetricChoice) -> list[FigureName]:
-    """Those that can choose a best epoch: they have a direction."""
+    """The figures that can choose a best epoch, because they have a direction."""
     return [f for f in figures(groups, choice) if of(f.metric).higher_is_better is not None]
 
 
@@ -114,23 +114,23 @@ def in_order(names: Iterable[FigureName]) -> list[FigureName]:
     return sorted(set(names), key=key)
 
 
-def falls(name: FigureName) -> bool:
-    """Whether the lower value of a figure is the better one."""
+def lower_is_better(name: FigureName) -> bool:
+    """Whether a lower value of the figure is better."""
     return of(name.metric).higher_is_better is False
 
 
 def has_no_best(name: FigureName) -> bool:
-    """Whether a figure of a known metric has no direction, so that nothing can be chosen by it."""
+    """Whether a figure's metric is known but has no direction, so that it cannot choose."""
     metric = known().get(name.metric)
     return metric is not None and metric.higher_is_better is None
 
 
 def refusal(
-    name: str, given: str, valid: Sequence[FigureName], why: str = "is no figure"
+    name: str, given: str, valid: Sequence[FigureName], why: str = "is not a figure"
 ) -> str | None:
-    """Why a setting cannot name this figure as the one to choose by, or None if it can.
+    """Why a setting cannot choose by this figure, or None if it can.
 
-    `why` is said of what is not among `valid`.
+    `why` is the complaint about a figure that is not among `valid`.
     """
     try:
         figure = FigureName.parse(given)
@@ -148,9 +148,11 @@ def refusal(
 
 def _metric(cls: object, name: str) -> Metric:
     if not (isinstance(cls, type) and issubclass(cls, Metric)):
-        raise ConfigError(f"{name} is no metric: give a class derived from metrics.metric.Metric")
+        raise ConfigError(
+            f"{name} is not a metric: give a class derived from metrics.metric.Metric"
+        )
     return cls()
 
 
-def _place(metric: Metric) -> str:
+def _class_path(metric: Metric) -> str:
     return f"{type(metric).__module__}:{type(metric).__qualname__}"

@@ -13,5 +13,5 @@ class CoverageMetric(RankingMetric):
     note = "Coverage: share of the catalogue recommended to anyone."
 
     def compute(self, counts: RankingCounts, k: int) -> float:
-        """Items that stand somewhere in the first k places."""
+        """Items that appear anywhere in the first k places."""
         return int((counts.recommended_C[k] > 0).sum()) / max(counts.num_items, 1)

@@ -1,4 +1,4 @@
-"""A judgement: every figure that a model or a baseline reached on one split."""
+"""A judgement: every figure of a model or a baseline on one split."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,23 +10,23 @@ from itrec_dist.metrics.metric import LOSS, FigureName
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was reached on one split; `runs/directory.py` describes it as JSON."""
+    """The figures of one split; `runs/directory.py` describes them as JSON."""
 
     loss: float | None
-    """Mean loss over the windows; None where there is none, as of a baseline."""
+    """Mean loss over the windows; None if there is none, as for a baseline."""
     num_windows: int
     """Windows that were judged."""
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Group -> `metric@cutoff` -> figure."""
 
     def value(self, name: FigureName) -> float | None:
-        """A figure, None if it is not there."""
+        """A figure; None if it is missing."""
         if name == LOSS:
             return self.loss
         return self.groups.get(name.group, {}).get(name.key)
 
     def figures(self) -> Iterator[tuple[FigureName, float]]:
-        """Every figure that is there, the loss first."""
+        """All figures, the loss first."""
         if self.loss is not None:
             yield LOSS, self.loss
         for group, values in self.groups.items():
@@ -40,7 +40,7 @@ class Judgement:
 
     @classmethod
     def from_json(cls, content: Any) -> "Judgement":
-        """Read what `to_json` gave; figures that are not finite numbers are left out.
+        """Read what `to_json` returned; figures that are not finite numbers are skipped.
 
         Raises:
             ValueError: it is misshapen.
@@ -53,8 +53,8 @@ class Judgement:
                 continue
             if not isinstance(values, dict):
                 raise ValueError(f"a judgement is misshapen: {group} is {values!r}")
-            found = ((str(key), _finite(value)) for key, value in values.items())
-            groups[group] = {key: value for key, value in found if value is not None}
+            finite = ((str(key), _finite(value)) for key, value in values.items())
+            groups[group] = {key: value for key, value in finite if value is not None}
         loss, windows = (_finite(content.get(name)) for name in ("loss", "num_windows"))
         return cls(loss, int(windows or 0), groups)
 

@@ -4,7 +4,7 @@ from itrec_dist.metrics.metric import Metric
 
 
 class LossMetric(Metric):
-    """Mean loss over windows; its scale is that of the loss that the model learns from."""
+    """Mean loss over windows, on the scale of the training loss."""
 
     name = "loss"
     label = "Loss"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MAEMetric(RatingMetric):
-    """Mean distance between prediction and rating, in stars."""
+    """Mean absolute difference between prediction and rating, in stars."""
 
     name = "mae"
     label = "MAE"
@@ -19,9 +19,9 @@ class MAEMetric(RatingMetric):
     order = 20
 
     def term(self, error_BK: Tensor, width: float) -> Tensor:  # noqa: ARG002
-        """The distance."""
+        """The absolute error."""
         return error_BK.abs()
 
     def compute(self, mean: float, width: float) -> float:
-        """In stars again."""
+        """The mean, back in stars."""
         return mean * width

@@ -1,7 +1,7 @@
-"""What a metric is, what it is computed from, and how a figure is named.
+"""The interface of metrics, what they are computed from, and the names of figures.
 
-A metric is one file of this package, or of somebody else's, with one class; reports, terminals,
-monitors and searches take its label, its place and its direction from that class.
+A metric is one class in a file of this package or of another one. Reports, the terminal, monitors
+and searches take its label, order and direction from that class.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ CUTOFFS = (5, 10, 20)
 """The lengths of the ranked list at which rankings are judged by default."""
 
 RANKINGS = ("unmasked", "masked")
-"""The two rankings that are judged: as it is, and without the items of the input."""
+"""The two rankings that are judged: of all items, and without the items of the input."""
 
 RATINGS = "ratings"
-"""The group of the errors of predicted ratings."""
+"""The group of rating errors."""
 
 
 @dataclass(frozen=True)
 class FigureName:
-    """The name of one figure, written `group/metric@cutoff`; the loss has neither."""
+    """The name of one figure, written `group/metric@cutoff`; the loss has no group or cut-off."""
 
     group: str
-    """The part of a judgement that holds it, such as "masked"; empty for the loss."""
+    """Its group in a judgement, such as "masked"; empty for the loss."""
     metric: str
     """The metric's name, such as "hit_rate"."""
     cutoff: int | None = None
-    """The length of the ranked list, of metrics that have one."""
+    """The length of the ranked list; None for metrics without one."""
 
     @classmethod
     def parse(cls, text: str) -> FigureName:
@@ -49,7 +49,7 @@ class FigureName:
             return LOSS
         if not group or not key or "/" in key:
             raise ConfigError(
-                f"{text!r} is no figure: give loss, or group/metric@cutoff such as "
+                f"{text!r} is not a figure: give loss, or group/metric@cutoff such as "
                 "unmasked/precision@5"
             )
         return cls.within(group, key)
@@ -57,8 +57,8 @@ class FigureName:
     @classmethod
     def within(cls, group: str, key: str) -> FigureName:
         """The figure that a group of a judgement holds under `key`, such as `precision@5`."""
-        found = re.fullmatch(r"([^@]+)@([0-9]+)", key)
-        return cls(group, found[1], int(found[2])) if found else cls(group, key)
+        match = re.fullmatch(r"([^@]+)@([0-9]+)", key)
+        return cls(group, match[1], int(match[2])) if match else cls(group, key)
 
     @property
     def key(self) -> str:
@@ -70,7 +70,7 @@ class FigureName:
         return f"{self.group}/{self.key}" if self.group else self.key
 
     def nearest(self, cutoffs: Sequence[int]) -> FigureName:
-        """The same figure at the cut-off nearest to its own, the lower of two."""
+        """The same figure at the cut-off nearest to its own; the lower one in a tie."""
         if self.cutoff is None or not cutoffs:
             return self
         own = self.cutoff
@@ -87,21 +87,21 @@ class Metric:
     """
 
     name: str
-    """As in files and settings: "hit_rate"."""
+    """Its name in files and settings: "hit_rate"."""
     label: str
-    """As in tables: "Hit rate"."""
+    """Its name in tables: "Hit rate"."""
     short: str = ""
-    """As in a line of progress: "HR"; empty takes the label."""
+    """Its name in progress lines: "HR"; empty takes the label."""
     groups: tuple[str, ...] = ()
     """The groups of a judgement that hold it."""
     has_cutoffs: bool = False
     """Whether it is computed at each cut-off, as `name@cutoff`."""
     higher_is_better: bool | None = None
-    """Its direction; None where it describes a model and no value is the best."""
+    """Its direction; None if it only describes a model and no value is best."""
     order: int = 1000
-    """Its place among the metrics of a group, lowest first."""
+    """Its position among the metrics of a group, lowest first."""
     note: str = ""
-    """A sentence for readers of a report, where the label does not say enough."""
+    """A sentence for readers of a report, if the label does not explain it."""
 
 
 class RankingMetric(Metric):
@@ -137,7 +137,7 @@ class RatingMetric(Metric):
 
 @dataclass(frozen=True)
 class RankingCounts:
-    """What was counted about all rankings of a split: whole numbers, exact in any order.
+    """The counts over all rankings of a split: whole numbers, exact in any order.
 
     T is the largest number of targets of a window, C the number of items.
     """
@@ -148,7 +148,7 @@ class RankingCounts:
     """[T + 1][depth][T]: of the windows with t targets, how many have their (n + 1)-th hit at rank
     r + 1."""
     recommended_C: Mapping[int, Tensor]
-    """Cut-off -> how often each item stands in the first k places."""
+    """Cut-off -> how often each item appears in the first k places."""
     targets_C: Tensor
     """How often each item is a target."""
     popularity_C: Tensor
@@ -180,7 +180,7 @@ class MetricChoice:
     cutoffs: tuple[int, ...] = CUTOFFS
     """Lengths of the ranked list."""
     more: tuple[str, ...] = ()
-    """Metrics that no package registers, as `module:Class`."""
+    """Additional metrics that no package registers, as `module:Class`."""
 
     def __post_init__(self) -> None:
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):

@@ -6,7 +6,7 @@ from itrec_dist.metrics.metric import RankingCounts, RankingMetric
 
 
 class MRRMetric(RankingMetric):
-    """1 / rank of the first hit, 0 if it stands below k; the mean over windows."""
+    """1 / rank of the first hit, 0 without a hit in the first k; averaged over windows."""
 
     name = "mrr"
     label = "MRR"

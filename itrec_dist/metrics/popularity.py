@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class PopularityMetric(RankingMetric):
     """Mean training popularity of recommended items over that of the targets.
 
-    1 means as popular as what people really chose, 3 three times so; 0 if no target occurred in
-    training at all.
+    1 means as popular as what users actually chose, 3 three times as popular; 0 if no target
+    occurred in training.
     """
 
     name = "popularity"
@@ -22,8 +22,8 @@ class PopularityMetric(RankingMetric):
     higher_is_better = None
     order = 120
     note = (
-        "Popularity bias: mean training popularity of what is recommended over that of what users "
-        "really chose; at 1 there is no bias."
+        "Popularity bias: mean training popularity of the recommended items over that of the items "
+        "users actually chose; 1 means no bias."
     )
 
     def compute(self, counts: RankingCounts, k: int) -> float:

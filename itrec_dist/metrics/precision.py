@@ -4,7 +4,7 @@ from itrec_dist.metrics.metric import RankingCounts, RankingMetric
 
 
 class PrecisionMetric(RankingMetric):
-    """Hits over k, the mean over windows; also where the catalogue holds fewer than k items."""
+    """Hits over k, averaged over windows; also if the catalogue holds fewer than k items."""
 
     name = "precision"
     label = "Precision"

@@ -1,16 +1,15 @@
 """Full-ranking metrics of next-item recommendation, exact under any number of workers.
 
-Owns what is counted about a ranking. Leaves the figures to the metrics (one file each), scoring to
-models and baselines, ranking to `models/rank.py`, and the sum over workers to whoever holds the
-process group.
+Owns the counts. Leaves the figures to the metrics (one file each), scoring to models and baselines,
+ranking to `models/rank.py`, and the sum over workers to the caller.
 
-Every counter is a whole number, so that sums over batches and workers are exact in any order:
-the figures of one evaluation are bit for bit the same on one worker and on many, and whatever
-the batch size. Only the mean loss that a `Judge` carries along is a sum of floats.
+Every counter is a whole number, so that sums over batches and workers are exact in any order: the
+figures of an evaluation are bit-identical for any number of workers and any batch size. Only the
+mean loss that a `Judge` also keeps is a sum of floats.
 
 For one window, let T be the set of its targets (a target that occurs twice counts once, padding
 never) and R_k its k highest-ranked items. A hit is an item of R_k & T. Windows without a target
-count nowhere.
+are not counted.
 """
 
 import math
@@ -35,10 +34,10 @@ from itrec_dist.models.output import RankingOutput
 
 
 class RankingMetrics:
-    """Counts what the metrics of one ranking need; see the module's docstring.
+    """The counts that the metrics of one ranking need; see the module's docstring.
 
-    `popularity_C` holds whole numbers, such as `Items.num_train_targets`. All counters stand on
-    its device; `update` waits for nothing there.
+    `popularity_C` holds whole numbers, such as `Items.num_train_targets`. All counters are on its
+    device; `update` does not synchronise with it.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class RankingMetrics:
         cutoffs: Sequence[int] = CUTOFFS,
         chosen: Sequence[RankingMetric] | None = None,
     ) -> None:
-        """Count nothing yet; without `chosen`, for every metric that is registered."""
+        """Start at zero; without `chosen`, count for every registered metric."""
         if chosen is None:
             chosen = metrics.chosen(RankingMetric, MetricChoice())
         self._metrics = tuple(chosen)
@@ -75,7 +74,7 @@ class RankingMetrics:
     def update(self, top_BN: Tensor, target_ids_BK: Tensor, weight_B: Tensor) -> None:
         """Count windows, given their rankings of at least `depth` items as from `rank.top_items`.
 
-        Rows of weight 0 (fillers), and windows without a real target, count nowhere.
+        Rows of weight 0 (fillers), and windows without a real target, are not counted.
         """
         counts, depth = self._counts, self.depth
         assert top_BN.shape[1] >= depth, (top_BN.shape, depth)
@@ -100,7 +99,7 @@ class RankingMetrics:
             _count_items(counts["recommended"][i], top_BN[:, start:stop], shown_BN[:, start:stop])
 
     def state(self) -> Tensor:
-        """All counters, flat float64: what workers add up (whole numbers, exact below 2^53)."""
+        """All counters, flat float64, to be summed over workers (exact below 2^53)."""
         return torch.cat([count.reshape(-1) for count in self._counts.values()]).double()
 
     def load(self, state: Tensor) -> None:
@@ -142,12 +141,12 @@ class RankingMetrics:
 
 
 class Judge:
-    """Judges one split: the ranking as it is and the one without the items of the input."""
+    """Judges one split by the ranking of all items and by the one without the input's items."""
 
     def __init__(
         self, popularity_C: Tensor, target_length: int, choice: MetricChoice | None = None
     ) -> None:
-        """Count nothing yet; `choice` gives the cut-offs and metrics of no package."""
+        """Start at zero; `choice` gives the cut-offs and additional metrics."""
         choice = choice or MetricChoice()
         chosen = metrics.chosen(RankingMetric, choice)
         self.unmasked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
@@ -159,7 +158,7 @@ class Judge:
     ) -> None:
         """Count windows, given both rankings as from `rank.both_rankings`.
 
-        Rows of weight 0 count nowhere.
+        Rows of weight 0 are not counted.
         """
         self.unmasked.update(top_BN, target_ids_BK, weight_B)
         self.masked.update(unseen_BN, target_ids_BK, weight_B)
@@ -176,11 +175,11 @@ class Judge:
         self._loss[1] += num_windows
 
     def state(self) -> Tensor:
-        """Everything counted, flat float64: what workers add up."""
+        """All counts, flat float64, to be summed over workers."""
         return torch.cat([self._loss, self.unmasked.state(), self.masked.state()])
 
     def load(self, state: Tensor) -> None:
-        """Replace everything by a state, such as the sum of all workers' states."""
+        """Replace all counts by a state, such as the sum of all workers' states."""
         loss, counts = state[:2], state[2:]
         self._loss.copy_(loss)
         half = len(counts) // 2

@@ -1,9 +1,9 @@
 """The judge of rating prediction, exact under any number of workers.
 
-A metric's terms are counted as whole multiples of 2^-24, where errors are shares of the rating
-scale's width, so that sums over batches and workers are exact in any order; the rounding is far
-below the last digit that anybody prints. A prediction that is no finite number makes the figures
-NaN. What the figures are says each metric.
+A metric's terms are summed as whole multiples of 2^-24, with errors relative to the width of the
+rating scale, so that sums over batches and workers are exact in any order; the rounding is far
+below any printed digit. A prediction that is not finite makes the figures NaN. The figures are
+defined by the metrics.
 """
 
 import math
@@ -27,10 +27,10 @@ class RatingJudge:
     def __init__(
         self, scale_width: float, device: torch.device, choice: MetricChoice | None = None
     ) -> None:
-        """Count nothing yet; `choice` gives metrics of no package."""
+        """Start at zero; `choice` gives additional metrics."""
         self._width = scale_width or 1.0
         self._metrics = metrics.chosen(RatingMetric, choice or MetricChoice())
-        # windows, ratings, predictions that are no numbers, the terms of each metric
+        # windows, ratings, predictions that are not finite, the sum of each metric's terms
         self._counts = torch.zeros(3 + len(self._metrics), dtype=torch.int64, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -39,8 +39,8 @@ class RatingJudge:
         predicted_BK = output.predicted_BK
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
         error_BK = (predicted_BK.double() - batch.target_ratings_BK.double()) / self._width
-        is_lost_BK = ~error_BK.isfinite() & is_real_B1
-        is_counted_BK = is_real_B1 & ~is_lost_BK
+        is_not_finite_BK = ~error_BK.isfinite() & is_real_B1
+        is_counted_BK = is_real_B1 & ~is_not_finite_BK
         error_BK = torch.where(is_counted_BK, error_BK, 0.0)
         num_windows = is_real_B1.sum()
         terms = [
@@ -48,15 +48,15 @@ class RatingJudge:
             for metric in self._metrics
         ]
         num_ratings = num_windows * predicted_BK.shape[1]
-        self._counts += torch.stack([num_windows, num_ratings, is_lost_BK.sum(), *terms])
+        self._counts += torch.stack([num_windows, num_ratings, is_not_finite_BK.sum(), *terms])
         self._loss += (output.loss_B * batch.weight_B).sum()
 
     def state(self) -> Tensor:
-        """Everything counted, flat float64: what workers add up."""
+        """All counts, flat float64, to be summed over workers."""
         return torch.cat([self._loss.reshape(1), self._counts.double()])
 
     def load(self, state: Tensor) -> None:
-        """Replace everything by a state, such as the sum of all workers' states."""
+        """Replace all counts by a state, such as the sum of all workers' states."""
         self._loss.copy_(state[0])
         self._counts.copy_(state[1:].round().to(torch.int64))
 

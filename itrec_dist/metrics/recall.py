@@ -6,7 +6,7 @@ from itrec_dist.metrics.metric import RankingCounts, RankingMetric
 
 
 class RecallMetric(RankingMetric):
-    """Hits over targets, the mean over windows."""
+    """Hits over targets, averaged over windows."""
 
     name = "recall"
     label = "Recall"
@@ -15,6 +15,6 @@ class RecallMetric(RankingMetric):
     order = 30
 
     def compute(self, counts: RankingCounts, k: int) -> float:
-        """By the number of targets, which is the same divisor for all windows that have it."""
+        """Grouped by the number of targets, the common divisor of those windows."""
         hits = counts.hits_by_targets(k)
         return math.fsum(h / t for t, h in enumerate(hits) if t) / counts.num_windows

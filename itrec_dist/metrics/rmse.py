@@ -24,5 +24,5 @@ class RMSEMetric(RatingMetric):
         return error_BK.square()
 
     def compute(self, mean: float, width: float) -> float:
-        """The root, in stars again."""
+        """The root, back in stars."""
         return math.sqrt(mean * width**2)

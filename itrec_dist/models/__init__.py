@@ -1,7 +1,7 @@
 """The models: one file each, with its settings and its module.
 
-A file `some_name.py` holds one frozen dataclass `SomeNameConfig(ModelConfig)` whose `build` gives
-the module. Nothing else has to be told about it.
+A file `some_name.py` holds one frozen dataclass `SomeNameConfig(ModelConfig)` whose `build` returns
+the module; no other file needs to change.
 """
 
 from itrec_dist.config.registry import Registry
@@ -10,4 +10,4 @@ from itrec_dist.models.config import ModelConfig
 MODELS: Registry[type[ModelConfig]] = Registry(
     "kind of model", "itrec_dist.models", group="itrec_dist.models", suffix="Config"
 )
-"""Kind, as recipes name it -> the settings, whose module stands in the same file."""
+"""Kind, as recipes name it -> settings class, defined in the same file as its module."""

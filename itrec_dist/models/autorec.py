@@ -2,13 +2,13 @@
 
     r'(u, i) = (V^T g(W r_i + m) + b)_u,  r_i the training ratings of item i, 0 where there are none
 
-and with users and items exchanged for `side: user`; `side: both` is the sum of the two. Ratings
-leave as deviations from the damped biases, which also are what an unknown user or item is given;
-they enter as 1 plus that deviation, for that something was rated at all says as much as how.
+With `side: user`, users and items are exchanged; `side: both` is the sum of the two. The outputs
+are deviations from the damped biases, which alone are predicted for an unknown user or item. The
+inputs are 1 plus the deviation: that an item was rated at all is as informative as how.
 
-Source: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, equations 1 and 2; the
-dropping of inputs is that of a denoising autoencoder: a rating that is asked for is then not
-always among the inputs, as it never is where the model is judged.
+Source: Sedhain et al., AutoRec: Autoencoders Meet Collaborative Filtering, equations 1 and 2.
+Input dropout is that of a denoising autoencoder: in evaluation the target rating is never among
+the inputs, so in training it must not always be there either.
 """
 
 import math
@@ -39,14 +39,14 @@ class AutoRecConfig(ModelConfig):
     kind: Literal["autorec"] = "autorec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
     side: Literal["item", "user", "both"] = "item"
-    """Whose ratings are one example: an item's or a user's; both adds an autoencoder of each, that
-    are trained together."""
+    """What one example is: an item's ratings or a user's; both trains one autoencoder of each
+    together."""
     width: int = 500
     """Hidden units."""
     penalty: float = field(default=0.0, metadata=CHANGEABLE)
-    """Weight of the squared weights, divided by the number of training ratings, in the loss."""
+    """L2 penalty on the weights, divided by the number of training ratings."""
     input_dropout: float = field(default=0.0, metadata=CHANGEABLE)
-    """Share of the ratings that is left out of the input at each step, 0 <= p < 1."""
+    """Fraction of the input ratings that is dropped at each step, 0 <= p < 1."""
     dropout: float = field(default=0.0, metadata=CHANGEABLE)
     """Dropout on the hidden units, 0 <= p < 1."""
 
@@ -64,7 +64,7 @@ class AutoRecConfig(ModelConfig):
         return AutoRec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the literature calls it."""
+        """Its name in the literature."""
         return (
             "AutoRec, item- and user-based"
             if self.side == "both"
@@ -77,7 +77,7 @@ class AutoRecConfig(ModelConfig):
 
 
 class Autoencoder(nn.Module):
-    """One side's autoencoder: X examples, each with a rating or none of Y inputs."""
+    """One side's autoencoder: X examples, each with a rating, or none, for each of Y inputs."""
 
     def __init__(self, config: AutoRecConfig, shape: tuple[int, int], num_ratings: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Autoencoder(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, examples_P: torch.Tensor, inputs_P: torch.Tensor) -> torch.Tensor:
-        """What the decoder gives at pairs of an example and an input, [P], float32."""
+        """The decoder's outputs for pairs of an example and an input, [P], float32."""
         hidden_XH = self.dropout(self._encoded())
         return dots(hidden_XH, self.decoder, examples_P, inputs_P) + self.decoder_bias[inputs_P]
 
@@ -110,7 +110,7 @@ class Autoencoder(nn.Module):
 
 
 class AutoRec(RatingModel):
-    """The autoencoders; their steps encode every example, so take large batches and few of them."""
+    """The autoencoders. Each step encodes every example, so use few, large batches."""
 
     def __init__(self, config: AutoRecConfig, spec: DataSpec) -> None:
         super().__init__(spec)
@@ -123,15 +123,15 @@ class AutoRec(RatingModel):
         if config.side in ("user", "both"):
             self.by_user = Autoencoder(config, (users, items), self.num_ratings)
 
-    def learn(self, ratings: TrainingRatings) -> None:
-        """Take every training rating as 1 plus what the biases leave over."""
-        super().learn(ratings)
+    def fit_statistics(self, ratings: TrainingRatings) -> None:
+        """Fill the inputs with 1 plus each training rating's deviation from the biases."""
+        super().fit_statistics(ratings)
         users_R, items_R = ratings.user_ids_R, ratings.item_ids_R
-        given_R = 1 + ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
+        inputs_R = 1 + ratings.ratings_R - self.biases(users_R, items_R.unsqueeze(1)).squeeze(1)
         if self.by_item is not None:
-            self.by_item.given.fill(items_R, users_R, given_R)
+            self.by_item.given.fill(items_R, users_R, inputs_R)
         if self.by_user is not None:
-            self.by_user.given.fill(users_R, items_R, given_R)
+            self.by_user.given.fill(users_R, items_R, inputs_R)
 
     def forward(
         self, batch: Batch, item_ids_BN: torch.Tensor
@@ -140,13 +140,13 @@ class AutoRec(RatingModel):
         users_B, items_BN = self.known_users(batch.user_ids_B), self.known_items(item_ids_BN)
         users_BN = users_B.unsqueeze(1).expand_as(items_BN)
         users_P, items_P = users_BN.flatten(), items_BN.flatten()
-        left_P = torch.zeros_like(items_P, dtype=torch.float32)
+        residual_P = torch.zeros_like(items_P, dtype=torch.float32)
         if self.by_item is not None:
-            left_P = left_P + self.by_item(items_P, users_P)
+            residual_P = residual_P + self.by_item(items_P, users_P)
         if self.by_user is not None:
-            left_P = left_P + self.by_user(users_P, items_P)
+            residual_P = residual_P + self.by_user(users_P, items_P)
         is_known_BN = (users_BN != PAD) & (items_BN != PAD)
-        ratings_BN = self.biases(users_B, items_BN) + left_P.view_as(items_BN) * is_known_BN
+        ratings_BN = self.biases(users_B, items_BN) + residual_P.view_as(items_BN) * is_known_BN
         return ratings_BN, self._penalty_of(len(users_B))
 
     def _penalty_of(self, size: int) -> torch.Tensor | None:

@@ -12,19 +12,19 @@ from itrec_dist.models.factors import FactorModel, FactorModelConfig
 
 @dataclass(frozen=True)
 class BiasedMFConfig(FactorModelConfig):
-    """The factorisation's shape."""
+    """Size and penalties of the factorisation."""
 
     kind: Literal["biased_mf"] = "biased_mf"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
     sparse_gradients: bool = False
-    """Update the weights of a batch alone; needs optimizer.name sgd or adagrad."""
+    """Update only the weights that occur in a batch; needs optimizer.name sgd or adagrad."""
 
     def build(self, spec: DataSpec) -> "BiasedMF":
         """The model."""
         return BiasedMF(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the literature calls it."""
+        """Its name in the literature."""
         return "Biased MF"
 
 

@@ -1,13 +1,13 @@
-"""The Behavior Sequence Transformer as a rating model: what a user rated before, and a target.
+"""The Behavior Sequence Transformer as a rating model of earlier ratings and a target item.
 
-Each earlier item is its embedding, joined with its genres by a dense layer, plus its position, and
-multiplied by the rating it was given; the target's follows without a rating. After attention all
-positions are laid side by side, joined with the user, and dense layers predict the rating.
+Each earlier item is its embedding, joined with its genres by a dense layer, plus its position,
+multiplied by its rating; the target item follows without a rating. After attention all positions
+are concatenated with the user, and dense layers predict the rating.
 
 Source: Chen et al., Behavior Sequence Transformer for E-commerce Recommendation in Alibaba; as a
 rating model Phan et al., Predicting Movie Recommendations by Leveraging Deep Learning and
-MovieLens Data, part 2. The encoder layer is that of the other models here (GELU, LayerNorm), and
-dense layers use LayerNorm for the batch norm, whose statistics would differ between workers.
+MovieLens Data, part 2. The encoder layer is that of the other models here (GELU, LayerNorm). The
+dense layers use LayerNorm instead of batch norm, whose statistics would differ between workers.
 """
 
 import itertools
@@ -32,7 +32,7 @@ _EMBEDDING_STD = 0.05
 
 @dataclass(frozen=True)
 class BSTConfig(ModelConfig):
-    """The transformer's shape and what it is told."""
+    """The transformer's size and its inputs."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
@@ -58,10 +58,10 @@ class BSTConfig(ModelConfig):
     user_ids: bool = True
     """Join an embedding of the user's id."""
     biases: bool = False
-    """Learn what is left over by the damped user and item biases, instead of the rating itself;
-    the earlier ratings are then told as 1 plus what their biases leave over."""
+    """Predict the deviation from the damped user and item biases instead of the rating; earlier
+    ratings are then given as 1 plus their deviation."""
     penalty: float = field(default=0.0, metadata=CHANGEABLE)
-    """Weight of the squared embeddings of target and user in the loss of each rating."""
+    """L2 penalty on the embeddings of target and user, added to the loss of each rating."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.num_blocks, self.num_heads, *self.hidden_widths, 1) < 1:
@@ -87,11 +87,11 @@ class BSTConfig(ModelConfig):
         return BST(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the literature calls it."""
+        """Its name in the literature."""
         return f"BST, {self.num_blocks} block{'s' if self.num_blocks > 1 else ''}"
 
     def check(self, data: Manifest) -> None:
-        """Refuse data without ratings or without the features asked for."""
+        """Refuse data without ratings or without the configured features."""
         refuse_unrated(data, self.kind)
         for name, wanted, there in (
             ("genres", self.genres, data.item_feature_width),
@@ -99,13 +99,13 @@ class BSTConfig(ModelConfig):
         ):
             if wanted and not there:
                 raise ConfigError(
-                    f"model.{name}=true needs features that the shards have not: window the data "
-                    f"with their table, or set model.{name}=false"
+                    f"model.{name}=true needs features that the shards do not have: window the "
+                    f"data with their table, or set model.{name}=false"
                 )
 
 
 class BST(RatingModel):
-    """The transformer; unknown users and items have zero embeddings, and their features still."""
+    """The transformer; unknown users and items have zero embeddings but keep their features."""
 
     user_offsets_F: torch.Tensor
     item_features_VF: torch.Tensor
@@ -144,7 +144,7 @@ class BST(RatingModel):
     def forward(
         self, batch: Batch, item_ids_BN: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Predicted ratings and penalty; each of the N items is a target of its own."""
+        """Predicted ratings and penalty; each of the N items is scored as a separate target."""
         B, N = item_ids_BN.shape
         users_B = self.known_users(batch.user_ids_B)
         vectors_VD = self._item_vectors()
@@ -168,7 +168,7 @@ class BST(RatingModel):
         return ratings_BN, self._penalty(users_B, item_ids_BN)
 
     def _item_vectors(self) -> torch.Tensor | None:
-        """Embedding and features of every item through the dense layer, [V, D]; None without."""
+        """Embedding and features of all items after the dense layer, [V, D]; None if unused."""
         if not self.config.genres:
             return None
         known_V1 = self.is_item_V.unsqueeze(1)
@@ -190,7 +190,7 @@ class BST(RatingModel):
     def _sequence(
         self, batch: Batch, users_B: torch.Tensor, vectors_VD: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What was rated before, times its rating, [B, L, D], and where there is something."""
+        """Vectors of the earlier items times their ratings, [B, L, D], and the padding mask."""
         ids_BL = self._feature_ids(batch.item_ids_BL)
         is_item_BL = ids_BL != PAD
         vector_BLD = self._vectors(ids_BL, vectors_VD) + self.position_embedding.weight[:-1]

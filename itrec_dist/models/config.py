@@ -1,4 +1,4 @@
-"""What the rest of the package may ask of a model's settings."""
+"""The interface of a model's settings to the rest of the package."""
 
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -12,18 +12,18 @@ from itrec_dist.data.spec import DataSpec
 class ModelConfig(Protocol):
     """The settings of one kind of model: a frozen dataclass with the field `kind`.
 
-    A class that inherits from this one has the defaults below.
+    A class that inherits from this one gets the defaults below.
     """
 
     task: ClassVar[str]
     """The folder of `tasks/` that trains it."""
 
     item_embedding: ClassVar[str | None] = None
-    """Dotted name of the parameter with its item vectors [V, D], row 0 of padding, which another
-    run may start from and which may start from another run's; None if it has none."""
+    """Dotted name of the parameter with the item vectors [V, D] (row 0 is padding), used for warm
+    starts from and for other runs; None if there is none."""
 
     uses_times: ClassVar[bool] = False
-    """Whether it is given `times_BL` and `target_time_B`, which other models do not pay for."""
+    """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
 
     @property
     def kind(self) -> str:
@@ -31,7 +31,7 @@ class ModelConfig(Protocol):
 
     @property
     def sparse_gradients(self) -> bool:
-        """Whether its embeddings get sparse gradients, which not every optimiser takes."""
+        """Whether its embeddings get sparse gradients, which not every optimiser supports."""
         return False
 
     @property
@@ -43,11 +43,11 @@ class ModelConfig(Protocol):
         """The model, with its initial weights drawn from torch's global generator."""
 
     def label(self, loss: str) -> str:
-        """What distinguishes it from other arms of a study, with the loss it is trained on."""
+        """A name that sets it apart, with the loss it is trained on, from other arms of a study."""
 
     def check(self, data: Manifest) -> None:
         """Refuse data that it cannot be trained on.
 
         Raises:
-            ConfigError: names the setting and what the data lacks.
+            ConfigError: the message names the setting and what the data lacks.
         """

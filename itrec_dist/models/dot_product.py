@@ -1,9 +1,9 @@
-"""Matrix factorisation as the dot product of a user and an item embedding, and nothing else.
+"""Matrix factorisation as the dot product of a user and an item embedding, without biases.
 
-Scaled, the product goes through a sigmoid that is stretched over the rating scale.
+With `scaled`, the product goes through a sigmoid that is stretched over the rating scale.
 
 Source: Phan et al., Predicting Movie Recommendations by Leveraging Deep Learning and MovieLens
-Data, part 2: the baseline, and with `scaled` its Model 2. Sizes and rates are not printed there.
+Data, part 2: the baseline, and with `scaled` its Model 2. It states no sizes or learning rates.
 """
 
 import math
@@ -23,7 +23,7 @@ from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 @dataclass(frozen=True)
 class DotProductConfig(ModelConfig):
-    """The factorisation's shape."""
+    """Size and penalty of the factorisation."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
@@ -37,11 +37,11 @@ class DotProductConfig(ModelConfig):
     scaled: bool = False
     """Put the product through a sigmoid over the rating scale."""
     initial_std: float = 0.05
-    """Standard deviation of the initial embeddings around their common start."""
+    """Standard deviation of the initial embeddings around their common initial value."""
     penalty: float = field(default=0.0, metadata=CHANGEABLE)
-    """Weight of the squared embeddings in the loss of each of their ratings."""
+    """L2 penalty on the embeddings, added to the loss of each of their ratings."""
     sparse_gradients: bool = False
-    """Update the embeddings of a batch alone; needs optimizer.name sgd or adagrad."""
+    """Update only the embeddings that occur in a batch; needs optimizer.name sgd or adagrad."""
 
     def __post_init__(self) -> None:
         if self.width < 1:
@@ -62,7 +62,7 @@ class DotProductConfig(ModelConfig):
         return DotProduct(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the source calls it."""
+        """Its name in the source."""
         return "Model 2: scaled dot product" if self.scaled else "Dot product"
 
     def check(self, data: Manifest) -> None:
@@ -71,7 +71,7 @@ class DotProductConfig(ModelConfig):
 
 
 class DotProduct(RatingModel):
-    """`user . item`, through a sigmoid where `scaled`; started at the mean rating."""
+    """`user . item`, through a sigmoid if `scaled`; initialised at the mean rating."""
 
     def __init__(self, config: DotProductConfig, spec: DataSpec) -> None:
         super().__init__(spec)
@@ -83,7 +83,7 @@ class DotProduct(RatingModel):
             for size in sizes
         )
         start = self._inverse(spec.rating_mean)
-        # Equal entries whose product is the mean: what is left to learn is each one's deviation.
+        # Equal entries whose product is the mean: only deviations from it remain to be learned.
         level = math.sqrt(abs(start) / config.width)
         for embedding, mean in (
             (self.user_embedding, level),

@@ -1,10 +1,10 @@
-"""What biased matrix factorisation and SVD++ share: factors, biases and their penalties.
+"""The base of biased matrix factorisation and SVD++: factors, biases and their penalties.
 
     mean + user bias + item bias + user factors . item factors
 
 Source: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems,
 equations 3 to 5. The biases start at their damped estimates. Penalties once for each rating, as
-there, spare who rated little; `balance` moves towards those of a common prior.
+there, hardly regularise users and items with few ratings; `balance` moves towards a common prior.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from itrec_dist.models.rating_model import RatingModel, refuse_unrated
 
 @dataclass(frozen=True)
 class FactorModelConfig(ModelConfig):
-    """Shape and penalties; each kind adds its name and what is its own."""
+    """Size and penalties of the factorisation; each kind adds its own settings."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
@@ -32,12 +32,12 @@ class FactorModelConfig(ModelConfig):
     width: int = 64
     """Width of the factors."""
     penalty: float = field(default=0.08, metadata=CHANGEABLE)
-    """Weight of the squared factors in the loss of each of their ratings."""
+    """L2 penalty on the factors, added to the loss of each of their ratings."""
     bias_penalty: float = field(default=5.0, metadata=CHANGEABLE)
-    """Weight of a squared bias against the sum of squared errors of all its ratings."""
+    """L2 penalty on each bias, relative to the sum of squared errors of all its ratings."""
     balance: float = 0.5
-    """Between 0, where the factors are penalised once for each rating, and 1, where they are
-    penalised once for each user and item however many ratings it has."""
+    """How factors are penalised, from 0 (once for each rating) to 1 (once for each user and item,
+    however many ratings it has)."""
     initial_std: float = 0.05
     """Standard deviation of the initial factors."""
 
@@ -79,13 +79,13 @@ class FactorModel(RatingModel):
                 factors.weight[PAD].zero_()
         for bias in (self.user_bias, self.item_bias):
             nn.init.zeros_(bias.weight)
-        # Of the counts of ratings, what the penalties need: of factors and of biases.
+        # Coefficients of the penalties, from the numbers of ratings: of factors and of biases.
         self.register_buffer("user_shares_U2", torch.zeros(users, 2))
         self.register_buffer("item_shares_V2", torch.zeros(items, 2))
 
-    def learn(self, ratings: TrainingRatings) -> None:
+    def fit_statistics(self, ratings: TrainingRatings) -> None:
         """Count ratings, and start the biases at their damped estimates."""
-        super().learn(ratings)
+        super().fit_statistics(ratings)
         for ids_R, shares in (
             (ratings.user_ids_R, self.user_shares_U2),
             (ratings.item_ids_R, self.item_shares_V2),
@@ -98,15 +98,15 @@ class FactorModel(RatingModel):
             self.item_bias.weight.copy_(self.item_offset_V.unsqueeze(1))
 
     def predict(
-        self, users_B: torch.Tensor, items_BN: torch.Tensor, heard_BD: torch.Tensor | None = None
+        self, users_B: torch.Tensor, items_BN: torch.Tensor, implicit_BD: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Predicted ratings and penalty of known ids; `heard_BD` is added to the users' factors.
+        """Predicted ratings and penalty of known ids; `implicit_BD` is added to the users' factors.
 
-        What is heard is not penalised here: the users' own factors are deviations from it.
+        The implicit feedback is not penalised here: the users' own factors are deviations from it.
         """
         own_BD, item_BND = self.user_factors(users_B), self.item_factors(items_BN)
         user_bias_B1, item_bias_BN = self.user_bias(users_B), self.item_bias(items_BN).squeeze(2)
-        user_BD = own_BD if heard_BD is None else own_BD + heard_BD
+        user_BD = own_BD if implicit_BD is None else own_BD + implicit_BD
         product_BN = (item_BND * user_BD.unsqueeze(1)).sum(dim=2)
         ratings_BN = self.mean + user_bias_B1 + item_bias_BN + product_BN
         if not self.training:

@@ -1,8 +1,8 @@
 """The Informative Transformer Encoder: a window of items with side information -> item scores.
 
-Source: Nitayanont, Informative Transformer Encoder, section 4 and figure 1. What the paper leaves
-open is decided here: positions are learned, sizes are settings, release period stands beside the
-genres as a movie feature, and the output bias starts at the training popularity.
+Source: Nitayanont, Informative Transformer Encoder, section 4 and figure 1. Choices that the paper
+leaves open: positions are learned, sizes are settings, the release period is a movie feature
+besides the genres, and the output bias starts at the training popularity.
 """
 
 from dataclasses import dataclass, field
@@ -23,17 +23,17 @@ from itrec_dist.models.transformer import Dropout, EncoderLayer
 
 SideInformation = Literal["none", "user", "movie", "both"]
 
-_EMBEDDING_STD = 0.02  # small, so that early scores stay near the popularity prior in the bias
+_EMBEDDING_STD = 0.02  # small, so that early scores stay near the popularity prior of the bias
 
-_REPEAT_GAIN = 10.0  # a handful of scalars must travel far at the pace of the other weights
+_REPEAT_GAIN = 10.0  # a few scalars need large values at the other weights' learning rate
 
 
 @dataclass(frozen=True)
 class ITEConfig(ModelConfig):
-    """The encoder's shape and what it is told."""
+    """The encoder's size and its inputs."""
 
     task: ClassVar[str] = "next_items"
-    """It scores the catalogue."""
+    """It ranks the catalogue."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 
@@ -52,10 +52,10 @@ class ITEConfig(ModelConfig):
     side_information: SideInformation = "both"
     """Which features the model sees: none, user, movie or both."""
     movie_feature_width: int = 32
-    """Share of the width that the projected movie features take where they are used; the id
-    embedding has the rest, less one place for the rating."""
+    """Part of the width that the projected movie features take where they are used; the id
+    embedding has the rest, minus one for the rating."""
     repeat_bias: bool = False
-    """Learn, per input position, how much likelier or less likely its item is to come again; the
+    """Learn, per input position, how much more or less likely its item is to be chosen again; the
     paper has no such term and must learn it item by item."""
 
     def __post_init__(self) -> None:
@@ -99,10 +99,10 @@ class ITEConfig(ModelConfig):
         return f"ITE {loss} {self.side_information}"
 
     def check(self, data: Manifest) -> None:
-        """Refuse data without the features asked for.
+        """Refuse data without the configured features.
 
         Raises:
-            ConfigError: names what the data lacks.
+            ConfigError: the message says what the data lacks.
         """
         if self.uses_movie and not data.item_feature_width:
             raise ConfigError(

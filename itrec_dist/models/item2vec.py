@@ -1,8 +1,8 @@
-"""item2vec: item vectors from which items stand together in windows, skip-gram or CBOW.
+"""item2vec: item vectors from co-occurrence in windows, by skip-gram or CBOW.
 
 Skip-gram: each item predicts each other item of its window; CBOW: the mean of the others predicts
-it. Either against drawn items (negatives) whose probability is their training count to the power
-of 3/4. Order and distance inside a window are not used, as in item2vec.
+it. Both against sampled negatives, drawn in proportion to their training count to the power of
+3/4. Order and distance within a window are ignored, as in item2vec.
 
 Source: Barkan and Koenigstein, Item2vec, section 3; Mikolov et al., Efficient Estimation of Word
 Representations in Vector Space, section 3 (the two architectures).
@@ -21,12 +21,12 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.config import ModelConfig
 
 _POWER = 0.75
-_DRAWS_SEED = 0  # judged epochs are compared on the same drawn items
+_EVALUATION_SEED = 0  # all evaluations use the same negatives
 
 
 @dataclass(frozen=True)
 class Item2VecConfig(ModelConfig):
-    """The vectors' shape and how they are learned."""
+    """Width of the vectors and how they are trained."""
 
     task: ClassVar[str] = "item_vectors"
     """It learns item vectors."""
@@ -38,9 +38,10 @@ class Item2VecConfig(ModelConfig):
     width: int = 32
     """Width of the vectors."""
     method: Literal["skip_gram", "cbow"] = "skip_gram"
-    """Each item predicts the others of its window, or the others together predict it."""
+    """skip_gram: each item predicts the others of its window; cbow: the others together predict
+    it."""
     negatives: int = 20
-    """Drawn items per window that must not be predicted."""
+    """Sampled negatives per window."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.negatives) < 1:
@@ -56,11 +57,11 @@ class Item2VecConfig(ModelConfig):
         return Item2Vec(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the literature calls it."""
+        """Its name in the literature."""
         return f"item2vec, {self.method.replace('_', '-')}"
 
     def check(self, data: Manifest) -> None:
-        """Any windows will do."""
+        """Accept any data."""
 
 
 class Item2Vec(nn.Module):
@@ -82,7 +83,7 @@ class Item2Vec(nn.Module):
         self.register_buffer("frequency_C", counts_C.pow(_POWER), persistent=False)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Mean over a window's items of the loss of its true and its drawn partners."""
+        """Mean over a window's items of the loss on true and sampled partners."""
         ids_BM = torch.cat([batch.item_ids_BL, batch.target_ids_BK], dim=1).long()
         is_item_BM = ids_BM != PAD
         vector_BMD = self.item_embedding(ids_BM)
@@ -94,11 +95,11 @@ class Item2Vec(nn.Module):
         context_BMD = self.context_embedding(ids_BM)
         M = ids_BM.shape[1]
         same_MM = torch.eye(M, dtype=torch.bool, device=ids_BM.device)
-        # Skip-gram pairs each item with every other; CBOW's vector stands for all others already.
+        # Skip-gram pairs each item with every other; CBOW's vector already combines all others.
         pairs_MM = same_MM if self.config.method == "cbow" else ~same_MM
         pairs_BMM = pairs_MM & is_item_BM.unsqueeze(1) & is_item_BM.unsqueeze(2)
         true_BMM = vector_BMD @ context_BMD.transpose(1, 2)
-        drawn_BDN = self.context_embedding(self._drawn(len(ids_BM))).transpose(1, 2)
+        drawn_BDN = self.context_embedding(self._negatives(len(ids_BM))).transpose(1, 2)
         drawn_BMN = vector_BMD @ drawn_BDN
         count_B = is_item_BM.sum(dim=1).clamp(min=1)
         partners_BM1 = pairs_BMM.sum(dim=2, keepdim=True).clamp(min=1)
@@ -107,11 +108,11 @@ class Item2Vec(nn.Module):
         mean_B: torch.Tensor = loss_B / count_B
         return mean_B
 
-    def _drawn(self, windows: int) -> torch.Tensor:
-        """Ids of drawn items, [B, N]; always the same ones where the model is judged."""
+    def _negatives(self, windows: int) -> torch.Tensor:
+        """Ids of sampled negatives, [B, N]; the same ones in every evaluation."""
         device, generator = self.frequency_C.device, None
         if not self.training:
-            generator = torch.Generator(device).manual_seed(_DRAWS_SEED)
+            generator = torch.Generator(device).manual_seed(_EVALUATION_SEED)
         size = windows * self.config.negatives
         drawn = torch.multinomial(self.frequency_C, size, replacement=True, generator=generator)
         return drawn.view(windows, self.config.negatives) + 1

@@ -1,8 +1,8 @@
-"""The seam of a ranking model: an encoder makes queries, an item table turns them into scores.
+"""The interface of a ranking model: it encodes queries, and an item table scores them.
 
-A ranking model is a module with `encode(batch)` and `item_table()`. Losses and rankings see these
-two alone, so neither depends on the kind of model, and all scores [N, C] exist only where somebody
-asks for them.
+A ranking model is a module with `encode(batch)` and `item_table()`. Losses and rankings use only
+these two, so neither depends on the kind of model, and the scores of the whole catalogue, [N, C],
+are computed only on request.
 """
 
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ from torch import Tensor
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.losses import loss
 
-# A ranking is by definition that of scores computed in these blocks, since a product over other
-# columns may round otherwise. Measured with torch 2.13 in float32 on a CPU with AVX-512, one thread
-# and two: blocks of 64, 100, 1,000, 4,096 and 16,384 columns gave the bits of one product over all
-# columns, for 999 to 27,001 items, widths of 64 to 128 and 1 to 1,024 rows. Not so a last block of
-# one column (1 score in 10,000 differed), blocks of an odd width with a few rows, or blocks of 7
-# columns (most scores differed).
+# Rankings are defined by scores computed in these blocks: a product over other columns may round
+# differently. Measured with torch 2.13 in float32 on a CPU with AVX-512, with one and two threads:
+# blocks of 64, 100, 1,000, 4,096 and 16,384 columns were bit-identical to one product over all
+# columns, for 999 to 27,001 items, widths of 64 to 128 and 1 to 1,024 rows. A last block of one
+# column was not (1 score in 10,000 differed), nor blocks of an odd width with a few rows, nor
+# blocks of 7 columns (most scores differed).
 BLOCK = 16_384
 """Items in a block of scores."""
 
 _NARROWEST = 64
-"""A last block of fewer items joins the one before it."""
+"""A last block of fewer items is merged into the one before it."""
 
 
 @dataclass
 class Queries:
-    """N positions from which the next item is predicted, one per window where windows are judged.
+    """N positions from which the next item is predicted; one per window in evaluation.
 
     `hidden_ND` are hidden states; `bias_NJ` is added to the scores of the items `bias_ids_NJ`
-    (padding ids are passed over, an item that stands twice gets both).
+    (padding ids are ignored; an item that occurs twice gets both).
     """
 
     hidden_ND: Tensor
@@ -46,8 +46,8 @@ class Queries:
 class ItemTable:
     """A view over the parameters that hold the items' output vectors and their biases.
 
-    Made anew inside each forward, where engines that hold parameters in parts gather them. Products
-    are float32 under any autocast: the 8 bits of bf16 would tie many of a catalogue's scores.
+    Created inside each forward, where engines gather sharded parameters. Products are float32 under
+    any autocast: the 8 bits of bf16 would tie many of a catalogue's scores.
     """
 
     weight_CD: Tensor
@@ -64,7 +64,7 @@ class ItemTable:
         return self.block(queries, 0, self.num_items)
 
     def blocks(self, queries: loss.Queries, size: int = BLOCK) -> Iterator[Tensor]:
-        """The same scores in blocks of `size` columns, in order of ids; not to be changed in place.
+        """The same scores in blocks of `size` columns, in order of ids; never modify them in place.
 
         The last block is narrower, or a little wider where it would be very narrow.
         """
@@ -72,7 +72,7 @@ class ItemTable:
         if len(starts) > 1 and self.num_items - starts[-1] < min(size, _NARROWEST):
             starts.pop()
         if len(starts) == 1 and not torch.is_grad_enabled():
-            # A judged batch asks twice, for its loss and for its ranking.
+            # Evaluation asks twice per batch, for the loss and for the ranking.
             if self._kept is None or self._kept[0] is not queries:
                 self._kept = (queries, self.all_scores(queries))
             yield self._kept[1]
@@ -116,7 +116,7 @@ class ItemTable:
 
     @torch.no_grad()
     def set_bias(self, bias_C: Tensor) -> None:
-        """Start from scores that do not depend on the query; nothing happens without a bias."""
+        """Set the initial bias of each item; does nothing if the table has no bias."""
         if self.bias_C is not None:
             self.bias_C.copy_(bias_C)
 
@@ -135,7 +135,7 @@ class StepModel(Protocol):
 
 @runtime_checkable
 class RankingModel(Protocol):
-    """What the next-items task asks of a model, which is a torch module besides."""
+    """What the next-items task requires of a model, besides being a torch module."""
 
     def encode(self, batch: Batch) -> Queries:
         """One query per window of the batch."""

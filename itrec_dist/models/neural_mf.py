@@ -23,7 +23,7 @@ from itrec_dist.models.transformer import Dropout
 
 @dataclass(frozen=True)
 class NeuralMFConfig(ModelConfig):
-    """The net's shape."""
+    """Size, dropout and penalty of the net."""
 
     task: ClassVar[str] = "ratings"
     """It predicts ratings."""
@@ -37,11 +37,11 @@ class NeuralMFConfig(ModelConfig):
     hidden_width: int = 100
     """Units of the dense layer."""
     dropout: float = field(default=0.1, metadata=CHANGEABLE)
-    """Dropout on the embeddings, on both together and on the hidden units, 0 <= p < 1."""
+    """Dropout on the embeddings, on their concatenation and on the hidden units, 0 <= p < 1."""
     penalty: float = field(default=0.0, metadata=CHANGEABLE)
-    """Weight of the squared embeddings in the loss of each of their ratings."""
+    """L2 penalty on the embeddings, added to the loss of each of their ratings."""
     sparse_gradients: bool = False
-    """Update the embeddings of a batch alone; needs optimizer.name sgd or adagrad."""
+    """Update only the embeddings that occur in a batch; needs optimizer.name sgd or adagrad."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.hidden_width) < 1:
@@ -61,7 +61,7 @@ class NeuralMFConfig(ModelConfig):
         return NeuralMF(self, spec)
 
     def label(self, loss: str) -> str:  # noqa: ARG002
-        """What the source calls it."""
+        """Its name in the source."""
         return "Model 1: neural MF"
 
     def check(self, data: Manifest) -> None:
@@ -70,7 +70,7 @@ class NeuralMFConfig(ModelConfig):
 
 
 class NeuralMF(RatingModel):
-    """`linear(relu(dense([user, item])))`, started at the mean rating."""
+    """`linear(relu(dense([user, item])))`, initialised at the mean rating."""
 
     def __init__(self, config: NeuralMFConfig, spec: DataSpec) -> None:
         super().__init__(spec)

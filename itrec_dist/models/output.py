@@ -1,6 +1,6 @@
-"""What a task returns for a batch: losses in training, and what is judged besides otherwise.
+"""What a task returns for a batch: losses in training, and predictions in evaluation.
 
-Not frozen: torch.compile builds these objects inside of the compiled forward.
+Not frozen: torch.compile builds these objects inside the compiled forward.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Output:
 
 @dataclass
 class LossOutput(Output):
-    """Losses alone: what every task returns in training."""
+    """Only losses: what every task returns in training."""
 
 
 @dataclass

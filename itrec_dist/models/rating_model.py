@@ -1,8 +1,8 @@
-"""What every rating model has: who and what it knows, and what it predicts for the others.
+"""The base of all rating models: known users and items, and the damped biases for the others.
 
-A user or item is known if it has a training rating. Ids beyond those, and ids beyond the tables of
-the model, stand for nobody: they are mapped to id 0, whose embedding is zero and stays so, and a
-model that knows users and items by their ids alone falls back on the damped biases
+A user or item is known if it has a training rating. All other ids, also those beyond the model's
+tables, are mapped to id 0, whose embedding is and stays zero. A model that knows users and items
+by their ids alone falls back on the damped biases
 
     mean + user offset + item offset
 
@@ -19,7 +19,7 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
 from itrec_dist.errors import ConfigError
 
-_ITEM_DAMPING = 10.0  # ratings of nobody in particular that stand beside an item's own
+_ITEM_DAMPING = 10.0  # pseudo-ratings at the mean, added to an item's own
 _USER_DAMPING = 5.0
 
 
@@ -27,7 +27,7 @@ def refuse_unrated(data: Manifest, kind: str) -> None:
     """Refuse shards without ratings or without their scale.
 
     Raises:
-        ConfigError: says what to do.
+        ConfigError: the message says what to do.
     """
     if not data.has_ratings:
         raise ConfigError(
@@ -36,7 +36,7 @@ def refuse_unrated(data: Manifest, kind: str) -> None:
         )
     if not data.rating_min < data.rating_max:
         raise ConfigError(
-            f"model.kind={kind} needs the rating scale, which the shards do not tell: window the "
+            f"model.kind={kind} needs the rating scale, which the shards do not record: window the "
             "data again with itrec window ratings"
         )
 
@@ -44,7 +44,7 @@ def refuse_unrated(data: Manifest, kind: str) -> None:
 class RatingModel(nn.Module):
     """Base of the rating models: `forward(batch, item_ids_BN) -> (ratings_BN, penalty_B)`.
 
-    Any number N of items can be asked for each window. The penalty is what the training loss of
+    Any number N of items can be scored for each window. The penalty is what the training loss of
     each window adds for the size of its weights; None if there is none.
     """
 
@@ -70,8 +70,8 @@ class RatingModel(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def learn(self, ratings: TrainingRatings) -> None:
-        """Take mean and offsets from the training ratings, and who and what is known."""
+    def fit_statistics(self, ratings: TrainingRatings) -> None:
+        """Compute mean, offsets and the known users and items from the training ratings."""
         users_R, items_R = ratings.user_ids_R, ratings.item_ids_R
         mean = ratings.ratings_R.double().mean()
         rest_R = ratings.ratings_R.double() - mean
@@ -85,11 +85,11 @@ class RatingModel(nn.Module):
         self.is_item_V[items_R] = True
 
     def known_users(self, user_ids: torch.Tensor) -> torch.Tensor:
-        """The ids, with 0 in the place of users without a training rating."""
+        """The ids, with 0 for users without a training rating."""
         return _known(user_ids, self.is_user_U)
 
     def known_items(self, item_ids: torch.Tensor) -> torch.Tensor:
-        """The ids, with 0 in the place of items without a training rating."""
+        """The ids, with 0 for items without a training rating."""
         return _known(item_ids, self.is_item_V)
 
     def biases(self, user_ids_B: torch.Tensor, item_ids_BN: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ class RatingModel(nn.Module):
     def or_biases(
         self, ratings_BN: torch.Tensor, user_ids_B: torch.Tensor, item_ids_BN: torch.Tensor
     ) -> torch.Tensor:
-        """The predictions, with the biases where user or item is unknown."""
+        """The predictions, replaced by the biases where user or item is unknown."""
         is_known_BN = (user_ids_B != PAD).unsqueeze(1) & (item_ids_BN != PAD)
         return torch.where(is_known_BN, ratings_BN.float(), self.biases(user_ids_B, item_ids_BN))
 

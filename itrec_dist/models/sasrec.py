@@ -167,5 +167,6 @@ class _Layer(nn.Module):
         mixed_BLD = self.attended(mixed_BHLE.transpose(1, 2).reshape(B, L, D))
         hidden_BLD = hidden_BLD + self.dropout(mixed_BLD)
         inner_BLD = F.gelu(self.expand(self.norm_feedforward(hidden_BLD)))
-        out_BLD: torch.Tensor = self.contract(self.dropout(inner_BLD))
-        return hidden_BLD + self.dropout(out_BLD)
+        outer_BLD = self.dropout(self.contract(self.dropout(inner_BLD)))
+        summed_BLD: torch.Tensor = hidden_BLD + outer_BLD
+        return summed_BLD

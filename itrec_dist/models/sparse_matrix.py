@@ -1,8 +1,8 @@
-"""Products of sparse and dense matrices whose gradients are products of that kind as well.
+"""Products of sparse and dense matrices whose gradients are such products as well.
 
-Torch multiplies a matrix of compressed rows quickly, but would transpose it for every gradient;
-and dot products of many pairs of rows cost it twenty times as much as gathered vectors than as the
-entries of a sparse product.
+Torch multiplies a CSR matrix quickly, but would transpose it for every gradient; and dot products
+of many pairs of rows take twenty times as long with gathered vectors as when they are computed as
+the entries of a sparse product.
 """
 
 import warnings
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class SparseMatrix(nn.Module):
-    """A constant [rows, columns] matrix; its entries are buffers and so stand in checkpoints."""
+    """A constant [rows, columns] matrix; its entries are buffers and thus part of checkpoints."""
 
     row_offsets: torch.Tensor
     columns: torch.Tensor
@@ -24,7 +24,7 @@ class SparseMatrix(nn.Module):
     order: torch.Tensor
 
     def __init__(self, num_rows: int, num_columns: int, num_entries: int) -> None:
-        """Make room for so many entries; there are none before `fill`."""
+        """Allocate `num_entries` entries, which `fill` sets."""
         super().__init__()
         self.shape = (num_rows, num_columns)
         self.register_buffer("row_offsets", torch.zeros(num_rows + 1, dtype=torch.int64))
@@ -35,7 +35,7 @@ class SparseMatrix(nn.Module):
         self.register_buffer("order", torch.zeros(num_entries, dtype=torch.int64))
 
     def fill(self, rows: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -> None:
-        """Take the entries, in any order; those at one place are added in products."""
+        """Set the entries, in any order; entries at the same position add up in products."""
         by_row = torch.argsort(rows * self.shape[1] + columns, stable=True)
         rows, columns = rows[by_row], columns[by_row]
         by_column = torch.argsort(columns * self.shape[0] + rows, stable=True)
@@ -51,17 +51,17 @@ class SparseMatrix(nn.Module):
         return self.times(dense, self.values)
 
     def times(self, dense: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """The product with other values at the same places, in the order of `values`."""
+        """The product with other values at the same positions, in the order of `values`."""
         with torch.autocast(dense.device.type, enabled=False):  # torch has no such product in bf16
             product: torch.Tensor = _Product.apply(self, dense.float(), values)  # type: ignore[no-untyped-call]
         return product
 
     def forward_matrix(self, values: torch.Tensor) -> torch.Tensor:
-        """As a torch matrix of compressed rows."""
+        """As a torch CSR matrix."""
         return _compressed(self.row_offsets, self.columns, values, self.shape)
 
     def transposed_matrix(self, values: torch.Tensor) -> torch.Tensor:
-        """The transpose as a torch matrix of compressed rows."""
+        """The transpose as a torch CSR matrix."""
         turned = (self.shape[1], self.shape[0])
         return _compressed(self.column_offsets, self.rows, values[self.order], turned)
 
@@ -73,7 +73,7 @@ def dots(
 
     Pairs may come in any order and more than once.
     """
-    if left_XD.device.type != "cpu":  # there the gathered vectors are no burden
+    if left_XD.device.type != "cpu":  # gathering vectors is cheap there
         product_PD = F.embedding(rows_P, left_XD) * F.embedding(columns_P, right_YD)
         return product_PD.float().sum(dim=1)
     with torch.autocast("cpu", enabled=False):
@@ -88,7 +88,7 @@ class _Dots(torch.autograd.Function):
         columns_P: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
         shape = (len(left_XD), len(right_YD))
-        # Torch refuses entries that stand twice, as the fillers of a batch do.
+        # Torch rejects duplicate entries, which the fillers of a batch produce.
         places_Q, entry_P = torch.unique(rows_P * shape[1] + columns_P, return_inverse=True)
         rows_Q, columns_Q = places_Q // shape[1], places_Q % shape[1]
         nothing_Q = left_XD.new_zeros(len(places_Q))

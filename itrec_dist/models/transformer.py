@@ -1,4 +1,4 @@
-"""The transformer encoder layer, and the two operations that torch is slow at on a CPU.
+"""The transformer encoder layer, with faster attention and dropout on a CPU.
 
 Windows are short (ten items), so a training step is many small operations rather than a few
 large ones. On a CPU, torch's fused attention spends more on its blocking than on such products,
@@ -39,7 +39,7 @@ class Dropout(nn.Module):
 def attend(
     q_BHLE: torch.Tensor, k_BHLE: torch.Tensor, v_BHLE: torch.Tensor, mask_B11L: torch.Tensor
 ) -> torch.Tensor:
-    """Scaled dot-product attention, [B, H, L, E]; `mask_B11L` is True where it may look."""
+    """Scaled dot-product attention, [B, H, L, E]; `mask_B11L` is True where it may attend."""
     if q_BHLE.device.type != "cpu" or q_BHLE.dtype == torch.float32:
         return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask_B11L)
     scores_BHLL = q_BHLE @ k_BHLE.transpose(2, 3) * (1 / math.sqrt(q_BHLE.shape[3]))

@@ -140,7 +140,7 @@ class Section:
 
     def ranked_by(self, split: str, name: FigureName) -> list[Arm]:
         """Arms from best to worst by a figure, those without it last, by name."""
-        sign = 1.0 if metrics.falls(name) else -1.0
+        sign = 1.0 if metrics.lower_is_better(name) else -1.0
 
         def order(arm: Arm) -> tuple[bool, float, str]:
             mean = arm.figure(split, name).mean
@@ -220,7 +220,7 @@ def _name(run: Run) -> str:
 def _best_yet(run: Run, by: FigureName) -> Judgement | None:
     """The validation judgement of the best epoch."""
     judged = [judgement for judgement in _of_epochs(run) if judgement.value(by) is not None]
-    best = min if metrics.falls(by) else max
+    best = min if metrics.lower_is_better(by) else max
     return best(judged, key=lambda judgement: judgement.value(by) or 0.0, default=None)
 
 

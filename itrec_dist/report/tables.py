@@ -116,7 +116,7 @@ def costs(section: Section) -> Table:
 def column_of(name: FigureName, title: str, subtitle: str = "", group: str = "") -> Column:
     """A column of figures, whose best is marked as the metric's direction says."""
     has_best = metrics.of(name.metric).higher_is_better is not None
-    return Column(title, subtitle, group, has_best, metrics.falls(name))
+    return Column(title, subtitle, group, has_best, metrics.lower_is_better(name))
 
 
 def figure_cell(section: Section, arm: Arm, split: str, name: FigureName) -> Cell:

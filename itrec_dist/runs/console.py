@@ -61,7 +61,7 @@ class ProgressView:
             f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
             f"{event['steps_per_epoch']} steps of {_batch(event)}"
         )
-        self.close()  # of workers that were lost
+        self.close()  # from before workers were lost
         if self._console.is_terminal:
             self._progress = _progress(self._console)
             self._bar = self._progress.add_task("first step ...", total=None, figures="")
@@ -119,15 +119,15 @@ def _progress(console: Console) -> Progress:
 
 
 def in_brief(judgement: Judgement) -> list[str]:
-    """The first two figures of each group in a few words, or the loss where there is no group."""
-    found = metrics.in_order(name for name, _ in judgement.figures())
-    groups = list(dict.fromkeys(name.group for name in found if name.group))
+    """The first two figures of each group as short text, or the loss if there is no group."""
+    names = metrics.in_order(name for name, _ in judgement.figures())
+    groups = list(dict.fromkeys(name.group for name in names if name.group))
     if not groups:
         return [] if judgement.loss is None else [f"validation loss {judgement.loss:.4f}"]
     parts = []
     for group in groups:
-        firsts = {n.metric: n for n in reversed(found) if n.group == group}  # lowest cut-off
-        shown = [n for n in found if n in firsts.values() and n.group == group][:2]
+        firsts = {n.metric: n for n in reversed(names) if n.group == group}  # lowest cut-off
+        shown = [n for n in names if n in firsts.values() and n.group == group][:2]
         words = [f"{_short(name)} {judgement.value(name):.4f}" for name in shown]
         parts.append(" ".join([group, *words] if len(groups) > 1 else words))
     return parts
@@ -153,18 +153,18 @@ class LogFollower(threading.Thread):
         super().__init__(name="itrec-log-follower", daemon=True)
         self._read = functools.partial(_after, log) if isinstance(log, Path) else log
         self._view, self._interval = view, interval
-        self._stop_asked = threading.Event()
+        self._stopping = threading.Event()
         self._position = len(self._read(0)) if from_end else 0
 
     def run(self) -> None:
         """Show new lines until asked to stop."""
-        while not self._stop_asked.wait(self._interval):
+        while not self._stopping.wait(self._interval):
             self._read_on()
         self._read_on()
 
     def finish(self) -> None:
         """Show the remaining lines and end."""
-        self._stop_asked.set()
+        self._stopping.set()
         self.join()
         self._view.close()
 
@@ -175,7 +175,7 @@ class LogFollower(threading.Thread):
             self._position += len(line)
             try:
                 event = json.loads(line)
-            except ValueError:  # torn by a crash; the next line is whole
+            except ValueError:  # truncated by a crash; the next line is complete
                 continue
             self._view(event)
 

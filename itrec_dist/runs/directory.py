@@ -1,44 +1,43 @@
-"""The files of a run and their names, which no other module spells.
+"""The files of a run: their names, defined only here, and their content.
 
     RUN/
       lease.json         the process that is writing, while there is one (runs/lease.py)
-      config.yaml        the resolved configuration, as `itrec train --config` reads it; in place of
-                         engine.precision=auto it has what the workers settled on
-      manifest.json      the data manifest the run was trained on
+      config.yaml        the resolved configuration, as `itrec train --config` reads it, with the
+                         precision that engine.precision=auto was resolved to
+      manifest.json      the manifest of the data that the run was trained on
       environment.json   versions, hardware, commit, command, seed
       log.jsonl          one JSON object per line, see below
       tensorboard/       the same scalars for TensorBoard
       checkpoints/best/  model.safetensors, config.yaml, items.parquet, checkpoint.json
-      checkpoints/last/  the newest state, also within an epoch if so set: the same files and
-                         state/, from which `itrec train --resume` goes on (training_state.py);
+      checkpoints/last/  the newest state, also within an epoch if configured: the same files and
+                         state/, from which `itrec train --resume` continues (training_state.py);
                          older ones of both kinds are named best-STEP and last-STEP
-      evaluation.json    the final judgement, see below; a run that has it is complete
+      evaluation.json    the final evaluation, see below; a run that has it is complete
       samples.json       a few users' windows with titles: watched, actual next, predicted
 
 Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
 
     start     kind ("train" | "baseline"), name, workers, batch_size, epochs, num_parameters,
               steps_per_epoch, batch_tokens (null where batches have batch_size rows),
-              precision (that `engine.precision` was settled on)
+              precision (that `engine.precision` was resolved to)
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),
-              train and validation (each null or a Judgement), is_best, skipped (batches that
-              were left out because their loss was not finite)
+              train and validation (each null or a Judgement), is_best, skipped (batches skipped
+              because their loss was not finite)
     note      message
-    restart   message (which workers were lost, and where the run goes on), noticed (time at which
-              the loss was noticed, null if the cluster only changed), step (it goes on after),
-              again (steps written down before that are trained again), workers
+    restart   message (which workers were lost, and where the run continues), noticed (time at which
+              the loss was noticed, null if the cluster only changed), step (to continue after),
+              again (logged steps that are trained again), workers
     end       reason ("finished" | "stopped early" | "interrupted"), best_epoch (0 if no epoch
               was finished, null for a baseline), skipped (in all epochs), seconds
 
-The line of an epoch comes before its checkpoint, which is written while training goes on: lines of
-the next epoch may precede it. What was logged but not saved is trained again.
+The line of an epoch comes before its checkpoint, which is written while training continues: lines
+of the next epoch may precede it. What was logged but not saved is trained again.
 
-A resumed run writes another `start`, a `note` that says where it goes on, and again the lines of
-what it trains again; the last line of an epoch holds. A run whose workers were lost does the same
-with a `restart` in place of the note. An `end` before the last `start` is that of
-an interruption.
+A resumed run writes another `start`, a `note` that says where it continues, and again the lines of
+what it trains again; the last line of an epoch counts. A run whose workers were lost does the same
+with a `restart` instead of the note. An `end` before the last `start` is that of an interruption.
 
 A Judgement (`metrics/judgement.py`) is what `evaluation.json` holds for each split, its figures in
 groups:
@@ -47,7 +46,7 @@ groups:
      "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
      "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
 
-with the metrics and cut-offs of the run's `evaluation` settings, or where ratings are predicted,
+with the metrics and cut-offs of the run's `evaluation` settings, or, for predicted ratings,
 {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
 "mae": 0.6641}}.
 
@@ -69,7 +68,7 @@ from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.storage import atomic
 
 BEST, LAST = "best", "last"
-"""The kinds of checkpoints."""
+"""The two kinds of checkpoints."""
 
 
 class RunDirectory:
@@ -91,26 +90,26 @@ class RunDirectory:
         """Open a run that must exist.
 
         Raises:
-            CheckpointError: `path` is no run directory.
+            CheckpointError: `path` is not a run directory.
         """
         run = cls(path)
         if not run.config.is_file():
             raise CheckpointError(
-                f"{path} is no run directory (it has no config.yaml): "
+                f"{path} is not a run directory (it has no config.yaml): "
                 "give a folder that `itrec train` or `itrec baselines` wrote"
             )
         return run
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was trained and evaluated to its end."""
+        """Whether the run was trained and evaluated to the end."""
         return self.evaluation.is_file()
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one line to the log; a number that is not finite is written as null.
 
         Raises:
-            OutputError: there is no room or no permission; the log is then as it was.
+            OutputError: the disk is full or the log is not writable; it is then unchanged.
         """
         entry = {"event": event, "time": round(time.time(), 3), **fields}
         line = json.dumps(_finite(entry), allow_nan=False).encode()
@@ -119,16 +118,16 @@ class RunDirectory:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(size - 1, 0))
                 if file.read() not in (b"", b"\n"):
-                    line = b"\n" + line  # a crash tore the last line: start a new one
+                    line = b"\n" + line  # a crash truncated the last line: start a new one
                 _write_whole(file, line + b"\n", size)
         except OSError as error:
             raise OutputError(
-                f"cannot write {self.log}: {error.strerror or error}; what it holds is whole: make "
-                "room, then --resume goes on from the last checkpoint"
+                f"cannot write {self.log}: {error.strerror or error}; its lines so far are intact: "
+                "free some space, then --resume continues from the last checkpoint"
             ) from error
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The log's lines, all or those of one event; torn lines are left out."""
+        """The log's lines, all or those of one event; truncated lines are skipped."""
         if not self.log.is_file():
             return []
         entries = []
@@ -155,12 +154,12 @@ class RunDirectory:
             raise CheckpointError(f"{path} cannot be read: {error}") from error
 
     def write_json(self, path: Path, content: Any) -> None:
-        """Write one of this run's JSON files in one step."""
+        """Write one of this run's JSON files atomically."""
         atomic.write_json(path, content)
 
 
 def _write_whole(file: io.FileIO, content: bytes, size: int) -> None:
-    """Append all of `content` to a file of `size` bytes, or nothing: a disk fills within a line."""
+    """Append all of `content` to a file of `size` bytes, or nothing if the disk fills up."""
     try:
         rest = memoryview(content)
         while rest:

@@ -1,4 +1,4 @@
-"""Runs to read: those at a URI are copied to this machine first."""
+"""Local copies of runs: those at a URI are copied to this machine first."""
 
 from pathlib import Path
 
@@ -9,25 +9,25 @@ from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 
 
-def run_here(place: Uri | Path, name: str | None = None) -> Path:
-    """A run directory to read on this machine: `place` itself, or a copy of what is at its URI.
+def local_run(place: Uri | Path, name: str | None = None) -> Path:
+    """A run directory on this machine: `place` itself, or a copy of the run at a URI.
 
     Args:
-        place: the run.
-        name: a checkpoint to copy too, without its training state.
+        place: path or URI of the run.
+        name: a checkpoint to copy as well, without its training state.
 
     Raises:
-        CheckpointError: there is no run, or no such checkpoint, at the URI.
+        CheckpointError: there is no run or no such checkpoint at the URI.
         EnvironmentProblem: the URI cannot be reached.
-        OutputError: there is no room on this machine.
+        OutputError: the disk of this machine is full.
     """
     if isinstance(place, Path):
         return place
     mirror = Mirror(place, cache.cache("views", place))
     if mirror.store.size("config.yaml") is None:
         raise CheckpointError(
-            f"{place} is no run directory (it has no config.yaml): give a place that `itrec train` "
-            "wrote"
+            f"{place} is not a run directory (it has no config.yaml): give a place that "
+            "`itrec train` wrote"
         )
     mirror.fetch_files()
     if name is not None:
@@ -35,13 +35,13 @@ def run_here(place: Uri | Path, name: str | None = None) -> Path:
     return mirror.folder
 
 
-def runs_here(place: Uri | Path) -> list[Path]:
-    """The runs at or below a URI, each copied to this machine; a path stays as it is.
+def local_runs(place: Uri | Path) -> list[Path]:
+    """The runs at or below a URI, each copied to this machine; a path is returned unchanged.
 
     Raises:
         CheckpointError: there is none.
         EnvironmentProblem: the URI cannot be reached.
-        OutputError: there is no room on this machine.
+        OutputError: the disk of this machine is full.
     """
     if isinstance(place, Path):
         return [place]
@@ -57,7 +57,7 @@ def runs_here(place: Uri | Path) -> list[Path]:
             f"{place} holds no run directory (a folder with config.yaml and log.jsonl): give a "
             "place that `itrec train` wrote"
         )
-    return [run_here(place.below(folder) if folder else place) for folder in runs]
+    return [local_run(place.below(folder) if folder else place) for folder in runs]
 
 
 def _is_config(name: str) -> bool:

@@ -1,18 +1,18 @@
-"""One writer at a time for a run directory: a small file that names the holder, kept fresh.
+"""A lease that allows one writer at a time for a run directory: a small file, touched regularly.
 
-    RUN/lease.json   host, pid, birth (of the process, where the system tells), started, token
+    RUN/lease.json   host, pid, birth (of the process, where the system reports it), started, token
 
-The system's own lock (flock) would end with its process, but network file systems ignore or lose
+The system's own lock (flock) is released with its process, but network file systems ignore or lose
 it, and object stores have none. So the holder touches the file every few seconds, and a file that
-has not been touched for a minute is taken over; at once if its process ran on this machine and is
-gone. Ages are read from the clock of the file system, which need not agree with this machine's.
+has not been touched for a minute is taken over, or at once if its process ran on this machine and
+is gone. Ages are measured by the file system's clock, which may differ from this machine's.
 
 `filelock.SoftFileLease` (4.2) is not used. It takes over from a dead holder on another machine only
-after it has watched the file for the whole lease (`_try_break_pinned_lock`), so each resumption
-would wait a minute; it cannot tell whether a lease is held without acquiring it; its file does not
-say since when; and object stores would still need all of this. pyarrow's `open_output_stream` has
-no conditional write (If-None-Match of S3, if-generation-match of GCS), so a remote lease is written
-and then read again.
+after watching the file for the whole lease (`_try_break_pinned_lock`), so each resumption would
+wait a minute; it cannot check whether a lease is held without acquiring it; its file does not
+record since when; and object stores would still need all of this. pyarrow's `open_output_stream`
+has no conditional write (If-None-Match of S3, if-generation-match of GCS), so a remote lease is
+written and then read back.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ _FIELDS = ("host", "pid", "birth", "started", "token")
 
 
 class Lock(Protocol):
-    """The file of a lease, in a folder of this machine or at a URI."""
+    """The file of a lease, in a folder on this machine or at a URI."""
 
     settle_seconds: float
-    """How long two processes that take over an old lease wait to see which one wrote last."""
+    """Seconds that two processes taking over an old lease wait to see which one wrote last."""
 
     def read(self) -> bytes | None:
         """The content of the file; None if there is none."""
@@ -49,7 +49,7 @@ class Lock(Protocol):
         """Seconds since the file was written or touched; None if there is none."""
 
     def create(self, content: bytes) -> bool:
-        """Create the file in one step; False if there is one, or if that is impossible here."""
+        """Create the file atomically; False if it exists, or if that is impossible here."""
 
     def replace(self, content: bytes) -> None:
         """Replace the file."""
@@ -62,7 +62,7 @@ class Lock(Protocol):
 
 
 class LocalLock:
-    """A lease in a folder that this machine can reach."""
+    """A lease in a folder that is mounted on this machine."""
 
     settle_seconds = 0.3
 
@@ -82,7 +82,7 @@ class LocalLock:
             return b""
 
     def age(self) -> float | None:
-        """See Lock: the time of a new file beside it is the file system's own clock."""
+        """See Lock; the file system's clock is read from a new file beside it."""
         with tempfile.NamedTemporaryFile(prefix=f".{FILE}.", dir=self._folder) as probe:
             os.utime(probe.name)
             now = Path(probe.name).stat().st_mtime
@@ -92,7 +92,7 @@ class LocalLock:
             return None
 
     def create(self, content: bytes) -> bool:
-        """See Lock: a link appears with all its content, or not at all if the name is taken."""
+        """See Lock; a hard link appears with all its content, or fails if the name is taken."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._written(content) as temporary, contextlib.suppress(OSError):
             self._path.hardlink_to(temporary)  # not all file systems have links
@@ -104,7 +104,7 @@ class LocalLock:
         with self._written(content) as temporary:
             temporary.replace(self._path)
 
-    def touch(self, content: bytes) -> None:  # noqa: ARG002 - a store has to write it again
+    def touch(self, content: bytes) -> None:  # noqa: ARG002 - a remote lock writes it again
         """See Lock."""
         os.utime(self._path)
 
@@ -124,7 +124,7 @@ class LocalLock:
 
 
 class RemoteLock:
-    """A lease in a folder at a URI, where a write cannot depend on the file being absent."""
+    """A lease in a folder at a URI, where a write cannot require that the file is absent."""
 
     settle_seconds = 1.5
 
@@ -142,7 +142,7 @@ class RemoteLock:
         """See Lock."""
         return self._store.age(FILE)
 
-    def create(self, content: bytes) -> bool:  # noqa: ARG002 - it cannot be done in one step
+    def create(self, content: bytes) -> bool:  # noqa: ARG002 - it cannot be done atomically
         """See Lock."""
         return False
 
@@ -159,30 +159,30 @@ class RemoteLock:
         self._store.remove(FILE)
 
 
-def refuse_alive(lock: Lock) -> None:
+def refuse_held(lock: Lock) -> None:
     """Refuse a run directory that another process is writing.
 
     Raises:
-        OutputError: one is; the message names host and process.
+        OutputError: there is one; the message names host and process.
     """
     holder = _holder(lock)
     try:
         is_alive = holder is not None and _is_alive(lock, holder)
-    except OSError as error:  # as in a folder that is read-only
+    except OSError as error:  # such as a read-only folder
         raise OutputError(f"cannot write {lock}: {error.strerror or error}") from error
     if holder is not None and is_alive:
         raise OutputError(
             f"{lock} is being written by process {holder['pid']} on {holder['host']} (since "
-            f"{holder['started']}): wait for its end, stop it, or choose another place"
+            f"{holder['started']}): wait until it ends, stop it, or choose another place"
         )
 
 
 @contextlib.contextmanager
 def held(lock: Lock) -> Iterator[None]:
-    """Hold the lease of a run directory, which is created if need be.
+    """Hold the lease of a run directory, which is created if it does not exist.
 
     Raises:
-        OutputError: another process holds it, or the place cannot be written.
+        OutputError: another process holds it, or the directory cannot be written.
     """
     token = uuid.uuid4().hex
     content = json.dumps({
@@ -190,7 +190,7 @@ def held(lock: Lock) -> Iterator[None]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "token": token,
     }).encode()  # fmt: skip
     try:
-        _take(lock, content, token)
+        _acquire(lock, content, token)
     except OSError as error:
         raise OutputError(f"cannot write {lock}: {error.strerror or error}") from error
     stop = threading.Event()
@@ -208,25 +208,25 @@ def held(lock: Lock) -> Iterator[None]:
                 lock.remove()
 
 
-def _take(lock: Lock, content: bytes, token: str) -> None:
+def _acquire(lock: Lock, content: bytes, token: str) -> None:
     if lock.create(content):
         return
-    refuse_alive(lock)
+    refuse_held(lock)
     lock.replace(content)
     time.sleep(lock.settle_seconds)
     if not _is_ours(lock, token):
-        refuse_alive(lock)
+        refuse_held(lock)
 
 
 def _keep_fresh(lock: Lock, content: bytes, token: str, stop: threading.Event) -> None:
     while not stop.wait(_TOUCH_SECONDS):
-        with contextlib.suppress(OSError, EnvironmentProblem):  # a network may be away for a while
+        with contextlib.suppress(OSError, EnvironmentProblem):  # an outage is not fatal
             if _is_ours(lock, token):
                 lock.touch(content)
 
 
 def _holder(lock: Lock) -> dict[str, Any] | None:
-    """Who holds the lease; None if nobody does, and empty fields if the file is unreadable."""
+    """The holder of the lease; None if it is free, empty fields if the file is unreadable."""
     content = lock.read()
     if content is None:
         return None
@@ -245,13 +245,13 @@ def _is_alive(lock: Lock, holder: dict[str, Any]) -> bool:
     if holder["host"] == socket.gethostname() and isinstance(holder["pid"], int):
         birth = _birth(holder["pid"])
         if birth is not None or holder["birth"] is not None:
-            return bool(birth == holder["birth"])  # it may be suspended, and not touch the file
+            return bool(birth == holder["birth"])  # it may be suspended and not touch the file
     age = lock.age()
     return age is not None and age < FRESH_SECONDS
 
 
 def _birth(pid: int) -> str | None:
-    """Distinguishes a process from a later one of the same number; None if it is gone."""
+    """Identifies a process among others with the same pid over time; None if it is gone."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()

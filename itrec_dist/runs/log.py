@@ -1,17 +1,20 @@
-"""Writes the log of a run: JSON lines, TensorBoard, and events for whoever watches.
+"""Writes the log of a run: JSON lines, TensorBoard, and events for a watcher.
 
-Only rank 0 records; on other workers the calls do nothing.
+Only rank 0 writes; on other workers the calls do nothing.
 """
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import OutputError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Watcher = Callable[[dict[str, Any]], None]
 """Called with every event of the log."""
@@ -23,14 +26,18 @@ class Recorder:
     def __init__(
         self, run: RunDirectory | None, watcher: Watcher | None = None, step: int | None = None
     ) -> None:
-        """Record into `run`, or nowhere if it is None (workers other than rank 0).
+        """Write to `run`, or nowhere if it is None (workers other than rank 0).
 
-        `step` is where a run is resumed: TensorBoard drops the steps after it.
+        `step` is the step that a run resumes from: TensorBoard drops the steps after it.
         """
         self._run = run
         self._watch = watcher
         purge = {} if step is None else {"purge_step": step + 1}
-        self._board = None if run is None else SummaryWriter(str(run.tensorboard), **purge)
+        self._board: SummaryWriter | None = None
+        if run is not None:
+            from torch.utils.tensorboard import SummaryWriter  # only rank 0 pays for the import
+
+            self._board = SummaryWriter(str(run.tensorboard), **purge)
 
     def start(self, **fields: Any) -> None:
         """Called once, before the first step."""
@@ -53,15 +60,15 @@ class Recorder:
         self._flush()
 
     def note(self, message: str) -> None:
-        """Called with a message for the user."""
+        """Log a message for the user."""
         self._append("note", {"message": message})
 
     def restart(self, **fields: Any) -> None:
-        """Called when workers were started again in the middle of the run."""
+        """Called when workers were restarted in the middle of the run."""
         self._append("restart", fields)
 
     def end(self, **fields: Any) -> None:
-        """Called once, at the end."""
+        """Called once, at the end of the run."""
         self._append("end", fields)
         if self._board is not None:
             self._board.close()
@@ -85,12 +92,12 @@ class Recorder:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """TensorBoard writes in its own thread, whose errors are raised by a later call."""
+        """Explain errors of TensorBoard, which surface in later calls than their cause."""
         try:
             yield
         except OSError as error:
             assert self._run is not None
             raise OutputError(
-                f"cannot write {self._run.tensorboard}: {error.strerror or error}; make room, then "
-                "--resume goes on from the last checkpoint"
+                f"cannot write {self._run.tensorboard}: {error.strerror or error}; free some "
+                "space, then --resume continues from the last checkpoint"
             ) from error

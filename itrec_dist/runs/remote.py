@@ -1,8 +1,8 @@
-"""A run directory at a URI: written in a folder of this machine, and mirrored.
+"""A run directory at a URI: written in a folder on this machine, and mirrored.
 
-At a URI nothing can be renamed and a folder does not appear at once. So the name of a remote
+At a URI nothing can be renamed and a folder is not written atomically. So the name of a remote
 checkpoint contains its step, and its record is written last and removed first: a checkpoint
-without a record is half-written or half-removed, and is never read.
+without a record is incomplete, and is never read.
 
     RUN/checkpoints/last@00001200/   locally checkpoints/last, or last-00001200 once it is older
     RUN/checkpoints/best@00000400/   locally checkpoints/best
@@ -45,18 +45,18 @@ class RemoteCheckpoint:
 
     @property
     def folder(self) -> str:
-        """Its path within the run directory."""
+        """Its path in the run directory."""
         return f"checkpoints/{self.kind}@{self.step:08d}"
 
 
 class Mirror:
-    """The two directories of one run: a URI that lasts, and a folder of this machine."""
+    """The two directories of one run: the permanent one at a URI, and the one on this machine."""
 
     def __init__(self, uri: Uri, folder: Path) -> None:
-        """Connect the two; nothing is read or written yet.
+        """Connect the two without reading or writing anything.
 
         Raises:
-            ConfigError: no file system goes by that URI.
+            ConfigError: the URI names no file system.
             EnvironmentProblem: its file system cannot be reached.
         """
         self.uri, self.folder = uri, folder
@@ -68,13 +68,13 @@ class Mirror:
     # ---------------------------------------------------------------- from the URI to this machine
 
     def fetch(self) -> None:
-        """Copy the run from the URI to the local folder; what is newer locally is kept.
+        """Copy the run from the URI to the local folder; files that are newer locally are kept.
 
         Raises:
-            CheckpointError: the newest checkpoint of a kind is damaged; the message names an older
-                one that is not.
+            CheckpointError: the newest checkpoint of a kind is damaged; the message names an intact
+                older one.
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room on this machine.
+            OutputError: the disk of this machine is full.
         """
         self.fetch_files()
         retention.finish_interrupted(self._run.checkpoints)
@@ -85,27 +85,27 @@ class Mirror:
                 self._fetch_newest(of_kind)
 
     def fetch_files(self) -> None:
-        """Do the same without checkpoints.
+        """Like `fetch`, without checkpoints.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room on this machine.
+            OutputError: the disk of this machine is full.
         """
         self._drop_another_run()
         for name, size in self._remote_files().items():
             path = self.folder / name
             is_log = path == self._run.log or path.parent == self._run.tensorboard
             if is_log and path.is_file() and path.stat().st_size >= size:
-                continue  # logs only grow, and the local one may hold lines not sent yet
+                continue  # logs only grow, and the local one may have lines not sent yet
             self.store.download(name, path)
 
     def fetch_checkpoint(self, name: str) -> Path:
-        """Fetch a checkpoint without its training state, unless it was fetched before.
+        """Fetch a checkpoint without its training state, unless there is a local copy.
 
         Raises:
             CheckpointError: there is none of that name, or it is damaged.
             EnvironmentProblem: the URI cannot be reached.
-            OutputError: there is no room on this machine.
+            OutputError: the disk of this machine is full.
         """
         named: dict[str, RemoteCheckpoint] = {}
         for one in self.checkpoints():
@@ -143,7 +143,7 @@ class Mirror:
         return sorted(complete, key=lambda one: (-one.step, one.kind))
 
     def log_after(self, position: int) -> bytes:
-        """The remote log after a position; nothing while the URI cannot be reached."""
+        """The remote log after a position; empty while the URI cannot be reached."""
         with contextlib.suppress(EnvironmentProblem):
             return self.store.read(self._run.log.name, position) or b""
         return b""
@@ -165,12 +165,12 @@ class Mirror:
         self.send_files()
 
     def send_files(self) -> None:
-        """Do the same without checkpoints.
+        """Like `send`, without checkpoints.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
         """
-        with self._lock:  # the log is also sent while a checkpoint is
+        with self._lock:  # the log may be sent while a checkpoint is sent
             for path in sorted(self._local_files()):
                 name = path.relative_to(self.folder).as_posix()
                 status = path.stat()
@@ -192,7 +192,7 @@ class Mirror:
         atomic.empty(self.folder, keep_file=LEASE)
         self._sent.clear()
 
-    def forget(self) -> None:
+    def remove_local(self) -> None:
         """Remove the local folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -242,12 +242,12 @@ class Mirror:
             else:
                 raise
             raise CheckpointError(
-                f"{error}; {other.folder} there is whole: remove {self.uri.below(newest.folder)} "
-                "and resume again to go on from there"
+                f"{error}; {other.folder} there is intact: remove {self.uri.below(newest.folder)} "
+                "and resume again to continue from it"
             ) from error
 
     def _fetch_one(self, one: RemoteCheckpoint, path: Path, files: Iterable[str]) -> None:
-        """Copy files of a checkpoint to `path`; each is hashed on its way, and compared."""
+        """Copy files of a checkpoint to `path` and compare their checksums on the way."""
         where = self.uri.below(one.folder)
         with atomic.new_directory(
             path, marker=checkpoint_format.RECORD_FILE, overwrite=True
@@ -280,9 +280,9 @@ class Mirror:
         self._delete_old(kind, step, keep)
 
     def _delete_old(self, kind: str, step: int, keep: int) -> None:
-        """Delete all but the newest `keep`, and what is half-written or of a later step.
+        """Delete all but the newest `keep`, incomplete ones, and those of a later step.
 
-        A later step is from before the run was resumed further back.
+        A later step is from before the run was resumed from an earlier one.
         """
         complete = [c.step for c in self.checkpoints() if c.kind == kind and c.step <= step]
         kept = set(complete[:keep])
@@ -296,60 +296,60 @@ class Mirror:
 
 
 class Sender:
-    """Sends what worker 0 writes to the URI; training goes on during an outage.
+    """Sends what worker 0 writes to the URI; training continues during an outage.
 
     What could not be sent is sent with the next checkpoint, or at the end at the latest.
     """
 
     def __init__(self, mirror: Mirror, keep: Mapping[str, int], interval: float = 15.0) -> None:
-        """Start to send the log every `interval` seconds."""
+        """Start a thread that sends the log every `interval` seconds."""
         self._mirror, self._keep, self._interval = mirror, keep, interval
         self._outage: str | None = None
         self._reported: str | None = None
-        self._stop_asked = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="itrec-mirror", daemon=True)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._send_log, name="itrec-mirror", daemon=True)
         self._thread.start()
 
     def send(self) -> None:
-        """Send checkpoints and files; an outage is remembered for `news`."""
+        """Send checkpoints and files; `unreported_outage` describes a failure."""
         try:
             self._mirror.send(self._keep)
             self._outage = self._reported = None
         except (EnvironmentProblem, CheckpointError, OSError) as error:
             self._outage = str(error)
 
-    def news(self) -> str | None:
-        """A sentence about an outage that has not been reported yet, if there is one."""
+    def unreported_outage(self) -> str | None:
+        """A sentence about an outage that was not reported yet, or None."""
         if self._outage is None or self._reported is not None:
             return None
         self._reported = self._outage
         return (
-            f"{self._reported}; training goes on, its checkpoints are kept in "
-            f"{self._mirror.folder} and are sent once the place answers"
+            f"{self._reported}; training continues, its checkpoints are kept in "
+            f"{self._mirror.folder} and are sent once the URI can be reached"
         )
 
     def finish(self) -> None:
-        """Send all that is left, and remove the local folder.
+        """Send everything that was not sent yet, and remove the local folder.
 
         Raises:
-            OutputError: the URI cannot be reached; the local folder is complete and stays.
+            OutputError: the URI cannot be reached; the local folder is complete and is kept.
         """
         self.stop()
         self.send()
         if self._outage is not None:
             raise OutputError(
                 f"{self._outage}; the whole run is in {self._mirror.folder} on this machine: "
-                "--resume here sends it once the place answers"
+                "--resume here sends it once the URI can be reached"
             )
-        self._mirror.forget()
+        self._mirror.remove_local()
 
     def stop(self) -> None:
         """Stop sending the log."""
-        self._stop_asked.set()
+        self._stopping.set()
         self._thread.join()
 
-    def _follow(self) -> None:
-        while not self._stop_asked.wait(self._interval):
+    def _send_log(self) -> None:
+        while not self._stopping.wait(self._interval):
             with contextlib.suppress(EnvironmentProblem, OSError):
                 self._mirror.send_files()
 

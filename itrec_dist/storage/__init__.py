@@ -1,1 +1,1 @@
-"""Files and folders, local and remote, written whole or not at all."""
+"""Files and folders, local and remote, written atomically."""

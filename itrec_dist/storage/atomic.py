@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all, and are replaced in one step."""
+"""Writes folders and files atomically: complete or not at all, replaced in one step."""
 
 import contextlib
 import errno
@@ -30,8 +30,8 @@ def new_directory(
     beside `place`, the replaced folder is renamed to it instead of deleted.
 
     Raises:
-        OutputError: `place` exists already, or cannot be written. Exceptions of the block pass
-            unchanged, unless they are about the temporary folder or a full disk.
+        OutputError: `place` exists already, or cannot be written. Other exceptions of the block
+            are passed on, unless they are about the temporary folder or a full disk.
     """
     place = Path(os.path.abspath(place))  # noqa: PTH100 - `..` must go: its name is used
     refuse_taken(place, marker=marker, overwrite=overwrite)
@@ -57,8 +57,8 @@ def new_directory(
 def finish_interrupted(place: Path) -> None:
     """Clean up after a process that was killed while it replaced `place` by `new_directory`.
 
-    Puts the old `place` back if it had been moved aside, and removes what was half-written. Only
-    while no other process writes there.
+    Puts the old `place` back if it had been moved aside, and removes incomplete output. Only
+    call it while no other process writes there.
     """
     for aside in sorted(place.parent.glob(f".{glob.escape(place.name)}.*")):
         old = aside / place.name
@@ -86,7 +86,7 @@ def empty(folder: Path, *, keep_file: str) -> None:
 def remove(place: Path) -> None:
     """Remove a folder if it exists; its name disappears in one step."""
     hidden = place.with_name(f".{place.name.lstrip('.')}.gone.{os.getpid()}")
-    with contextlib.suppress(OSError):  # the name is taken: then file by file
+    with contextlib.suppress(OSError):  # if the name is taken, remove it file by file
         place.rename(hidden)
     for rest in (hidden, place):
         shutil.rmtree(rest, ignore_errors=True)
@@ -94,7 +94,7 @@ def remove(place: Path) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer Ctrl-C and SIGTERM to the end of the block; for short steps that must be completed."""
+    """Defer Ctrl-C and SIGTERM to the end of the block; for short steps that must complete."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread
         return
@@ -113,10 +113,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 def refuse_existing(place: Path | Uri, *, overwrite: bool) -> None:
-    """Refuse an output that exists already, unless it may be replaced; the caller checks that.
+    """Refuse an output that already exists, unless it may be overwritten.
 
     Raises:
-        OutputError: it may not be replaced.
+        OutputError: it exists and may not be replaced.
     """
     if not overwrite:
         raise OutputError(
@@ -131,7 +131,7 @@ def refuse_taken(
 
     `keep_file`, and temporary files named after it, do not count.
     """
-    ray_job_folder.refuse(place)
+    ray_job_folder.refuse_path(place)
     if not place.exists():
         return
     if not place.is_dir():
@@ -151,10 +151,10 @@ def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path` that replaces `path` when the block succeeds.
 
     Raises:
-        OutputError: `path` cannot be written. Exceptions of the block pass unchanged, unless they
-            are about the temporary file or a full disk.
+        OutputError: `path` cannot be written. Other exceptions of the block are passed on, unless
+            they are about the temporary file or a full disk.
     """
-    ray_job_folder.refuse(path)
+    ray_job_folder.refuse_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -182,7 +182,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON (no NaN: it is not JSON) and rename it into place."""
+    """Write `content` as indented JSON (NaN is an error) and rename it into place."""
     write_text(path, json_text(content))
 
 
@@ -206,7 +206,7 @@ def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
     try:
         place.rename(aside)
         building.rename(place)
-    except BaseException:  # an interruption between the two steps included
+    except BaseException:  # including an interruption between the two steps
         if not place.exists() and aside.exists():
             aside.rename(place)
         if holder is not None:
@@ -218,7 +218,7 @@ def _swap_in(building: Path, place: Path, aside: Path | None) -> None:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a disk of this machine takes no more data."""
+    """Whether a disk of this machine accepts no more data."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 

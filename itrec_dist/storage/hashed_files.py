@@ -1,8 +1,8 @@
-"""Files that are hashed while they are written or read, so that no byte is read twice.
+"""Hashes files while they are written or read, so that no byte is read twice.
 
-Data is flushed to the disk before a writer returns. `Written` then says what the file must hold;
-`refuse_incomplete` compares that with what the file system reports, without reading it back: the
-bytes would come from this machine's memory and say nothing about the disk.
+Data is flushed to the disk before a writer returns. `Written` records what the file must hold;
+`refuse_incomplete` compares it with what the file system reports, without reading the file back:
+the bytes would come from the page cache and say nothing about the disk.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _CHUNK = 8 * 2**20
 
 @dataclass(frozen=True)
 class Written:
-    """What was written to a file."""
+    """Checksum and size of what was written to a file."""
 
     sha256: str
     size: int
@@ -36,7 +36,7 @@ class Writer:
         self._file, self._hash, self._size = file, hashlib.sha256(), 0
 
     def write(self, content: Bytes) -> None:
-        """Append `content`, in chunks that are hashed while the processor still caches them."""
+        """Append `content`, in chunks small enough to be hashed from the CPU's cache."""
         view = memoryview(content)
         for start in range(0, len(view), _CHUNK):
             chunk = view[start : start + _CHUNK]
@@ -64,7 +64,7 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def write(path: Path, content: Bytes) -> Written:
-    """Write a file that is in memory.
+    """Write a file from memory.
 
     Raises:
         OSError: the file cannot be written.
@@ -78,7 +78,7 @@ def copy(source: Path, path: Path) -> Written:
     """Copy a file.
 
     Raises:
-        OSError: one of the two cannot be read or written.
+        OSError: the source cannot be read or the copy cannot be written.
     """
     with source.open("rb") as origin, writing(path) as file:
         while chunk := origin.read(_CHUNK):
@@ -87,7 +87,7 @@ def copy(source: Path, path: Path) -> Written:
 
 
 def refuse_incomplete(folder: Path, written: Mapping[str, Written]) -> None:
-    """Refuse a folder in which a file that was written is missing or has lost bytes.
+    """Refuse a folder in which a written file is missing or has lost bytes.
 
     Raises:
         CheckpointError: the message names the first such file.
@@ -133,7 +133,7 @@ def read(path: Path, checksum: str | None = None) -> bytes:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if checksum is not None:
-        refuse_other(path, hashlib.sha256(content).hexdigest(), checksum)
+        refuse_wrong_checksum(path, hashlib.sha256(content).hexdigest(), checksum)
     return content
 
 
@@ -149,14 +149,14 @@ def verify(path: Path, checksum: str) -> None:
         raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_other(path, digest, checksum)
+    refuse_wrong_checksum(path, digest, checksum)
 
 
-def refuse_other(path: Path, digest: str, recorded: str) -> None:
-    """Refuse a file whose checksum is not the recorded one.
+def refuse_wrong_checksum(path: Path, digest: str, recorded: str) -> None:
+    """Refuse a file whose checksum differs from the recorded one.
 
     Raises:
-        CheckpointError: it is not; the message names the file.
+        CheckpointError: they differ; the message names the file.
     """
     if digest != recorded:
         raise CheckpointError(f"{path} is damaged: its checksum is not the recorded one")

@@ -1,12 +1,11 @@
-"""Folders at a URI: on object stores, HDFS, or whatever else pyarrow reaches.
+"""Folders at a URI: on object stores, HDFS, or any other file system that pyarrow supports.
 
-Owns: reading, writing, listing and removing, with a sentence for each way in which that fails.
-Retries are the file system's own (S3 tries three times, GCS for some time). An object appears
-whole or not at all, but a folder does not, and nothing can be renamed: runs/remote.py copes with
-that.
+Owns reading, writing, listing and removing, and the error messages for their failures. Retries are
+the file system's own (S3 tries three times, GCS for some time). An object is written atomically,
+but a folder is not, and nothing can be renamed: runs/remote.py deals with that.
 
-`pyarrow.fs.copy_files` copies folders that never change; it is not used for runs, whose files are
-hashed on their way, and whose checkpoints have a record that must be sent last.
+`pyarrow.fs.copy_files` suits folders that never change; it is not used for runs, whose files are
+hashed in transit, and whose checkpoints have a record that must be sent last.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ def _unreachable(uri: Uri, error: Exception) -> EnvironmentProblem:
 
 
 def _explained(act: Callable[P, T]) -> Callable[P, T]:
-    """Turn what the file system says into a sentence that names the URI."""
+    """Turn the file system's errors into messages that name the URI."""
 
     @functools.wraps(act)
     def explained(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -52,14 +51,14 @@ def _explained(act: Callable[P, T]) -> Callable[P, T]:
 class Store:
     """A folder at a URI; names in it are relative, with slashes.
 
-    Every call raises EnvironmentProblem if the place cannot be reached.
+    Every call raises EnvironmentProblem if the URI cannot be reached.
     """
 
     def __init__(self, uri: Uri) -> None:
-        """Name the folder; it need not be there.
+        """Connect to the file system; the folder need not exist.
 
         Raises:
-            ConfigError: no file system goes by that URI.
+            ConfigError: the URI names no file system.
             EnvironmentProblem: its file system cannot be reached.
         """
         self.uri = uri
@@ -71,7 +70,7 @@ class Store:
 
     @_explained
     def files(self, under: str = "") -> dict[str, int]:
-        """Size of every file in the folder, or in one below it, by its name from the folder."""
+        """Size of every file in the folder, or in a subfolder, by name relative to the folder."""
         selector = fs.FileSelector(self._at(under), recursive=True, allow_not_found=True)
         return {
             info.path[len(self._base) + 1 :]: info.size
@@ -81,13 +80,13 @@ class Store:
 
     @_explained
     def size(self, name: str) -> int | None:
-        """Bytes of a file; None if it is not there."""
+        """Size of a file in bytes; None if it does not exist."""
         info = self._fs.get_file_info(self._at(name))
         return info.size if info.type == fs.FileType.File else None
 
     @_explained
     def age(self, name: str) -> float | None:
-        """Seconds since a file was written, by the clock of the store; None if it is not there."""
+        """Seconds since a file was written, by the store's clock; None if it does not exist."""
         probe = f".probe-{os.urandom(8).hex()}"
         self._put(b"", probe)
         now, then = self._fs.get_file_info([self._at(probe), self._at(name)])
@@ -96,7 +95,7 @@ class Store:
 
     @_explained
     def read(self, name: str, start: int = 0) -> bytes | None:
-        """What a file holds from a position on; None if it is not there."""
+        """The content of a file from a position on; None if it does not exist."""
         try:
             with self._fs.open_input_file(self._at(name)) as file:
                 if start >= file.size():
@@ -113,7 +112,7 @@ class Store:
         self._put(content, name)
 
     def download(self, name: str, place: Path) -> str:
-        """Copy a file to this machine; returns its SHA-256. `place` appears whole or not at all.
+        """Copy a file to this machine, atomically; returns its SHA-256.
 
         Raises:
             OutputError: `place` cannot be written.
@@ -126,10 +125,10 @@ class Store:
         return digest.hexdigest()
 
     def download_all(self, folder: Path) -> None:
-        """Copy every file to an empty folder of this machine, several at a time.
+        """Copy all files to an empty folder on this machine, several at a time.
 
         Raises:
-            OSError: there is no room on this machine.
+            OSError: this machine's disk is full.
         """
         try:
             fs.copy_files(
@@ -153,7 +152,7 @@ class Store:
 
     @_explained
     def remove(self, name: str) -> None:
-        """Remove a file or a folder, if it is there."""
+        """Remove a file or a folder, if it exists."""
         place = self._at(name)
         kind = self._fs.get_file_info(place).type
         if kind == fs.FileType.File:
@@ -187,7 +186,7 @@ class Store:
 
 def _open(uri: Uri) -> tuple[fs.FileSystem, str]:
     asked = str(uri)
-    if asked.startswith("s3://"):  # a small file in one request, in place of three and a delay
+    if asked.startswith("s3://"):  # a small file in one request instead of three and a delay
         asked += f"{'&' if '?' in asked else '?'}allow_delayed_open=true"
     try:
         opened: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(asked)

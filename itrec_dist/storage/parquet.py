@@ -1,4 +1,4 @@
-"""Parquet files on this machine as Arrow tables."""
+"""Reads Parquet files on this machine as Arrow tables."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from itrec_dist.errors import ShardsError
 
 
 def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of shard files, in order; of the named columns, or of all.
+    """The row groups of shard files, in order, with the named columns or all.
 
-    A column that a file lacks is left out.
+    A column that a file lacks is omitted.
 
     Raises:
         ShardsError: a file is missing or damaged.
@@ -27,7 +27,7 @@ def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> I
 
 
 def unreadable(path: Path, error: BaseException) -> ShardsError:
-    """The refusal of a file that could not be read."""
+    """The error for a file that could not be read."""
     if isinstance(error, FileNotFoundError):
         return ShardsError(f"{path} is missing: window the data again")
     reason = str(error).splitlines()[0].rstrip(".")

@@ -1,7 +1,7 @@
-"""The working directory of a Ray job: a copy of the checkout on each node, which Ray deletes.
+"""Refuses paths in the working directory of a Ray job, which Ray deletes.
 
-`ray job submit --working-dir .` unpacks it below the node's temporary folder. Files written there
-are lost, and paths there mean nothing on other nodes.
+`ray job submit --working-dir .` unpacks a copy of the checkout below each node's temporary folder.
+Files written there are lost, and paths there mean nothing on other nodes.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from itrec_dist.errors import ConfigError
 _PARENT, _PREFIX = "working_dir_files", "_ray_pkg_"  # as ray/_private/runtime_env names them
 
 
-def refuse(path: Path, name: str = "") -> None:
+def refuse_path(path: Path, name: str = "") -> None:
     """Refuse a path in the job's working directory, such as any relative path in a job.
 
     Args:
@@ -19,7 +19,7 @@ def refuse(path: Path, name: str = "") -> None:
         name: the setting that it was given for, used in the message.
 
     Raises:
-        ConfigError: it lies there.
+        ConfigError: the path is in that directory.
     """
     folder = _find()
     given = path if folder is None or not path.is_absolute() else _relative(path, folder)

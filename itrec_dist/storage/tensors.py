@@ -1,9 +1,9 @@
-"""Tensors on disk as safetensors, hashed while they are written and while they are read.
+"""Reads and writes tensors as safetensors, hashing the file on the way.
 
-The package's own `save_file` and `load_file` leave the hashing to a second reading of the file,
-and `save` and `load` hold everything in memory twice. The format is small enough to stream: the
-length of a JSON header, the header, and the bytes of each tensor. Files are equal to the package's
-to the byte. No file holds code.
+With the safetensors package, `save_file` and `load_file` would need a second reading of the file
+for its hash, and `save` and `load` hold everything in memory twice. The format is simple enough to
+stream: the length of a JSON header, the header, and the bytes of each tensor. Files are identical
+to the package's, byte for byte. No file holds code.
 """
 
 import json
@@ -19,8 +19,8 @@ from itrec_dist.errors import CheckpointError
 from itrec_dist.storage import hashed_files
 from itrec_dist.storage.hashed_files import Written
 
-# In the order in which the format sorts tensors, the last first, then by name: wide types come
-# before narrow ones, so that every tensor starts at a multiple of its element's size.
+# In reverse of the order in which the format sorts tensors, then by name: wide types come before
+# narrow ones, so that every tensor starts at a multiple of its element's size.
 _DTYPES = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "F8_E5M2": torch.float8_e5m2,
     "F8_E4M3": torch.float8_e4m3fn, "I16": torch.int16, "U16": torch.uint16, "F16": torch.float16,
@@ -34,7 +34,7 @@ _ALIGNMENT = 8
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> Written:
-    """Write tensors, from whatever device, and flush them to the disk.
+    """Write tensors, from any device, and flush them to the disk.
 
     Raises:
         OSError: the file cannot be written.
@@ -74,12 +74,14 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     if checksum is not None:
-        hashed_files.refuse_other(path, digest, checksum)
+        hashed_files.refuse_wrong_checksum(path, digest, checksum)
     try:
         return _views(buffer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{path} is damaged: it is no safetensors file ({reason})") from error
+        raise CheckpointError(
+            f"{path} is damaged: it is not a safetensors file ({reason})"
+        ) from error
 
 
 def _views(buffer: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
-"""URIs: what counts as one, and which ones may not be written to files.
+"""Recognises URIs, and refuses or masks those that carry credentials.
 
-A URI is written to configurations, logs and error messages, so it must not hold a credential: those
-come from the environment or from the provider's own chain.
+A URI is written to configurations, logs and error messages, so it must not hold a credential:
+credentials come from the environment or from the provider's own chain.
 """
 
 import re
@@ -16,7 +16,7 @@ HARMLESS = frozenset({
 """Options that a URI may carry; any other one could be a secret."""
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.DOTALL)
-_SCHEMES_WITH_A_NAME = ("abfs", "abfss", "hdfs", "viewfs")  # container@account, user@host
+_SCHEMES_WITH_USER = ("abfs", "abfss", "hdfs", "viewfs")  # container@account, user@host
 _SQUASHED = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 
 
@@ -26,14 +26,14 @@ class Uri(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> "Uri":
-        """Keep `text` except for slashes at its end."""
+        """Check `text` and strip trailing slashes."""
         if not isinstance(text, str) or not _URI.fullmatch(text):
-            raise ValueError(f"{text!r} is no URI such as s3://bucket/folder")
+            raise ValueError(f"{text!r} is not a URI such as s3://bucket/folder")
         return super().__new__(cls, text.rstrip("/"))
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """The last part of its path, or its host."""
         return urlsplit(self).path.rpartition("/")[2] or urlsplit(self).netloc
 
     def below(self, path: str) -> "Uri":
@@ -67,7 +67,7 @@ def refuse_credentials(uri: str, name: str) -> None:
 
 
 def squashed(path: Path) -> str | None:
-    """The URI behind a path that was made from one, such as s3:/bucket/x; else None."""
+    """The URI that a path such as s3:/bucket/x was made from; None for other paths."""
     match = _SQUASHED.match(str(path))
     return f"{match.group(1)}://{match.group(2)}" if match else None
 
@@ -76,7 +76,7 @@ def _masked(uri: str) -> str:
     parts = urlsplit(uri)
     host, query = parts.netloc, parts.query
     user, at, place = host.rpartition("@")
-    is_name = parts.scheme.lower() in _SCHEMES_WITH_A_NAME and ":" not in user
+    is_name = parts.scheme.lower() in _SCHEMES_WITH_USER and ":" not in user
     if at and not is_name and not (parts.scheme == "gs" and user == "anonymous"):
         host = f"***@{place}"
     secret = [v for k, v in parse_qsl(query, keep_blank_values=True) if k not in HARMLESS]

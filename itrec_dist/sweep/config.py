@@ -207,7 +207,7 @@ class SweepConfig:
     @property
     def falls(self) -> bool:
         """Whether the better figure of the metric is the lower one."""
-        return metrics.falls(self.figure)
+        return metrics.lower_is_better(self.figure)
 
     @property
     def figure(self) -> FigureName:

@@ -27,9 +27,10 @@ Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
     session   workers (trials at once), seconds: one life of the sweep's driver, at its end
 
 A trial that was proposed and has not ended was cut off: it is run again, those of its runs that
-are complete excepted.
+are complete excepted. So is one that failed in fewer attempts than `retries` allow by now.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -224,6 +225,26 @@ class SweepDirectory:
         """
         content: dict[str, Any] = self._run.read_json(self.environment)
         return content
+
+
+def is_left(sweep: SweepConfig, trial: Trial) -> bool:
+    """Whether a trial is to be run: it was cut off, or it failed and may be tried again."""
+    outcome = trial.outcome
+    has_attempts = outcome.status == "failed" and outcome.attempts <= sweep.retries
+    return outcome.status == "open" or has_attempts
+
+
+def told_failures(trials: Sequence[Trial]) -> str | None:
+    """A clause about the trials that failed and how to try them again; None if none did."""
+    failed = [trial for trial in trials if trial.outcome.status == "failed"]
+    if not failed:
+        return None
+    retries = max(trial.outcome.attempts for trial in failed)
+    return (
+        f"{len(failed)} of {len(trials)} trials failed and {'were' if len(failed) > 1 else 'was'} "
+        f"not compared, the first (trial {failed[0].label}) with: {failed[0].outcome.error}; the "
+        f"same command with --resume --retries {retries} tries again"
+    )
 
 
 def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:

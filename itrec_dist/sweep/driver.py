@@ -11,7 +11,7 @@ from itrec_dist.storage import atomic
 from itrec_dist.sweep import RECIPE, resources, trackers
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import Runs, SweepConfig
-from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
+from itrec_dist.sweep.directory import SweepDirectory, Trial, is_left, ranked, told_failures
 from itrec_dist.sweep.jobs import Course, Say
 from itrec_dist.system import environment
 
@@ -50,7 +50,10 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     finally:
         seconds = round(time.monotonic() - began, 1)
         directory.append("session", workers=share.concurrent, seconds=seconds)
-    _refuse_nothing(sweep, directory.trials())
+    ended = directory.trials()
+    _refuse_nothing(sweep, ended)
+    if failures := told_failures(ended):
+        say(f"warning: {failures}")
     return directory
 
 
@@ -60,7 +63,7 @@ def _refuse_nothing(sweep: SweepConfig, trials: list[Trial]) -> None:
     first = next((t.outcome.error for t in trials if t.outcome.error), "all were cut off")
     raise TrainingError(
         f"none of the {len(trials)} trials of {sweep.out} was completed; the first ended with: "
-        f"{first}"
+        f"{first} (--resume with a larger --retries tries those again that failed)"
     )
 
 
@@ -90,8 +93,8 @@ def _share(checked: Checked, address: str | None, *, use_gpu: bool) -> resources
 
 
 def _told_plan(checked: Checked, share: resources.Share, trials: list[Trial]) -> str:
-    ended = sum(1 for t in trials if t.outcome.status != "open")
     sweep = checked.sweep
+    ended = sum(1 for t in trials if not is_left(sweep, t))
     taken = resources.told_share(checked.runs.base, share)
     seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
     told = f"{checked.count} trials{seeds}, {share.concurrent} at a time, each with {taken}"

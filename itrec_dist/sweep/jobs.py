@@ -9,13 +9,21 @@ from dataclasses import replace
 from typing import Protocol
 
 from itrec_dist.data.schema import TEST
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import FIRST_FRESH_SEED, SweepConfig
-from itrec_dist.sweep.directory import SEARCHED, Outcome, SweepDirectory, Trial, ranked, told
+from itrec_dist.sweep.directory import (
+    SEARCHED,
+    Outcome,
+    SweepDirectory,
+    Trial,
+    is_left,
+    ranked,
+    told,
+)
 from itrec_dist.sweep.pareto import front
 from itrec_dist.sweep.population import Population
 from itrec_dist.sweep.sampling import Planned, Proposer
@@ -95,19 +103,19 @@ class Course:
 
 
 class _Search:
-    """The trials as jobs: those that were cut off first, then what the proposer says."""
+    """The trials as jobs: those that are left of earlier lives, then what the proposer says."""
 
     def __init__(
         self, checked: Checked, directory: SweepDirectory, trials: list[Trial], say: Say
     ) -> None:
         self._checked, self._directory, self._say = checked, directory, say
-        self._waiting = [t for t in trials if t.outcome.status == "open"]
+        self._waiting = [t for t in trials if is_left(checked.sweep, t)]
         self._number = len(trials)
-        self._ended = sum(1 for t in trials if t.outcome.status != "open")
+        self._ended = len(trials) - len(self._waiting)
         self._trials = {t.number: t for t in trials}
         self._proposer = self._make_proposer()
         for trial in trials:
-            if trial.outcome.status != "open":
+            if not is_left(checked.sweep, trial):
                 self._proposer.tell(trial.assignment, self._values(trial.outcome))
 
     @property
@@ -125,7 +133,8 @@ class _Search:
         seeds = tuple(range(self._checked.sweep.seeds))
         if self._waiting:
             trial = self._waiting.pop(0)
-            return Job(trial.number, trial.assignment, seeds)
+            failures = trial.outcome.attempts if trial.outcome.status == "failed" else 0
+            return Job(trial.number, trial.assignment, seeds, attempts=failures)
         while (assignment := self._proposer.ask()) is not None:
             number, self._number = self._number, self._number + 1
             self._trials[number] = Trial(number, assignment)
@@ -138,6 +147,8 @@ class _Search:
             except ConfigError as error:
                 self.ended(job, Outcome("refused", error=str(error)))
                 continue
+            except ItrecError:
+                pass  # it may have passed when the trial begins, which is tried again
             return job
         return None
 

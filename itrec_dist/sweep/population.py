@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.storage import atomic
 from itrec_dist.sweep.checks import Checked
-from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, told
+from itrec_dist.sweep.directory import Outcome, SweepDirectory, Trial, is_left, told
 from itrec_dist.sweep.space import Assignment, Dimension, Space, Value
 from itrec_dist.sweep.trial import Job
 from itrec_dist.training.config import check
@@ -56,13 +56,19 @@ class Population:
         known = {trial.number: trial for trial in trials}
         self._members: dict[int, Assignment] = {}
         assert checked.assignments is not None
+        left = {n for n, t in known.items() if is_left(checked.sweep, t)}
         for number, assignment in enumerate(checked.assignments):
             if number not in known:
                 directory.append("proposed", trial=number, assignment=assignment)
                 self._admit(number, assignment)
-            elif known[number].outcome.status in ("open", "complete"):
+            elif known[number].outcome.status == "complete" or is_left(
+                checked.sweep, known[number]
+            ):
                 self._members[number] = known[number].assignment
-        self._ended = {n for n, t in known.items() if t.outcome.status != "open"}
+        self._ended = known.keys() - left
+        self._failures = {
+            n: t.outcome.attempts for n, t in known.items() if t.outcome.status == "failed"
+        }
         self._until = self._interval
         self._figures = self._reached()
         self._waiting = self._missing()
@@ -86,7 +92,8 @@ class Population:
             return None
         number = self._waiting.pop(0)
         self._running.add(number)
-        return Job(number, self._members[number], (0,), until=self._until)
+        failures = self._failures.pop(number, 0)
+        return Job(number, self._members[number], (0,), until=self._until, attempts=failures)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Note how far a trial came; after the last one of a round they exchange."""
@@ -120,6 +127,8 @@ class Population:
             refused = Outcome("refused", error=str(error))
             self._directory.append("ended", trial=number, **vars(refused))
             return
+        except ItrecError:
+            pass  # it may have passed when the trial begins, which is tried again
         self._members[number] = assignment
 
     def _reached(self) -> dict[int, float]:

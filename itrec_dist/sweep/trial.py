@@ -7,6 +7,7 @@ a population, whose parts go on from the checkpoint that is there. Nothing that 
 wrong here leaves as an exception: it becomes an outcome, so that no trial ends a sweep.
 """
 
+import itertools
 import shutil
 import time
 import traceback
@@ -23,7 +24,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.schema import VALIDATION
 from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import ConfigError, ItrecError
+from itrec_dist.errors import ConfigError, ItrecError, TrainingError
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
@@ -38,6 +39,8 @@ from itrec_dist.training.config import RunConfig, check, prepare
 from itrec_dist.training.worker import run_worker
 
 _POLL_SECONDS = 0.2
+_WAIT_SECONDS = 5.0  # before the second attempt, twice as long before each further one
+_MOST_SECONDS = 60.0
 
 OnEpoch = Callable[[int, float], None]
 """Is told an epoch and the metric's value after it; may raise `Stopped`."""
@@ -64,6 +67,8 @@ class Job:
     it from the beginning to the end."""
     before: tuple[tuple[int, Assignment], ...] = ()
     """(last epoch, settings) of what a run is trained with before `assignment` holds."""
+    attempts: int = 0
+    """How often it failed in earlier lives of the sweep."""
     awaits: str = ""
     """File in the scratch folder whose coming ends a job without seeds."""
 
@@ -139,6 +144,9 @@ class Trials:
     def work(self, job: Job, on_epoch: OnEpoch) -> Outcome:
         """Train and judge all runs of a job; tried again as the sweep's `retries` say.
 
+        A setting that is refused stays so. What the machine lacks, such as shards that cannot be
+        reached, may pass: it is waited for.
+
         Raises:
             Stopped: `on_epoch` did.
         """
@@ -147,17 +155,18 @@ class Trials:
             while not any(file.exists() for file in awaited):
                 time.sleep(_POLL_SECONDS)
             return Outcome("complete")
-        for attempt in range(1, self._sweep.retries + 2):
+        for attempt in itertools.count(job.attempts + 1):
             try:
                 done = [self._run(job, seed, on_epoch) for seed in job.seeds]
                 return _summary(done, attempt)
             except Exception as error:
                 told = _told(error)
                 self._keep_traceback(job)
-                is_mistake = isinstance(error, ItrecError) and error.exit_code == 2
                 status: Status = "refused" if isinstance(error, ConfigError) else "failed"
-                if is_mistake or attempt > self._sweep.retries:
+                if status == "refused" or attempt > self._sweep.retries:
                     return Outcome(status, attempts=attempt, error=told)
+                if _is_of_environment(error):
+                    time.sleep(min(_WAIT_SECONDS * 2 ** (attempt - 1), _MOST_SECONDS))
         raise AssertionError
 
     def _run(self, job: Job, seed: int, on_epoch: OnEpoch) -> "_Done":
@@ -278,6 +287,11 @@ def _is_same(directory: RunDirectory, run: RunConfig) -> bool:
 @cache
 def _environment() -> dict[str, Any]:
     return environment.record(None)
+
+
+def _is_of_environment(error: Exception) -> bool:
+    """Whether it says something of the machine, and nothing of the training."""
+    return isinstance(error, ItrecError | OSError) and not isinstance(error, TrainingError)
 
 
 def _told(error: Exception) -> str:

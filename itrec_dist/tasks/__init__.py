@@ -1,8 +1,8 @@
 """The tasks: one folder each.
 
-A folder `some_name/` holds `task.py` with one class `SomeName(Task)`; the settings of a model give
-its name as `task`. A task with windows of its own has `data.py` besides, which is found without
-importing PyTorch. Nothing else has to be told about it.
+A folder `some_name/` holds `task.py` with one class `SomeName(Task)`; models refer to it by the
+name in their settings' `task`. A task with its own windows also has `data.py`, which is imported
+without PyTorch. No other file needs to change.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.errors import ConfigError, ShardsError
-from itrec_dist.tasks.data import TaskData
 
 if TYPE_CHECKING:
     from itrec_dist.data.manifest import Manifest
+    from itrec_dist.tasks.data import TaskData
     from itrec_dist.tasks.task import Task
 
 TASKS: Registry[type[Task]] = Registry(
@@ -25,14 +25,14 @@ TASKS: Registry[type[Task]] = Registry(
 """Name -> class."""
 
 DEFAULT = "next_items"
-"""The task that `itrec window` cuts windows for unless another is named."""
+"""The task that `itrec window` cuts windows for by default."""
 
 WITH_WINDOWS = tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/data.py")))
-"""The names of our tasks that have windows of their own."""
+"""The names of our tasks that have their own windows."""
 
 
 def data_of(task: str) -> TaskData:
-    """Windows and baselines of a task: of ours, of an installed package, or `module:Class`.
+    """Windows and baselines of a task: ours, one of an installed package, or `module:Class`.
 
     Raises:
         ConfigError: there is no such task, or it has no windows of its own.
@@ -55,7 +55,7 @@ def protocols() -> list[str]:
 
 
 def task_of(manifest: Manifest) -> str:
-    """The task that shards were windowed for; in older manifests the protocol tells it.
+    """The task that shards were windowed for; in older manifests it follows from the protocol.
 
     Raises:
         ShardsError: no task has that protocol.

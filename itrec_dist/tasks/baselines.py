@@ -1,4 +1,4 @@
-"""The baselines of a task, as `itrec baselines` fits and judges them whatever the task."""
+"""The interface through which `itrec baselines` fits and judges the baselines of any task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Fittable(Protocol[T_contra, F_co]):
     """A baseline: a frozen dataclass of its settings."""
 
     def fit(self, training: T_contra) -> F_co:
-        """Learn from the training windows."""
+        """Fit the baseline to the training windows."""
 
 
 class TaskBaselines(ABC, Generic[B, T, F]):
@@ -34,7 +34,7 @@ class TaskBaselines(ABC, Generic[B, T, F]):
 
     @abstractmethod
     def training(self, shards: Path, data: Manifest) -> T:
-        """Read what the baselines learn from.
+        """Read the data that the baselines are fitted to.
 
         Raises:
             ShardsError: the shards are damaged, or cannot be judged.
@@ -44,21 +44,21 @@ class TaskBaselines(ABC, Generic[B, T, F]):
     def judge(self, fitted: F, windows: Windows, training: T, choice: MetricChoice) -> Judgement:
         """The figures of a fitted baseline on the windows of one split."""
 
-    def usual(self) -> dict[str, B]:
-        """The baselines that can be fitted here, with default settings, by name."""
+    def installed(self) -> dict[str, B]:
+        """The baselines whose packages are installed, with default settings, by name."""
         return {name: kind() for name, kind in self.registry.items()}
 
     def missing(self) -> list[str]:
-        """The names of the baselines whose package is not installed."""
+        """The names of the baselines whose packages are not installed."""
         return []
 
-    def refuse(self, name: str, baseline: B, data: Manifest) -> None:
-        """Refuse a baseline that cannot be fitted on such data, before anything is computed.
+    def check(self, name: str, baseline: B, data: Manifest) -> None:
+        """Refuse a baseline that cannot be fitted to this data, before anything is computed.
 
         Raises:
-            EnvironmentProblem: memory or a package is missing.
+            EnvironmentProblem: too little memory, or a package is missing.
         """
 
     def batch_size(self, data: Manifest) -> int | None:  # noqa: ARG002
-        """Windows that `judge` scores at a time; None is all."""
+        """Number of windows that `judge` scores at a time; None for all."""
         return None

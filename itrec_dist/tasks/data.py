@@ -1,6 +1,6 @@
-"""What a task is besides its model and loss: its windows and its baselines.
+"""The part of a task besides model and loss: its windows and its baselines.
 
-It is apart from the task's class so that windows can be cut without importing PyTorch.
+It is separate from the task's class so that windows can be cut without importing PyTorch.
 """
 
 import copy
@@ -17,8 +17,8 @@ from itrec_dist.tasks.baselines import TaskBaselines
 class TaskData:
     """The windows of a task and the baselines that are judged on them.
 
-    A task of ours has it as `DATA` in `tasks/NAME/data.py`, and every task with windows of its own
-    as the attribute `data` of its class.
+    Our tasks define it as `DATA` in `tasks/NAME/data.py`; every task with its own windows has it as
+    the class attribute `data`.
     """
 
     windows: TaskWindows[Any]
@@ -47,7 +47,7 @@ class TaskData:
         )
 
     def named(self, task: str) -> "TaskData":
-        """The same for a task that is found by another name, such as `module:Class`."""
+        """A copy for a task that is referred to by another name, such as `module:Class`."""
         windows, histories = copy.copy(self.windows), copy.copy(self.histories)
         windows.task = task
         if histories is not None:

@@ -1,7 +1,7 @@
-"""What a task is: a model and a loss as one module, and the judge of its output."""
+"""The interface of a task: a model and a loss as one module, and the judge of its output."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -15,45 +15,47 @@ from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import Output
-from itrec_dist.tasks.data import TaskData
+
+if TYPE_CHECKING:
+    from itrec_dist.tasks.data import TaskData
 
 
 class SplitJudge(Protocol):
-    """Counts what the figures of one split need; sums over workers are taken of its state."""
+    """Accumulates the counts behind one split's figures; its state can be summed over workers."""
 
     def add(self, batch: Batch, output: Any) -> None:
-        """Count the real windows of a batch, given its task's output for it."""
+        """Count the real windows of a batch, given the task's output for it."""
 
     def state(self) -> torch.Tensor:
-        """Everything counted, flat float64: what workers add up."""
+        """All counts, flat float64, to be summed over workers."""
 
     def load(self, state: torch.Tensor) -> None:
-        """Replace everything by a state, such as the sum of all workers' states."""
+        """Replace all counts by a state, such as the sum of all workers' states."""
 
     def judgement(self) -> Judgement:
-        """Every figure of the split."""
+        """All figures of the split."""
 
 
 class Task(nn.Module):
-    """A model and a loss as one module, the only thing that an engine wraps."""
+    """A model and a loss as one module, which is what an engine wraps."""
 
     losses: ClassVar[tuple[str, ...]]
-    """The losses that it learns from; the first is the default."""
+    """The losses that it can be trained on; the first is the default."""
     groups: ClassVar[tuple[str, ...]] = ()
-    """The groups of figures that its judgement holds beside the loss; see `Metric.groups`."""
+    """The groups of figures in its judgement besides the loss; see `Metric.groups`."""
     headline: ClassVar[FigureName]
-    """The figure that its models are ranked by, and that chooses the best epoch by default."""
+    """The figure that its models are compared by, and that chooses the best epoch by default."""
     section: ClassVar[str] = ""
-    """The file of `report/sections/` that shows its runs; without one they are shown as of any
-    task."""
+    """The file of `report/sections/` that shows its runs; empty for a generic section."""
     ranks: ClassVar[bool]
-    """Whether it is judged by its ranking of the catalogue."""
+    """Whether it is evaluated by its ranking of the catalogue."""
 
     learns_steps: bool = False
     """Whether it learns from every position of a history: from `step_target_ids_BL`."""
 
-    data: ClassVar[TaskData | None] = None
-    """Its windows and baselines; None where it learns from the windows of other tasks."""
+    data: ClassVar["TaskData | None"] = None
+    """Windows and baselines of a task of another package; None if it is trained on the windows of
+    other tasks. Ours are in `tasks/NAME/data.py`, so that workers do not import DuckDB."""
 
     model: nn.Module
 
@@ -67,18 +69,18 @@ class Task(nn.Module):
 
     @classmethod
     def accepts(cls, loss: LossConfig) -> bool:
-        """Whether it can learn from a loss, one of `losses` or somebody else's."""
+        """Whether it can be trained on a loss, one of `losses` or of another package."""
         return loss.kind in cls.losses
 
     def forward(self, batch: Batch) -> Output:
-        """Losses in training mode; in evaluation mode what is judged besides, as a subclass.
+        """Losses in training mode; in evaluation mode also predictions, as a subclass of Output.
 
-        Everything is float32 whatever the autocast type.
+        All values are float32, whatever the autocast type.
         """
         raise NotImplementedError
 
     def judge(self, device: torch.device, choice: MetricChoice | None = None) -> SplitJudge:
-        """A judge of one split that has counted nothing yet; `choice` says which figures."""
+        """A new judge for one split; `choice` says which figures it computes."""
         raise NotImplementedError
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
@@ -90,12 +92,12 @@ class Task(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The n items to recommend for each window, best first, and their scores: [B, n] each.
 
-        Items of `seen_ids_BS` (filled up with PAD) are left out; PAD stands where none is left.
+        Items of `seen_ids_BS` (padded with PAD) are excluded; positions without an item hold PAD.
 
         Raises:
             ConfigError: a score is NaN, or the task recommends nothing.
         """
         return rank.top_items(self.catalogue_scores(batch), n, seen_ids_BS)
 
-    def learn(self, ratings: Callable[[], TrainingRatings]) -> None:
-        """Take from the training ratings, before the first step, what no gradient gives."""
+    def fit_statistics(self, ratings: Callable[[], TrainingRatings]) -> None:
+        """Compute statistics of the training ratings, such as biases, before the first step."""

@@ -184,7 +184,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     least = run.cluster.min_workers
     sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
     for workers in sizes:
-        kind_of(run.engine, workers).refuse(run.engine, run.optimizer, workers)
+        kind_of(run.engine, workers).check_settings(run.engine, run.optimizer, workers)
     _check_shares(run, sizes)
     if not data.num_windows(TRAIN):
         raise ConfigError(f"{run.shards} has no training windows: window the data again")

@@ -87,7 +87,9 @@ class TrainingConfig:
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a monitored figure beats the best so far; the first one always does."""
-        return best is None or (value < best if metrics.falls(self.figure) else value > best)
+        return best is None or (
+            value < best if metrics.lower_is_better(self.figure) else value > best
+        )
 
 
 @dataclass(frozen=True)

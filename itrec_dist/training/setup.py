@@ -65,7 +65,7 @@ class RunSetup:
         """
         self._held.close()
         if self._mirror is not None and (error is None or self._is_untouched):
-            self._mirror.forget()
+            self._mirror.remove_local()
 
     def check(self, num_workers: int) -> Manifest:
         """Refuse what cannot work before anything is changed; returns the data's manifest.
@@ -78,7 +78,7 @@ class RunSetup:
         if self._existing != "resume":
             self._refuse_taken()
         for lock in self._locks:
-            lease.refuse_alive(lock)
+            lease.refuse_held(lock)
         if self._existing == "resume":
             self._fetch()
             if self._is_worker:

@@ -8,6 +8,7 @@ from torch import nn
 
 from itrec_dist import config
 from itrec_dist.data import manifest
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
@@ -68,6 +69,27 @@ def check_start(run: RunConfig) -> None:
             f"model is {width} wide: train vectors of that width (item2vec has model.width), "
             "or change this model's"
         )
+
+
+def warning(run: RunConfig, data: Manifest) -> str | None:
+    """A line that says that the vectors were learned on other windows; None if they were not.
+
+    What they have seen there, this run may hold out.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    if run.item_vectors is None:
+        return None
+    folder = RunDirectory.existing(run.item_vectors).checkpoints / BEST
+    learned_on = checkpoint_format.read_record(folder).fingerprint
+    if learned_on == data.fingerprint:
+        return None
+    return (
+        f"warning: the vectors in {run.item_vectors} were learned on other windows (fingerprint "
+        f"{learned_on[:12]}) than this run's ({data.fingerprint[:12]}), and may have seen events "
+        "that these hold out"
+    )
 
 
 @torch.no_grad()

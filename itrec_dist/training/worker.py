@@ -98,7 +98,7 @@ class _Worker:
         spec = data_spec.build(self._manifest, self._items)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
-        self._task.learn(
+        self._task.fit_statistics(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
         # Counted here: an engine may leave a worker with parts of them.
@@ -141,6 +141,8 @@ class _Worker:
             self._record_restart(self._restart, trained_to)
         elif self._state:
             self._recorder.note(self._resumption(self._state))
+        elif warning := warm_start.warning(self._run, self._manifest):
+            self._recorder.note(warning)
         if self._note_on_precision:
             self._recorder.note(self._note_on_precision)
         trainer = Trainer(
@@ -324,7 +326,7 @@ class _Worker:
         with atomic.uninterrupted():  # checkpoints and the end of the log name the same epoch
             self._checkpoints.save(kinds, at, figures)
             self._position = at
-        if self._sender is not None and (outage := self._sender.news()):
+        if self._sender is not None and (outage := self._sender.unreported_outage()):
             self._recorder.note(outage)
 
     def _judge_best(self) -> None:

@@ -1,4 +1,4 @@
--- What each event serves as, in training and in one evaluation split.
+-- The uses of each event, in training and in one evaluation split.
 -- Grain: one row per event that a window of either uses.
 -- Parameters: $split, the evaluation split; $input_length, $target_length, events.
 -- Reads: targets, sequences.

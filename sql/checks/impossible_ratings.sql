@@ -1,4 +1,4 @@
--- Ratings whose values cannot be meant.
+-- Ratings with impossible values.
 -- Grain: one row, the first such rating, or none: the check passes by returning no rows.
 -- Parameters: $latest_time, largest allowed timestamp in the source's unit, null for no bound;
 -- $has_ratings, whether the source has a rating column.

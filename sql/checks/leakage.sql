@@ -1,11 +1,11 @@
--- What an evaluation split lets through. Everything is counted by event, that is by user and
--- place in the user's order, so an item that a user met twice is no leak.
+-- Leakage of an evaluation split. Everything is counted by event, that is by user and position in
+-- the user's order, so an item that a user interacted with twice is not a leak.
 -- Grain: one row:
 --   targets                        events to be predicted
 --   targets_in_training_inputs     of those, also an input of a training window of the same user
 --   targets_in_training_targets    of those, also a target of a training window
---   targets_counted_in_catalogue   of those, counted when the catalogue was made
---   targets_tied_with_training     of those, at the very timestamp of a training event of the user
+--   targets_counted_in_catalogue   of those, counted when the catalogue was built
+--   targets_tied_with_training     of those, at the exact timestamp of a training event of the user
 --   training_events                events used by training windows
 --   training_events_not_before     of those, at or after the first target's timestamp, any user
 --   training_events_after_own      of those, at or after the same user's first target, in order

@@ -1,4 +1,4 @@
--- Inputs that a window must not have, found without the places that the windows were made from.
+-- Inputs that a window must not have, found independently of the positions used to build windows.
 -- Grain: one row:
 --   inputs            inputs of all windows of training and of one evaluation split
 --   inputs_not_before of those, not a rating that the user gave before the target in order

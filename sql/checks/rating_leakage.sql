@@ -1,8 +1,8 @@
--- What an evaluation split of ratings lets through.
+-- Leakage of an evaluation split of ratings.
 -- Grain: one row:
 --   targets                     ratings to be predicted
 --   targets_rated_in_training   of those, whose user rated the same item in training as well
---   targets_tied_with_training  of those, at the very timestamp of a training rating of the user
+--   targets_tied_with_training  of those, at the exact timestamp of a training rating of the user
 --   targets_of_unknown_users    of those, whose user has no training rating
 --   targets_of_unknown_items    of those, whose item has no training rating
 --   training_events             training ratings

@@ -1,4 +1,4 @@
--- Every rating became one window, whose number, target and width are as they should be.
+-- Every rating became one window, with the correct number, target and width.
 -- Grain: one row per rating that did not; the check passes by returning no rows.
 -- Parameters: $input_length, ratings.
 -- Reads: windows, sequences.

@@ -1,5 +1,5 @@
--- Under global_time no training window holds an event at or after the first cut, and no target of
--- a split lies outside its time.
+-- Under global_time, no training window holds an event at or after the first cut, and no target of
+-- a split is outside its time range.
 -- Grain: one row per window that does; the check passes by returning no rows.
 -- Parameters: $target_length, events.
 -- Reads: targets, sequences, cuts.

@@ -1,4 +1,4 @@
--- Values of a table of one's own that are not what they should be.
+-- Invalid values in a user's table.
 -- Grain: one row, the first such row, or none: the check passes by returning no rows.
 -- Reads: parsed_ratings (its rowid is the table's row order).
 with

@@ -1,4 +1,4 @@
--- Every place that was chosen became a window.
+-- Every chosen position became a window.
 -- Grain: one row if the numbers differ; the check passes by returning no rows.
 -- Reads: windows, targets.
 with

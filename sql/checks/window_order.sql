@@ -1,4 +1,4 @@
--- window_id counts from 0 without a gap, in the order of (user, place).
+-- window_id counts from 0 without gaps, in the order of (user, place).
 -- Grain: one row per window out of order; the check passes by returning no rows.
 -- Reads: windows, targets (the rowid of both is their order).
 select

@@ -1,5 +1,5 @@
--- The first and last input and target of every window stand where they should in the user's order,
--- so that the targets follow the inputs directly.
+-- The first and last input and target of every window are at the correct positions in the user's
+-- order, so that the targets directly follow the inputs.
 -- Grain: one row per misplaced item; the check passes by returning no rows.
 -- Parameters: $input_length, $target_length, events.
 -- Reads: windows, targets, sequences.

@@ -1,4 +1,4 @@
--- Windows are full: of the right widths, with no padding and no item outside the catalogue.
+-- Windows are full: of the correct widths, without padding or items outside the catalogue.
 -- Grain: one row per window that is not; the check passes by returning no rows.
 -- Parameters: $input_length, $target_length, events.
 -- Reads: windows, catalogue.

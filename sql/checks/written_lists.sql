@@ -1,4 +1,4 @@
--- Categories that are a whole list or record written as text, such as ['War', 'Drama'].
+-- Categories that are a list or record written as text, such as ['War', 'Drama'].
 -- Grain: one row, the first such row, or none: the check passes by returning no rows.
 -- Parameters: $features, names in the order of feature_lists.
 -- Reads: source_items (its rowid is the table's row order).

@@ -1,5 +1,5 @@
 -- The items that windows are made of: the most frequent ones among the counted events.
--- Grain: one row per item; item_id counts from 1 by falling count, ties by item_key, that is by
+-- Grain: one row per item; item_id counts from 1 by decreasing count, ties by item_key, that is by
 -- (length of source id, source id).
 -- Parameters: $top_items, number of items to keep, null for all.
 -- Reads: events, counted.

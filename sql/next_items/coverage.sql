@@ -1,10 +1,10 @@
 -- How many users and events have no window.
--- Grain: one row per split, in order, and before them the row any, of all splits together: the
--- users that the split should judge or teach, their events there, and how many of both are in none
--- of its windows, neither as input nor as target. Where windows are dealt to splits at random, any
--- is the only row.
--- Parameters: $input_length, $target_length, events; $is_for_all, whether a split should have every
--- kept user, or only those with events in its range.
+-- Grain: one row per split, in order, and before them the row any, for all splits together: the
+-- users that the split should evaluate or train on, their events there, and how many of both are in
+-- none of its windows, neither as input nor as target. Where windows are assigned to splits at
+-- random, any is the only row.
+-- Parameters: $input_length, $target_length, events; $is_for_all, whether a split should include
+-- every kept user, or only those with events in its range.
 -- Reads: kept_users, ranges, targets.
 with
 

@@ -1,5 +1,5 @@
 -- The kept users' events of catalogue items, in order.
--- Grain: one row per event; place counts from 0 within the user. is_counted tells whether the
+-- Grain: one row per event; place counts from 0 within the user. is_counted is whether the
 -- catalogue counted the event.
 -- Reads: events, catalogue, kept_users.
 with

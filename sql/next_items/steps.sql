@@ -1,5 +1,5 @@
--- What each filter left.
--- Grain: one row per step, in order: ratings, users and items left after it.
+-- What remains after each filter.
+-- Grain: one row per step, in order: the ratings, users and items after it.
 -- Reads: events, catalogue, sequences.
 with
 

@@ -1,4 +1,4 @@
--- Where windows stand: target_length targets every stride events, input_length events before them.
+-- Positions of the windows: target_length targets every stride events, after input_length inputs.
 -- Grain: one row per window: its user, the position of its first target, its split. window_id
 -- counts from 0 in the order of (user_id, target_place).
 -- Parameters: $input_length, $target_length, $stride, events; $seed; $validation_fraction and

@@ -1,6 +1,6 @@
 -- The windows themselves, in order.
 -- Grain: one row per window: input_length items, oldest first, with their ratings and times, and
--- the target_length that follow.
+-- the target_length items that follow.
 -- Parameters: $input_length, $target_length, events; $last_target, events from a window's first
 -- target to its last, that is target_length - 1.
 -- Reads: sequences, targets, users.

@@ -1,6 +1,6 @@
--- All items that anybody rated, the most often rated in training first.
--- Grain: one row per item; item_id counts from 1 by falling number of training ratings, ties by
--- item_key, so the items that no training rating knows come last.
+-- All items with a rating, the most often rated in training first.
+-- Grain: one row per item; item_id counts from 1 by decreasing number of training ratings, ties by
+-- item_key, so items without a training rating come last.
 -- Reads: dealt.
 with
 

@@ -1,8 +1,8 @@
--- How many users have no window. Every rating has one, so only a split can lack a user.
--- Grain: one row per split that has ratings, in order, and before them the row any, of all splits
--- together: the users that the split should judge or teach, and how many of them have no rating in
--- it; its ratings, none of which is without a window.
--- Parameters: $is_for_all, whether a split should have every user, or only those that it has.
+-- How many users have no window. Every rating has one, so only a single split can lack a user.
+-- Grain: one row per split that has ratings, in order, and before them the row any, for all splits
+-- together: the users that the split should evaluate or train on, and how many of them have no
+-- rating in it; its ratings, none of which is without a window.
+-- Parameters: $is_for_all, whether a split should include every user, or only those it has.
 -- Reads: dealt.
 with
 

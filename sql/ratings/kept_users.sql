@@ -1,6 +1,6 @@
--- All users that rated anything.
--- Grain: one row per user; user_id counts from 1 in the order of user_key. split is train where
--- the user has a training rating: only those give the user features their values.
+-- All users with a rating.
+-- Grain: one row per user; user_id counts from 1 in the order of user_key. split is train if the
+-- user has a training rating: only these users define the values of the user features.
 -- Reads: dealt.
 with
 

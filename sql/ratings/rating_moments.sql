@@ -1,4 +1,4 @@
--- Mean and standard deviation (of the population) of the training ratings.
+-- Mean and population standard deviation of the training ratings.
 -- Grain: one row.
 -- Reads: dealt.
 select

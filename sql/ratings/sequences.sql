@@ -1,7 +1,7 @@
 -- The users' ratings, in order.
--- Grain: one row per rating. place counts all ratings of the user from 0; num_before counts the
--- training ratings of the user before this one, so that for a training rating it is its place
--- among them. window_id counts from 0 in the order of (user_id, place).
+-- Grain: one row per rating. place counts all ratings of the user from 0; num_before is the number
+-- of the user's training ratings before this one, which for a training rating is its position among
+-- them. window_id counts from 0 in the order of (user_id, place).
 -- Reads: dealt, catalogue, kept_users.
 with
 

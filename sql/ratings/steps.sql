@@ -1,4 +1,4 @@
--- What was read, and what of it a model may learn from.
+-- What was read, and what a model may be trained on.
 -- Grain: one row per step, in order: ratings, users and items.
 -- Reads: dealt.
 select

@@ -1,8 +1,8 @@
 -- One window per rating: the rating to be predicted, and the user's latest training ratings before
 -- it in the user's order.
 -- Grain: one row per rating; the inputs are oldest first, left-padded with 0 to the input length.
--- A held-out rating is never an input, so that models of sequences and models of single ratings
--- learn from the same ratings and are judged knowing the same ones.
+-- A held-out rating is never an input, so that sequential and other models are trained on the same
+-- ratings and evaluated with the same knowledge.
 -- Parameters: $input_length, ratings; $ratings_before, input_length - 1.
 -- Reads: sequences, users.
 with

@@ -1,7 +1,7 @@
 -- The two points in time at which global_time cuts all raw ratings.
 -- Grain: one row. Training is before validation_from, test is at or after test_from. A cut is the
--- first timestamp that the share before it has no room for, so all ratings of one timestamp fall
--- on one side, the later one.
+-- first timestamp that does not fit into the share before it, so all ratings of one timestamp are
+-- on the same side, the later one.
 -- Parameters: $validation_fraction, $test_fraction, shares of the ratings.
 -- Reads: events.
 with

@@ -1,4 +1,4 @@
--- What a recommendation starts from: every kept user's latest events and all items seen.
+-- The input of recommendations: every kept user's latest events and all items seen.
 -- Grain: one row per kept user, by user_id; the lists of latest events are oldest first,
 -- left-padded with 0 to the input length.
 -- Parameters: $input_length, events.

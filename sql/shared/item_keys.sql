@@ -1,4 +1,4 @@
--- Integer keys for all items of the source, in the order that settles every tie.
+-- Integer keys for all items of the source, in the order that breaks all ties.
 -- Grain: one row per item; item_key counts from 0 by (length of source id, source id), which for
 -- numbers is their numeric order.
 -- Reads: ratings.

@@ -1,6 +1,6 @@
 -- The item table.
--- Grain: one row per catalogue item, by item_id. An item that the source does not describe has
--- its source id for a title and no features.
+-- Grain: one row per catalogue item, by item_id. An item that the source does not describe has its
+-- source id as title and no features.
 -- Reads: catalogue, item_keys, items, item_features, item_vocabulary, windows.
 with
 

@@ -1,6 +1,6 @@
--- The values of the item features, numbered through: the columns of the one-hot vector.
+-- The values of all item features, numbered consecutively: the columns of the one-hot vector.
 -- Grain: one row per feature and value; code counts from 0 over all features in their order, and
--- within a feature in the order of the values. Only catalogue items are looked at.
+-- within a feature in the order of the values. Only catalogue items are considered.
 -- Parameters: $features, names in order.
 -- Reads: item_features, item_keys, catalogue.
 with

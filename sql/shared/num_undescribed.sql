@@ -1,4 +1,4 @@
--- How many catalogue items the source did not describe.
+-- Number of catalogue items that the source does not describe.
 -- Grain: one row.
 -- Reads: catalogue, item_keys, items.
 select count(*) as num_items

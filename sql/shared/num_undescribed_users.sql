@@ -1,4 +1,4 @@
--- How many kept users have no value of any user feature.
+-- Number of kept users without a value for any user feature.
 -- Grain: one row.
 -- Reads: kept_users, user_keys, user_features.
 with

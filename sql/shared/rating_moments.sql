@@ -1,4 +1,4 @@
--- Mean and standard deviation (of the population) of the training windows' input ratings.
+-- Mean and population standard deviation of the training windows' input ratings.
 -- Grain: one row.
 -- Reads: windows.
 with

@@ -1,7 +1,7 @@
 -- The windows of one split, in order.
 -- Grain: one row per window.
 -- Parameters: $split.
--- Reads: windows, which stands in the order of window_id.
+-- Reads: windows, which is in the order of window_id.
 select
     window_id,
     user_id,

@@ -1,5 +1,5 @@
--- How many windows each split has.
--- Grain: one row per split that has any.
+-- Number of windows of each split.
+-- Grain: one row per split that has windows.
 -- Reads: windows.
 select
     split,

@@ -1,6 +1,6 @@
 -- The values of the user features, numbered.
 -- Grain: one row per feature and value; code counts from 1 within the feature in the order of the
--- values. Only users whose events the catalogue may count are looked at, so that under
+-- values. Only users whose events the catalogue may count are considered, so that under
 -- user_disjoint a value that no training user has is unknown.
 -- Parameters: $features, names in order.
 -- Reads: user_features, user_keys, kept_users.

@@ -1,5 +1,5 @@
 -- The user table.
--- Grain: one row per kept user, by user_id; user_features holds one code per feature, 0 where the
+-- Grain: one row per kept user, by user_id; user_features holds one code per feature, 0 if the
 -- value is unknown.
 -- Parameters: $features, names in order.
 -- Reads: kept_users, user_keys, user_features, user_vocabulary.

@@ -1,4 +1,4 @@
--- Features of MovieLens movies, whatever the format.
+-- Features of MovieLens movies, for all formats.
 -- Grain: one row per movie and value: its genres, and the decade of its year as '1990s'.
 -- Reads: items.
 with

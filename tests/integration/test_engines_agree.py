@@ -1,4 +1,4 @@
-"""All engines on real workers: the same losses, whatever is spread and however it is resumed."""
+"""All engines on real workers: the same losses, whatever is sharded and however it is resumed."""
 
 import math
 
@@ -82,7 +82,7 @@ def test_every_engine_gives_the_losses_of_the_plain_one(name, num_workers, found
 
 
 @pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_a_batch_that_is_left_out_leaves_no_trace(name, num_workers, found):
+def test_a_skipped_batch_leaves_no_trace(name, num_workers, found):
     one = found[num_workers][name]
     assert one["left out"] == pytest.approx(one["course"].losses[:SHORT], rel=1e-6)
 
@@ -101,12 +101,12 @@ def test_low_precision_means_the_same_under_every_engine(
 
 
 @pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_an_update_that_leaves_the_range_of_fp16_is_left_out(name, num_workers, found):
+def test_an_update_that_overflows_fp16_is_skipped(name, num_workers, found):
     missed, following = found[num_workers][name]["overflow"]
     assert missed == following, "the schedule counts real updates"
 
 
-def test_a_run_goes_on_from_engine_to_engine_and_from_one_worker_to_two_and_back(
+def test_a_run_moves_from_engine_to_engine_and_from_one_worker_to_two_and_back(
     found, alone, undisturbed
 ):
     chain = found[1]["chain"] + found[2]["chain"]
@@ -132,6 +132,7 @@ def made_by(run):
     return made["engine"], made["world_size"]
 
 
+@pytest.mark.slow
 def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
     zero = ["--engine.name", "deepspeed", "--engine.deepspeed.stage", 3]
     code, shown, err = train_on_two(shards, tmp_path / "run", *zero)
@@ -148,7 +149,7 @@ def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_with_ddp_where_deepspeed_began(trained, shards, tmp_path):
+def test_the_command_resumes_a_deepspeed_run_with_ddp(trained, shards, tmp_path):
     out = tmp_path / "run"
     begun = config.load(
         RunConfig, DEBUG_RECIPE,

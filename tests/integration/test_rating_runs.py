@@ -12,6 +12,8 @@ from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.optimizers import OptimizerConfig
+from itrec_dist.losses.mse import MseConfig
 from itrec_dist.models import MODELS
 from itrec_dist.training.loop import TrainingConfig
 from tests import stopped_runs
@@ -82,7 +84,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path)
     def settings(name):
         return replace(
             stopped_runs.config_of(rated_shards, tmp_path / name, checkpoints={"steps": 2}),
-            loss="mse",
+            loss=MseConfig(),
             model=MODELS[kind](),
             training=TrainingConfig(
                 epochs=2, batch_size=1024, monitor="ratings/rmse", log_seconds=0
@@ -123,8 +125,8 @@ def test_sparse_gradients_train(kind, itrec, rated_shards, tmp_path):
         (("--training.monitor", "masked/mrr@5"),
          "training.monitor=masked/mrr@5 does not fit model.kind=biased_mf; valid: loss, "
          "ratings/rmse, ratings/mae"),
-        (("--model.kind", "ite"), "model.kind=biased_mf and model.kind=ite are both given"),
-        (("--model.kind", "bird"), "there is no model.kind 'bird'; there are: ite, "),
+        (("--model.kind", "ite"), "loss=mse does not fit model.kind=ite; valid: bce, ce, softmax"),
+        (("--model.kind", "bird"), "there is no model.kind 'bird'; there are: autorec, "),
         (("--model.num_heads", 2), "there is no setting model.num_heads"),
         (("--model.sparse_gradients", "true"),
          "model.sparse_gradients=true does not go with optimizer.name=adamw: give sgd or adagrad"),
@@ -156,17 +158,27 @@ def test_the_model_for_next_items_refuses_the_loss_of_ratings(itrec, rated_shard
     assert "loss=mse does not fit model.kind=ite; valid: bce, ce, softmax" in err
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_session")
-def test_two_ray_workers_learn_and_judge_what_one_process_does(itrec, rated_shards, tmp_path):
-    more = ("--model.kind", "biased_mf", "--evaluation.batch_size", 256)
-    alone, _ = train(itrec, rated_shards, tmp_path / "alone", *more)
-    code, _, err = itrec(
-        "train", "--shards", rated_shards, "--out", tmp_path / "ray", *QUICK, *more,
-        "--cluster.num_workers", 2,
-    )  # fmt: skip
-    assert code == 0, err
-    together = json.loads((tmp_path / "ray" / "evaluation.json").read_text())["splits"]
+def work(context, run):
+    """What each of two workers does."""
+    stopped_runs.start(run, context)
+
+
+def test_two_workers_learn_and_judge_what_one_does(pair, rated_shards, tmp_path):
+    def settings(name):
+        return replace(
+            stopped_runs.config_of(rated_shards, tmp_path / name),
+            loss=MseConfig(), model=MODELS["biased_mf"](), engine=EngineConfig(),
+            training=TrainingConfig(epochs=4, batch_size=256, monitor="ratings/rmse"),
+            optimizer=OptimizerConfig(learning_rate=0.01),
+        )  # fmt: skip
+
+    pair.run(work, settings("together"))
+    stopped_runs.start(settings("alone"))
+    together, alone = (
+        json.loads((tmp_path / name / "evaluation.json").read_text())["splits"]
+        for name in ("together", "alone")
+    )
+    assert together.keys() == alone.keys() == {"validation", "test"}
     for split, judgement in alone.items():
         assert together[split]["num_windows"] == judgement["num_windows"]
         assert together[split]["ratings"] == pytest.approx(judgement["ratings"], abs=1e-4)

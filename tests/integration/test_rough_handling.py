@@ -137,7 +137,7 @@ def test_a_recipe_that_is_data_is_not_poured_onto_the_screen(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no.such.host.invalid:6379", "127.0.0.1:99999"])
-def test_a_cluster_that_is_not_there_is_told_at_once(generated, tmp_path, capsys, address):
+def test_a_missing_cluster_is_reported_at_once(generated, tmp_path, capsys, address):
     shards, out = tmp_path / "shards", tmp_path / "run"
     window("ml-1m", generated, shards, WindowConfig())
     given = ("--shards", shards, "--out", out, "--address", address)

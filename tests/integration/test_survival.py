@@ -1,4 +1,4 @@
-"""Runs that lose workers, nodes or their driver: they go on, say so, and leave nothing behind."""
+"""Runs that lose workers, nodes or their driver: they continue, say so, and leave no litter."""
 
 import contextlib
 import json
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
     ("number", "exit_code"),
     [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
 )
-def test_a_driver_that_is_told_to_end(number, exit_code, shards, tmp_path, undisturbed):
+def test_a_driver_that_gets_a_signal_to_end(number, exit_code, shards, tmp_path, undisturbed):
     """With a cluster of its own: all of its processes end with it, and the run can go on."""
     environment = {**os.environ, "RAY_TMPDIR": f"/tmp/itrec-own-{os.getpid()}"}
     environment.pop("RAY_ADDRESS", None)
@@ -315,7 +315,7 @@ def test_restarts_that_are_used_up(two_nodes, train_on):
     code, _, err = driver.end()
     assert code == 1
     told = r"itrec: error: worker [01] was lost \(its process was killed\): "
-    told += r"--resume goes on from checkpoints/last, step \d+\n"
+    told += r"--resume continues from checkpoints/last, step \d+\n"
     assert re.fullmatch(told, err), err
 
 

@@ -54,7 +54,7 @@ def test_a_run_leaves_the_files_that_are_documented(trained, shards):
     assert Path(settings["shards"]) == shards
 
 
-def test_the_log_tells_the_run_from_start_to_end(trained, shards):
+def test_the_log_records_the_run_from_start_to_end(trained, shards):
     described = manifest.read(shards)
     events = RunDirectory(trained).events()
     kinds = [event["event"] for event in events if event["event"] != "progress"]
@@ -78,7 +78,7 @@ def test_the_log_tells_the_run_from_start_to_end(trained, shards):
     assert losses(trained)[-1] < losses(trained)[0]
 
 
-def test_progress_lines_come_as_often_as_asked(shards, tmp_path, itrec):
+def test_progress_lines_are_as_frequent_as_configured(shards, tmp_path, itrec):
     code, _, err = itrec(
         *train_arguments(shards, tmp_path / "run", "--training.log_seconds", 0),
         "--training.epochs", 1, "--optimizer.clip_norm", 1,
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_does_not(shards, tmp_p
 # Overwriting, printing the configuration
 
 
-def test_a_taken_place_is_refused_untouched_and_overwritten_when_asked(shards, tmp_path, itrec):
+def test_an_existing_run_is_refused_untouched_and_overwritten_on_request(shards, tmp_path, itrec):
     out = tmp_path / "run"
     again = train_arguments(shards, out, "--training.epochs", 1)
     assert itrec(*again)[0] == 0
@@ -265,7 +265,7 @@ def test_a_mistake_is_one_sentence_and_code_2(given, told, shards, tmp_path, itr
         ({"train": 8}, ["--training.patience", 1], "needs validation windows"),
     ],
 )
-def test_shards_that_cannot_serve_are_refused(splits, given, told, tmp_path, itrec):
+def test_unusable_shards_are_refused(splits, given, told, tmp_path, itrec):
     made = {split: random_windows(rows) for split, rows in splits.items()}
     make_shards(tmp_path / "shards", made, num_files=1)
     code, _, err = itrec(*train_arguments(tmp_path / "shards", tmp_path / "run"), *given)

@@ -34,7 +34,7 @@ def test_ratings_keep_the_order_of_the_file(database, tmp_path, sql_name, conten
     assert stage(database, tmp_path, sql_name, content) == [("7", "x", 12, 4.5), ("7", "y", 3, 1.0)]
 
 
-def test_a_line_that_does_not_parse_is_left_out_and_named(database, tmp_path):
+def test_a_line_that_does_not_parse_is_skipped_and_reported(database, tmp_path):
     assert (
         len(stage(database, tmp_path, "ml_dat/ratings", "7::x::4::12\n7::y\n\n7::z::u::3\n")) == 1
     )

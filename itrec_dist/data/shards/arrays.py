@@ -36,12 +36,12 @@ class Windows:
     item_ids: Annotated[Int32, ITEM_IDS]
     ratings: Annotated[Float32, RATINGS]
     times: Annotated[Int64 | None, TIMES]
-    """[B, L]; None if they were not asked for."""
+    """[B, L]; None if they were not requested."""
     target_ids: Annotated[Int32, Column("target_ids", pa.int32(), "K")]
-    """[B, K]: the items that follow, in order."""
+    """[B, K]: the items that follow the inputs, in order."""
     target_ratings: Annotated[Float32, Column("target_ratings", pa.float32(), "K")]
     target_time: Annotated[Int64, Column("target_time", pa.int64(), is_time=True)]
-    """[B]: when the first target happened, in the unit of `times`."""
+    """[B]: the time of the first target, in the unit of `times`."""
 
     def __len__(self) -> int:
         return len(self.window_ids)
@@ -150,7 +150,7 @@ class HistoryRows:
 
 @dataclass(frozen=True)
 class Items:
-    """The catalogue; position i holds item id i + 1. Absent titles are empty strings."""
+    """The catalogue; position i holds item id i + 1. Missing titles are empty strings."""
 
     source_ids: tuple[str, ...]
     titles: tuple[str, ...]
@@ -187,7 +187,7 @@ class Users:
 
 @dataclass(frozen=True)
 class Histories:
-    """Every kept user's latest events, and all items they ever saw; ordered by user id."""
+    """Every kept user's latest events and all items they have seen, ordered by user id."""
 
     user_ids: Annotated[Int32, USER_ID]
     user_features: Annotated[Int32, USER_FEATURES]
@@ -208,7 +208,7 @@ class Histories:
     def windows(self, rows: Int64, *, times: bool = False) -> Windows:
         """The users at `rows` as windows without targets: K is 0.
 
-        `times` is whether the model asks for them.
+        `times` is whether the model needs them.
         """
         nothing = np.zeros((len(rows), 0))
         return Windows(
@@ -238,5 +238,5 @@ USER_COLUMNS = (USER_ID, *columns_of(Users).values())
 
 
 def window_columns(*, times: bool) -> tuple[Column, ...]:
-    """What is held in memory of a window, with or without the times."""
+    """The columns of a window that are held in memory, with or without the times."""
     return tuple(c for c in WINDOW_COLUMNS if times or not c.is_time)

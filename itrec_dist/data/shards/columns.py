@@ -1,9 +1,8 @@
-"""What a column of a shards folder is, and the columns that several of its files share.
+"""Declarations of the columns in a shards folder, and the columns that several files share.
 
 A column is declared once, as the annotation of an array of `arrays.Windows`, `arrays.Histories` or
-`arrays.Users`. The Arrow schema that is written and read, the arrays, the tensors of a batch and
-the bytes of a row follow from it. The SQL that fills it, and the typed field of `schema.Batch`, are
-all that a new column needs besides.
+`arrays.Users`. The Arrow schema, the arrays, the tensors of a batch and the bytes of a row follow
+from it. A new column also needs the SQL that fills it and a typed field of `schema.Batch`.
 """
 
 import functools
@@ -18,7 +17,7 @@ import pyarrow as pa
 from itrec_dist.data.manifest import Manifest
 
 Width = Literal["", "L", "K", "F", "ragged"]
-"""Values per row: one, as many as the letter of data/schema.py says, or any number."""
+"""Values per row: one, the size of a letter of data/schema.py, or any number."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +25,25 @@ class Column:
     """One column of a Parquet file."""
 
     name: str
-    """In the file."""
+    """Its name in the file."""
     values: pa.DataType
     """The type of one value."""
     width: Width = ""
-    """How many values a row has."""
+    """Number of values per row."""
     default: int | None = None
-    """The value of every row where shards of an earlier version lack the column; None: all have
+    """The value of every row in shards of earlier versions that lack the column; None if all have
     it."""
     is_time: bool = False
-    """Whether only models that ask for times are given it."""
+    """Whether it is read only for models that need times."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of one value in numpy, and in torch."""
+        """The type of one value in numpy and torch."""
         dtype: np.dtype[Any] = np.dtype(self.values.to_pandas_dtype())
         return dtype
 
     def tensor(self, array: str) -> str:
-        """The name on a batch of what is called `array` in numpy: item_ids is item_ids_BL."""
+        """The name in a batch of the numpy array called `array`: item_ids becomes item_ids_BL."""
         return f"{array}_B{self.width}"
 
 
@@ -58,7 +57,7 @@ class Widths:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Widths":
-        """Those of a shards folder."""
+        """The widths of a shards folder."""
         return cls(manifest.input_length, manifest.target_length, len(manifest.user_features))
 
     def size(self, column: Column) -> int:
@@ -66,11 +65,11 @@ class Widths:
         return {"": 1, "L": self.inputs, "K": self.targets, "F": self.user_features}[column.width]
 
     def is_empty(self, column: Column) -> bool:
-        """Whether its lists hold nothing, as those of data without user features."""
+        """Whether its lists are empty, as in data without user features."""
         return column.width != "ragged" and self.size(column) == 0
 
     def field(self, column: Column) -> pa.Field:
-        """The column in Arrow; lists of width 0, which Parquet lacks, are ordinary lists."""
+        """The Arrow field; lists of width 0, which Parquet does not support, are variable-size."""
         if not column.width:
             return pa.field(column.name, column.values)
         if column.width == "ragged" or self.is_empty(column):
@@ -86,7 +85,7 @@ class Widths:
         return sum(c.dtype.itemsize * self.size(c) for c in columns)
 
     def filled(self, column: Column, rows: int) -> npt.NDArray[Any]:
-        """An array of the column's default, or of nothing where its lists are empty."""
+        """An array of the column's default, or of width 0 if its lists are empty."""
         shape = (rows, self.size(column)) if column.width else (rows,)
         return np.full(shape, column.default or 0, dtype=column.dtype)
 
@@ -99,13 +98,13 @@ def columns_of(kind: type) -> dict[str, Column]:
     return {name: c for name, extras in annotated for c in extras if isinstance(c, Column)}
 
 
-# Shared by several files. What only one file has is declared with its array.
+# Shared by several files; columns of a single file are declared with their array.
 USER_ID = Column("user_id", pa.int32())  # dense, 1-based
 USER_FEATURES = Column("user_features", pa.int32(), "F")  # one code per feature, 0 = unknown
 ITEM_IDS = Column("item_ids", pa.int32(), "L")  # oldest first, left-padded with 0
 RATINGS = Column("ratings", pa.float32(), "L")  # 0 where padded or without ratings
 TIMES = Column("times", pa.int64(), "L", default=0, is_time=True)
-"""When each input happened, in the source's unit (seconds in MovieLens); 0 where padded."""
+"""The time of each input, in the source's unit (seconds in MovieLens); 0 where padded."""
 
 ITEM_SCHEMA = pa.schema(
     [

@@ -1,4 +1,4 @@
-"""A shards folder at a URI, copied to this machine once."""
+"""Copies a shards folder at a URI to this machine, once."""
 
 import functools
 import hashlib
@@ -15,21 +15,21 @@ from itrec_dist.storage.uri import Uri
 
 
 def local(shards: Uri | Path) -> Path:
-    """A shards folder on this machine: `shards` itself, or a copy that is fetched once.
+    """A shards folder on this machine: `shards` itself, or a cached copy.
 
     Raises:
         ConfigError: there is no manifest at the URI.
-        EnvironmentProblem: it cannot be reached.
-        OutputError: there is no room here.
+        EnvironmentProblem: the URI cannot be reached.
+        OutputError: the disk of this machine is full.
     """
     return _fetched_folder(shards, MANIFEST_FILE) if isinstance(shards, Uri) else shards
 
 
 @functools.cache
 def _fetched_folder(uri: Uri, marker: str) -> Path:
-    """A copy on this machine of a folder that never changes, fetched once.
+    """A cached copy on this machine of a folder that never changes.
 
-    Copies of folders that differ in the file `marker` stand beside each other.
+    Copies of folders that differ in the file `marker` are cached side by side.
     """
     store = Store(uri)
     content = store.read(marker)
@@ -38,7 +38,7 @@ def _fetched_folder(uri: Uri, marker: str) -> Path:
     place = cache("shards", uri) / hashlib.sha256(content).hexdigest()[:16]
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(place.with_name(f"{place.name}.lock")):  # one worker of a machine
+        with filelock.FileLock(place.with_name(f"{place.name}.lock")):  # one worker per machine
             if not place.is_dir():
                 with atomic.new_directory(place, marker=marker) as building:
                     store.download_all(building)

@@ -1,8 +1,8 @@
-"""A shards folder as numpy arrays, read in-process and without copying where Arrow allows it.
+"""Reads a shards folder as numpy arrays, in-process and without copying where Arrow allows it.
 
-Owns the way from Arrow columns to arrays (`table_to_arrays` serves Parquet files and streamed
-blocks alike) and the checks that the files are those the manifest describes. Leaves the files of a
-split to `splits.py`, and batching, shuffling and tensors to `data/feeds.py`.
+Owns the conversion from Arrow columns to arrays (`table_to_arrays`, for Parquet files and streamed
+blocks) and the checks against the manifest. Leaves the files of a split to `splits.py`, and
+batching, shuffling and tensors to `data/feeds.py`.
 
 The arrays may be read-only views of Arrow memory: `take` makes writable copies.
 """
@@ -38,17 +38,17 @@ from itrec_dist.errors import ShardsError
 
 
 def column_names(manifest: Manifest, *, times: bool) -> list[str]:
-    """The columns of a shard that are worth reading; the times only if they are asked for."""
+    """The columns of a shard to read; times only if requested."""
     return [c.name for c in _held(WINDOW_COLUMNS, manifest) if times or c is not TIMES]
 
 
 def table_to_arrays(
     table: pa.Table, manifest: Manifest, where: str = "a block", *, times: bool = False
 ) -> Windows:
-    """The arrays of a table that has the columns of a shard; rows keep their order.
+    """Convert a table with the columns of a shard to arrays; rows keep their order.
 
-    `where` names the table in refusals. The times are None unless they are asked for, and 0 where
-    the shards have none.
+    `where` names the table in error messages. Times are None unless requested, and 0 if the shards
+    have none.
 
     Raises:
         ShardsError: a column is missing, of another type or width, holds nulls or ids outside
@@ -101,10 +101,10 @@ def table_to_history_rows(
 
 
 def read_items(shards: Path, manifest: Manifest) -> Items:
-    """The item table.
+    """Read the item table.
 
     Raises:
-        ShardsError: it is missing, damaged or not the manifest's.
+        ShardsError: it is missing, damaged or does not match the manifest.
     """
     path = shards / schema.ITEMS_FILE
     table = _read_file(path, ITEM_SCHEMA, rows=manifest.num_items)
@@ -125,10 +125,10 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
 
 
 def read_users(shards: Path, manifest: Manifest) -> Users:
-    """The user table.
+    """Read the user table.
 
     Raises:
-        ShardsError: it is missing, damaged or not the manifest's.
+        ShardsError: it is missing, damaged or does not match the manifest.
     """
     path = shards / schema.USERS_FILE
     expected = Widths.of(manifest).schema(_held(USER_COLUMNS, manifest))
@@ -141,10 +141,10 @@ def read_users(shards: Path, manifest: Manifest) -> Users:
 
 
 def read_histories(shards: Path, manifest: Manifest) -> Histories:
-    """Every kept user's latest events.
+    """Read every kept user's latest events.
 
     Raises:
-        ShardsError: the file is missing, damaged or not the manifest's.
+        ShardsError: the file is missing, damaged or does not match the manifest.
     """
     path = shards / schema.HISTORIES_FILE
     expected = Widths.of(manifest).schema(_held(HISTORY_COLUMNS, manifest))
@@ -161,7 +161,7 @@ def read_histories(shards: Path, manifest: Manifest) -> Histories:
 
 
 def _held(columns: Sequence[Column], manifest: Manifest) -> list[Column]:
-    """Those columns that the files of this manifest have and that hold anything."""
+    """The columns that exist in the files of this manifest and are not empty."""
     widths = Widths.of(manifest)
     return [c for c in columns if not widths.is_empty(c) and (c is not TIMES or manifest.has_times)]
 
@@ -169,7 +169,7 @@ def _held(columns: Sequence[Column], manifest: Manifest) -> list[Column]:
 def _arrays(
     table: pa.Table, columns: dict[str, Column], manifest: Manifest, where: str
 ) -> dict[str, Any]:
-    """The arrays of some columns by name; defaults for those that the files do not have."""
+    """The arrays of the given columns by name; defaults for columns that the files lack."""
     widths = Widths.of(manifest)
     held = _held(list(columns.values()), manifest)
     return {
@@ -183,7 +183,7 @@ def _arrays(
 def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            found = file.metadata.num_rows
+            num_rows = file.metadata.num_rows
             absent = [n for n in expected.names if n not in file.schema_arrow.names]
             table = None if absent else file.read(columns=expected.names)
     except FileNotFoundError as error:
@@ -193,9 +193,9 @@ def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
         raise ShardsError(f"{path} cannot be read, window the data again: {reason}") from error
     if table is None:
         raise ShardsError(f"{path} lacks the column {absent[0]}: window the data again")
-    if found != rows:
+    if num_rows != rows:
         raise ShardsError(
-            f"{path} holds {found:,} rows, {rows:,} are expected by the manifest: "
+            f"{path} holds {num_rows:,} rows, {rows:,} are expected by the manifest: "
             "window the data again"
         )
     for field in expected:
@@ -217,7 +217,7 @@ def _column(table: pa.Table, field: pa.Field, where: str) -> Any:
 
 
 def _ragged(table: pa.Table, name: str, path: Path | str) -> tuple[Any, Int64]:
-    """A list column as (values, offsets), offsets starting at 0."""
+    """A list column as (values, offsets), with offsets starting at 0."""
     array = _whole(table, name, str(path))
     offsets = np.asarray(array.offsets, dtype=np.int64)
     return _values(array.flatten(), name, str(path)), offsets - offsets[0]
@@ -240,7 +240,7 @@ def _values(array: pa.Array, name: str, where: str) -> Any:
 
 
 def _refuse_type(given: pa.DataType, field: pa.Field, where: str) -> None:
-    """Refuse another type; names inside lists may differ, they depend on the writer."""
+    """Refuse a column of another type; names inside lists may differ between writers."""
     if given != field.type:
         raise ShardsError(
             f"{where} has column {field.name} as {given}, expected is {field.type}: "

@@ -1,4 +1,4 @@
-"""The windows of a split, from the files that the manifest lists."""
+"""Reads the windows of a split from the files that the manifest lists."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from itrec_dist.errors import ShardsError
 from itrec_dist.storage.parquet import row_groups
 
 BlockReader = Callable[[Sequence[Path], Sequence[str]], Iterator[pa.Table]]
-"""Reads the named columns of Parquet files, in the order given, as large tables."""
+"""Reads the named columns of Parquet files as large tables, in the given order."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class FileRows:
 
 @dataclass(frozen=True)
 class WindowReader:
-    """Reads the windows of a shards folder, each column that is asked for."""
+    """Reads the windows of a shards folder, with or without times."""
 
     manifest: Manifest
     blocks: BlockReader = row_groups
     times: bool = False
-    """Whether the times are read as well."""
+    """Whether to read the times as well."""
 
     def read(self, files: Sequence[FileRows]) -> Iterator[Windows]:
-        """The windows of some files, block by block, rows in the order of the blocks.
+        """The windows of the given files, block by block, in the order of their rows.
 
         Raises:
-            ShardsError: a file is missing or damaged, or holds other columns or ids.
+            ShardsError: a file is missing or damaged, or has unexpected columns or ids.
         """
         if self.manifest.samples != "windows":
             raise ShardsError(
@@ -55,12 +55,12 @@ def read_split(
     shards: Path, manifest: Manifest, split: str, blocks: BlockReader = row_groups, *,
     times: bool = False,
 ) -> Windows:  # fmt: skip
-    """A whole split in canonical order, whatever order the blocks arrive in.
+    """Read a whole split into canonical order, in whatever order the blocks arrive.
 
-    Windows that arrive in order are not copied once more.
+    Windows that arrive in order are not copied again.
 
     Raises:
-        ShardsError: the split is absent, or what arrives is not what the manifest describes.
+        ShardsError: the split is absent, or the files do not match the manifest.
     """
     files = split_files(shards, manifest, split)
     parts = list(WindowReader(manifest, blocks, times).read(files))
@@ -106,7 +106,7 @@ def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
     """The files of a split, in the manifest's order.
 
     Raises:
-        ShardsError: the split is absent, or a file is missing or not of the size it was written.
+        ShardsError: the split is absent, or a file is missing or of another size than recorded.
     """
     files = manifest.splits.get(split, ())
     if not manifest.num_windows(split):
@@ -125,7 +125,7 @@ def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
 
 
 def wrong_count(split: Path, arrived: int, expected: int) -> ShardsError:
-    """The refusal of files that hold more or fewer windows than the manifest says."""
+    """The error for files that hold more or fewer windows than the manifest says."""
     return ShardsError(
         f"{split} gave {arrived:,} windows, {expected:,} are expected by the manifest: "
         "window the data again"

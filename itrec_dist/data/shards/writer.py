@@ -1,7 +1,7 @@
-"""Writing the files of a shards folder: fixed-width columns, even shards, a digest of contents.
+"""Writes the files of a shards folder: fixed-width columns, even shards, a content digest.
 
-Owns: compression, row groups, which rows go to which file. Leaves the Arrow types to columns.py
-and what the rows are to the tasks.
+Owns compression, row groups and the distribution of rows to files. Leaves the Arrow types to
+columns.py, and the rows themselves to the tasks.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ COMPRESSION = "zstd"
 
 
 class ContentDigest:
-    """SHA-256 over the values of tables, whatever compression or library wrote them."""
+    """SHA-256 over the values of tables, independent of compression and writer."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -36,7 +36,7 @@ class ContentDigest:
             self._add_array(column)
 
     def hexdigest(self) -> str:
-        """The digest so far, as hexadecimal digits."""
+        """The digest so far, in hexadecimal."""
         return self._hash.hexdigest()
 
     def _add_array(self, array: pa.Array) -> None:
@@ -72,7 +72,7 @@ def write_split(
     shard_rows: list[int],
     digest: ContentDigest,
 ) -> tuple[ShardFile, ...]:
-    """Write a split's rows, in order, to files of the given numbers of rows."""
+    """Write a split's rows, in order, to files with the given numbers of rows."""
     folder.mkdir()
     tables = regrouped(batches, columns, shard_rows)
     files = []
@@ -86,7 +86,7 @@ def write_split(
                 digest.add_table(table)
                 writer.write_table(table)
                 written += table.num_rows
-            assert written == rows, f"{path.name}: {written} rows in the place of {rows}"
+            assert written == rows, f"{path.name}: {written} rows instead of {rows}"
         content = path.read_bytes()
         sha256 = hashlib.sha256(content).hexdigest()
         files.append(ShardFile(f"{folder.name}/{path.name}", rows, len(content), sha256))
@@ -95,7 +95,7 @@ def write_split(
 
 
 def even_shards(rows: int, shards: int) -> list[int]:
-    """Cut `rows` into at most `shards` runs whose lengths differ by at most one."""
+    """Divide `rows` into at most `shards` runs whose lengths differ by at most one."""
     shards = max(1, min(shards, rows))
     return [rows * (i + 1) // shards - rows * i // shards for i in range(shards)]
 
@@ -103,7 +103,7 @@ def even_shards(rows: int, shards: int) -> list[int]:
 def regrouped(
     batches: Iterator[pa.RecordBatch], columns: pa.Schema, file_rows: list[int] | None
 ) -> Iterator[pa.Table]:
-    """The same rows as tables of a row group each, none of which crosses the end of a file."""
+    """The same rows as one table per row group, none of which crosses the end of a file."""
     sizes = _group_sizes(file_rows)
     wanted = next(sizes, 0)
     held: list[pa.Table] = []

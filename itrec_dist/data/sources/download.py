@@ -1,11 +1,11 @@
-"""Known raw data sets: where they come from, how they are checked, which format reads them.
+"""Downloads the public MovieLens releases.
 
-Owns: the table of public MovieLens releases, and their download: streamed, retried, resumed,
-checked, unpacked whole or not at all. Leaves to `windowing` what a format's columns mean.
+Owns the table of releases, and their download: streamed, retried, resumed, verified, and unpacked
+atomically. Leaves the meaning of the columns to the sources.
 
-The checksums of the six fixed releases are pinned here, as GroupLens publishes them beside the
+The checksums of the six fixed releases are pinned here, as published by GroupLens beside the
 archives. `ml-latest-small` changes over time and has no pinned checksum: its archive is compared
-with the `.md5` file that the publisher serves at that moment, which finds a damaged download but
+with the `.md5` file that the publisher serves at that time, which detects a damaged download but
 not a changed release.
 """
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 PUBLISHER_URL = "https://files.grouplens.org/datasets/movielens"
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes received and the bytes expected (None where the server does not say)."""
+"""Called with the bytes received and the bytes expected (None if the server does not say)."""
 
 _RESEARCH_ONLY = (
     "for research; no commercial or revenue-bearing use without permission of GroupLens; "
@@ -48,23 +48,23 @@ _MOST_CHECKSUM_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class Source:
+class Release:
     """One public release."""
 
     name: str
-    """What `itrec data get` calls it; its archive is `<name>.zip`."""
+    """Its name for `itrec data get`; its archive is `<name>.zip`."""
     holds: str
-    """Its size, for people."""
+    """Its size in words."""
     format: str
-    """What `itrec window --source` calls its format."""
+    """The `--source` of `itrec window` that reads it."""
     folder: str
-    """The archive's top folder; what lies in it becomes `<to>/<name>/`."""
+    """The archive's top folder, whose content becomes `<to>/<name>/`."""
     ratings_file: str
     """A file that every complete copy contains."""
     terms: str
-    """The licence in short; the README in the archive is what counts."""
+    """The licence in short; the README in the archive is authoritative."""
     md5: str | None
-    """Checksum of the archive; None: compare with the one that the publisher serves."""
+    """Checksum of the archive; None to compare with the one that the publisher serves."""
 
     @property
     def archive(self) -> str:
@@ -72,47 +72,47 @@ class Source:
         return f"{self.name}.zip"
 
 
-def _source(name: str, holds: str, terms: str, md5: str | None, fmt: str = "ml-csv") -> Source:
+def _release(name: str, holds: str, terms: str, md5: str | None, fmt: str = "ml-csv") -> Release:
     ratings = {"ml-csv": "ratings.csv", "ml-100k": "u.data"}.get(fmt, "ratings.dat")
     folder = "ml-10M100K" if name == "ml-10m" else name
-    return Source(name, holds, fmt, folder, ratings, terms, md5)
+    return Release(name, holds, fmt, folder, ratings, terms, md5)
 
 
-SOURCES: dict[str, Source] = {
-    source.name: source
-    for source in (
-        _source("ml-1m", "1 M ratings", _KEEP, "c4d9eecfca2ab87c1945afe126590906", "ml-1m"),
-        _source("ml-100k", "100 k ratings", _KEEP, "0e33842e24a9c977be4e0107933c0723", "ml-100k"),
-        _source("ml-latest-small", "100 k ratings, changes over time", _SHARE_ALIKE, None),
-        _source("ml-10m", "10 M ratings", _KEEP, "ce571fd55effeba0271552578f2648bd", "ml-10m"),
-        _source("ml-20m", "20 M ratings", _SHARE_ALIKE, "cd245b17a1ae2cc31bb14903e1204af3"),
-        _source("ml-25m", "25 M ratings", _SHARE_ALIKE, "6b51fb2759a8657d3bfcbfc42b592ada"),
-        _source("ml-32m", "32 M ratings", _SHARE_ALIKE, "d472be332d4daa821edc399621853b57"),
+RELEASES: dict[str, Release] = {
+    known.name: known
+    for known in (
+        _release("ml-1m", "1 M ratings", _KEEP, "c4d9eecfca2ab87c1945afe126590906", "ml-1m"),
+        _release("ml-100k", "100 k ratings", _KEEP, "0e33842e24a9c977be4e0107933c0723", "ml-100k"),
+        _release("ml-latest-small", "100 k ratings, changes over time", _SHARE_ALIKE, None),
+        _release("ml-10m", "10 M ratings", _KEEP, "ce571fd55effeba0271552578f2648bd", "ml-10m"),
+        _release("ml-20m", "20 M ratings", _SHARE_ALIKE, "cd245b17a1ae2cc31bb14903e1204af3"),
+        _release("ml-25m", "25 M ratings", _SHARE_ALIKE, "6b51fb2759a8657d3bfcbfc42b592ada"),
+        _release("ml-32m", "32 M ratings", _SHARE_ALIKE, "d472be332d4daa821edc399621853b57"),
     )
 }
-"""The releases that can be fetched, by name."""
+"""The releases that can be downloaded, by name."""
 
 
-def source(name: str) -> Source:
+def release(name: str) -> Release:
     """The release called `name`.
 
     Raises:
-        ConfigError: there is none; the message names those there are.
+        ConfigError: there is none; the message lists the known ones.
     """
-    if name not in SOURCES:
-        raise ConfigError(f"there is no data set {name!r} to get; there are: {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in RELEASES:
+        raise ConfigError(f"there is no data set {name!r} to get; there are: {', '.join(RELEASES)}")
+    return RELEASES[name]
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where archives are fetched from, and how patiently."""
+    """Where archives are downloaded from, and how often it is retried."""
 
     url: str = PUBLISHER_URL
-    """Folder that holds the archives and their `.md5` files."""
+    """URL of the folder with the archives and their `.md5` files."""
 
     waits: tuple[float, ...] = (1.0, 3.0)
-    """Seconds before each new try after a passing fault; a resumed download keeps what it has."""
+    """Seconds to wait before each retry after a transient error; a retry resumes the download."""
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -134,20 +134,20 @@ def fetch(
     server: Server | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Download, check and unpack the release `name` into the new folder `to/name`; return it.
+    """Download, verify and unpack the release `name` into the new folder `to/name`; return it.
 
-    Nothing stays behind unless all of it succeeded, also when the process is interrupted.
+    Nothing is left behind unless everything succeeded, even if the process is interrupted.
 
     Raises:
         ConfigError: there is no such release.
-        OutputError: the folder is taken, or cannot be written.
-        EnvironmentProblem: the server cannot be reached, or does not deliver.
-        DataError: what was delivered is damaged or is not the expected archive.
+        OutputError: the folder already exists, or cannot be written.
+        EnvironmentProblem: the server cannot be reached, or does not send the file.
+        DataError: the file is damaged or is not the expected archive.
     """
-    wanted, place, server = source(name), to / name, server or Server()
+    wanted, place, server = release(name), to / name, server or Server()
     atomic.refuse_taken(place, marker=wanted.ratings_file, overwrite=overwrite)
     with (
-        _no_empty_folders_left(to),
+        _removing_empty_folders(to),
         atomic.new_directory(place, marker=wanted.ratings_file, overwrite=overwrite) as building,
     ):
         expected = wanted.md5 or _published_md5(wanted, server)
@@ -160,7 +160,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _no_empty_folders_left(to: Path) -> Iterator[None]:
+def _removing_empty_folders(to: Path) -> Iterator[None]:
     missing = [folder for folder in (to, *to.parents) if not folder.exists()]
     try:
         yield
@@ -175,13 +175,13 @@ def _silent(_received: int, _expected: int | None) -> None:
     """Show no progress."""
 
 
-class _PassingError(Exception):
-    """A fault that another try may not meet; the text says which."""
+class _TransientError(Exception):
+    """An error that a retry may not meet; the text describes it."""
 
 
-def _published_md5(wanted: Source, server: Server) -> str:
+def _published_md5(wanted: Release, server: Server) -> str:
     address = server.address(f"{wanted.archive}.md5")
-    text = _with_patience(server, address, lambda: _read_small(address))
+    text = _with_retries(server, address, lambda: _read_small(address))
     found = re.search(r"\b[0-9a-f]{32}\b", text.lower())
     if found is None:
         raise DataError(
@@ -192,7 +192,7 @@ def _published_md5(wanted: Source, server: Server) -> str:
 
 
 def _read_small(address: str) -> str:
-    with _open(urllib.request.Request(address)) as response, _network_faults():
+    with _open(urllib.request.Request(address)) as response, _network_errors():
         content: bytes = response.read(_MOST_CHECKSUM_BYTES)
     return content.decode("ascii", errors="replace")
 
@@ -200,11 +200,11 @@ def _read_small(address: str) -> str:
 def _download(server: Server, file: str, target: Path, progress: Progress) -> None:
     address = server.address(file)
     target.touch()
-    _with_patience(server, address, lambda: _append_rest(address, target, progress))
+    _with_retries(server, address, lambda: _append_rest(address, target, progress))
 
 
 def _append_rest(address: str, target: Path, progress: Progress) -> None:
-    """Receive what `target` still lacks; start again where the server cannot continue."""
+    """Receive the rest of `target`; start again if the server cannot resume."""
     have = target.stat().st_size
     request = urllib.request.Request(address)
     if have:
@@ -217,7 +217,7 @@ def _append_rest(address: str, target: Path, progress: Progress) -> None:
         with target.open("ab" if continues else "wb") as file:
             progress(received, expected)
             while True:
-                with _network_faults():
+                with _network_errors():
                     chunk = response.read(_CHUNK_BYTES)
                 if not chunk:
                     break
@@ -225,16 +225,16 @@ def _append_rest(address: str, target: Path, progress: Progress) -> None:
                 received += len(chunk)
                 progress(received, expected)
     if expected is not None and received < expected:
-        raise _PassingError(f"the connection ended after {received:,} of {expected:,} bytes")
+        raise _TransientError(f"the connection ended after {received:,} of {expected:,} bytes")
 
 
 @contextlib.contextmanager
-def _network_faults() -> Iterator[None]:
-    """Tell faults of the network from those of the disk: both are OSError."""
+def _network_errors() -> Iterator[None]:
+    """Distinguish errors of the network from those of the disk: both are OSError."""
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingError(_reason(error)) from error
+        raise _TransientError(_reason(error)) from error
 
 
 @contextlib.contextmanager
@@ -246,23 +246,23 @@ def _open(request: urllib.request.Request) -> Iterator[http.client.HTTPResponse]
         error.close()
         answer = f"the server answered {error.code} {error.reason}"
         if error.code in (408, 429) or error.code >= 500:
-            raise _PassingError(answer) from error
+            raise _TransientError(answer) from error
         raise EnvironmentProblem(
             f"cannot get {request.full_url}: {answer}: check the address, or try again later"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingError(_reason(error)) from error
+        raise _TransientError(_reason(error)) from error
     with response:
         yield response
 
 
-def _with_patience(server: Server, address: str, attempt: Callable[[], T]) -> T:
+def _with_retries(server: Server, address: str, attempt: Callable[[], T]) -> T:
     fault = None
     for wait in (0.0, *server.waits):
         time.sleep(wait)
         try:
             return attempt()
-        except _PassingError as error:
+        except _TransientError as error:
             fault = error
     raise EnvironmentProblem(
         f"cannot get {address}: {fault} ({len(server.waits) + 1} tries): check the network, or "
@@ -284,12 +284,12 @@ def _check(archive: Path, expected: str, address: str) -> None:
     if found != expected:
         raise DataError(
             f"{address} has MD5 {found}, {expected} was expected: the download is damaged or is "
-            "another release; try again, and if it stays so do not use it"
+            "another release; try again, and if the MD5 stays the same do not use it"
         )
 
 
-def _unpack(archive: Path, wanted: Source, into: Path) -> None:
-    """Unpack the archive's top folder; anything that points elsewhere refuses the whole."""
+def _unpack(archive: Path, wanted: Release, into: Path) -> None:
+    """Unpack the archive's top folder; refuse the archive if a member points elsewhere."""
     try:
         with zipfile.ZipFile(archive) as opened:
             for member in opened.infolist():

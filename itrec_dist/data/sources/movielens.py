@@ -1,9 +1,12 @@
-"""The MovieLens formats: their files, and how each is staged."""
+"""The base of the MovieLens formats: checks, reads and decodes their files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from itrec_dist.data import sources
 from itrec_dist.data.database import Database
+from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     Staged,
     checksum,
@@ -13,89 +16,75 @@ from itrec_dist.data.sources.staging import (
 from itrec_dist.errors import DataError
 
 YEAR_2200 = 7_258_118_400
-"""Seconds: the MovieLens formats have no later timestamp."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A known raw format; file names are relative to the folder that `--input` names."""
-
-    sql: str
-    """Folder under `sql/staging/`."""
-    ratings: str
-    items: str
-    users: str | None
-    item_encodings: tuple[str, ...]
-    """Tried in order; the first in which the item file decodes is taken."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """First line that a file must have."""
-
-
-FORMATS = {
-    "ml-1m": Format("ml_dat", "ratings.dat", "movies.dat", "users.dat", ("utf-8", "latin-1")),
-    "ml-10m": Format("ml_dat", "ratings.dat", "movies.dat", None, ("utf-8",)),
-    "ml-100k": Format("ml_100k", "u.data", "u.item", "u.user", ("utf-8", "latin-1")),
-    "ml-csv": Format(
-        "ml_csv",
-        "ratings.csv",
-        "movies.csv",
-        None,
-        ("utf-8",),
-        {"ratings.csv": "userId,movieId,rating,timestamp", "movies.csv": "movieId,title,genres"},
-    ),
-}
-"""The MovieLens formats by the name that `--source` takes."""
-
+"""In seconds; the MovieLens formats have no later timestamp."""
 
 ENCODING_NAMES = {"utf-8": "UTF-8", "latin-1": "ISO-8859-1"}
 
 
-def stage_movielens(database: Database, name: str, folder: Path) -> Staged:
-    """Fill the staging tables from a folder in one of FORMATS.
+@dataclass(frozen=True)
+class MovieLens(Source):
+    """A folder of ratings, movies and possibly users, without settings."""
 
-    Raises:
-        DataError: a file is missing or a line of it cannot be read.
-    """
-    known = FORMATS[name]
-    files = [known.ratings, known.items] + ([known.users] if known.users else [])
-    _check_folder(name, folder, files)
-    for file, header in known.headers.items():
-        _check_header(folder / file, header)
-    database.table("ratings", f"staging/{known.sql}/ratings", path=folder / known.ratings)
-    encoding = _encoding(folder / known.items, known.item_encodings)
-    database.table(
-        "items", f"staging/{known.sql}/items", path=folder / known.items, encoding=encoding
-    )
-    database.table("item_features", "staging/movie_features")
-    if known.users:
-        database.table(
-            "user_features", f"staging/{known.sql}/user_features", path=folder / known.users
+    name: ClassVar[str]
+    """Its name for `--source`."""
+    sql: ClassVar[str]
+    """Folder under `sql/staging/`."""
+    ratings: ClassVar[str]
+    """Name of a file in the folder that `--input` names."""
+    items: ClassVar[str]
+    """Likewise."""
+    users: ClassVar[str | None] = None
+    """The same for users; None if there is no such file."""
+    item_encodings: ClassVar[tuple[str, ...]] = ("utf-8",)
+    """Tried in order; the first that decodes the item file is used."""
+    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Files, and the required first line of each."""
+
+    def stage(self, database: Database, path: Path) -> Staged:
+        """Fill the staging tables from a folder in this format.
+
+        Raises:
+            DataError: a file is missing or a line of it cannot be read.
+        """
+        files = [self.ratings, self.items] + ([self.users] if self.users else [])
+        _check_folder(self.name, path, files)
+        for file, header in self.headers:
+            _check_header(path / file, header)
+        database.table("ratings", f"staging/{self.sql}/ratings", path=path / self.ratings)
+        encoding = _encoding(path / self.items, self.item_encodings)
+        items = path / self.items
+        database.table("items", f"staging/{self.sql}/items", path=items, encoding=encoding)
+        database.table("item_features", "staging/movie_features")
+        if self.users:
+            described = f"staging/{self.sql}/user_features"
+            database.table("user_features", described, path=path / self.users)
+        else:
+            register_no_features(database, "user")
+        refuse_rejected(database)
+        return Staged(
+            ratings_file=path / self.ratings,
+            items_file=items,
+            has_ratings=True,
+            item_features=(("genres", "multi"), ("decade", "single")),
+            user_features=tuple((f, "single") for f in ("gender", "age", "occupation"))
+            if self.users
+            else (),
+            files=tuple(checksum(path / file) for file in files),
+            latest_time=YEAR_2200,
+            more_user_features=(("region", "single"),) if self.users else (),
         )
-    else:
-        register_no_features(database, "user")
-    refuse_rejected(database)
-    return Staged(
-        ratings_file=folder / known.ratings,
-        items_file=folder / known.items,
-        has_ratings=True,
-        item_features=(("genres", "multi"), ("decade", "single")),
-        user_features=tuple((f, "single") for f in ("gender", "age", "occupation"))
-        if known.users
-        else (),
-        files=tuple(checksum(folder / file) for file in files),
-        latest_time=YEAR_2200,
-        more_user_features=(("region", "single"),) if known.users else (),
-    )
 
 
 def _check_folder(name: str, folder: Path, files: list[str]) -> None:
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: --source {name} reads {', '.join(files)} in one")
+        raise DataError(
+            f"{folder} is not a folder: --source {name} reads {', '.join(files)} in one"
+        )
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise DataError(
             f"{folder} holds no {' and no '.join(missing)}: --source {name} needs "
-            f"{', '.join(files)}; the sources are {', '.join(FORMATS)}, table"
+            f"{', '.join(files)}; the sources are {', '.join(sources.SOURCES)}"
         )
 
 

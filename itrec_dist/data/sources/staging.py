@@ -1,8 +1,8 @@
-"""Reading raw ratings, items and users into the tables that the windows are cut from.
+"""Reads raw ratings, items and users into the tables that the windows are cut from.
 
-Owns: the known formats, which files they consist of, and refusing what cannot be meant, naming
-file and row. Every format ends in the same five tables: `ratings`, `items`, `item_features`,
-`user_features` and, as keys, `user_keys`, `item_keys` and `events`.
+Owns the steps shared by all formats, and refuses invalid input, naming file and row. Every format
+ends in the same tables: `ratings`, `items`, `item_features`, `user_features` and, as keys,
+`user_keys`, `item_keys` and `events`.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from itrec_dist.errors import DataError
 FeatureKind = Literal["single", "multi"]
 
 Parts = tuple[tuple[Path, int], ...]
-"""Files that were read one after the other, each with its number of rows."""
+"""Files that were read in sequence, each with its number of rows."""
 
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
@@ -28,7 +28,7 @@ _ENCODING = "invalid encoding"  # as DuckDB calls it
 
 @dataclass(frozen=True)
 class Staged:
-    """What staging found: the features in order, and the files with their checksums."""
+    """The result of staging: the features in order, and the files with their checksums."""
 
     ratings_file: Path
     items_file: Path | None
@@ -38,17 +38,17 @@ class Staged:
     files: tuple[dict[str, Any], ...]
     latest_time: int | None
     more_user_features: tuple[tuple[str, FeatureKind], ...] = ()
-    """Staged as well, for those who want more than what the paper's models are told."""
+    """Further staged features, beyond those of the paper's models."""
     ratings_parts: Parts = ()
-    """The files of the ratings, if they are several."""
+    """The files of the ratings, if there are several."""
 
     def place(self, row_number: int) -> str:
-        """File and row of a rating, for refusals."""
+        """File and row of a rating, for error messages."""
         return place(self.ratings_parts or ((self.ratings_file, row_number),), row_number)
 
 
 def place(parts: Parts, row_number: int) -> str:
-    """File and row, counted from 1 in each file, of a row counted over all parts."""
+    """Convert a row number over all parts to a file and its row, counted from 1."""
     *earlier, (last, _) = parts
     for path, num_rows in earlier:
         if row_number <= num_rows:
@@ -58,7 +58,7 @@ def place(parts: Parts, row_number: int) -> str:
 
 
 def register_no_features(database: Database, kind: Literal["user", "item"]) -> None:
-    """Fill `user_features` or `item_features` with no rows."""
+    """Create an empty `user_features` or `item_features`."""
     names = [f"{kind}_source_id", "feature", "feature_value"]
     database.register(
         f"{kind}_features", pa.schema([(n, pa.string()) for n in names]).empty_table()
@@ -66,7 +66,7 @@ def register_no_features(database: Database, kind: Literal["user", "item"]) -> N
 
 
 def register_no_items(database: Database) -> None:
-    """Fill `items` with no rows."""
+    """Create an empty `items`."""
     columns = {
         "item_source_id": pa.string(),
         "title": pa.string(),
@@ -77,7 +77,7 @@ def register_no_items(database: Database) -> None:
 
 
 def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) -> None:
-    """Fill `user_keys`, `item_keys` and `events`, refusing ratings that cannot be meant.
+    """Fill `user_keys`, `item_keys` and `events`, refusing invalid ratings.
 
     `may_repeat` is whether one user may rate one item twice at the same time.
 
@@ -121,7 +121,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
 def vocabulary(
     database: Database, kind: Literal["user", "item"], features: tuple[tuple[str, FeatureKind], ...]
 ) -> tuple[Feature, ...]:
-    """Fill `user_vocabulary` or `item_vocabulary` and return it as the manifest has it."""
+    """Fill `user_vocabulary` or `item_vocabulary` and return it in the manifest's form."""
     names = [name for name, _ in features]
     filled = database.arrow(f"shared/{kind}_vocabulary", features=names)
     database.register(f"{kind}_vocabulary", filled)
@@ -133,14 +133,14 @@ def vocabulary(
 
 
 def checksum(path: Path) -> dict[str, Any]:
-    """Name, size and SHA-256 of a source file, as the manifest has them."""
+    """Name, size and SHA-256 of a source file, in the manifest's form."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
 def refuse_rejected(database: Database) -> None:
-    """Raise DataError for the first line of a text file that did not parse, if there is one."""
+    """Raise DataError for the first line of a text file that did not parse, if any."""
     for row in database.rows("checks/rejected_lines"):
         where = f" in column {row['column_name']}" if row["column_name"] else ""
         problem = row["error_type"].lower()

@@ -1,16 +1,19 @@
-"""Reading a table of one's own: any Parquet or CSV of users, items and timestamps.
+"""Reads a user's own table: any Parquet or CSV file of users, items and timestamps.
 
-Owns: the settings that map its columns, and refusing columns and values that do not fit. Leaves
-to data/sources/staging.py what is common to all formats.
+Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves what is
+common to all formats to data/sources/staging.py.
 """
 
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
+from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
     Parts,
@@ -28,44 +31,45 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv")
 
 @dataclass(frozen=True)
 class TableColumns:
-    """What the columns of the table are called."""
+    """The names of the table's columns."""
 
     user: str = "user"
-    """Who: read as text; also the id column of --users."""
+    """Column of user ids, read as text; also the id column of --users."""
     item: str = "item"
-    """What: read as text; also the id column of --items."""
+    """Column of item ids, read as text; also the id column of --items."""
     timestamp: str = "timestamp"
-    """When: numbers of any unit, or dates or timestamps (kept in microseconds since 1970)."""
+    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since
+    1970)."""
     rating: str | None = None
-    """How much: numbers; null if there are no ratings."""
+    """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
-    """Title column of --items; null shows the item's id."""
+    """Column of titles in --items; null shows the item's id."""
 
 
 @dataclass(frozen=True)
-class TableConfig:
+class TableConfig(Source):
     """How `--source table` reads its files."""
 
     columns: TableColumns = field(default_factory=TableColumns)
-    """Names of columns, such as --columns.user visitor_id."""
+    """Names of the columns, such as --columns.user visitor_id."""
     items: Path | None = None
-    """Parquet or CSV with one row per item."""
+    """Parquet or CSV file with one row per item."""
     users: Path | None = None
-    """Parquet or CSV with one row per user."""
+    """Parquet or CSV file with one row per user."""
     header: bool = True
-    """Whether the first line of a CSV --input names its columns; if not, they are called column0,
+    """Whether the first line of a CSV --input names its columns; if not, their names are column0,
     column1 and so on."""
     item_features: tuple[str, ...] = ()
     """Columns of --items to use as categories, such as '[genres, brand]': lists of text, or text
-    in which | separates values."""
+    with values separated by |."""
     user_features: tuple[str, ...] = ()
     """Columns of --users to use as categories, one value per user."""
 
     def __post_init__(self) -> None:
-        """Refuse feature columns without the table that holds them.
+        """Refuse feature columns without the table that contains them.
 
         Raises:
-            ConfigError: names the setting that is missing.
+            ConfigError: the message names the missing setting.
         """
         for kind, path, names in (
             ("item", self.items, self.item_features),
@@ -80,50 +84,53 @@ class TableConfig:
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
 
+    def stage(self, database: Database, path: Path) -> Staged:
+        """Fill the staging tables from a user's table.
 
-def stage_table(database: Database, path: Path, table: TableConfig) -> Staged:
-    """Fill the staging tables from a table of one's own.
+        Raises:
+            DataError: a file or column is missing, or a value cannot be read.
+        """
+        columns = self.columns
+        ratings = {
+            "user_source_id": SourceColumn("text", (columns.user,)),
+            "is_user_inexact": SourceColumn("inexact", (columns.user,)),
+            "item_source_id": SourceColumn("text", (columns.item,)),
+            "is_item_inexact": SourceColumn("inexact", (columns.item,)),
+            "event_time": SourceColumn("time", (columns.timestamp,)),
+            "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
+            "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
+        }
+        parts = _load(database, "source_ratings", path, ratings, header=self.header)
+        database.table("parsed_ratings", "staging/table/parsed_ratings")
+        database.drop("source_ratings")
+        for row in database.rows("checks/unreadable_values"):
+            where = place(parts, row["row_number"])
+            raise DataError(f"{where}: {row['reason']}: correct the row")
+        database.table("ratings", "staging/table/ratings")
+        database.drop("parsed_ratings")
+        _stage_items(database, self)
+        _stage_users(database, self)
+        multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
+        kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
+        return Staged(
+            ratings_file=path,
+            items_file=self.items,
+            has_ratings=columns.rating is not None,
+            item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
+            user_features=tuple((name, "single") for name in self.user_features),
+            files=tuple(
+                checksum(file)
+                for given in (path, self.items, self.users)
+                if given is not None
+                for file in _files(given)
+            ),
+            latest_time=None,
+            ratings_parts=parts,
+        )
 
-    Raises:
-        DataError: a file or column is missing, or a value cannot be read.
-    """
-    columns = table.columns
-    ratings = {
-        "user_source_id": SourceColumn("text", (columns.user,)),
-        "is_user_inexact": SourceColumn("inexact", (columns.user,)),
-        "item_source_id": SourceColumn("text", (columns.item,)),
-        "is_item_inexact": SourceColumn("inexact", (columns.item,)),
-        "event_time": SourceColumn("time", (columns.timestamp,)),
-        "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
-        "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
-    }
-    parts = _load(database, "source_ratings", path, ratings, header=table.header)
-    database.table("parsed_ratings", "staging/table/parsed_ratings")
-    database.drop("source_ratings")
-    for row in database.rows("checks/unreadable_values"):
-        where = place(parts, row["row_number"])
-        raise DataError(f"{where}: {row['reason']}: correct the row")
-    database.table("ratings", "staging/table/ratings")
-    database.drop("parsed_ratings")
-    _stage_items(database, table)
-    _stage_users(database, table)
-    multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
-    kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
-    return Staged(
-        ratings_file=path,
-        items_file=table.items,
-        has_ratings=columns.rating is not None,
-        item_features=tuple((name, kinds[name in multiple]) for name in table.item_features),
-        user_features=tuple((name, "single") for name in table.user_features),
-        files=tuple(
-            checksum(file)
-            for given in (path, table.items, table.users)
-            if given is not None
-            for file in _files(given)
-        ),
-        latest_time=None,
-        ratings_parts=parts,
-    )
+    def recorded(self) -> dict[str, Any]:
+        """The names of the columns."""
+        return {"columns": configuration.to_dict(self.columns)}
 
 
 def _stage_items(database: Database, table: TableConfig) -> None:
@@ -209,13 +216,13 @@ def _is_number(name: str) -> bool:
 
 
 def _in_natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """A key that sorts part-2 before part-10."""
+    """Sort key that puts part-2 before part-10."""
     pieces = re.split(r"([0-9]+)", path.name)
     return [(0, int(piece)) if n % 2 else (1, piece) for n, piece in enumerate(pieces)]
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder, numbers in their names in order."""
+    """The file itself, or the Parquet files of a folder in natural order of their names."""
     if path.is_dir():
         files = sorted(sorted(path.glob("*.parquet")), key=_in_natural_order)
         if not files:

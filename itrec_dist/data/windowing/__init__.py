@@ -1,1 +1,1 @@
-"""What the windowing of every task shares."""
+"""Windowing: the parts shared by all tasks."""

@@ -1,4 +1,4 @@
-"""What the leakage audits of all tasks share: checks, promises, shares and the audit as text."""
+"""The leakage audit of all tasks: checks, promises, shares, and the audit as text."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ from itrec_dist.data.manifest import Manifest
 
 @dataclass(frozen=True)
 class Leakage:
-    """The counts that an audit makes and what is promised of them."""
+    """The counts of an audit, and which of them are promised to be zero."""
 
     explanations: Mapping[str, str]
-    """Count -> what it counts, in a line."""
+    """Count -> a one-line description."""
     wholes: Mapping[str, str]
-    """Count, or its first word -> the count that it is a part of."""
+    """Count, or its first word -> the count that it is a share of."""
     promises: Mapping[str, tuple[str, ...]]
-    """Protocol -> counts that it promises to be zero in every evaluation split."""
+    """Protocol -> counts that it guarantees to be zero in every evaluation split."""
 
     def audit(
         self, database: Database, protocol: str, counts: Callable[[str], Mapping[str, int]]
     ) -> dict[str, Any]:
-        """`held` of every evaluation split that has windows, by split; `counts` counts one.
+        """`checked` for every evaluation split with windows, by split; `counts` counts one split.
 
         Raises:
             AssertionError: a promise is broken.
         """
         present = {row["split"] for row in database.rows("shared/split_sizes")}
         evaluated = [s for s in (schema.VALIDATION, schema.TEST) if s in present]
-        return {split: self.held(protocol, split, counts(split)) for split in evaluated}
+        return {split: self.checked(protocol, split, counts(split)) for split in evaluated}
 
-    def held(self, protocol: str, split: str, counts: Mapping[str, int]) -> dict[str, Any]:
-        """The counts, as `*_share` each one's part of its whole, and what was promised.
+    def checked(self, protocol: str, split: str, counts: Mapping[str, int]) -> dict[str, Any]:
+        """The counts, the share of each in its whole as `*_share`, and the promised zeros.
 
         Raises:
-            AssertionError: a count is not zero that `protocol` promises to be.
+            AssertionError: a count that `protocol` promises to be zero is not.
         """
         promised = self.promises[protocol]
         broken = {name: counts[name] for name in promised if counts[name]}
@@ -51,7 +51,7 @@ class Leakage:
         return {**counts, **shares, "promised_zero": list(promised)}
 
     def lines(self, manifest: Manifest) -> list[str]:
-        """The audit as text: one line per count, with its share, and a column per split."""
+        """The audit as text: one line per count, and a column with its share per split."""
         if not manifest.audit:
             return ["leakage audit: there is no evaluation split"]
         header = "".join(f"{split:>21}" for split in manifest.audit)
@@ -67,10 +67,10 @@ class Leakage:
 
 
 def hold(database: Database, check: str, **parameters: int) -> None:
-    """Run a check, a SQL file that returns one row per window that is not as it should be.
+    """Run a check: a SQL file that returns one row per wrong window.
 
     Raises:
-        AssertionError: it returned rows; nothing that a user gave can cause it.
+        AssertionError: it returned rows, which no user input can cause.
     """
     rows = database.rows(check, **parameters)
     if rows:

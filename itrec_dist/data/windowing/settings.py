@@ -1,4 +1,4 @@
-"""What the window settings of all tasks share: checks, shares, and what the manifest keeps."""
+"""Window settings: what those of all tasks share, their checks, and their record."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -6,31 +6,31 @@ from typing import Any, Protocol
 from itrec_dist import config as configuration
 from itrec_dist.errors import ConfigError
 
-_OF_THE_MACHINE = ("memory_limit", "threads")  # settings on which no result depends
+_OF_THE_MACHINE = ("memory_limit", "threads")  # settings that do not affect the result
 
 
 class WindowSettings(Protocol):
-    """What the settings of every task's windows have; each is a frozen dataclass."""
+    """The fields that every task's window settings have; each class is a frozen dataclass."""
 
     @property
     def protocol(self) -> str:
-        """The way to split."""
+        """Name of the split protocol."""
 
     @property
     def input_length(self) -> int:
-        """Input positions of a window, L."""
+        """Number of input positions of a window, L."""
 
     @property
     def target_length(self) -> int:
-        """Targets of a window, K."""
+        """Number of targets of a window, K."""
 
     @property
     def num_shards(self) -> int:
-        """Files of the training split."""
+        """Number of files of the training split."""
 
     @property
     def memory_limit(self) -> str | None:
-        """Memory of DuckDB, such as 2GB; None is its default."""
+        """Memory limit of DuckDB, such as 2GB; None is its default."""
 
     @property
     def threads(self) -> int | None:
@@ -53,7 +53,7 @@ def check(settings: HoldsOut, at_least_1: Iterable[str], protocols: Sequence[str
     """Refuse counts below 1, unknown protocols and shares that leave nothing to train on.
 
     Raises:
-        ConfigError: names the setting, what was given and what is allowed.
+        ConfigError: the message names the setting, what was given and what is allowed.
     """
     for name in at_least_1:
         value = getattr(settings, name)
@@ -81,13 +81,13 @@ def fractions(settings: HoldsOut) -> dict[str, float]:
 
 
 def recorded(settings: WindowSettings) -> dict[str, Any]:
-    """The settings that the windows depend on, as the manifest keeps them."""
+    """The settings that the windows depend on, as recorded in the manifest."""
     values = configuration.to_dict(settings)
     return {name: value for name, value in values.items() if name not in _OF_THE_MACHINE}
 
 
 def steps(names: Sequence[str], counted: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """The steps of the manifest, from their names and rows of SQL."""
+    """The manifest's steps, from their names and rows of SQL."""
     return tuple(
         {
             "name": name,

@@ -1,68 +1,28 @@
-"""What every task does around its windows: reading a source, writing tables and splits."""
+"""Writes the tables and splits of a shards folder, the same for every task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from itrec_dist import config as configuration
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
 from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
-from itrec_dist.data.sources import movielens, staging
-from itrec_dist.data.sources.table import TableConfig, stage_table
-from itrec_dist.errors import ConfigError
-
-
-def refuse_source(source: str, table: TableConfig) -> None:
-    """Refuse a source that there is not, and a table's settings for a source that is none.
-
-    Raises:
-        ConfigError: names the sources, or the settings.
-    """
-    if source not in (*movielens.FORMATS, "table"):
-        known = ", ".join(movielens.FORMATS)
-        raise ConfigError(f"there is no source {source!r}: give one of {known}, table")
-    if source != "table" and table != TableConfig():
-        raise ConfigError(
-            f"--source {source} has its own files and columns: give --columns, --items, --users "
-            "and features with --source table only"
-        )
-
-
-def stage(
-    database: Database, source: str, path: Path, table: TableConfig
-) -> tuple[staging.Staged, dict[str, Any]]:
-    """Read the raw input into `ratings` and the feature tables; also what the manifest tells.
-
-    Raises:
-        DataError: the input cannot be used.
-    """
-    if source == "table":
-        staged = stage_table(database, path, table)
-    else:
-        staged = movielens.stage_movielens(database, source, path)
-    files = list(staged.files)
-    origin: dict[str, Any] = {"format": source, "path": str(path.absolute()), "files": files}
-    if source == "table":
-        origin["columns"] = configuration.to_dict(table.columns)
-    return staged, origin
 
 
 def undescribed(database: Database) -> dict[str, int]:
-    """How many items and users the source does not describe, as the manifest has them."""
+    """Numbers of items and users that the source does not describe, for the manifest."""
     (items,) = database.rows("shared/num_undescribed")
     (users,) = database.rows("shared/num_undescribed_users")
     return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
 
 
 def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
-    """Write the tables of items, users and histories."""
+    """Write the item, user and history tables."""
     items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
     write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
     users = database.stored("users")

@@ -1,7 +1,7 @@
-"""The steps that the windows of every task share, from raw ratings to a shards folder.
+"""The steps from raw ratings to a shards folder, the same for every task.
 
-Owns their order: refuse, stage, key the events, cut, make vocabularies and tables, audit, write the
-splits and the manifest. What differs between tasks is asked of a subclass of `TaskWindows`.
+Owns their order: check, stage, key the events, cut, make vocabularies and tables, audit, write the
+splits and the manifest. What differs between tasks is defined by subclasses of `TaskWindows`.
 """
 
 import dataclasses
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import itrec_dist
-from itrec_dist.data import schema
+from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import Column, Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableConfig
+from itrec_dist.data.sources.source import Source
 from itrec_dist.data.windowing import shards
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
@@ -28,7 +28,7 @@ from itrec_dist.storage import atomic
 
 S = TypeVar("S", bound=WindowSettings)
 Steps = tuple[dict[str, Any], ...]
-"""What each filter left, as the manifest's `steps`."""
+"""What remains after each filter, as the manifest's `steps`."""
 
 
 class TaskWindows(ABC, Generic[S]):
@@ -41,22 +41,22 @@ class TaskWindows(ABC, Generic[S]):
     """
 
     task: str = ""
-    """The task's name, set for a task of another package when it is found."""
+    """The task's name; set on lookup for a task of another package."""
     settings: ClassVar[type]
-    """Frozen dataclass of the settings: the options of `itrec window` and what the manifest keeps;
-    it has at least what `WindowSettings` names."""
+    """Frozen dataclass of the settings: the options of `itrec window`, recorded in the manifest;
+    it has at least the fields of `WindowSettings`."""
     protocols: ClassVar[tuple[str, ...]]
-    """The ways to split; a protocol belongs to one task."""
+    """Its split protocols; a protocol belongs to one task."""
     leakage: ClassVar[Leakage]
-    """What the audit counts and promises."""
+    """The counts and promises of its audit."""
     description: ClassVar[str]
     """A sentence or two for `itrec window --help`."""
     sql_folder: ClassVar[Path | None] = None
     """Folder of a task outside itrec_dist, searched before the shipped `sql/`."""
     rating_moments: ClassVar[str] = "shared/rating_moments"
-    """SQL file with `rating_mean` and `rating_std` of what models learn from."""
+    """SQL file for `rating_mean` and `rating_std` of the ratings that models are trained on."""
     catalogue_from_all: ClassVar[tuple[str, ...]] = ()
-    """Protocols whose catalogue is counted on all data, held-out events included."""
+    """Protocols whose catalogue is counted on all data, including held-out events."""
     samples: ClassVar[SampleKind] = "windows"
     """Whether the rows of its splits are windows of fixed length or histories of any length."""
     columns: ClassVar[tuple[Column, ...]] = WINDOW_COLUMNS
@@ -66,7 +66,7 @@ class TaskWindows(ABC, Generic[S]):
 
     @abstractmethod
     def cut(self, database: Database, config: S) -> Steps:
-        """Fill `catalogue`, `kept_users` and `sequences` from `events`; return what each step left.
+        """Fill `catalogue`, `kept_users` and `sequences` from `events`; return the steps.
 
         Raises:
             DataError: nothing is left.
@@ -74,9 +74,9 @@ class TaskWindows(ABC, Generic[S]):
 
     @abstractmethod
     def frame(self, database: Database, config: S) -> None:
-        """Fill `windows`, given all the tables of `cut` and `users`.
+        """Fill `windows`, given the tables of `cut` and `users`.
 
-        It has a column `split` and those that `arrays.Windows` declares, the times among them, in
+        It has a column `split` and those that `arrays.Windows` declares, including the times, in
         the order of window_id.
         """
 
@@ -85,14 +85,14 @@ class TaskWindows(ABC, Generic[S]):
         """The leakage counts of every evaluation split, by split.
 
         Raises:
-            AssertionError: a window is not what it should be, or a promise is broken.
+            AssertionError: a window is wrong, or a promise is broken.
         """
 
-    def refuse(self, database: Database, staged: staging.Staged, config: S) -> None:
+    def check(self, database: Database, staged: staging.Staged, config: S) -> None:
         """Refuse staged data that no windows can be cut from.
 
         Raises:
-            DataError: says what is missing.
+            DataError: the message says what is missing.
         """
 
     def may_repeat(self, config: S) -> bool:  # noqa: ARG002
@@ -120,15 +120,15 @@ class TaskWindows(ABC, Generic[S]):
         return None
 
     def coverage(self, database: Database, config: S) -> tuple[Coverage, ...]:  # noqa: ARG002
-        """Users and events without a window, of any split and then of each; empty if uncounted."""
+        """Users and events without a window: of all splits together, then of each; may be empty."""
         return ()
 
     def coverage_remedy(self, manifest: Manifest) -> str:  # noqa: ARG002
-        """What to do where many users have no window."""
+        """What to do if many users have no window, as part of a message."""
         return "hold out a larger share, or give only users with more events"
 
     def expects(self, manifest: Manifest, split: str) -> bool:
-        """Whether the settings ask for windows in an evaluation split."""
+        """Whether the settings request windows in this evaluation split."""
         return bool(manifest.settings.get(f"{split}_fraction"))
 
     def write(
@@ -137,39 +137,45 @@ class TaskWindows(ABC, Generic[S]):
         path: Path,
         out: Path,
         config: S,
-        table: TableConfig | None = None,
+        settings: Source | None = None,
         *,
         overwrite: bool = False,
     ) -> Manifest:
         """Cut the ratings at `path` into windows and write the shards folder `out`.
 
-        `source` is the name of a format, or `table`, whose columns are named by `table`.
+        `source` is the name of a source, `settings` its settings; None takes the defaults.
 
         Raises:
-            ConfigError: there is no such source, or it takes no `table`.
+            ConfigError: there is no such source, or the settings belong to another one.
             DataError: the input cannot be used, or nothing is left after a filter.
-            OutputError: `out` is taken or cannot be written.
+            OutputError: `out` already exists or cannot be written.
         """
-        table = table or TableConfig()
-        shards.refuse_source(source, table)
+        chosen = sources.chosen(source, settings)
+        folders = [f for f in (self.sql_folder, chosen.sql_folder) if f is not None]
         with (
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
-            Database(config.memory_limit, config.threads, self.sql_folder) as database,
+            Database(config.memory_limit, config.threads, folders) as database,
         ):
-            staged, origin = shards.stage(database, source, path, table)
-            self.refuse(database, staged, config)
+            staged = chosen.stage(database, path)
+            self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
             steps = self.cut(database, config)
             manifest = self._write_shards(database, config, staged, building)
-            source_facts = {**origin, **shards.undescribed(database)}
-            manifest = dataclasses.replace(manifest, source=source_facts, steps=steps)
+            origin = {
+                "format": source,
+                "path": str(path.absolute()),
+                "files": list(staged.files),
+                **chosen.recorded(),
+                **shards.undescribed(database),
+            }
+            manifest = dataclasses.replace(manifest, source=origin, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
 
     def _write_shards(
         self, database: Database, config: S, staged: staging.Staged, building: Path
     ) -> Manifest:
-        """Write tables and splits; the manifest still lacks the source and the steps."""
+        """Write tables and splits; source and steps are added to the manifest later."""
         user_features = staging.vocabulary(database, "user", self.user_features(staged))
         item_features = staging.vocabulary(database, "item", staged.item_features)
         names = [feature.name for feature in user_features]
@@ -182,8 +188,8 @@ class TaskWindows(ABC, Generic[S]):
         audit = self.audit(database, config)
         coverage = self.coverage(database, config)
         moments = database.rows(self.rating_moments)[0]
-        found = database.rows("shared/rating_scale")[0]
-        lowest, highest = self.rating_scale(config) or (found["rating_min"], found["rating_max"])
+        scale = database.rows("shared/rating_scale")[0]
+        lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
         widths = Widths(config.input_length, config.target_length, len(names))
         digest = ContentDigest()
         shards.write_tables(database, widths, building, digest)
@@ -204,7 +210,7 @@ class TaskWindows(ABC, Generic[S]):
             catalogue_from="all data" if counts_all else "training data",
             has_ratings=staged.has_ratings,
             rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
-            rating_std=moments["rating_std"] or 1.0,  # dividing by it must be safe
+            rating_std=moments["rating_std"] or 1.0,  # a divisor, must not be 0
             has_times=True,
             rating_min=lowest if staged.has_ratings else 0.0,
             rating_max=highest if staged.has_ratings else 0.0,

@@ -74,7 +74,7 @@ class TaskSection:
     def content(self) -> Content:
         """What stands on the page."""
         shown = curves.Shown((self.section.headline,), measures.label)
-        best = "lowest" if metrics.falls(self.section.headline) else "highest"
+        best = "lowest" if metrics.lower_is_better(self.section.headline) else "highest"
         return Content(
             sentences=self.sentences(),
             results=self.results(),
@@ -154,7 +154,7 @@ def _sentences(section: Section) -> list[str]:
     ranked = [arm for arm in section.ranked if arm.figure(split, name).mean is not None]
     if not ranked:
         return [nothing_yet(section)]
-    best = "lowest" if metrics.falls(name) else "highest"
+    best = "lowest" if metrics.lower_is_better(name) else "highest"
     said = ", ".join([f"On {split}", *([name.group] if name != LOSS else [])])
     reached = _reached(ranked[0], name, split)
     found = [f"{said}, the {best} {measures.words(name)} is that of {reached}."]

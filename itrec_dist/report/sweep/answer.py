@@ -7,7 +7,7 @@ from itrec_dist.report import measures
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.sweep import course
 from itrec_dist.report.sweep.runs import Finalist, Sweep
-from itrec_dist.sweep.directory import Trial, told
+from itrec_dist.sweep.directory import Trial, told, told_failures
 from itrec_dist.sweep.pareto import front
 
 COSTS = {
@@ -22,8 +22,8 @@ MIN_TRIALS = 4  # below, an importance is noise that looks like a figure
 def sentences(sweep: Sweep) -> list[str]:
     """The findings, the answer first."""
     if not sweep.finalists:
-        return [*_without_finals(sweep), *_course(sweep)]
-    found = [_recommended(sweep, sweep.finalists[0])]
+        return [*_without_finals(sweep), *_failures(sweep), *_course(sweep)]
+    found = [_recommended(sweep, sweep.finalists[0]), *_failures(sweep)]
     found += filter(None, [course.sentence(sweep.finalists[0].trial)])
     if len(sweep.finalists) > 1:
         found.append(_against_next(sweep))
@@ -136,6 +136,12 @@ def _without_finals(sweep: Sweep) -> list[str]:
         f"{measures.digits(best.outcome.value)} on validation. It was picked for being the best "
         f"of {len(sweep.ranked)}, so that figure flatters it: no finalist is judged on test yet."
     ]
+
+
+def _failures(sweep: Sweep) -> list[str]:
+    """What the answer leaves out because it failed, which may be better."""
+    told_them = told_failures(sweep.trials)
+    return [f"The best of the others only: {told_them}."] if told_them else []
 
 
 def _course(sweep: Sweep) -> list[str]:

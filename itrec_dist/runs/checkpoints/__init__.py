@@ -1,1 +1,1 @@
-"""Checkpoints: format, writing, retention, and saving across all workers."""
+"""Checkpoints: format, writing, retention, and saving and loading across all workers."""

@@ -1,19 +1,20 @@
-"""Checkpoints for people to use: weights, configuration, item table, fingerprint. No pickles.
+"""The format of checkpoints: weights, configuration, item table, fingerprint. No pickles.
 
     CHECKPOINT/
       model.safetensors   the weights of the task's model
       config.yaml         the resolved configuration of the run
       manifest.json       the manifest of the data it was trained on
-      items.parquet       the item table that its output columns stand for
+      items.parquet       the item table that the model's output columns refer to
       checkpoint.json     format version, epoch, step, fingerprint, checksum of every other file
       state/              only in `last`: the training state, see training_state.py
 
-A checkpoint appears whole or not at all (retention.py). One that is damaged, or of another format
-version, is refused in a sentence that names the file.
+A checkpoint is written atomically (retention.py). One that is damaged, or of another format
+version, is refused with a message that names the file.
 
 Ray's own checkpoints are not used: they are folders that a worker hands to Ray Train, which moves
-them, decides which ones stay, and knows neither `best` and `last` nor a run without Ray. These are
-the same files under torchrun, in one process and on Ray, and training does not wait for them.
+them, decides which ones to keep, and supports neither `best` and `last` nor a run without Ray.
+These are the same files under torchrun, in one process and on Ray, and training does not wait for
+them.
 """
 
 import json
@@ -31,7 +32,7 @@ from itrec_dist.storage import tensors as tensor_files
 from itrec_dist.storage.hashed_files import Written
 
 FORMAT_VERSION = 2
-"""Of checkpoint.json and the files beside it."""
+"""The version of checkpoint.json and the files beside it."""
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 RECORD_FILE = "checkpoint.json"
@@ -44,30 +45,30 @@ class Record:
     """The content of `checkpoint.json`."""
 
     epoch: int
-    """Finished epochs; `last` may have been saved in the middle of the next one."""
+    """Finished epochs; `last` may be from the middle of the next one."""
     step: int
     fingerprint: str
     """Of the data."""
     monitor: dict[str, float]
-    """The monitored figure by its name; empty within an epoch."""
+    """The monitored figure by name; empty within an epoch."""
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each other file by its path. Of the training state only its record is listed,
-    which lists the state's files in turn."""
+    """SHA-256 of each other file by path. Of the training state only its record is listed, which
+    in turn lists the state's files."""
     format_version: int = FORMAT_VERSION
 
 
 def write(
-    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: Path,
+    folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: bytes,
     state: Mapping[str, Written] | None = None,
 ) -> None:  # fmt: skip
-    """Write a checkpoint into a folder, its record last, and check that all of it is there.
+    """Write a checkpoint into a folder, its record last, and check that it is complete.
 
     Args:
-        folder: an empty folder, or one that holds nothing but the training state.
+        folder: a folder that is empty or holds only the training state.
         weights: of the task's model, by name.
         record: epoch, step and figures; checksums are filled in.
         beside: the run directory, whose config.yaml and manifest.json are copied.
-        items: the item table to copy.
+        items: the content of the item table.
         state: the files of the training state that `folder` already holds, by their paths.
 
     Raises:
@@ -78,7 +79,7 @@ def write(
         WEIGHTS_FILE: tensor_files.write(folder / WEIGHTS_FILE, weights),
         CONFIG_FILE: hashed_files.copy(beside / CONFIG_FILE, folder / CONFIG_FILE),
         MANIFEST_FILE: hashed_files.copy(beside / MANIFEST_FILE, folder / MANIFEST_FILE),
-        ITEMS_FILE: hashed_files.copy(items, folder / ITEMS_FILE),
+        ITEMS_FILE: hashed_files.write(folder / ITEMS_FILE, items),
     }
     written = {**own, **(state or {})}
     recorded = [*own, STATE_RECORD] if state else [*own]
@@ -89,7 +90,7 @@ def write(
 
 
 def read_record(folder: Path) -> Record:
-    """Read what a checkpoint says of itself.
+    """Read the record of a checkpoint.
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another format version.
@@ -121,12 +122,12 @@ def verify(
 ) -> Record:
     """Compare the files of a checkpoint with their checksums; returns its record.
 
-    Of a training state, only its record is compared; see `training_state.verify`.
+    Of a training state, only the record is compared; see `training_state.verify`.
 
     Args:
         folder: the checkpoint.
         except_for: names of files that the caller reads and compares, or does not need.
-        record: the checkpoint's, if it was read already.
+        record: the checkpoint's record, if it was already read.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -139,11 +140,11 @@ def verify(
 
 
 def compare(folder: Path, checksums: Mapping[str, str]) -> Record:
-    """Compare checksums of files, as they arrived, with those recorded; returns the record.
+    """Compare the checksums of received files with the recorded ones; returns the record.
 
     Args:
         folder: the checkpoint.
-        checksums: SHA-256 by path; a training state may have been left out as a whole.
+        checksums: SHA-256 by path; a training state may be missing as a whole.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -152,14 +153,14 @@ def compare(folder: Path, checksums: Mapping[str, str]) -> Record:
     has_state = any(name.startswith(f"{STATE_FOLDER}/") for name in checksums)
     for name, recorded in record.files.items():
         if name in checksums:
-            hashed_files.refuse_other(folder / name, checksums[name], recorded)
+            hashed_files.refuse_wrong_checksum(folder / name, checksums[name], recorded)
         elif has_state or name != STATE_RECORD:
             _existing(folder, name)
     return record
 
 
 def read_weights(folder: Path, record: Record | None = None) -> dict[str, torch.Tensor]:
-    """Read a checkpoint's weights by name; `record` is the checkpoint's, if it was read already.
+    """Read a checkpoint's weights by name; `record` is its record, if it was already read.
 
     Raises:
         CheckpointError: the record or the weights are damaged or missing.
@@ -169,7 +170,7 @@ def read_weights(folder: Path, record: Record | None = None) -> dict[str, torch.
 
 
 def load_weights(folder: Path, module: nn.Module) -> Record:
-    """Restore the weights of `module`, every one of them; returns the checkpoint's record.
+    """Load all weights of `module`; returns the checkpoint's record.
 
     Raises:
         CheckpointError: the weights are damaged, or belong to a module of another shape.

@@ -1,11 +1,11 @@
 """Saves and loads checkpoints across all workers of a run.
 
-`best` is for use; `last` also holds the training state. Worker 0 gathers all parts and starts the
-writer: a checkpoint is replaced only when the new one is complete, so a kill or a full disk costs
-no more than the newest. Worker 0 also reads for all: no other worker needs the run directory.
+`best` is for inference; `last` also holds the training state. Worker 0 gathers all shards and
+starts the writer: a checkpoint is replaced only when the new one is complete, so a kill or a full
+disk loses at most the newest. Worker 0 also reads for all: no other worker needs the run directory.
 
-    CheckpointManager.save -> CheckpointWriter (a thread) -> retention.put, which makes room for a
-    folder -> training_state.write and format.write, which fill it -> remote.Sender, for a URI
+    CheckpointManager.save -> CheckpointWriter (a thread) -> retention.put, which creates the folder
+    -> training_state.write and format.write, which fill it -> remote.Sender, for a URI
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,27 +26,27 @@ from itrec_dist.runs.directory import BEST, RunDirectory
 
 
 class CheckpointManager:
-    """One worker's part in the checkpoints of a run."""
+    """One worker's side of saving and loading the checkpoints of a run."""
 
     def __init__(
         self, run: RunDirectory, writer: CheckpointWriter | None, provenance: Provenance,
         engine: Engine, context: WorkerContext,
     ) -> None:  # fmt: skip
-        """Take part as `context` says; `writer` is worker 0's, None on the others."""
+        """`writer` belongs to worker 0 and is None on the others."""
         self._checkpoints, self._writer, self._provenance = run.checkpoints, writer, provenance
         self._engine, self._context = engine, context
 
     def save(self, kinds: Sequence[str], at: Position, figures: Mapping[str, float]) -> None:
-        """Start to write checkpoints; called by all workers between two updates.
+        """Start writing checkpoints; called by all workers between two updates.
 
         Args:
             kinds: LAST, or BEST and LAST.
-            at: how far training has come.
-            figures: the monitored figure by its name, if there is one.
+            at: the position of training.
+            figures: the monitored figure by name, if there is one.
 
         Raises:
-            OutputError: the checkpoint before could not be written; older ones are as they were.
-            TrainingError: the weights are not finite any more.
+            OutputError: the previous checkpoint could not be written; older ones are unchanged.
+            TrainingError: the weights are no longer finite.
         """
         self.wait()  # first, so that memory never holds two copies
         weights, optimizer = self._engine.weights(), self._engine.state()
@@ -61,24 +61,24 @@ class CheckpointManager:
         )
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is written.
+        """Wait until the checkpoint in progress is written.
 
         Raises:
-            OutputError: it could not be written; older ones are as they were.
+            OutputError: it could not be written; older ones are unchanged.
         """
         if self._writer is not None:
             self._writer.wait()
 
     def close(self) -> str | None:
-        """Wait, and save no more; returns a sentence if the last checkpoint was not written."""
+        """Wait and stop; returns a sentence if the last checkpoint was not written."""
         return None if self._writer is None else self._writer.close()
 
     def resume(self, state: State, point: ResumePoint | None) -> Position:
         """Restore the engine and this worker's random states.
 
         Args:
-            state: what `last` says of itself, on every worker.
-            point: its content, on worker 0; None on the others.
+            state: the record of the training state in `last`, on every worker.
+            point: the content of `last`, on worker 0; None on the others.
 
         Raises:
             CheckpointError: the checkpoint does not fit.
@@ -122,11 +122,11 @@ class CheckpointManager:
 
 
 def _refuse_non_finite(weights: Mapping[str, torch.Tensor], at: Position) -> None:
-    """Do not replace a good checkpoint by one whose weights are lost."""
+    """Refuse to replace a good checkpoint with one whose weights are not finite."""
     lost = [n for n, w in weights.items() if w.is_floating_point() and not w.isfinite().all()]
     if lost:
         raise TrainingError(
-            f"weights are not finite any more at step {at.step} ({lost[0]} first): lower "
+            f"weights are no longer finite at step {at.step} ({lost[0]} first): lower "
             "optimizer.learning_rate, set optimizer.clip_norm or use engine.precision=fp32; the "
             "checkpoint before it is kept"
         )

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: their names, how many are kept, cleaning up after a kill.
+"""The checkpoints of a run: their names, how many are kept, and the cleanup after a kill.
 
     checkpoints/
       last             the newest one, with the training state
@@ -6,8 +6,8 @@
       best             the best epoch so far
       best-00000400    earlier best epochs
 
-A name that starts with a dot is half-written or half-removed, and is never read. The content of a
-checkpoint is described in runs/checkpoints/format.py.
+A folder whose name starts with a dot is incomplete, and is never read. The content of a checkpoint
+is described in runs/checkpoints/format.py.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,20 @@ KINDS = (BEST, LAST)
 
 
 def put(folder: Path, kind: str, step: int, keep: int, fill: Callable[[Path], None]) -> None:
-    """Make what `fill` writes the newest checkpoint of a kind, and delete the oldest ones.
+    """Write the newest checkpoint of a kind with `fill`, and delete the oldest ones.
 
     No older checkpoint is touched before the new one is complete.
 
     Args:
         folder: the checkpoints of the run.
         kind: BEST or LAST.
-        step: that of the new checkpoint.
+        step: the step of the new checkpoint.
         keep: how many of this kind to keep, the new one included.
         fill: writes a checkpoint into an empty folder and checks that it is complete.
 
     Raises:
-        OutputError: it cannot be written, as on a full disk; the older ones are as they were.
-        CheckpointError: `fill` found the new one incomplete; the older ones are as they were.
+        OutputError: it cannot be written, as on a full disk; the older ones are unchanged.
+        CheckpointError: the new one is incomplete; the older ones are unchanged.
     """
     place = folder / kind
     aside = _aside(place, step) if keep > 1 else None
@@ -45,11 +45,11 @@ def put(folder: Path, kind: str, step: int, keep: int, fill: Callable[[Path], No
         fill(building)
     older = [o for o in older_ones(folder, kind) if step_of(o) < step]
     for stale in set(older_ones(folder, kind)) - set(older[: keep - 1]):
-        atomic.remove(stale)  # a later step is from before the run was resumed further back
+        atomic.remove(stale)  # later steps are from before the run was resumed from an earlier one
 
 
 def older_ones(folder: Path, kind: str) -> list[Path]:
-    """The older checkpoints of a kind, the newest of them first."""
+    """The older checkpoints of a kind, newest first."""
     older = (p for p in folder.glob(f"{kind}-*") if p.name.removeprefix(f"{kind}-").isdigit())
     return sorted(older, key=step_of, reverse=True)
 
@@ -60,7 +60,7 @@ def step_of(place: Path) -> int:
 
 
 def older_name(kind: str, step: int) -> str:
-    """The name of a checkpoint once a newer one has taken its place."""
+    """The name of a checkpoint once a newer one has replaced it."""
     return f"{kind}-{step:08d}"
 
 
@@ -68,7 +68,7 @@ def find(folder: Path, name: str) -> Path:
     """The checkpoint of this name.
 
     Raises:
-        CheckpointError: there is none; the message names those that are there.
+        CheckpointError: there is none; the message lists the existing ones.
     """
     there = [p.name for kind in KINDS for p in (folder / kind, *older_ones(folder, kind))
              if p.is_dir()]  # fmt: skip
@@ -80,7 +80,7 @@ def find(folder: Path, name: str) -> Path:
 
 
 def finish_interrupted(folder: Path) -> None:
-    """Clean up after a process that was killed; only while no other process writes there.
+    """Clean up after a process that was killed; only call it while no other process writes.
 
     If the newest checkpoint of a kind is gone, the one before it takes its place.
     """
@@ -95,7 +95,7 @@ def finish_interrupted(folder: Path) -> None:
 
 
 def _aside(place: Path, step: int) -> Path | None:
-    """The new name of the checkpoint to replace; None if it is of the same step or damaged."""
+    """The new name of the checkpoint to be replaced; None if it has the same step or is damaged."""
     try:
         before = checkpoint_format.read_record(place).step
     except CheckpointError:
@@ -103,5 +103,5 @@ def _aside(place: Path, step: int) -> Path | None:
     if before == step:
         return None
     aside = place.with_name(older_name(place.name, before))
-    atomic.remove(aside)  # from before the run was resumed further back
+    atomic.remove(aside)  # from before the run was resumed from an earlier step
     return aside

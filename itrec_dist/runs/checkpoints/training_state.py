@@ -2,11 +2,11 @@
 
     state/
       state.json            format version, position, provenance, checksum of each other file
-      workers.safetensors   of each worker: random states, its share of the epoch's loss
+      workers.safetensors   of each worker: random states, and its part of the epoch's loss
       optimizer.*           optimiser, schedule and loss scaling, see engines/optimizer_state.py
 
-A step depends on nothing but this and the weights: the order of windows follows from the seed and
-the epoch. The form is the same for every engine. No file holds code.
+The next step depends only on this and the weights: the order of windows follows from the seed and
+the epoch. The format is the same for every engine. No file holds code.
 """
 
 import json
@@ -28,14 +28,14 @@ from itrec_dist.storage import tensors as tensor_files
 from itrec_dist.storage.hashed_files import Written
 
 FORMAT_VERSION = 2
-"""Of state.json and the files beside it; checkpoint.json counts its own."""
+"""The version of state.json and the files beside it; checkpoint.json has its own."""
 RECORD_FILE = "state.json"
 WORKERS_FILE = "workers.safetensors"
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come."""
+    """The position of training."""
 
     epoch: int = 0
     """Finished epochs."""
@@ -50,13 +50,13 @@ class Position:
     best: float | None = None
     """Best monitored figure so far."""
     best_epoch: int = 0
-    """Its epoch; 0 if none is finished."""
+    """The epoch of the best figure; 0 if no epoch is finished."""
     skipped: int = 0
-    """Batches skipped because their loss was not finite, in total."""
+    """Batches skipped in total because their loss was not finite."""
     skipped_in_epoch: int = 0
-    """The same in the current epoch."""
+    """Batches skipped in the current epoch."""
     skipped_windows: int = 0
-    """Windows of the batches skipped in the current epoch, over all workers."""
+    """Windows in the batches skipped in the current epoch, over all workers."""
     in_a_row: int = 0
     """Batches skipped since the last update."""
 
@@ -68,7 +68,7 @@ class Provenance:
     engine: str
     world_size: int
     fingerprint: str
-    """Of the data."""
+    """The data's fingerprint."""
     is_streamed: bool
     """Whether windows were shuffled while they were read, not permuted in memory."""
 
@@ -81,23 +81,23 @@ class State:
     position: Position
     provenance: Provenance
     files: Mapping[str, str]
-    """SHA-256 of each other file by its name."""
+    """SHA-256 of each other file by name."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """All that training resumes from: a checkpoint `last`, read into memory and undamaged."""
+    """A checkpoint `last` in memory, verified: everything that training resumes from."""
 
     record: Record
     state: State
     weights: Mapping[str, torch.Tensor]
     optimizer: OptimizerState
     workers: Mapping[str, torch.Tensor]
-    """By name, stacked over workers; see `worker_state`."""
+    """The workers' states by name, stacked over workers; see `worker_state`."""
 
 
 def worker_state(position: Position, device: torch.device) -> dict[str, torch.Tensor]:
-    """A worker's own part of the state: its random states and its share of the epoch's loss."""
+    """A worker's own state: its random states and its part of the epoch's loss."""
     tensors = {
         "random/cpu": torch.get_rng_state(),
         "loss": torch.tensor([position.loss], dtype=torch.float64),
@@ -111,13 +111,13 @@ def write(
     checkpoint: Path, workers: Mapping[str, Sequence[torch.Tensor]], optimizer: OptimizerState,
     position: Position, provenance: Provenance,
 ) -> dict[str, Written]:  # fmt: skip
-    """Write the training state into a checkpoint's folder; returns its files by their paths.
+    """Write the training state into a checkpoint's folder; returns its files by path.
 
     Args:
-        checkpoint: the folder that gets a folder `state`.
+        checkpoint: the folder in which `state` is created.
         workers: what `worker_state` returned on each worker, in the order of ranks.
         optimizer: the engine's state.
-        position: of worker 0; what differs between workers is in `workers`.
+        position: worker 0's position; what differs between workers is in `workers`.
         provenance: what produced the state.
 
     Raises:
@@ -140,7 +140,7 @@ def write(
 
 
 def read(checkpoint: Path, checksum: str | None = None) -> State:
-    """Read `state.json` of a checkpoint, and compare it with its checksum if there is one.
+    """Read a checkpoint's `state.json`, and compare it with its checksum if one is given.
 
     Raises:
         CheckpointError: there is none, it is damaged, or of another format version.
@@ -149,7 +149,7 @@ def read(checkpoint: Path, checksum: str | None = None) -> State:
     path = folder / RECORD_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"{checkpoint} holds no training state to go on from (no {FOLDER}/{RECORD_FILE})"
+            f"{checkpoint} holds no training state to resume from (no {FOLDER}/{RECORD_FILE})"
         )
     raw = hashed_files.read(path, checksum)
     try:
@@ -171,7 +171,7 @@ def read(checkpoint: Path, checksum: str | None = None) -> State:
 
 
 def verify(checkpoint: Path) -> tuple[Record, State]:
-    """Compare every file of a checkpoint `last` with its checksum, and keep none in memory.
+    """Compare every file of a checkpoint `last` with its checksum, without loading it.
 
     Raises:
         CheckpointError: a file is damaged or missing, or there is no training state.
@@ -185,7 +185,7 @@ def verify(checkpoint: Path) -> tuple[Record, State]:
 
 
 def compare(checkpoint: Path, checksums: Mapping[str, str]) -> None:
-    """Compare checksums of files, as they arrived, with those that `state.json` records.
+    """Compare the checksums of received files with those recorded in `state.json`.
 
     Args:
         checkpoint: a folder that holds all of them.
@@ -199,11 +199,11 @@ def compare(checkpoint: Path, checksums: Mapping[str, str]) -> None:
         path = state.folder / name
         if f"{FOLDER}/{name}" not in checksums:
             raise CheckpointError(f"{path} is missing: the checkpoint is incomplete")
-        hashed_files.refuse_other(path, checksums[f"{FOLDER}/{name}"], recorded)
+        hashed_files.refuse_wrong_checksum(path, checksums[f"{FOLDER}/{name}"], recorded)
 
 
 def load(checkpoint: Path) -> ResumePoint:
-    """Read a checkpoint `last` into memory: each file once, compared while it is read.
+    """Read a checkpoint `last` into memory; each file is read once and verified on the way.
 
     Raises:
         CheckpointError: a file is damaged or missing, or there is no training state.
@@ -237,10 +237,10 @@ def _recorded(state: State, name: str) -> str:
 def restore_worker(
     state: State, tensors: Mapping[str, torch.Tensor], context: WorkerContext
 ) -> float:
-    """Restore a worker's random states; returns its share of the epoch's loss.
+    """Restore a worker's random states; returns its part of the epoch's loss.
 
-    If the number of workers has changed, each worker whose rank existed before gets its random
-    states back, new ones keep their seed, and the first takes the whole loss.
+    If the number of workers has changed, workers whose rank existed before get their random states
+    back, new ones keep their seed, and worker 0 takes the whole loss.
 
     Args:
         state: the state to resume from.

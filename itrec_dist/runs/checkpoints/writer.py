@@ -1,8 +1,8 @@
-"""Writes checkpoints while training goes on: one at a time, in a thread of worker 0.
+"""Writes checkpoints in the background: one at a time, in a thread of worker 0.
 
-Training waits for the copy of its state, and for the checkpoint before if that is still being
-written. An error is raised when the next checkpoint is started, or at the end. A process that ends
-in order waits for the write in progress; one that is killed leaves the checkpoint before it.
+Training waits for the copy of its state, and for the previous checkpoint if that is still being
+written. An error is raised when the next checkpoint is started, or at the end. A process that exits
+normally waits for the write in progress; one that is killed leaves the previous checkpoint.
 """
 
 import concurrent.futures
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from itrec_dist.engines.optimizer_state import OptimizerState
-from itrec_dist.errors import CheckpointError, ItrecError, OutputError
+from itrec_dist.errors import CheckpointError, ItrecError, OutputError, ShardsError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.format import Record
@@ -23,15 +23,15 @@ from itrec_dist.runs.directory import BEST, LAST, RunDirectory
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When a checkpoint is written, and how many stay."""
+    """When checkpoints are written, and how many are kept."""
 
     steps: int | None = None
-    """Save the checkpoint `last` also after every so many updates; null saves at each epoch's
-    end alone."""
+    """Also save the checkpoint `last` after every so many updates; null saves only at the end of
+    each epoch."""
     keep_last: int = 1
-    """Newest checkpoints to keep: `last`, and those before it as last-STEP."""
+    """Number of newest checkpoints to keep: `last`, and earlier ones as last-STEP."""
     keep_best: int = 1
-    """Best epochs to keep: `best`, and those that were the best before it as best-STEP."""
+    """Number of best epochs to keep: `best`, and earlier best ones as best-STEP."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -50,10 +50,10 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that the checkpoints of one moment hold, in copies that no later update changes."""
+    """The content of the checkpoints of one moment, in copies that no later update changes."""
 
     kinds: Sequence[str]
-    """Which checkpoints to write: LAST, and BEST before it."""
+    """The checkpoints to write: LAST, or BEST and LAST."""
     at: Position
     provenance: Provenance
     figures: Mapping[str, float]
@@ -72,34 +72,42 @@ class CheckpointWriter:
     ) -> None:  # fmt: skip
         """Write into `run`, with the item table `items`.
 
-        `afterwards` is called in the writer's thread after each snapshot.
+        The table is read once: its shards may be out of reach, or windowed anew, by the time of a
+        checkpoint. `afterwards` is called in the writer's thread after each snapshot.
+
+        Raises:
+            ShardsError: the item table cannot be read.
         """
-        self._run, self._items = run, items
+        self._run = run
+        try:
+            self._items = items.read_bytes()
+        except OSError as error:
+            raise ShardsError(f"{items} cannot be read: {error.strerror or error}") from error
         self._keep = config.keeps
         self._afterwards = afterwards
-        # Not a daemon: the interpreter waits for this thread before it ends.
+        # Not a daemon thread: the interpreter waits for it before it exits.
         self._pool = concurrent.futures.ThreadPoolExecutor(1, "itrec-checkpoint")
         self._in_progress: concurrent.futures.Future[None] | None = None
         self.saved_step = 0
         """The step of `last`."""
 
     def start(self, snapshot: Snapshot) -> None:
-        """Start to write; the snapshot before must be finished, see `wait`."""
+        """Start writing; the previous snapshot must be finished, see `wait`."""
         assert self._in_progress is None
         self._in_progress = self._pool.submit(self._write, snapshot)
 
     def wait(self) -> None:
-        """Wait until the snapshot that was started last is written.
+        """Wait until the current snapshot is written.
 
         Raises:
-            OutputError: it could not be written; older checkpoints are as they were.
+            OutputError: it could not be written; older checkpoints are unchanged.
         """
         in_progress, self._in_progress = self._in_progress, None
         if in_progress is not None:
             in_progress.result()
 
     def close(self) -> str | None:
-        """Wait, and write no more; returns a sentence if the last snapshot was not written."""
+        """Wait and stop; returns a sentence if the last snapshot was not written."""
         try:
             self.wait()
         except ItrecError as error:
@@ -109,7 +117,7 @@ class CheckpointWriter:
         return None
 
     def _write(self, snapshot: Snapshot) -> None:
-        """Write `best` first: a run that stopped between the two trains the epoch again."""
+        """Write `best` before `last`: a run stopped between the two trains the epoch again."""
         try:
             for kind in sorted(snapshot.kinds):
                 self._write_one(kind, snapshot)
@@ -140,8 +148,8 @@ class CheckpointWriter:
         if isinstance(error, OSError):
             reason = f"cannot write {self._run.checkpoints}: {error.strerror or error}"
         step = self.saved_step
-        kept = f"step {step} is kept: --resume goes on from it" if step else "start again"
+        hint = f"step {step} is kept: --resume continues from it" if step else "start again"
         return (
-            f"the checkpoint of step {at.step} is lost, {reason}; {kept} once that place can be "
+            f"the checkpoint of step {at.step} is lost, {reason}; {hint} once that folder can be "
             "written"
         )

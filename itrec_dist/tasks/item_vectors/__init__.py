@@ -1,1 +1,1 @@
-"""Item vectors: learn which items stand together."""
+"""The item-vectors task: vectors of items that co-occur in windows."""

@@ -1,4 +1,4 @@
-"""The item-vectors task: vectors of items that stand together in windows, judged by their loss."""
+"""The item-vectors task: vectors of items that co-occur in windows, evaluated by the loss."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -48,7 +48,7 @@ class LossJudge:
 
 
 class ItemVectors(Task):
-    """Sampled contrasts of windows; there is nothing to recommend from."""
+    """A contrast with sampled negatives; it gives no recommendations."""
 
     losses: ClassVar[tuple[str, ...]] = ("contrast",)
     headline: ClassVar[FigureName] = LOSS
@@ -60,7 +60,7 @@ class ItemVectors(Task):
         self.model = model.build(spec)  # `Batch -> loss_B`
 
     def forward(self, batch: Batch) -> Output:
-        """The loss of each window; nothing else is judged."""
+        """The loss of each window, also in evaluation."""
         return LossOutput(self.model(batch).float())
 
     def judge(
@@ -72,12 +72,12 @@ class ItemVectors(Task):
         return LossJudge(device)
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:  # noqa: ARG002
-        """Refused: vectors alone rank nothing for a user.
+        """Refused: item vectors alone cannot rank items for a user.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            "item2vec learns item vectors and recommends to nobody: ask itrec similar for the "
-            "items next to one, or start another model from its vectors with --item_vectors"
+            "item2vec learns item vectors and gives no recommendations: use itrec similar for the "
+            "items nearest to one, or start another model from its vectors with --item_vectors"
         )

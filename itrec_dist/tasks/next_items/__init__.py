@@ -1,1 +1,1 @@
-"""Next items: recommend what follows a window."""
+"""The next-items task: recommend the items that follow a window."""

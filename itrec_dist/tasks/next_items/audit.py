@@ -1,7 +1,7 @@
-"""What a split lets through, and the promises that a protocol is held to.
+"""The leakage audit of windows of items, and what each protocol promises.
 
-Owns: running `sql/checks/` over the cut windows, and the table of promises.
-The counts are defined in the header of `sql/checks/leakage.sql`.
+Owns running `sql/checks/` over the cut windows, and the table of promises. The counts are defined
+in the header of `sql/checks/leakage.sql`.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ EXPLANATIONS = {
     "shared_events": "events that windows of both sides use",
     "shared_users": "users with windows on both sides",
 }
-"""Count -> what it counts, in a line."""
+"""Count -> a one-line description."""
 
 _WHOLES = {
     "targets": "targets", "training": "training_events", "shared_events": "training_events",
@@ -40,7 +40,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "leave_last": _NO_LEAK,
     "global_time": (*_NO_LEAK, "targets_tied_with_training", "training_events_not_before"),
 }
-"""Protocol -> counts that it promises to be zero in every evaluation split."""
+"""Protocol -> counts that it guarantees to be zero in every evaluation split."""
 
 LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
 """The audit of windows of items."""
@@ -61,8 +61,8 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
     """The leakage counts of every evaluation split that has windows, by split.
 
     Raises:
-        AssertionError: a check of `sql/checks/` returned rows or a promise is broken; nothing
-            that a user gave can cause it.
+        AssertionError: a check of `sql/checks/` returned rows or a promise is broken; no user
+            input can cause this.
     """
     hold(database, "checks/window_count")
     hold(database, "checks/window_order")

@@ -1,4 +1,4 @@
-"""The next-items task: rank the catalogue for a window, learn from the items that follow."""
+"""The next-items task: rank the catalogue for a window, trained on the items that follow it."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -17,27 +17,24 @@ from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries, RankingModel, StepModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
-from itrec_dist.tasks.data import TaskData
-from itrec_dist.tasks.next_items.data import DATA
 from itrec_dist.tasks.task import Task
 
 
 class NextItems(Task):
-    """An encoder makes one query per window, an item table scores it; K targets are learned from.
+    """A model encodes each window as a query, which is scored against the item table.
 
-    Both are read inside of forward alone, where engines gather weights that are held in parts.
-    A `StepModel` learns from every position of a history, other models from the last target.
+    Both are used only inside forward, where engines gather sharded weights. A `StepModel` is
+    trained on every position of a history, other models on the last target.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
     section: ClassVar[str] = "next_items"
-    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = True
 
     depth: int
-    """Length of the rankings in a `RankingOutput`: the largest cutoff, or more."""
+    """Length of the rankings in a `RankingOutput`: at least the largest cut-off."""
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
@@ -71,26 +68,26 @@ class NextItems(Task):
         """Losses, and outside training a `RankingOutput` with the `depth` best items."""
         if self.training and batch.step_target_ids_BL is not None and self.learns_steps:
             return LossOutput(self._step_losses(batch, batch.step_target_ids_BL))
-        queries, table = self._seam.encode(batch), self._seam.item_table()
+        queries, table = self._ranking_model.encode(batch), self._ranking_model.item_table()
         if self.training:
             return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
         output: RankingOutput = self._judged(queries, table, batch)
         return output
 
     def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
-        """Full ranking over the catalogue; popularity is that of the training targets.
+        """A judge of full rankings of the catalogue; popularity is that of the training targets.
 
-        From now on the rankings of `forward` are as long as this judge needs them.
+        From now on, the rankings of `forward` are as long as this judge needs.
         """
         judge = Judge(self._popularity_C.to(device), self._target_length, choice)
         self.depth = max(self.depth, judge.unmasked.depth)
         return judge
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
-        """The scores of the table's blocks."""
-        return self._seam.item_table().blocks(self._seam.encode(batch))
+        """The catalogue's scores, in the blocks of the item table."""
+        return self._ranking_model.item_table().blocks(self._ranking_model.encode(batch))
 
-    # Not compiled: the number of targets decides about shapes.
+    # Not compiled: shapes depend on the number of targets.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_losses(self, batch: Batch, target_ids_BL: torch.Tensor) -> torch.Tensor:
         """The sum of each history's losses, [B]: one query and one target at every position."""
@@ -101,23 +98,25 @@ class NextItems(Task):
         at_N = row_N * target_ids_BL.shape[1] + place_N
         queries = Queries(F.embedding(at_N, hidden_BLD.flatten(0, 1).float()))
         target_ids_N1 = target_ids_BL[row_N, place_N][:, None]
-        loss_N = self._loss.per_query(queries, target_ids_N1, self._seam.item_table())
+        loss_N = self._loss.per_query(queries, target_ids_N1, self._ranking_model.item_table())
         return loss_N.new_zeros(len(target_ids_BL)).index_add(0, row_N, loss_N)
 
-    # Not compiled: the number of rows with ties decides about shapes.
+    # Not compiled: shapes depend on the number of rows with ties.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
-        """Losses and both rankings, without ever holding the scores of the whole catalogue."""
-        # A filler row counts nowhere, but may hold NaN, which a ranking refuses.
+        """Losses and both rankings, without holding the scores of the whole catalogue."""
+        # A filler row is never counted, but may hold NaN, which cannot be ranked.
         is_real_B1 = batch.weight_B.unsqueeze(1) > 0
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
         loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
         seen_ids_BS = batch.item_ids_BL if batch.seen_ids_BS is None else batch.seen_ids_BS
-        top_BN, unseen_BN = rank.both_rankings(table.blocks(queries), self.depth, seen_ids_BS)
+        top_BN, unseen_BN = rank.both_rankings(
+            table.blocks(queries), self.depth, seen_ids_BS, batch.window_ids_B
+        )
         return RankingOutput(loss_B, top_BN, unseen_BN)
 
     @property
-    def _seam(self) -> RankingModel:
+    def _ranking_model(self) -> RankingModel:
         assert isinstance(self.model, RankingModel)
         return self.model

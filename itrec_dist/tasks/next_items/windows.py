@@ -1,6 +1,6 @@
 """Windows of items: consecutive events as inputs, and the events that follow as targets.
 
-Owns the settings and running the files of `sql/next_items/`; see `TaskWindows` for the steps.
+Owns the settings and runs the files of `sql/next_items/`; see `TaskWindows` for the steps.
 """
 
 import itertools
@@ -23,36 +23,36 @@ class WindowConfig:
     """How ratings become windows; the defaults are those of the paper."""
 
     top_items: int | None = 1000
-    """Keep this many of the most frequent items; null keeps all."""
+    """Number of most frequent items to keep; null keeps all."""
     min_user_events: int = 15
     """Keep users with at least this many events of kept items."""
     input_length: int = 10
-    """Consecutive events that a model is shown, L."""
+    """Number of consecutive events that a model gets as inputs, L."""
     target_length: int = 5
-    """Events that follow them and are to be predicted, K."""
+    """Number of following events to be predicted, K."""
     stride: int = 10
-    """Events from the start of one window to the start of the next of the same user and split."""
+    """Events between the starts of consecutive windows of the same user and split."""
     protocol: Protocol = "random_windows"
     """How to split: windows at random (the paper), by user, each user's last events, or by date."""
     validation_fraction: float = 0.1
-    """Share for validation: of windows, of users (user_disjoint) or of ratings (global_time);
-    leave_last does not use it."""
+    """Share for validation: of windows, of users (user_disjoint) or of ratings (global_time); not
+    used by leave_last."""
     test_fraction: float = 0.0
-    """Share for test, as above; the rest is for training; leave_last does not use it."""
+    """Share for test, as above; the rest is for training. Not used by leave_last."""
     seed: int = 0
-    """Deals windows or users to splits; leave_last and global_time do not use it."""
+    """Seed of the random split; not used by leave_last and global_time."""
     num_shards: int = 8
-    """Files of the training split; the other splits get files of about the same size."""
+    """Number of files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
-    """What DuckDB may hold in memory, such as 2GB; null is its default, 80 % of the machine."""
+    """Memory limit of DuckDB, such as 2GB; null is its default, 80 % of the machine's memory."""
     threads: int | None = None
-    """Threads of DuckDB; null is one per core. The result does not depend on it."""
+    """Threads of DuckDB; null is one per core. The result does not depend on them."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no data could satisfy.
 
         Raises:
-            ConfigError: names the setting, what was given and what is allowed.
+            ConfigError: the message names the setting, what was given and what is allowed.
         """
         counts = ("input_length", "target_length", "stride", "min_user_events", "num_shards")
         window_settings.check(self, (*counts, "threads", "top_items"), get_args(Protocol))
@@ -77,7 +77,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
     )
 
     def cut(self, database: Database, config: WindowConfig) -> Steps:
-        """From `events` to `sequences` and `targets`.
+        """Fill the tables from `events` to `sequences` and `targets`.
 
         Raises:
             DataError: nothing is left after a filter.
@@ -132,7 +132,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         )
 
     def coverage(self, database: Database, config: WindowConfig) -> tuple[Coverage, ...]:
-        """With leave_last every split should have every kept user."""
+        """With leave_last, every split should include every kept user."""
         rows = database.rows(
             "next_items/coverage", **config.widths, is_for_all=config.protocol == "leave_last"
         )
@@ -148,7 +148,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         )
 
     def expects(self, manifest: Manifest, split: str) -> bool:
-        """leave_last always holds out both splits."""
+        """leave_last always holds out validation and test."""
         return manifest.protocol == "leave_last" or super().expects(manifest, split)
 
 
@@ -173,13 +173,13 @@ def _count(database: Database, config: WindowConfig) -> None:
         database.table("counted", "next_items/counted/random_windows")
     database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
     if protocol == "leave_last":
-        _hold_out_last(database, config)
+        _count_without_held_out(database, config)
 
 
-def _hold_out_last(database: Database, config: WindowConfig) -> None:
-    """Repeat until the catalogue counts no event that it holds out.
+def _count_without_held_out(database: Database, config: WindowConfig) -> None:
+    """Repeat until the catalogue counts no held-out event.
 
-    Each round can only count less, so this ends; MovieLens 1M takes two rounds.
+    Each round counts fewer events or the same, so this ends; MovieLens 1M takes two rounds.
     """
     counted = -1
     while True:

@@ -1,1 +1,1 @@
-"""Ratings: predict how a user rates an item."""
+"""The rating task: predict how a user rates an item."""

@@ -1,4 +1,4 @@
-"""What a split of ratings lets through, and the promises that each protocol is held to.
+"""The leakage audit of windows of ratings, and what each protocol promises.
 
 The counts are defined in the headers of `sql/checks/rating_leakage.sql` and
 `sql/checks/rating_inputs.sql`.
@@ -21,7 +21,7 @@ EXPLANATIONS = {
     "training_events_after_own": "training ratings after the same user's first target",
     "shared_users": "users with ratings on both sides",
 }
-"""Count -> what it counts, in a line."""
+"""Count -> a one-line description."""
 
 _WHOLES = {
     "inputs": "inputs", "targets": "targets", "training": "training_events", "shared": "num_users",
@@ -37,7 +37,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
         "targets_tied_with_training",
     ),
 }  # fmt: skip
-"""Protocol -> counts that it promises to be zero in every evaluation split."""
+"""Protocol -> counts that it guarantees to be zero in every evaluation split."""
 
 LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
 """The audit of windows of ratings."""
@@ -47,8 +47,7 @@ def audit(database: Database, protocol: str, input_length: int) -> dict[str, Any
     """The counts of every evaluation split that has ratings, by split.
 
     Raises:
-        AssertionError: a window is not what it should be or a promise is broken; nothing that a
-            user gave can cause it.
+        AssertionError: a window is wrong or a promise is broken; no user input can cause this.
     """
     hold(database, "checks/rating_windows", input_length=input_length)
 

@@ -16,21 +16,18 @@ from itrec_dist.metrics.rating_errors import RatingJudge
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.output import LossOutput, Output, RatingOutput
 from itrec_dist.models.rating_model import RatingModel
-from itrec_dist.tasks.data import TaskData
-from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.tasks.task import Task
 
-_PAIRS_AT_ONCE = 65_536  # of windows and items, where the whole catalogue is scored
+_PAIRS_AT_ONCE = 65_536  # pairs of window and item per block when the whole catalogue is scored
 
 
 class Ratings(Task):
-    """Squared error of the target ratings; predictions that are judged are clipped to the scale."""
+    """Squared error of the target ratings; in evaluation, predictions are clipped to the scale."""
 
     losses: ClassVar[tuple[str, ...]] = ("mse",)
     groups: ClassVar[tuple[str, ...]] = (RATINGS,)
     headline: ClassVar[FigureName] = FigureName(RATINGS, "rmse")
     section: ClassVar[str] = "ratings"
-    data: ClassVar[TaskData | None] = DATA
     ranks: ClassVar[bool] = False
 
     model: RatingModel
@@ -47,7 +44,7 @@ class Ratings(Task):
         if not isinstance(built, RatingModel):
             raise ConfigError(
                 f"model.kind={model.kind} with task ratings builds a {type(built).__name__}, which "
-                "is no RatingModel: inherit from it, or name another task"
+                "is not a RatingModel: inherit from it, or name another task"
             )
         self.model = built
         self._loss = loss
@@ -60,7 +57,7 @@ class Ratings(Task):
         return isinstance(loss, RatingLoss)
 
     def forward(self, batch: Batch) -> Output:
-        """Losses, in training with the model's penalty, and a `RatingOutput` outside training."""
+        """Losses, with the model's penalty in training; in evaluation a `RatingOutput`."""
         ratings_BK, penalty_B = self.model(batch, batch.target_ids_BK)
         ratings_BK = ratings_BK.float()
         if not self.training:
@@ -71,17 +68,17 @@ class Ratings(Task):
         return LossOutput(loss_B if penalty_B is None else loss_B + penalty_B)
 
     def judge(self, device: torch.device, choice: MetricChoice | None = None) -> RatingJudge:
-        """The errors of every target."""
+        """A judge of the errors of all targets."""
         return RatingJudge(self._scale[1] - self._scale[0], device, choice)
 
     def catalogue_scores(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """The predicted ratings of blocks of items, not clipped, so that few are tied: [B, W]."""
+        """The predicted ratings of blocks of items, [B, W], not clipped, to avoid ties."""
         B = len(batch.weight_B)
         ids_C = torch.arange(1, self._num_items + 1, device=batch.item_ids_BL.device)
         parts = ids_C.split(max(1, _PAIRS_AT_ONCE // B))
         for part_W in parts:
             yield self.model(batch, part_W.expand(B, -1))[0].float()
 
-    def learn(self, ratings: Callable[[], TrainingRatings]) -> None:
-        """Hand the training ratings to the model."""
-        self.model.learn(ratings())
+    def fit_statistics(self, ratings: Callable[[], TrainingRatings]) -> None:
+        """Pass the training ratings to the model."""
+        self.model.fit_statistics(ratings())

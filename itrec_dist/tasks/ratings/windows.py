@@ -1,8 +1,8 @@
 """Windows of ratings: every rating is the target of one window.
 
-Its inputs are the user's latest *training* ratings before it. So all models of a comparison, of
-sequences and of single ratings alike, are judged on the same held-out ratings and may know the same
-others, and no model sees a rating of a user that is later than the target among its inputs.
+Its inputs are the user's latest *training* ratings before it. So all models of a comparison,
+sequential or not, are judged on the same held-out ratings and trained on the same others, and no
+rating later than the target is ever an input.
 """
 
 import math
@@ -24,7 +24,7 @@ _STEPS = ("read", "to learn from")
 
 @dataclass(frozen=True)
 class RatingWindowConfig:
-    """How ratings are held out and what stands beside them; the defaults are the literature's."""
+    """How ratings are held out and which inputs they get; the defaults are the literature's."""
 
     protocol: RatingProtocol = "random_ratings"
     """Which ratings are held out: any of them at random, each user's last, or the latest of all."""
@@ -33,24 +33,25 @@ class RatingWindowConfig:
     test_fraction: float = 0.1
     """Share of the ratings for test, as above; the rest is for training."""
     input_length: int = 10
-    """Earlier training ratings of the same user that stand beside each rating, L; fewer where
+    """Number of earlier training ratings of the same user given with each rating, L; padded if
     there are fewer."""
     scale: tuple[float, float] | None = None
-    """Smallest and largest possible rating: others are refused; null takes those of the data."""
+    """Smallest and largest possible rating, as in [1, 5]; others are refused. null takes the
+    extremes of the data."""
     seed: int = 0
-    """Deals ratings to splits; last_ratings and ratings_by_time do not use it."""
+    """Seed of the random split; not used by last_ratings and ratings_by_time."""
     num_shards: int = 8
-    """Files of the training split; the other splits get files of about the same size."""
+    """Number of files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
-    """What DuckDB may hold in memory, such as 2GB; null is its default, 80 % of the machine."""
+    """Memory limit of DuckDB, such as 2GB; null is its default, 80 % of the machine's memory."""
     threads: int | None = None
-    """Threads of DuckDB; null is one per core. The result does not depend on it."""
+    """Threads of DuckDB; null is one per core. The result does not depend on them."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no data could satisfy.
 
         Raises:
-            ConfigError: names the setting, what was given and what is allowed.
+            ConfigError: the message names the setting, what was given and what is allowed.
         """
         counts = ("input_length", "num_shards", "threads")
         window_settings.check(self, counts, get_args(RatingProtocol))
@@ -80,9 +81,7 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
         "audit. Rating models are trained and compared on these."
     )
 
-    def refuse(
-        self, database: Database, staged: staging.Staged, config: RatingWindowConfig
-    ) -> None:
+    def check(self, database: Database, staged: staging.Staged, config: RatingWindowConfig) -> None:
         """Refuse events without ratings, and ratings outside the given scale."""
         if not staged.has_ratings:
             raise DataError(
@@ -125,23 +124,23 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
         return rating_audit.audit(database, config.protocol, config.input_length)
 
     def user_features(self, staged: staging.Staged) -> tuple[tuple[str, staging.FeatureKind], ...]:
-        """The region as well, which the models of the paper are not given."""
+        """Also the region, which the paper's models do not use."""
         return (*staged.user_features, *staged.more_user_features)
 
     def rating_scale(self, config: RatingWindowConfig) -> tuple[float, float] | None:
-        """That of the settings."""
+        """The scale from the settings."""
         return config.scale
 
     def coverage(self, database: Database, config: RatingWindowConfig) -> tuple[Coverage, ...]:
-        """With last_ratings every split should have every user."""
+        """With last_ratings, every split should include every user."""
         is_for_all = config.protocol == "last_ratings"
         rows = database.rows("ratings/coverage", is_for_all=is_for_all)
         return tuple(Coverage(**row) for row in rows)
 
     def coverage_remedy(self, manifest: Manifest) -> str:  # noqa: ARG002
-        """Every rating has a window, so only a small share can leave users out."""
+        """Every rating has a window, so users are missing only if the held-out share is small."""
         return "raise the share that is held out, or give only users with more ratings"
 
 
 window_ratings = RatingsWindows().write
-"""Hold out ratings; see `TaskWindows.write`."""
+"""Cut windows of ratings; see `TaskWindows.write`."""

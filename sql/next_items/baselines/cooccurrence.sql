@@ -1,5 +1,5 @@
--- Purpose: which items are chosen after which: counts of an input item and a target item in the
---   same window. An item that occurs twice in a window's inputs, or in its targets, counts once.
+-- Which items follow which: counts of an input item and a target item in the same window. An item
+-- that occurs twice in a window's inputs, or in its targets, counts once.
 -- Grain: one row per pair of input item and target item that occurs at all.
 -- Parameters:
 --   $files  paths of the training shards

@@ -1,6 +1,6 @@
--- How much of each user's history the catalogue may count: what lies before the first cut.
+-- How much of each user's history the catalogue may count: the events before the first cut.
 -- Grain: one row per user of the source; the first num_counted events in order are counted, and
--- split is where all of the user's windows go (null: decided by time).
+-- split is the split of all of the user's windows (null: decided by time).
 -- Reads: events, cuts.
 select
     events.user_key,

@@ -1,10 +1,10 @@
--- How much of each user's history the catalogue may count: what lies before the last
--- 2 x target_length events of the present catalogue, and never more than in the round before.
--- Run until nothing changes; then no held-out event was counted.
+-- How much of each user's history the catalogue may count: the events before the last
+-- 2 x target_length events of the current catalogue, and never more than in the previous round.
+-- Run until nothing changes; then no held-out event is counted.
 -- Grain: one row per user of the source; the first num_counted events in order are counted, and
--- split is where all of the user's windows go (null: decided by position).
+-- split is the split of all of the user's windows (null: decided by position).
 -- Parameters: $target_length, events.
--- Reads: events, catalogue, counted (the round before).
+-- Reads: events, catalogue, counted (of the previous round).
 with
 
 catalogue_events as (

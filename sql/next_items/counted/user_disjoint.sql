@@ -1,6 +1,6 @@
--- Users dealt to splits before anything else; the catalogue counts training users alone.
+-- Users assigned to splits before anything else; the catalogue counts training users only.
 -- Grain: one row per user of the source; the first num_counted events in order are counted, and
--- split is where all of the user's windows go.
+-- split is the split of all of the user's windows.
 -- Parameters: $seed; $validation_fraction and $test_fraction, shares of the users, rounded to
 -- whole users.
 -- Reads: events, user_keys.

@@ -1,4 +1,4 @@
--- Where targets may lie: training before the first cut, test from the second on.
+-- Positions where targets may be: training before the first cut, test from the second on.
 -- Grain: one row per kept user and split: positions first_target <= target < end_target.
 -- Reads: sequences, cuts.
 with

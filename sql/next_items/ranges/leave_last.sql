@@ -1,5 +1,5 @@
--- Where targets may lie: the last target_length events of a user are for test, those before them
--- for validation, the rest for training.
+-- Positions where targets may be: the last target_length events of a user are for test, those
+-- before them for validation, the rest for training.
 -- Grain: one row per kept user and split: positions first_target <= target < end_target.
 -- Parameters: $target_length, events.
 -- Reads: kept_users.

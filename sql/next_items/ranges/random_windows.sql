@@ -1,4 +1,4 @@
--- Where targets may lie: anywhere; windows are dealt to splits afterwards.
+-- Positions where targets may be: anywhere; windows are assigned to splits afterwards.
 -- Grain: one row per kept user: positions first_target <= target < end_target.
 -- Reads: kept_users.
 select

@@ -1,4 +1,4 @@
--- Where targets may lie: anywhere, in the split that the user was dealt to.
+-- Positions where targets may be: anywhere, in the user's split.
 -- Grain: one row per kept user: positions first_target <= target < end_target.
 -- Reads: kept_users.
 select

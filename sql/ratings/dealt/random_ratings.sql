@@ -1,4 +1,4 @@
--- Ratings dealt to splits at random, one by one.
+-- Ratings assigned to splits at random, one by one.
 -- Grain: one row per rating.
 -- Parameters: $seed; $validation_fraction and $test_fraction, shares of all ratings, rounded to
 -- whole ratings.

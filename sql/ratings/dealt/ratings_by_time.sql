@@ -1,4 +1,4 @@
--- Ratings dealt to splits by two points in time, the same for all users.
+-- Ratings assigned to splits by two points in time, the same for all users.
 -- Grain: one row per rating.
 -- Reads: events, cuts.
 with

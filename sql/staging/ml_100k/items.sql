@@ -1,8 +1,8 @@
 -- Movies of MovieLens 100K.
 -- Grain: one row per line of u.item: item, title, dates, address, nineteen genre flags.
 -- Parameters: $path, the file; $encoding, 'latin-1' (as published) or 'utf-8'.
--- The flag `unknown` is read as no genre. The title is kept as it stands; the year is the last
--- four digits in brackets.
+-- The flag `unknown` is read as no genre. The title is kept unchanged; the year is the last four
+-- digits in brackets.
 with
 
 lines as (

@@ -1,7 +1,7 @@
 -- Ratings of MovieLens 100K, in the order of the file.
 -- Grain: one row per line of u.data, `user<tab>item<tab>rating<tab>seconds`.
 -- Parameters: $path, the file.
--- Lines that do not parse are left out and named by checks/rejected_lines.sql.
+-- Lines that do not parse are skipped and reported by checks/rejected_lines.sql.
 select
     user_source_id,
     item_source_id,

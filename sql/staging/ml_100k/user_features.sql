@@ -1,8 +1,8 @@
--- Demographics of MovieLens 100K, ages cut into the ranges of MovieLens 1M.
+-- Demographics of MovieLens 100K, with ages grouped into the ranges of MovieLens 1M.
 -- Grain: one row per user and known feature (gender, age, occupation, region) of u.user,
 -- `user|age|gender|occupation|zip`.
 -- Parameters: $path, the file.
--- The region is the first sign of the zip code.
+-- The region is the first character of the zip code.
 with
 
 lines as (

@@ -1,7 +1,7 @@
 -- Movies of MovieLens 20M, 25M, 32M and latest.
 -- Grain: one row per line of movies.csv after its header `movieId,title,genres`.
 -- Parameters: $path, the file; $encoding, 'utf-8'.
--- The title is kept as it stands; the year is the last four digits in brackets.
+-- The title is kept unchanged; the year is the last four digits in brackets.
 with
 
 lines as (

@@ -1,7 +1,7 @@
 -- Ratings of MovieLens 20M, 25M, 32M and latest, in the order of the file.
 -- Grain: one row per line of ratings.csv after its header `userId,movieId,rating,timestamp`.
 -- Parameters: $path, the file.
--- Lines that do not parse are left out and named by checks/rejected_lines.sql.
+-- Lines that do not parse are skipped and reported by checks/rejected_lines.sql.
 select
     user_source_id,
     item_source_id,

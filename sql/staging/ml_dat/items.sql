@@ -1,7 +1,7 @@
 -- Movies of MovieLens 1M and 10M.
 -- Grain: one row per line of movies.dat, `item::title (year)::genre|genre`.
 -- Parameters: $path, the file; $encoding, 'latin-1' (1M as published) or 'utf-8'.
--- The title is kept as it stands; the year is the last four digits in brackets.
+-- The title is kept unchanged; the year is the last four digits in brackets.
 with
 
 lines as (

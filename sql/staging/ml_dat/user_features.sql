@@ -2,8 +2,8 @@
 -- Grain: one row per user and known feature (gender, age, occupation, region) of users.dat,
 -- `user::gender::age::occupation::zip`.
 -- Parameters: $path, the file.
--- A code that the README does not list stands as it is; the region is the first sign of the zip
--- code.
+-- A code that the README does not list is kept unchanged; the region is the first character of the
+-- zip code.
 with
 
 labels as (

@@ -1,7 +1,7 @@
--- Features of a table of one's own, in long form.
+-- Item features of a user's table, in long form.
 -- Grain: one row per item, feature and value; empty values are unknown and give no row.
 -- Parameters: $features, names in the order of feature_lists.
--- Reads: source_items, which holds the mapped columns, features as lists of text.
+-- Reads: source_items, which holds the mapped columns, with features as lists of text.
 with
 
 columns_of_items as (

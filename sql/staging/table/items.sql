@@ -1,7 +1,7 @@
--- Items of a table of one's own.
+-- Items of a user's table.
 -- Grain: one row per row of the item table. A feature named genres also fills the column genres.
 -- Parameters: $features, names in the order of feature_lists.
--- Reads: source_items, which holds the mapped columns, features as lists of text.
+-- Reads: source_items, which holds the mapped columns, with features as lists of text.
 with
 
 items as (

@@ -1,4 +1,4 @@
--- Item features that some item has more than one value of.
+-- Item features with more than one value for some item.
 -- Grain: one row per such feature.
 -- Reads: item_features.
 with

@@ -1,7 +1,7 @@
--- Ratings of a table of one's own with their timestamps told apart: numbers, dates.
--- Grain: one row per row of the table, in its order. Of number, microseconds and nanoseconds (since
--- 1970) at most one is given; text is a number where it can be one, otherwise a date.
--- Reads: source_ratings, which holds the mapped columns as they were read.
+-- Ratings of a user's table, with timestamps classified as numbers or dates.
+-- Grain: one row per row of the table, in its order. At most one of number, microseconds and
+-- nanoseconds (since 1970) is set; text is a number if it can be parsed as one, otherwise a date.
+-- Reads: source_ratings, which holds the mapped columns as read.
 with
 
 numbers as (

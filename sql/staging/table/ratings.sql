@@ -1,7 +1,7 @@
--- Ratings of a table of one's own, in the order of its rows.
+-- Ratings of a user's table, in the order of its rows.
 -- Grain: one row per row of the table. Timestamps become whole numbers: whole numbers of any unit
--- stay as they are; if some have a fraction, all are counted in millionths of their unit; dates are
--- counted in microseconds since 1970, and in nanoseconds only if some of them need it.
+-- are kept; if some have a fraction, all are converted to millionths of their unit; dates become
+-- microseconds since 1970, or nanoseconds if some of them need it.
 -- Reads: parsed_ratings.
 with
 

@@ -1,7 +1,7 @@
--- Features of a table of one's own, in long form.
+-- User features of a user's table, in long form.
 -- Grain: one row per user, feature and value; empty values are unknown and give no row.
 -- Parameters: $features, names in the order of feature_lists.
--- Reads: source_users, which holds the mapped columns, features as lists of text.
+-- Reads: source_users, which holds the mapped columns, with features as lists of text.
 with
 
 columns_of_users as (

@@ -100,7 +100,7 @@ def test_a_slurm_job_starts_ray_trains_and_takes_ray_down(allocation, code):
     assert not Path(f"/tmp/itrec-{job}").exists()
 
 
-def test_a_slurm_job_that_is_told_to_end_lets_the_run_end_first(allocation):
+def test_a_slurm_job_that_gets_a_signal_lets_the_run_end_first(allocation):
     notes = Path(allocation["NOTES"])
     script = subprocess.Popen([CLUSTER / "slurm.sh"], env={**allocation, "TRAINING": "long"})
     deadline = time.monotonic() + 60

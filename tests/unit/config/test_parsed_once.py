@@ -80,10 +80,10 @@ def test_a_whole_sweep_in_one_process(counted, shards, tmp_path):
 
 
 def test_a_sweep_searches_for_the_headline_of_its_task(shards, tmp_path):
-    checked = checks.checked(sweep_of(shards, tmp_path / "sweep"))
+    checked = checks.checked(sweep_of(shards, tmp_path / "sweep", metric=""))
     assert checked.sweep.metric == "unmasked/precision@5"
     assert checked.runs.base.training.monitor == "unmasked/precision@5"
-    ratings = sweep_of(shards, tmp_path / "r", base="rating_biased_mf", fixed={},
+    ratings = sweep_of(shards, tmp_path / "r", base="rating_biased_mf", fixed={}, metric="",
                        space={"model.penalty": {"uniform": [0.0, 1.0]}})  # fmt: skip
     assert Runs(ratings).metric == "ratings/rmse"
 

@@ -96,7 +96,7 @@ def died(
             {1: died(), 3: died(), 0: PEER, 2: died()},
             "workers 1, 2 and 3 were lost (its process was killed)",
         ),
-        ({1: died(preempted=True)}, "worker 1 was lost (its node was taken away)"),
+        ({1: died(preempted=True)}, "worker 1 was lost (its node was preempted)"),
         (
             {1: UserExceptionWithTraceback(PEER, "trace")},
             "worker 1 failed (RuntimeError: Connection closed by peer [127.0.0.1]:5000 at some "
@@ -122,11 +122,11 @@ def test_a_mistake_of_the_user_is_found_inside_the_wrappers():
 
 
 def test_restarts_that_are_used_up_are_told_with_the_last_cause():
-    told = readable(WorkerGroupError("", {0: PEER, 1: died()}), 3, ": --resume goes on")
+    told = readable(WorkerGroupError("", {0: PEER, 1: died()}), 3, ": --resume continues")
     assert isinstance(told, TrainingError)
     assert str(told) == (
         "worker 1 was lost (its process was killed) and all 3 restarts (cluster.max_failures) are "
-        "used up: --resume goes on"
+        "used up: --resume continues"
     )
     once = readable(WorkerGroupError("", {1: died()}), 0, "")
     assert str(once) == "worker 1 was lost (its process was killed)"

@@ -140,7 +140,7 @@ def test_bytes_of_a_row_are_those_of_the_arrays():
 
 
 @pytest.mark.parametrize("times", [True, False])
-def test_a_model_is_told_whether_the_data_has_times(tmp_path, times):
+def test_a_model_spec_says_whether_the_data_has_times(tmp_path, times):
     make_shards(tmp_path, {"train": random_windows(times=times)})
     made = manifests.read(tmp_path)
     assert spec.build(made, reader.read_items(tmp_path, made)).has_times is times

@@ -22,7 +22,7 @@ def folder(tmp_path):
 
 
 def test_a_table_keeps_the_order_of_its_file_and_streams_it_back(folder):
-    with Database(threads=2, folder=folder) as database:
+    with Database(threads=2, folders=[folder]) as database:
         assert database.table("mixed", "sorted", end=100_000) == 100_000
         wanted = database.arrow("sorted", end=100_000)
         found = list(database.stored("mixed", rows_per_batch=10_000))
@@ -32,27 +32,27 @@ def test_a_table_keeps_the_order_of_its_file_and_streams_it_back(folder):
 
 
 def test_batches_are_streamed_and_rows_are_dicts(folder):
-    with Database(folder=folder) as database:
+    with Database(folders=[folder]) as database:
         assert sum(b.num_rows for b in database.batches("numbers", 5_000, end=20_000)) == 20_000
         assert database.rows("numbers", end=2) == [{"n": 0}, {"n": 1}]
 
 
-def test_too_little_memory_is_the_machine_s_lack(folder):
+def test_too_little_memory_is_an_environment_problem(folder):
     with (
-        Database(memory_limit="50MB", threads=1, folder=folder) as database,
+        Database(memory_limit="50MB", threads=1, folders=[folder]) as database,
         pytest.raises(EnvironmentProblem, match="raise --memory_limit"),
     ):
         database.rows("huge", end=1_000_000)
 
 
 @pytest.mark.parametrize("settings", [{"memory_limit": "lots"}, {"threads": 0}])
-def test_limits_that_duckdb_refuses(settings):
-    with pytest.raises(ConfigError, match="DuckDB refuses"):
+def test_limits_that_duckdb_rejects(settings):
+    with pytest.raises(ConfigError, match="DuckDB rejects"):
         Database(**settings)
 
 
 def test_a_file_holds_one_statement(folder):
-    with Database(folder=folder) as database, pytest.raises(AssertionError, match="not one"):
+    with Database(folders=[folder]) as database, pytest.raises(AssertionError, match="not one"):
         database.rows("two")
 
 
@@ -66,7 +66,7 @@ def test_columns_of_a_csv_are_mapped_by_kind(folder):
         "tags": SourceColumn("lists", ("tags", "who")),
         "absent": SourceColumn("number", ()),
     }
-    with Database(folder=folder) as database:
+    with Database(folders=[folder]) as database:
         source = database.open([path])
         assert list(source.parts[0].types) == ["who", 'odd "name"', "when", "tags"]
         assert database.load("loaded", source, columns) == ((path, 1),)
@@ -83,7 +83,7 @@ def test_columns_of_a_csv_are_mapped_by_kind(folder):
 def test_a_file_of_another_kind_is_refused(folder):
     path = folder / "t.parquet"
     path.write_text("no parquet")
-    with Database(folder=folder) as database, pytest.raises(DataError, match=r"t\.parquet"):
+    with Database(folders=[folder]) as database, pytest.raises(DataError, match=r"t\.parquet"):
         database.open([path])
 
 
@@ -94,7 +94,7 @@ def test_ctrl_c_during_a_query_is_an_interruption(folder, way):
         "select sum(hash(a.n) % 7 + hash(b.n) % 7) as n "
         "from range($end) as a (n) cross join range($end) as b (n)"
     )
-    with Database(threads=1, folder=folder) as database:
+    with Database(threads=1, folders=[folder]) as database:
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             if way == "table":

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from itrec_dist.cli import app
-from itrec_dist.data.sources import download, movielens
+from itrec_dist.data.sources import SOURCES, download
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem, ItrecError, OutputError
 
 RATINGS = os.urandom(300_000)  # does not compress, so a cut falls inside the archive
@@ -104,8 +104,8 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
 def serve(local: LocalServer, monkeypatch: pytest.MonkeyPatch, archive: bytes) -> None:
     """Serve `archive` as ml-1m.zip, and pin its checksum instead of the real one."""
     local.files["ml-1m.zip"] = archive
-    pinned = dataclasses.replace(download.SOURCES["ml-1m"], md5=hashlib.md5(archive).hexdigest())
-    monkeypatch.setitem(download.SOURCES, "ml-1m", pinned)
+    pinned = dataclasses.replace(download.RELEASES["ml-1m"], md5=hashlib.md5(archive).hexdigest())
+    monkeypatch.setitem(download.RELEASES, "ml-1m", pinned)
 
 
 def names(folder: Path) -> list[str]:
@@ -169,7 +169,7 @@ def test_an_unpinned_release_is_compared_with_the_published_checksum(
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_cut_download_is_resumed_or_begun_again(
+def test_a_truncated_download_is_resumed_or_restarted(
     tmp_path: Path, local: LocalServer, monkeypatch: pytest.MonkeyPatch, ranges: bool
 ) -> None:
     serve(local, monkeypatch, GOOD)
@@ -179,7 +179,7 @@ def test_a_cut_download_is_resumed_or_begun_again(
     assert local.asked == [("ml-1m.zip", None), ("ml-1m.zip", f"bytes={len(GOOD) // 2}-")]
 
 
-def test_a_download_that_is_always_cut_is_given_up(
+def test_a_download_that_is_always_truncated_is_given_up(
     tmp_path: Path, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(local, monkeypatch, GOOD)
@@ -189,7 +189,7 @@ def test_a_download_that_is_always_cut_is_given_up(
     assert "(3 tries)" in sentence
 
 
-def test_a_passing_fault_is_tried_again_and_a_lasting_one_is_not(
+def test_transient_errors_are_retried_and_permanent_ones_are_not(
     tmp_path: Path, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(local, monkeypatch, GOOD)
@@ -202,7 +202,9 @@ def test_a_passing_fault_is_tried_again_and_a_lasting_one_is_not(
     assert download.fetch("ml-1m", tmp_path, server=local.server).is_dir()
 
 
-def test_no_server_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_gives_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with socket.socket() as taken:  # bound and not listening: connections are refused
         taken.bind(("127.0.0.1", 0))
         server = download.Server(f"http://127.0.0.1:{taken.getsockname()[1]}", waits=(0.0,))
@@ -222,7 +224,7 @@ def test_no_server_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[
         ("ml-1m/link", ("ml-1m/link",)),
     ],
 )
-def test_members_that_point_elsewhere_refuse_the_archive(
+def test_an_archive_with_members_that_point_elsewhere_is_refused(
     tmp_path: Path,
     local: LocalServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -255,7 +257,7 @@ def test_a_damaged_or_other_archive_is_refused(
     assert named in refusal(DataError, tmp_path / "to", local)
 
 
-def test_a_taken_place_is_refused_before_anything_is_asked(
+def test_an_existing_output_is_refused_before_any_request(
     tmp_path: Path, local: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(local, monkeypatch, GOOD)
@@ -331,10 +333,10 @@ def test_command(
 
 
 def test_every_source_names_a_format_and_only_the_changing_one_is_unpinned() -> None:
-    for name, source in download.SOURCES.items():
+    for name, source in download.RELEASES.items():
         assert source.name == name
-        assert source.format in movielens.FORMATS
+        assert source.format in SOURCES
         assert source.md5 is None or len(bytes.fromhex(source.md5)) == 16
-    assert [s.name for s in download.SOURCES.values() if s.md5 is None] == ["ml-latest-small"]
+    assert [s.name for s in download.RELEASES.values() if s.md5 is None] == ["ml-latest-small"]
     with pytest.raises(ConfigError, match="there is no data set 'ml-1b'"):
-        download.source("ml-1b")
+        download.release("ml-1b")

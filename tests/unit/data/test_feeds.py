@@ -121,7 +121,7 @@ def test_a_batch_that_workers_cannot_share_is_refused():
         Share(0)
 
 
-def test_data_without_user_features_makes_batches():
+def test_batches_of_data_without_user_features():
     windows = random_windows(10)
     bare = replace(windows, user_features=np.zeros((10, 0), np.int32))
     (batch, *_) = cached(bare, 4).epoch(None)
@@ -196,7 +196,7 @@ def test_a_streamed_epoch_is_shuffled_anew_and_repeatably(tmp_path):
 
 @pytest.mark.parametrize("kind", ["cached", "streamed"])
 @pytest.mark.parametrize("world", [1, 2])
-def test_an_epoch_is_taken_up_where_it_was_left(kind, world, tmp_path):
+def test_an_epoch_resumes_where_it_was_left(kind, world, tmp_path):
     windows, manifest = uneven_shards(tmp_path, UNEVEN)
     for rank in range(world):
         feed = cached(windows, 8, rank, world)
@@ -246,7 +246,7 @@ def test_a_streamed_file_of_other_length_is_refused(tmp_path, change):
         list(feed.epoch((0, 1)))
 
 
-def test_a_buffer_of_nothing_is_refused():
+def test_an_empty_shuffle_buffer_is_refused():
     with pytest.raises(ValueError, match=r"feed.shuffle_buffer=0"):
         FeedConfig(shuffle_buffer=0)
 
@@ -347,7 +347,7 @@ def rewritten(tmp_path, change):
         (lambda table, _: table.drop_columns(["ratings"]), "lacks the column ratings"),
     ],
 )
-def test_contents_that_are_not_the_manifests_are_refused(tmp_path, change, said):
+def test_contents_that_do_not_match_the_manifest_are_refused(tmp_path, change, said):
     manifest = rewritten(tmp_path, change)
     with pytest.raises(ShardsError, match=said):
         read_split(tmp_path, manifest, "train", READ)
@@ -370,7 +370,7 @@ def of_windows(tmp_path, num_windows):
     return replace(manifest, splits={"train": (replace(some, rows=num_windows),)})
 
 
-def test_what_is_asked_for_is_what_is_done(tmp_path):
+def test_an_explicit_cache_is_kept(tmp_path):
     manifest = of_windows(tmp_path, 10**12)
     for asked in ("none", "host", "device"):
         assert resolve_cache(asked, manifest, CPU) == asked

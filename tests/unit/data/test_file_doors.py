@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from itrec_dist.data.database import Database
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import TableColumns, TableConfig, stage_table
+from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
@@ -101,7 +101,7 @@ def write_csv(path: Path, events: list[Rating], separator: str, mark: bool, endi
 def staged(path: Path) -> list[tuple[Any, ...]]:
     """The keyed events with their ids, in order."""
     with Database(threads=1) as database:
-        staging.key_events(database, stage_table(database, path, RATED))
+        staging.key_events(database, RATED.stage(database, path))
         tables = {
             name: {row[f"{name}_key"]: row[f"{name}_source_id"] for row in rows_of(database, name)}
             for name in ("user", "item")

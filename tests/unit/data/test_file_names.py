@@ -116,7 +116,7 @@ def test_our_own_shards_are_read_by_their_exact_names(tmp_path):
     assert pairs[0] == pairs[1]
 
 
-def test_clearing_up_touches_no_folder_of_a_similar_name(tmp_path):
+def test_cleanup_leaves_folders_of_similar_names_alone(tmp_path):
     other = tmp_path / ".run1.old.5"
     other.mkdir()
     atomic.finish_interrupted(tmp_path / "run[1]")

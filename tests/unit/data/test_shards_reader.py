@@ -159,7 +159,7 @@ def test_times_are_read_only_where_they_are_asked_for(tmp_path):
     assert ((histories.times > 0) == (histories.item_ids > 0)).all()
 
 
-def test_shards_of_before_there_were_times_have_zeros(shards):
+def test_shards_of_earlier_versions_have_zero_times(shards):
     described = manifest.read(shards)
     assert not described.has_times
     windows = splits.read_split(shards, described, "train", times=True)

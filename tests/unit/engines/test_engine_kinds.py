@@ -57,7 +57,7 @@ def test_the_settings_become_deepspeeds_own():
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_what_is_not_asked_for_is_not_configured(stage):
+def test_unset_options_are_not_configured(stage):
     found = derive(DeepSpeedConfig(stage), 1, None, SIZES, pin_memory=False)
     assert found["gradient_clipping"] == 0.0
     assert found["zero_optimization"]["stage"] == stage
@@ -80,7 +80,7 @@ def test_buckets_do_not_outgrow_memory():
         ((2, False, True), "offload_parameters needs engine.deepspeed.stage 3, not 2"),
     ],
 )
-def test_offloading_what_a_stage_does_not_spread_is_refused(given, told):
+def test_offloading_what_a_stage_does_not_shard_is_refused(given, told):
     with pytest.raises(ValueError, match=told):
         DeepSpeedConfig(*given)
 
@@ -88,7 +88,7 @@ def test_offloading_what_a_stage_does_not_spread_is_refused(given, told):
 @pytest.mark.parametrize(
     ("engine", "optimizer", "num_workers", "told"),
     [
-        (EngineConfig("single"), {}, 2, "trains in one worker, 2 were asked for"),
+        (EngineConfig("single"), {}, 2, "trains in one worker, 2 were requested"),
         (EngineConfig("ddp", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
         (EngineConfig("auto", compile="cuda_graphs"), {}, 2, "engine.name=single alone"),
         (EngineConfig("fsdp", compile="default"), {}, 2, "does not work with engine.name=fsdp"),
@@ -96,7 +96,7 @@ def test_offloading_what_a_stage_does_not_spread_is_refused(given, told):
         (EngineConfig("deepspeed"), {"name": "adagrad"}, 1, "adagrad loses its groups"),
     ],
 )
-def test_what_an_engine_cannot_keep_is_refused_before_any_worker_starts(
+def test_settings_an_engine_cannot_honour_are_refused_before_any_worker_starts(
     engine, optimizer, num_workers, told, tmp_path
 ):
     config = config_of(make_data(tmp_path / "shards"), tmp_path / "run", optimizer=optimizer)
@@ -106,19 +106,19 @@ def test_what_an_engine_cannot_keep_is_refused_before_any_worker_starts(
 
 
 @pytest.mark.parametrize("name", engines.KINDS)
-def test_what_an_engine_can_do_is_not_refused(name):
+def test_supported_settings_are_accepted(name):
     workers = 1 if name == "single" else 2
     kind = engines.kind_of(EngineConfig(name), workers)
-    kind.refuse(EngineConfig(name), OptimizerConfig(), workers)
+    kind.check_settings(EngineConfig(name), OptimizerConfig(), workers)
     whole = EngineConfig(name, deepspeed=DeepSpeedConfig(0))
-    kind.refuse(whole, OptimizerConfig(name="adagrad"), workers)
+    kind.check_settings(whole, OptimizerConfig(name="adagrad"), workers)
 
 
-def test_deepspeed_that_is_not_installed_is_one_sentence(monkeypatch):
+def test_a_missing_deepspeed_gives_one_sentence(monkeypatch):
     kind = engines.kind_of(EngineConfig("deepspeed"), 1)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(EnvironmentProblem, match="needs the package deepspeed"):
-        kind.refuse(EngineConfig("deepspeed"), OptimizerConfig(), 1)
+        kind.check_settings(EngineConfig("deepspeed"), OptimizerConfig(), 1)
 
 
 def test_cuda_graphs_without_a_gpu_are_refused(tmp_path):
@@ -177,7 +177,7 @@ SPREAD = ["ZeRO-0", "ZeRO-1", "ZeRO-2, offloaded", "ZeRO-3", "fsdp"]
     ],
     ids=["adam", "momentum", "sgd"],
 )
-def test_an_engine_goes_on_with_what_the_plain_one_held_and_back(name, optimizer, runs):
+def test_state_moves_from_the_plain_engine_to_another_and_back(name, optimizer, runs):
     single = EngineConfig("single")
     expected = runs.train(runs.engine(single, optimizer=optimizer), steps=9).losses
     losses, handed, first = [], None, 0
@@ -254,7 +254,7 @@ def test_weights_that_do_not_fit_are_refused(name, runs):
 
 @pytest.mark.parametrize("name", ["ZeRO-1", "ZeRO-2", "ZeRO-3"])
 def test_a_gradient_that_is_not_finite_ends_training_in_full_precision(name, runs):
-    """ZeRO passes over such an update in silence; the plain engine's next loss would tell."""
+    """ZeRO skips such an update silently; with the plain engine the next loss would show it."""
     engine = runs.engine(ENGINES[name])
     with pytest.raises(TrainingError, match="gradient is not finite"):
         runs.overflow(engine)
@@ -282,7 +282,7 @@ def test_small_gradients_are_not_lost_under_fp16(name, runs):
 
 
 @pytest.mark.parametrize("name", ["ddp", *SPREAD])
-def test_no_engine_calls_what_torch_will_drop(name, runs):
+def test_no_engine_calls_what_torch_deprecates(name, runs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
         engine = runs.engine(ENGINES[name])
@@ -292,7 +292,7 @@ def test_no_engine_calls_what_torch_will_drop(name, runs):
 
 
 @pytest.mark.parametrize("name", ["ddp", *SPREAD])
-def test_a_state_before_the_first_update_is_empty_and_can_be_taken(name, runs):
+def test_a_state_before_the_first_update_is_empty_and_can_be_loaded(name, runs):
     weights, state = runs.hand_over(runs.engine(ENGINES[name]))
     assert (state.tensors, state.plain, state.schedule_step) == ({}, {}, 0)
     engine = runs.engine(ENGINES[name])

@@ -156,7 +156,7 @@ def two_workers(shards, pair, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_workers_learn_what_one_learns(name, shards, two_workers):
+def test_two_workers_train_like_one(name, shards, two_workers):
     case = CASES[name]
     losses, _, weights = train(shards, case, LocalContext(CPU), SingleEngine)
     start = fresh_task(shards).state_dict()
@@ -173,7 +173,7 @@ def test_two_workers_learn_what_one_learns(name, shards, two_workers):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_both_workers_hold_the_same_weights_to_the_bit(name, two_workers):
+def test_both_workers_have_bit_identical_weights(name, two_workers):
     one, other = (found[name]["weights"] for found in two_workers)
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert two_workers[0][name]["figures"] == two_workers[1][name]["figures"]
@@ -184,7 +184,7 @@ def test_the_loop_reports_the_same_epoch_losses_on_two_workers(shards, two_worke
     assert two_workers[0]["loop"] == two_workers[1]["loop"] == pytest.approx(alone, rel=1e-6)
 
 
-def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
+def test_evaluation_on_two_workers_is_bit_identical_to_one(shards, two_workers):
     """The weights that two workers ended with, judged by one process in batches of its own."""
     found = two_workers[0]["sgd"]
     task = fresh_task(shards)
@@ -201,7 +201,7 @@ def test_two_workers_judge_to_the_bit_as_one(shards, two_workers):
     assert alone["num_windows"] == 45
 
 
-def test_a_batch_that_is_left_out_leaves_no_trace_on_two_workers(two_workers):
+def test_a_skipped_batch_leaves_no_trace_on_two_workers(two_workers):
     for found in two_workers:
         assert found["left out"] == found["clipped, accumulated"]["losses"]
 
@@ -210,7 +210,7 @@ def test_a_batch_that_is_left_out_leaves_no_trace_on_two_workers(two_workers):
 
 
 @pytest.mark.parametrize("name", ["clipped, accumulated", "adamw", "fp16, accumulated, clipped"])
-def test_a_batch_that_is_left_out_leaves_no_trace(name, shards):
+def test_a_skipped_batch_leaves_no_trace(name, shards):
     case, context = CASES[name], LocalContext(CPU)
     losses, _, weights = train(shards, case, context, SingleEngine)
     again, _, same = train(shards, case, context, SingleEngine, discards=True)
@@ -291,9 +291,7 @@ def test_low_precision_stays_near_full(optimizer, clip_norm, precision, shards):
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adagrad"])
-def test_an_overflow_under_fp16_leaves_the_step_out_and_nothing_behind(
-    optimizer, clip_norm, shards
-):
+def test_an_overflow_under_fp16_skips_the_step_without_a_trace(optimizer, clip_norm, shards):
     task = fresh_task(shards)
     config = replace(SGD, name=optimizer, clip_norm=clip_norm)
     engine = engine_of(SingleEngine, task, Case(config, precision="fp16"))
@@ -328,7 +326,7 @@ def test_a_compiled_engine_learns_and_scores_as_a_plain_one(shards):
     assert list(task.state_dict()) == names, "checkpoints do not depend on compiling"
 
 
-def test_dropout_is_on_in_training_and_off_outside(shards):
+def test_dropout_is_on_in_training_and_off_in_evaluation(shards):
     task = fresh_task(shards, dropout=0.5)
     engine = engine_of(SingleEngine, task, Case(SGD))
     batch = all_of(random_windows(20), CPU)
@@ -348,6 +346,6 @@ def test_the_inference_engine_keeps_no_graph(shards):
     assert output.top_ids_BN.dtype == torch.int64
 
 
-def test_accumulating_nothing_is_refused():
+def test_accumulating_zero_batches_is_refused():
     with pytest.raises(ValueError, match=r"engine.accumulate=0"):
         EngineConfig(accumulate=0)

@@ -195,7 +195,7 @@ def test_a_folder_that_is_no_run_and_a_run_without_a_checkpoint_are_refused(
 ):
     out = tmp_path / "top.parquet"
     code, _, err = itrec("recommend", tmp_path, "--out", out)
-    assert (code, "is no run directory" in err) == (2, True)
+    assert (code, "is not a run directory" in err) == (2, True)
     bare = tmp_path / "bare"
     shutil.copytree(trained, bare)
     shutil.rmtree(bare / "checkpoints" / "best")

@@ -93,7 +93,7 @@ def test_padding_among_the_targets_adds_nothing(name):
 
 @pytest.mark.parametrize("name", RANKING)
 @pytest.mark.parametrize("broken", [0.0, math.inf, math.nan])
-def test_a_query_without_targets_costs_nothing_and_teaches_nothing(name, broken):
+def test_a_query_without_targets_has_no_loss_and_no_gradient(name, broken):
     logits, targets = random_case()
     targets[3] = 0
     logits[3] += broken
@@ -169,7 +169,7 @@ def test_ce_by_hand_and_on_the_first_target_only():
     assert loss_of(ce, logits, targets).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_softmax_by_hand_and_against_a_slow_twin():
+def test_softmax_by_hand_and_against_a_slow_reference():
     logits = torch.tensor([[0.0, math.log(2), math.log(5)]])
     # a repeat counts again: (ln 8 + ln 8 + ln(8/5)) / 3
     expected = (2 * math.log(8) + math.log(8 / 5)) / 3

@@ -38,7 +38,7 @@ def test_a_name_is_read_and_written_alike(text, name):
 
 @pytest.mark.parametrize("text", ["precision@5", "accuracy", "", "/rmse", "ratings/", "a/b/c"])
 def test_what_is_no_name_is_refused_with_an_example(text):
-    with pytest.raises(ConfigError, match="is no figure: give loss, or group/metric@cutoff"):
+    with pytest.raises(ConfigError, match="is not a figure: give loss, or group/metric@cutoff"):
         FigureName.parse(text)
 
 
@@ -114,7 +114,7 @@ def test_only_what_has_a_direction_can_choose():
         "m=masked/popularity@3 describes a model and has no best value to choose by; valid: "
         in (metrics.refusal("m", "masked/popularity@3", valid) or "")
     )
-    assert "m=masked/mrr@5 is no figure; valid: loss, unmasked/precision@3" in (
+    assert "m=masked/mrr@5 is not a figure; valid: loss, unmasked/precision@3" in (
         metrics.refusal("m", "masked/mrr@5", valid) or ""
     )
 
@@ -154,7 +154,7 @@ def test_a_metric_of_an_installed_package_is_computed_and_can_choose():
     assert keys.index("recall@5") < keys.index("f1@3") < keys.index("ndcg@3")
     valid = metrics.monitors(RANKINGS, MetricChoice((3,)))
     assert FigureName("masked", "f1", 3) in valid
-    assert metrics.falls(FigureName("masked", "miss_rate", 3))
+    assert metrics.lower_is_better(FigureName("masked", "miss_rate", 3))
 
 
 @pytest.mark.usefixtures("outside_metrics")
@@ -188,7 +188,7 @@ def test_a_rating_metric_from_outside_is_one_class():
     ("path", "words"),
     [
         ("their_ranking_metrics:Nothing", "cannot be imported"),
-        ("math:inf", "is no metric"),
+        ("math:inf", "is not a metric"),
         ("no_such_module:X", "cannot be imported"),
     ],
 )

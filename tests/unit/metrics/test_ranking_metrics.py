@@ -9,6 +9,7 @@ import torchmetrics.functional.retrieval as library
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.ranking import Judge, RankingMetrics
 from itrec_dist.models.rank import both_rankings, top_items
+from tests.drawn_ties import slow_drawn
 
 INF = math.inf
 
@@ -135,7 +136,7 @@ def slow_figures(top, wanted, weight, popularity, cutoffs):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_slow_twin_agrees(seed):
+def test_a_slow_reference_agrees(seed):
     scores, _, wanted, weight, popularity = random_case(seed)
     metrics = RankingMetrics(popularity, 5)
     metrics.update(top_items([scores], 20)[0], wanted, weight)
@@ -144,14 +145,42 @@ def test_the_slow_twin_agrees(seed):
     assert metrics.compute().keys() == expected.keys()
 
 
-@pytest.mark.parametrize("k", [5, 10, 20])
-def test_torchmetrics_agrees(k):
-    generator = torch.Generator().manual_seed(k)
-    scores = torch.rand(60, 40, generator=generator)
-    wanted = torch.randint(1, 41, (60, 5), generator=generator)
-    metrics = RankingMetrics(torch.ones(40), 5)
-    metrics.update(top_items([scores], 20)[0], wanted, torch.ones(60))
-    relevant = torch.zeros(60, 41, dtype=torch.bool).scatter_(1, wanted, True)[:, 1:]
+@pytest.mark.parametrize("items", [1, 3, 6, 40])
+@pytest.mark.parametrize("levels", [1, 4, 1000])
+def test_both_rankings_agree_with_the_slow_twin_on_small_catalogues(items, levels):
+    """Ties, targets that repeat or are in no catalogue, fewer items than the cut-off, or none."""
+    case = random_case(items, windows=150, items=items, levels=levels)
+    scores, inputs, wanted, weight, popularity = case
+    popularity = popularity + 1
+    inputs[:, 2:] = 0  # some see nearly the whole catalogue, some all of it
+    windows = torch.arange(150) * 7
+    judge = Judge(popularity, 5)
+    judge.update(*both_rankings([scores], 20, inputs, windows), wanted, weight)
+    found = judge.judgement().groups
+    seen = torch.zeros(150, items + 1, dtype=torch.bool).scatter_(1, inputs, True)[:, 1:]
+    for name, left in (("unmasked", scores), ("masked", scores.masked_fill(seen, -INF))):
+        top = slow_drawn(left, 20, windows)
+        if not top.any():
+            continue
+        expected = slow_figures(top, wanted, weight, popularity, (5, 10, 20))
+        assert found[name] == pytest.approx(expected, rel=1e-12), name
+
+
+@pytest.mark.parametrize("items", [3, 12, 40])
+@pytest.mark.parametrize("levels", [1, 4, 1000])
+@pytest.mark.parametrize("k", [1, 5, 10, 20])
+def test_torchmetrics_agrees(k, levels, items):
+    """It is given the ranking as scores without ties, for it breaks those in its own way."""
+    scores, _, wanted, weight, popularity = random_case(k, windows=60, items=items, levels=levels)
+    metrics = RankingMetrics(popularity + 1, 5, cutoffs=(k,))
+    windows = torch.arange(60)
+    ranking = top_items([scores], max(k, items), window_ids_B=windows)[0]
+    metrics.update(ranking, wanted, weight)
+    places = torch.arange(items, 0, -1).float().expand(60, -1)
+    scores = torch.zeros(60, items + 1).scatter_(1, ranking[:, :items], places)[:, 1:]
+    relevant = torch.zeros(60, items + 1, dtype=torch.bool).scatter_(1, wanted, True)[:, 1:]
+    counted = (weight > 0) & relevant.any(1)
+    scores, relevant = scores[counted], relevant[counted]
     figures = metrics.compute()
     for name, function in {
         "precision": library.retrieval_precision,
@@ -161,7 +190,7 @@ def test_torchmetrics_agrees(k):
         "mrr": library.retrieval_reciprocal_rank,
     }.items():
         theirs = [function(s, r, top_k=k).item() for s, r in zip(scores, relevant, strict=True)]
-        assert figures[f"{name}@{k}"] == pytest.approx(sum(theirs) / 60, abs=1e-6), name
+        assert figures[f"{name}@{k}"] == pytest.approx(sum(theirs) / len(theirs), abs=1e-6), name
 
 
 # ---------------------------------------------------------------------------- workers

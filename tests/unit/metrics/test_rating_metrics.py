@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torchmetrics.functional.regression as library
 
 from itrec_dist.data.batches import micro_batches, whole_batch
 from itrec_dist.errors import ShardsError
@@ -45,6 +46,28 @@ def test_the_figures_are_those_of_the_formulas(batch, predictions):
     assert found["loss"] == pytest.approx(np.mean(errors**2), rel=1e-6)
 
 
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_torchmetrics_agrees(seed, width):
+    """Predictions on the scale and far beyond it, some of them the rating itself."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = whole_batch(random_windows(97, target_length=width, seed=seed), CPU)
+    weight_B = (torch.rand(97, generator=generator) < 0.8).float()
+    batch = replace(batch, weight_B=weight_B)
+    spread = 10 * torch.rand(97, 1, generator=generator)
+    noise = spread * torch.randn(97, width, generator=generator)
+    exact = torch.rand(97, width, generator=generator) < 0.3
+    scores = torch.where(exact, batch.target_ratings_BK, batch.target_ratings_BK + noise)
+    found = judged((batch, scores)).judgement()
+    real = weight_B > 0
+    mine, theirs = scores[real].flatten().double(), batch.target_ratings_BK[real].flatten().double()
+    assert found.num_windows == int(real.sum())
+    rmse = library.mean_squared_error(mine, theirs, squared=False)
+    assert found.groups["ratings"]["rmse"] == pytest.approx(float(rmse), abs=1e-6)
+    mae = library.mean_absolute_error(mine, theirs)
+    assert found.groups["ratings"]["mae"] == pytest.approx(float(mae), abs=1e-6)
+
+
 def test_small_cases_by_hand(batch):
     one = replace(
         batch,
@@ -79,7 +102,7 @@ def test_fillers_are_not_counted(batch, predictions):
     assert found["ratings"]["mae"] == pytest.approx(float(errors.abs().mean()), abs=1e-7)
 
 
-def test_one_prediction_that_is_no_number_is_not_averaged_away(batch, predictions):
+def test_one_prediction_that_is_not_finite_makes_the_figures_nan(batch, predictions):
     lost = predictions.clone()
     lost[7, 1] = math.nan
     found = judged((batch, lost)).judgement().groups["ratings"]

@@ -94,7 +94,7 @@ def test_scores_are_exact_under_autocast():
         assert table.scores_of(queries, torch.ones(N, 2, dtype=torch.int32)).dtype == torch.float32
 
 
-def test_a_start_bias_is_taken_by_a_table_with_a_bias_alone():
+def test_an_initial_bias_is_set_only_in_a_table_with_a_bias():
     queries, table = case()
     table.set_bias(torch.arange(C))
     assert table.bias_C.tolist() == list(range(C))

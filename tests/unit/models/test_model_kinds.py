@@ -28,7 +28,7 @@ def test_the_kinds_are_those_of_the_files():
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_kinds_settings_build_its_module_and_tell_its_item_embedding(kind, spec):
+def test_a_kinds_settings_build_its_module_and_name_its_item_embedding(kind, spec):
     settings = MODELS[kind]()
     assert isinstance(settings, ModelConfig)
     assert settings.kind == kind

@@ -8,6 +8,7 @@ import torch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import BLOCK, ItemTable, Queries
 from itrec_dist.models.rank import both_rankings, top_items
+from tests.drawn_ties import slow_drawn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 INF = math.inf
@@ -120,3 +121,63 @@ def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items, rows)
     found, expected = top_items(table.blocks(queries, size), 50), top_items([whole], 50)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
+
+
+# ---------------------------------------------------------------------------- equal scores, judged
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 64, 101])
+@pytest.mark.parametrize("levels", [1, 3, 20, 10**6])
+@pytest.mark.parametrize("n", [1, 20, 130])
+def test_a_judge_draws_equal_scores_alike_in_any_block_and_batch(block, levels, n):
+    scores = tied(block + levels, rows=60, items=101, levels=levels)
+    windows = torch.randperm(10**6, generator=torch.Generator().manual_seed(n))[:60]
+    ids, values = top_items(scores.split(block, dim=1), n, window_ids_B=windows)
+    assert torch.equal(ids, slow_drawn(scores, n, windows))
+    assert torch.equal(values, top_items([scores], n)[1])
+    for rows in torch.arange(60).split(7):
+        part, _ = top_items([scores[rows]], n, window_ids_B=windows[rows])
+        assert torch.equal(part, ids[rows])
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_a_judges_two_rankings_are_drawn_alike(block):
+    scores, windows = tied(5, rows=300, items=50, levels=3), torch.arange(300) + 17
+    seen_ids = torch.randint(51, (300, 6), generator=torch.Generator().manual_seed(1))
+    seen = torch.zeros(300, 51, dtype=torch.bool).scatter_(1, seen_ids, True)[:, 1:]
+    top, unseen = both_rankings(scores.split(block, dim=1), 12, seen_ids, windows)
+    assert torch.equal(top, slow_drawn(scores, 12, windows))
+    assert torch.equal(unseen, slow_drawn(scores.masked_fill(seen, -INF), 12, windows))
+
+
+def test_rankings_without_equal_scores_are_what_they_were():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.stack([torch.randperm(500, generator=generator) for _ in range(80)]).float()
+    for blocks in ([scores], scores.split(60, dim=1)):
+        drawn = top_items(blocks, 20, window_ids_B=torch.arange(80))
+        plain = top_items(blocks, 20)
+        assert torch.equal(drawn[0], plain[0])
+        assert torch.equal(drawn[1], plain[1])
+
+
+def test_scores_that_say_nothing_are_as_good_as_chance():
+    """Targets are popular, which is to say that their ids are low."""
+    windows, items, width = 20_000, 200, 5
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.multinomial(1 / torch.arange(1.0, items + 1), windows * width, True,
+                                generator=generator).view(windows, width) + 1  # fmt: skip
+    scores = torch.zeros(windows, items)
+
+    def precision(ranking):
+        """Of the first five, against the mean over items of how often they are a target."""
+        hit = (ranking[:, :5, None] == targets[:, None, :]).any(2).double().mean(1)
+        relevant = torch.tensor([len(set(row)) for row in targets.tolist()]).double()
+        return hit, float(relevant.mean()) / items
+
+    by_id, chance = precision(top_items([scores], 5)[0])
+    assert by_id.mean() > 5 * chance
+    drawn, _ = precision(top_items([scores], 5, window_ids_B=torch.arange(windows))[0])
+    assert abs(float(drawn.mean()) - chance) < 4 * float(drawn.std()) / windows**0.5
+    shown = top_items([scores], 5, window_ids_B=torch.arange(windows))[0].flatten().bincount()
+    expected = windows * 5 / items
+    assert ((shown[1:] - expected).abs() < 5 * expected**0.5).all()

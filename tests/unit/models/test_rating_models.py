@@ -71,7 +71,7 @@ def built(config, spec, ratings, *, stir=True):
     """A task in evaluation mode; its weights are stirred, so that none stays at a special value."""
     torch.manual_seed(0)
     task = Ratings(config, MseConfig(), spec)
-    task.learn(lambda: ratings)
+    task.fit_statistics(lambda: ratings)
     if stir:
         with torch.no_grad():
             for name, weight in task.model.named_parameters():
@@ -180,7 +180,7 @@ def test_the_damped_biases_are_those_computed_by_hand(spec, ratings):
         assert model.user_offset_U[u].item() == pytest.approx(sum(rest) / (len(rest) + 5), abs=1e-6)
 
 
-def test_a_prediction_does_not_depend_on_what_is_asked_beside_it(task, windows):
+def test_a_prediction_does_not_depend_on_the_other_items_of_the_call(task, windows):
     batch = whole_batch(windows, CPU)
     several = torch.stack([batch.target_ids_BK[:, 0], torch.full((ROWS,), 3)], dim=1)
     both = predicted(task, batch, several)
@@ -200,7 +200,7 @@ def test_the_catalogue_is_scored_item_by_item(task, windows):
 
 
 @pytest.mark.parametrize("stranger", [USERS, USERS + 1, 10**6])
-def test_users_without_a_training_rating_are_all_the_same_stranger(task, windows, stranger):
+def test_users_without_a_training_rating_are_treated_alike(task, windows, stranger):
     batch = whole_batch(windows, CPU)
     unknown = replace(batch, user_ids_B=torch.full_like(batch.user_ids_B, stranger))
     nobody = replace(batch, user_ids_B=torch.zeros_like(batch.user_ids_B))
@@ -211,7 +211,7 @@ def test_users_without_a_training_rating_are_all_the_same_stranger(task, windows
 
 
 @pytest.mark.parametrize("stranger", [ITEMS + 1, 10**6])
-def test_items_beyond_the_catalogue_are_all_the_same_stranger(task, windows, stranger):
+def test_items_beyond_the_catalogue_are_treated_alike(task, windows, stranger):
     batch = whole_batch(windows, CPU)
     ids = torch.full_like(batch.target_ids_BK, stranger)
     assert torch.equal(predicted(task, batch, ids), predicted(task, batch, torch.zeros_like(ids)))
@@ -234,7 +234,7 @@ def test_models_of_ids_alone_fall_back_on_the_biases(kind, spec, ratings, window
     torch.testing.assert_close(of_user, expected.unsqueeze(1))
 
 
-def test_nothing_is_learned_about_strangers(task, windows):
+def test_nothing_is_learned_about_unknown_users_and_items(task, windows):
     before = {n: w.detach().clone() for n, w in task.model.named_parameters()}
     batch = whole_batch(windows, CPU)
     task.train()
@@ -294,9 +294,7 @@ def test_the_penalty_is_part_of_the_training_loss_alone(spec, ratings, windows):
     torch.testing.assert_close(trained.loss_B, unclipped + expected)
 
 
-def test_svdpp_penalises_own_factors_and_those_of_having_rated_each_for_itself(
-    spec, ratings, windows
-):
+def test_svdpp_penalises_user_and_implicit_factors_separately(spec, ratings, windows):
     batch = whole_batch(windows, CPU)
     config = replace(CONFIGS["svdpp"], balance=0.0, penalty=0.0, bias_penalty=0.0)
 

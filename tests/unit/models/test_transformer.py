@@ -30,7 +30,7 @@ def test_attend_is_scaled_dot_product_attention(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_nothing_leaks_from_where_attention_may_not_look(dtype):
+def test_nothing_leaks_from_masked_positions(dtype):
     q, k, v, may_look = attention_case(dtype)
     hidden = ~may_look.expand(6, 2, 1, 5).squeeze(2)
     other_k, other_v = k.clone(), v.clone()

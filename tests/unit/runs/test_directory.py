@@ -29,7 +29,7 @@ def test_a_run_is_complete_once_it_is_judged(tmp_path):
     assert run.read_json(run.evaluation) == {"kind": "train"}
 
 
-def test_the_log_gives_back_what_was_appended_in_order(tmp_path):
+def test_the_log_returns_events_in_order(tmp_path):
     run = RunDirectory(tmp_path)
     assert run.events() == []
     before = time.time()
@@ -43,7 +43,7 @@ def test_the_log_gives_back_what_was_appended_in_order(tmp_path):
     assert abs(run.events()[0]["time"] - before) < 60
 
 
-def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path):
+def test_a_truncated_line_loses_only_that_line(tmp_path):
     run = RunDirectory(tmp_path)
     run.append("progress", step=1)
     with run.log.open("a") as file:
@@ -51,7 +51,7 @@ def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path):
     assert [e["step"] for e in run.events("progress")] == [1]
 
 
-def test_what_is_appended_after_a_torn_line_is_not_lost(tmp_path):
+def test_what_is_appended_after_a_truncated_line_is_not_lost(tmp_path):
     run = RunDirectory(tmp_path)
     run.append("progress", step=1)
     with run.log.open("a") as file:
@@ -60,7 +60,7 @@ def test_what_is_appended_after_a_torn_line_is_not_lost(tmp_path):
     assert [e["step"] for e in run.events("progress")] == [1, 2]
 
 
-def test_every_line_is_json_of_its_own_whatever_stands_in_it(tmp_path):
+def test_every_line_is_json_whatever_its_content(tmp_path):
     run = RunDirectory(tmp_path)
     message = "line one\nline two\u2028Amélie"
     run.append("note", message=message)
@@ -125,7 +125,7 @@ def test_a_log_that_cannot_be_opened_is_one_sentence(tmp_path):
 
 # The board's own thread dies of it, in the open; what counts is that the run ends in a sentence.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_board_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_an_unwritable_tensorboard_gives_one_sentence(tmp_path):
     recorder = Recorder(RunDirectory(tmp_path))
     epoch = {"epoch": 1, "loss": 1.0, "train": None, "validation": None}
     recorder.epoch(**epoch)

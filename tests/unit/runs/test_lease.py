@@ -39,7 +39,7 @@ def refusal(folder):
     with pytest.raises(OutputError) as refused, lease.held(lease.LocalLock(folder)):
         pytest.fail("the block must not run")
     with pytest.raises(OutputError):
-        lease.refuse_alive(lease.LocalLock(folder))
+        lease.refuse_held(lease.LocalLock(folder))
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -57,7 +57,7 @@ def test_a_lease_is_there_as_long_as_it_is_held_and_leaves_nothing(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_a_process_elsewhere_is_believed_for_a_minute(tmp_path):
+def test_a_lease_of_another_machine_is_respected_for_a_minute(tmp_path):
     path = holder(tmp_path)
     assert "process 7 on elsewhere" in refusal(tmp_path)
     aged(path, lease.FRESH_SECONDS - 10)
@@ -69,7 +69,7 @@ def test_a_process_elsewhere_is_believed_for_a_minute(tmp_path):
 
 
 @pytest.mark.parametrize("pid", ["gone", "of another process"])
-def test_a_dead_process_of_this_machine_is_succeeded_at_once(pid, tmp_path):
+def test_a_lease_of_a_dead_local_process_is_taken_over_at_once(pid, tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     number = child.pid if pid == "gone" else os.getpid()
@@ -89,7 +89,7 @@ def test_a_suspended_process_of_this_machine_is_still_alive(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
-def test_an_unreadable_lease_is_believed_for_a_minute_too(content, tmp_path):
+def test_an_unreadable_lease_is_respected_for_a_minute_too(content, tmp_path):
     path = tmp_path / lease.FILE
     path.write_text(content)
     assert "is being written" in refusal(tmp_path)
@@ -122,7 +122,7 @@ def test_a_lease_that_was_taken_over_is_neither_kept_fresh_nor_removed(tmp_path,
 
 @pytest.mark.parametrize("before", ["nobody", "a dead one"])
 @pytest.mark.parametrize("links", [True, False])
-def test_of_many_at_once_one_gets_it(before, links, tmp_path, monkeypatch):
+def test_one_of_many_processes_gets_the_lease(before, links, tmp_path, monkeypatch):
     if not links:
 
         def refused(*_):

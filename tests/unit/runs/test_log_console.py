@@ -57,7 +57,7 @@ def test_plain_lines_where_there_is_no_terminal():
     ]
 
 
-def test_a_terminal_has_a_bar_that_goes_away():
+def test_a_terminal_shows_a_bar_and_removes_it():
     text = shown(*as_events(), force_terminal=True, width=200)
     assert "epoch 1/3" in text
     assert "4/30" in text
@@ -138,7 +138,7 @@ class Seen:
         return self.events
 
 
-def test_the_follower_shows_what_another_appends(tmp_path):
+def test_the_follower_shows_lines_of_another_process(tmp_path):
     run, seen = RunDirectory(tmp_path), Seen()
     follower = LogFollower(run.log, seen, interval=0.01)
     follower.start()  # before there is a log
@@ -159,7 +159,7 @@ def test_the_follower_shows_what_another_appends(tmp_path):
     assert not follower.is_alive()
 
 
-def test_a_line_is_shown_once_it_is_whole(tmp_path):
+def test_a_line_is_shown_once_it_is_complete(tmp_path):
     log, seen = tmp_path / "log.jsonl", Seen()
     log.write_bytes(b'{"event": "one"}\n{"event": "t')
     follower = LogFollower(log, seen, interval=0.01)
@@ -174,7 +174,7 @@ def test_a_line_is_shown_once_it_is_whole(tmp_path):
     assert [event["event"] for event in seen.events] == ["one", "two"]
 
 
-def test_a_line_that_a_crash_tore_is_passed_over(tmp_path):
+def test_a_line_truncated_by_a_crash_is_skipped(tmp_path):
     run, seen = RunDirectory(tmp_path), Seen()
     run.append("one")
     with run.log.open("ab") as file:
@@ -186,7 +186,7 @@ def test_a_line_that_a_crash_tore_is_passed_over(tmp_path):
     assert [event["event"] for event in seen.events] == ["one", "two"]
 
 
-def test_a_line_torn_at_the_end_is_left_out(tmp_path):
+def test_a_truncated_last_line_is_skipped(tmp_path):
     log, seen = tmp_path / "log.jsonl", Seen()
     log.write_bytes(b'{"event": "one"}\n{"event": "t')
     follower = LogFollower(log, seen, interval=0.01)

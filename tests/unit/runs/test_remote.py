@@ -14,7 +14,7 @@ from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError, EnvironmentProblem, OutputError
 from itrec_dist.runs import lease
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.runs.fetched import run_here, runs_here
+from itrec_dist.runs.fetched import local_run, local_runs
 from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
@@ -67,7 +67,7 @@ def kill(now):
         raise Killed
 
 
-def test_a_file_of_several_parts_comes_back_as_it_went(place, tmp_path):
+def test_a_multipart_file_is_read_back_unchanged(place, tmp_path):
     """Above 10 MiB, S3 is sent a file in parts."""
     size = 23 * 2**20 + 17
     path, back = tmp_path / "large", tmp_path / "back"
@@ -83,7 +83,7 @@ def test_a_file_of_several_parts_comes_back_as_it_went(place, tmp_path):
 # ---------------------------------------------------------------------------- training
 
 
-def test_a_run_goes_on_from_its_uri_on_another_machine(
+def test_a_run_resumes_from_its_uri_on_another_machine(
     place, data, undisturbed, tmp_path, monkeypatch
 ):
     run = replace(config_of(data, tmp_path), out=place)
@@ -99,7 +99,7 @@ def test_a_run_goes_on_from_its_uri_on_another_machine(
         names
     )
     assert not run.folder.exists(), "nothing stays here"
-    assert config.load(RunConfig, run_here(place) / "config.yaml") == run
+    assert config.load(RunConfig, local_run(place) / "config.yaml") == run
     mirror = Mirror(place, tmp_path / "fetched")
     mirror.fetch()
     assert outcome(RunDirectory(tmp_path / "fetched")) == undisturbed
@@ -141,7 +141,7 @@ def mirrored(place, tmp_path):
     return run, Mirror(place, run.path)
 
 
-def test_as_many_stay_there_as_were_asked_for(mirrored):
+def test_as_many_are_kept_at_the_uri_as_configured(mirrored):
     run, mirror = mirrored
     writer = writer_of(run, lambda: mirror.send({"last": 2, "best": 1}))
     write(writer, 10, 20, 30)
@@ -181,7 +181,7 @@ def test_a_kill_at_any_operation_there_costs_the_newest_at_most(tmp_path, monkey
     assert found == {"best": 30, "last": 30}
 
 
-def test_what_is_newer_here_stays_and_is_sent(mirrored, tmp_path):
+def test_newer_local_files_are_kept_and_sent(mirrored, tmp_path):
     run, mirror = mirrored
     write(writer_of(run, lambda: mirror.send(KEEP)), 10)
     write(writer_of(run), 20)
@@ -195,7 +195,7 @@ def test_what_is_newer_here_stays_and_is_sent(mirrored, tmp_path):
     assert b"not sent yet" in Store(mirror.uri).read("log.jsonl")
 
 
-def test_what_another_run_left_here_goes(mirrored, tmp_path):
+def test_local_files_of_another_run_are_removed(mirrored, tmp_path):
     run, mirror = mirrored
     write(writer_of(run, lambda: mirror.send(KEEP)), 10)
     stale = run_directory(tmp_path / "stale")
@@ -255,26 +255,26 @@ class Outage:
             raise EnvironmentProblem("the store cannot be reached: the cable is out")
 
 
-def test_an_outage_is_told_once_and_made_up_for(mirrored, monkeypatch):
+def test_an_outage_is_reported_once_and_caught_up(mirrored, monkeypatch):
     run, mirror = mirrored
     outage = Outage(monkeypatch)
     sender = Sender(mirror, KEEP, interval=1000)
     writer = writer_of(run, sender.send)
     write(writer, 10)
-    assert sender.news() is None
+    assert sender.unreported_outage() is None
     outage.on = True
     write(writer, 20)
-    told = sender.news()
-    assert "cannot be reached: the cable is out; training goes on" in told
+    told = sender.unreported_outage()
+    assert "cannot be reached: the cable is out; training continues" in told
     assert str(run.path) in told
     write(writer, 30)
-    assert sender.news() is None, "it was told"
+    assert sender.unreported_outage() is None, "it was told"
     outage.on = False
     write(writer, 40)
     assert there(mirror.uri) == {"last@40", "best@40"}
     outage.on = True
     write(writer, 50)
-    assert sender.news(), "this is another one"
+    assert sender.unreported_outage(), "this is another one"
     with pytest.raises(
         OutputError, match=f"the whole run is in {run.path} on this machine: --resume"
     ):
@@ -337,10 +337,10 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     code, _, err = itrec("report", above, local, "--out", tmp_path / "report.html")
     assert (code, err) == (0, "")
     assert "runs/x" in (tmp_path / "report.html").read_text()
-    assert [folder.name for folder in runs_here(Uri(above))] == ["x"]
+    assert [folder.name for folder in local_runs(Uri(above))] == ["x"]
     with pytest.raises(CheckpointError, match="holds no run directory"):
-        runs_here(Uri(f"{above}/none"))
-    assert "is no run directory" in itrec("evaluate", f"{above}/none")[2]
+        local_runs(Uri(f"{above}/none"))
+    assert "is not a run directory" in itrec("evaluate", f"{above}/none")[2]
 
 
 def test_a_bucket_that_is_not_there_is_one_sentence(bucket, data, tmp_path, itrec, monkeypatch):

@@ -49,7 +49,7 @@ def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_
 
 
 @pytest.mark.parametrize("place", ["file"], indirect=True)
-def test_shards_that_find_no_room_here_are_one_sentence(place, data, monkeypatch):
+def test_shards_that_do_not_fit_the_disk_give_one_sentence(place, data, monkeypatch):
     store = Store(place)
     for path in (p for p in data.rglob("*") if p.is_file()):
         store.upload(path, path.relative_to(data).as_posix())

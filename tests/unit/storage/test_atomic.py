@@ -247,7 +247,7 @@ def test_a_file_is_replaced_in_one_step_or_not_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_waits_for_a_step_that_must_be_whole(number):
+def test_an_interruption_waits_for_an_atomic_step(number):
     def handler(number, frame):
         raise InterruptedError
 

@@ -18,26 +18,26 @@ def copy(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("given", ["runs/a", "{copy}/runs/a"])
-def test_a_place_in_the_copy_is_refused_and_one_that_lasts_is_named(given, copy, monkeypatch):
+def test_a_path_in_the_copy_is_refused_and_a_lasting_one_suggested(given, copy, monkeypatch):
     path = Path(given.format(copy=copy))
     for here in (copy, copy / "jobs"):
         monkeypatch.chdir(here)
         with pytest.raises(ConfigError) as told:
-            ray_job_folder.refuse(path, "--out")
+            ray_job_folder.refuse_path(path, "--out")
         assert str(told.value).startswith("--out runs/a lies in the copy of the checkout")
         assert "such as /shared/runs/a" in str(told.value)
 
 
 @pytest.mark.parametrize("given", ["{tmp}/runs/a", "/shared/runs/a", "{copy}-beside/a"])
 def test_a_place_elsewhere_is_taken(given, copy, tmp_path):
-    ray_job_folder.refuse(Path(given.format(copy=copy, tmp=tmp_path)), "--out")
+    ray_job_folder.refuse_path(Path(given.format(copy=copy, tmp=tmp_path)), "--out")
 
 
 @pytest.mark.parametrize("folder", ["_ray_pkg_0a1b", "working_dir_files/checkout"])
-def test_a_checkout_of_a_like_name_is_none(folder, tmp_path, monkeypatch):
+def test_a_checkout_with_a_similar_name_is_not_a_job_folder(folder, tmp_path, monkeypatch):
     (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / folder)
-    ray_job_folder.refuse(Path("runs/a"))
+    ray_job_folder.refuse_path(Path("runs/a"))
 
 
 def test_nothing_is_written_there(copy):

@@ -38,7 +38,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("tensors", [some(), {}], ids=["all types", "none at all"])
-def test_a_file_is_the_packages_own_to_the_byte(tensors, tmp_path):
+def test_a_file_is_byte_identical_to_the_packages(tensors, tmp_path):
     path = tmp_path / "tensors"
     written = tensor_files.write(path, tensors)
     content = path.read_bytes()
@@ -47,7 +47,7 @@ def test_a_file_is_the_packages_own_to_the_byte(tensors, tmp_path):
     same(tensor_files.read(path, written.sha256), tensors)
 
 
-def test_a_file_of_the_package_is_read_its_metadata_passed_over(tmp_path):
+def test_a_file_of_the_package_is_read_its_metadata_ignored(tmp_path):
     path = tmp_path / "tensors"
     tensors = {n: t.contiguous() for n, t in some().items()}
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
@@ -84,7 +84,7 @@ def test_a_header_that_does_not_fit_is_one_sentence(header, tmp_path):
     path = tmp_path / "tensors"
     path.write_bytes(struct.pack("<Q", len(content)) + content + bytes(8))
     with pytest.raises(
-        CheckpointError, match="tensors is damaged: it is no safetensors"
+        CheckpointError, match="tensors is damaged: it is not a safetensors"
     ) as refused:
         tensor_files.read(path)
     assert "\n" not in str(refused.value)

@@ -69,7 +69,7 @@ def test_a_uri_where_a_path_is_needed_makes_no_folder(data, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_no_file_system_goes_by_is_one_sentence(data, tmp_path, itrec):
+def test_a_uri_of_no_file_system_gives_one_sentence(data, tmp_path, itrec):
     code, _, err = itrec("train", "--local", "--shards", data, "--out", "nowhere://x/y")
     assert code == 2
     assert "names no file system" in err

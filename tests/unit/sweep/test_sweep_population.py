@@ -232,6 +232,30 @@ def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monke
                for t in e["taken"])  # fmt: skip
 
 
+def test_a_member_that_failed_comes_back_when_more_attempts_are_allowed(
+    shards, tmp_path, monkeypatch
+):
+    plain = trials.run_worker
+    with monkeypatch.context() as patch:
+
+        def failing(run, context, watch):
+            if "/0001/" in str(run.out):
+                raise RuntimeError("the disk caught fire")
+            plain(run, context, watch)
+
+        patch.setattr(trials, "run_worker", failing)
+        sweep = population_of(shards, tmp_path / "sweep", retries=0, final={"candidates": 0})
+        directory, _ = run_here(sweep)
+    before = told(directory)
+    run_here(sweep, resume=True)
+    assert told(directory) == before
+    run_here(replace(sweep, retries=1), resume=True)
+    found = directory.trials()
+    assert [t.outcome.status for t in found] == ["complete"] * 4
+    assert list(losses(directory.log_of(1))) == [1, 2, 3, 4, 5]
+    assert [one for one in told(directory) if one[0] != 1] == [b for b in before if b[0] != 1]
+
+
 def test_what_is_changed_stays_within_the_space_and_the_rest_comes_along(shards, tmp_path):
     raw = {
         "optimizer.learning_rate": {"loguniform": [0.001, 0.01]},

@@ -284,9 +284,17 @@ def test_every_task_with_windows_is_listed_and_keeps_its_name():
     for task in tasks.WITH_WINDOWS:
         data = tasks.data_of(task)
         assert data.windows.task == task
-        assert tasks.TASKS[task].data is data
+        assert task in tasks.TASKS
     with pytest.raises(ConfigError, match="there is no task 'none'"):
         tasks.data_of("none")
+
+
+def test_a_worker_does_not_import_what_cuts_windows():
+    program = (
+        "import sys; import itrec_dist.training.worker, itrec_dist.inference.recommend\n"
+        "sys.exit('duckdb' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_options_of_window_are_listed_without_importing_pytorch():

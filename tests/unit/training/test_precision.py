@@ -11,7 +11,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.inference.load import restore
 from itrec_dist.runs.checkpoints.format import CONFIG_FILE
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.runs.fetched import run_here
+from itrec_dist.runs.fetched import local_run
 from itrec_dist.storage.uri import Uri
 from itrec_dist.system import arithmetic
 from itrec_dist.training import resume
@@ -120,7 +120,7 @@ def test_what_was_settled_stands_at_the_uri_of_a_run(data, tmp_path, monkeypatch
         claim.prepare(claim.check(1))
         run_worker(run, context)
     taken = arithmetic.fastest(arithmetic.native(context.device))
-    assert config.load(RunConfig, run_here(place) / "config.yaml") == asked(run, taken)
+    assert config.load(RunConfig, local_run(place) / "config.yaml") == asked(run, taken)
 
 
 @pytest.mark.parametrize("began", ["fp32", "bf16"])

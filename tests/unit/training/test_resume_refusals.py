@@ -262,7 +262,9 @@ def test_a_full_disk_costs_the_newest_checkpoint_alone(
     said = str(refused.value)
     assert said.startswith(f"the checkpoint of step 8 is lost, cannot write {run.out}")
     assert os.strerror(errno.EFBIG) in said
-    assert said.endswith("step 6 is kept: --resume goes on from it once that place can be written")
+    assert said.endswith(
+        "step 6 is kept: --resume continues from it once that folder can be written"
+    )
     assert before == contents(run.out / "checkpoints" / "last") != {}
     assert sorted(p.name for p in (run.out / "checkpoints").iterdir()) == ["best", "last"]
     assert outcome(go_on(run)) == outcome(undisturbed)

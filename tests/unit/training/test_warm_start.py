@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import whole_batch
 from itrec_dist.data.shards import reader
 from itrec_dist.errors import ConfigError
 from itrec_dist.inference import similar
 from itrec_dist.models.item2vec import Item2Vec, Item2VecConfig
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.training import warm_start
 from itrec_dist.training.warm_start import ItemVectors
+from tests.conftest import CUT
 from tests.shards_factory import make_shards, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,7 +143,7 @@ def test_the_loss_of_held_out_windows_falls_and_the_command_lists_neighbours(vec
     assert loss < 21 * math.log(2)  # where all vectors are zero
     code, _, err = itrec("recommend", vectors, "--out", vectors.parent / "top.parquet")
     assert code == 2
-    assert "recommends to nobody" in err
+    assert "gives no recommendations" in err
 
 
 @pytest.mark.parametrize("kind", ["bst", "ite"])
@@ -148,14 +152,34 @@ def test_a_model_starts_from_vectors(kind, vectors, itrec, shards, tmp_path):
         "bst": ("--model.kind", "bst", "--model.width", 20, "--loss", "mse"),
         "ite": ("--model.width", 24, "--model.movie_feature_width", 3, "--model.num_heads", 2),
     }[kind]
-    code, _, err = itrec(
+    code, text, err = itrec(
         "train", "--local", "--shards", shards, "--out", tmp_path / "run", *QUICK, *more,
         "--item_vectors", vectors, "--optimizer.learning_rate", 1e-9,
     )  # fmt: skip
     assert code == 0, err
+    assert "warning" not in text
     started = warm_start.read(tmp_path / "run").vectors_VD[1:]
     cosines = torch.cosine_similarity(started, warm_start.read(vectors).vectors_VD[1:])
     torch.testing.assert_close(cosines, torch.ones(len(cosines)), atol=1e-4, rtol=0)
+
+
+def test_vectors_of_other_windows_start_a_model_with_a_warning(
+    vectors, itrec, shards, ratings_folder, tmp_path
+):
+    """Other windows of the same ratings: what is held out here was seen there."""
+    window("ml-1m", ratings_folder, tmp_path / "shards", replace(CUT, seed=9))
+    code, text, err = itrec(
+        "train", "--local", "--shards", tmp_path / "shards", "--out", tmp_path / "run", *QUICK,
+        "--item_vectors", vectors, "--model.width", 24, "--model.movie_feature_width", 3,
+        "--model.num_heads", 2,
+    )  # fmt: skip
+    assert code == 0, err
+    notes = [e["message"] for e in RunDirectory(tmp_path / "run").events("note")]
+    theirs, mine = (manifest.read(s).fingerprint[:12] for s in (shards, tmp_path / "shards"))
+    (told,) = [note for note in notes if note.startswith("warning: ")]
+    assert f"{vectors} were learned on other windows (fingerprint {theirs})" in told
+    assert f"this run's ({mine})" in told
+    assert "warning: the vectors" in text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +187,7 @@ def test_a_model_starts_from_vectors(kind, vectors, itrec, shards, tmp_path):
     [
         (("--model.width", 64), "are 20 wide, the item embedding of this model is 31 wide"),
         (("--model.kind", "svdpp", "--loss", "mse"), "model.kind=svdpp has no item embedding"),
-        (("--item_vectors", "no/such/run"), "is no run directory"),
+        (("--item_vectors", "no/such/run"), "is not a run directory"),
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(more, told, vectors, itrec, shards, tmp_path):

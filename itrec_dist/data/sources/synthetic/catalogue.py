@@ -19,7 +19,7 @@ OTHERS = (
     "Thriller",
     "War",
 )
-"""A movie has at most one of these besides, so a leading genre is never ambiguous."""
+"""A movie has at most one of these in addition, so its leading genre is never ambiguous."""
 
 NO_MOVIE = -1
 FIRST_YEAR, LAST_YEAR = 1940, 2000
@@ -69,10 +69,10 @@ class Movies:
     other: np.ndarray
     """(C,) position in OTHERS, or len(OTHERS) for none."""
     part_before: np.ndarray
-    """(C,) index of the part before it in its series, or NO_MOVIE."""
+    """(C,) index of the previous part of its series, or NO_MOVIE."""
     log_popularity: np.ndarray
     quality: np.ndarray
-    """(C,) what an average viewer rates it above or below the mean, in stars."""
+    """(C,) deviation of its average rating from the mean, in stars."""
 
     def lines(self) -> list[str]:
         """The rows of `movies.dat`."""
@@ -85,7 +85,7 @@ class Movies:
 
 
 def invent(num_movies: int, rng: np.random.Generator) -> Movies:
-    """Draw a catalogue of `num_movies`, every leading genre about equally large."""
+    """Draw a catalogue of `num_movies`, with leading genres of about equal size."""
     series, part = _series(num_movies, rng)
     num_series = int(series.max()) + 1
     leading = rng.permutation(np.arange(num_series) % len(LEADING))[series]
@@ -95,7 +95,7 @@ def invent(num_movies: int, rng: np.random.Generator) -> Movies:
     names = _titles(num_series, rng)
     titles = [_with_numeral(names[s], int(p)) for s, p in zip(series, part, strict=True)]
     before = np.where(part > 0, np.arange(num_movies) - 1, NO_MOVIE)
-    # The files list movies in no order of meaning, so the parts of a series get ids apart.
+    # The order of movies in the file carries no meaning: parts of a series get distant ids.
     place = rng.permutation(num_movies)
     origin = np.argsort(place)
     before = np.where(before == NO_MOVIE, NO_MOVIE, place[before])
@@ -112,10 +112,11 @@ def invent(num_movies: int, rng: np.random.Generator) -> Movies:
 
 
 def _series(num_movies: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) series of each movie (most have one part) and (C,) which part it is, from 0."""
+    """(C,) series of each movie (most have one part) and (C,) its part number, from 0."""
     num_parts = np.ones(num_movies, dtype=np.int64)
     longest = len(_NUMERALS)
-    # Drawn per series; a share p of series with m parts on average holds p*m / (p*m + 1 - p).
+    # Drawn per series: a share p of series with m parts on average has p*m / (p*m + 1 - p)
+    # of the movies.
     mean_parts = (2 + longest) / 2
     share = _SHARE_IN_SERIES / (mean_parts * (1 - _SHARE_IN_SERIES) + _SHARE_IN_SERIES)
     has_parts = rng.random(num_movies) < share
@@ -126,7 +127,7 @@ def _series(num_movies: int, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def _titles(count: int, rng: np.random.Generator) -> list[str]:
-    """`count` different titles, articles last as in "Iron Harbor, The"."""
+    """`count` different titles, with articles last as in "Iron Harbor, The"."""
     shapes = len(_PLACES) + 3
     chosen = rng.choice(len(_ADJECTIVES) * len(_NOUNS) * shapes, count, replace=False)
     titles = []

@@ -1,4 +1,4 @@
-"""Settings of the generated data set and the one call that writes it."""
+"""The settings of the generated data set, and the function that writes it."""
 
 import math
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.storage import atomic
 
 FEWEST_RATINGS = 20
-MOST_USERS = 2_000_000  # users are drawn and described at once, about 450 bytes each
+MOST_USERS = 2_000_000  # all users are held in memory, about 450 bytes each
 MARKER = "ratings.dat"
 FIRST_LINE = "THIS DATA SET IS GENERATED. IT IS NOT MOVIELENS."  # of the README
-_USERS_PER_BLOCK = 4096  # bounds memory: users x movies flags are held for one block at a time
+_USERS_PER_BLOCK = 4096  # bounds memory: one block's users x movies flags at a time
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class SyntheticConfig:
     """Size and seed of the generated data set."""
 
     users: int = 1800
-    """Number of users, at most 2000000."""
+    """Number of users, 1 to 2000000."""
 
     movies: int = 500
     """Number of movies, 80 to 20000."""
 
     ratings_per_user: float = 80.0
-    """Mean number of ratings of a user: at least 20 (which every user has), at most a quarter of
-    the movies. The lengths have a long tail that ends at half of the movies."""
+    """Mean number of ratings per user: at least 20 (which every user has), at most a quarter of
+    the movies. The numbers have a long tail that ends at half of the movies."""
 
     seed: int = 0
-    """Seed of all that is drawn: the same settings give the same files."""
+    """Seed of the generator: the same settings give the same files."""
 
     def __post_init__(self) -> None:
         if self.users < 1:
@@ -57,7 +57,7 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written."""
+    """Sizes of the generated data set."""
 
     users: int
     movies: int
@@ -71,7 +71,7 @@ def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -
     of ratings times the size of a genre; memory is bounded by blocks of users.
 
     Raises:
-        OutputError: `out` is taken, or cannot be written.
+        OutputError: `out` already exists, or cannot be written.
     """
     if overwrite:
         _refuse_real_data(out)
@@ -100,7 +100,7 @@ def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -
 
 
 def _refuse_real_data(out: Path) -> None:
-    """MovieLens has a ratings.dat of its own, which costs a download: the README tells them apart.
+    """Refuse to overwrite real MovieLens files; the README distinguishes generated ones.
 
     Raises:
         OutputError: `out` holds ratings that were not generated.
@@ -119,7 +119,7 @@ def _is_generated(readme: Path) -> bool:
 
 
 def _lengths(settings: SyntheticConfig, rng: np.random.Generator) -> np.ndarray:
-    """Ratings per user: the fewest plus a log-normal tail, cut at half of the catalogue."""
+    """Ratings per user: the minimum plus a log-normal tail, cut at half of the catalogue."""
     spread = 1.0
     mean_of_tail = settings.ratings_per_user - FEWEST_RATINGS
     if mean_of_tail == 0:

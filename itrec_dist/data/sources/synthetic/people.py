@@ -14,7 +14,7 @@ _NUM_OCCUPATIONS = 21
 
 @dataclass(frozen=True)
 class People:
-    """U users as parallel columns. Tastes are log-weights; a life runs from `start` to `end`."""
+    """U users as parallel columns. Tastes are log-weights that drift from `start` to `end`."""
 
     is_woman: np.ndarray
     age_group: np.ndarray
@@ -25,7 +25,7 @@ class People:
     """(U, leading genres)"""
     leading_end: np.ndarray
     other_taste: np.ndarray
-    """(U, other genres + 1), the last column for none; does not drift."""
+    """(U, other genres + 1), the last column for none; constant over time."""
     era_start: np.ndarray
     """(U,) favourite year of release."""
     era_end: np.ndarray
@@ -48,7 +48,7 @@ class People:
 
 
 def invent(num_users: int, rng: np.random.Generator) -> People:
-    """Draw `num_users` users; what a group likes is drawn too, from the same generator."""
+    """Draw `num_users` users, and the tastes of their groups, from the same generator."""
     is_woman = rng.random(num_users) < _SHARE_OF_WOMEN
     age_group = rng.choice(len(AGES), num_users, p=_AGE_SHARES)
     occupation = rng.integers(0, _NUM_OCCUPATIONS, num_users)
@@ -62,7 +62,7 @@ def invent(num_users: int, rng: np.random.Generator) -> People:
         )
 
     leading = of_groups(num_leading)
-    # Older viewers prefer older movies; all move towards another era as they go on.
+    # Older viewers prefer older movies; everyone drifts towards another era over time.
     era = 1990 - 0.5 * AGES[age_group] + rng.normal(0, 8, num_users)
     return People(
         is_woman=is_woman,

@@ -1,7 +1,7 @@
-"""What users watch, how they rate it and when: the planted sequence structure.
+"""Generates what users watch, how they rate it and when: the planted sequence structure.
 
-All users take one step together, longest lives first, so a step is a handful of array
-operations over the users still active.
+All users take each step together, the longest sequences first, so a step is a few array operations
+over the users still active.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from itrec_dist.data.sources.synthetic.catalogue import LEADING, NO_MOVIE, Movie
 from itrec_dist.data.sources.synthetic.people import People
 
 FOLLOWS_RULE = 0.9
-"""Probability that a new run takes the genre which the two latest runs decide."""
+"""Probability that a new run takes the genre determined by the two latest runs."""
 
 LOW_RATING = 2
-"""A rating at or below this ends the run."""
+"""A rating at or below this value ends the run."""
 
 _RUN_LENGTHS = (2, 3, 4)
 _ERA_WIDTH_YEARS = 10.0
@@ -27,7 +27,7 @@ _MEAN_SESSION, _MEAN_PAGE = 25, 3
 
 @dataclass(frozen=True)
 class Events:
-    """E ratings as parallel columns, users together, in the true order."""
+    """E ratings as parallel columns, grouped by user, in the true order."""
 
     user: np.ndarray
     """(E,) index of the user in the block."""
@@ -36,22 +36,22 @@ class Events:
     second: np.ndarray
 
     def in_file_order(self, first_user: int) -> str:
-        """The rows of `ratings.dat`: pages of a user out of time order, rows of a page in order.
+        """The rows of `ratings.dat`: a user's pages out of time order, the rows of a page in order.
 
-        A page is what shares user and timestamp. Its place is drawn from a hash of the
-        timestamp, so no further random numbers are needed.
+        A page is the ratings of a user with the same timestamp. Its position comes from a hash of
+        the timestamp, so no further random numbers are needed.
         """
         page_place = (self.second.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(
             40
         )
-        order = np.lexsort((self.second, page_place, self.user))  # stable: keeps rows of a page
+        order = np.lexsort((self.second, page_place, self.user))  # stable
         columns = (self.user + 1 + first_user, self.movie_id, self.stars, self.second)
         rows = zip(*(column[order].tolist() for column in columns), strict=True)
         return "".join([f"{u}::{m}::{s}::{t}\n" for u, m, s, t in rows])
 
 
 def watch(movies: Movies, people: People, lengths: np.ndarray, rng: np.random.Generator) -> Events:
-    """Let every user watch and rate `lengths` movies, none twice."""
+    """Draw `lengths` movies and ratings for every user, no movie twice."""
     longest_first = np.argsort(-lengths, kind="stable")
     life = _Life(movies, people, longest_first, rng)
     num_users, num_steps = len(lengths), int(lengths.max())
@@ -73,9 +73,9 @@ def watch(movies: Movies, people: People, lengths: np.ndarray, rng: np.random.Ge
 
 
 def rule(num_genres: int) -> np.ndarray:
-    """(G, G) next leading genre after a run of the first and then one of the second.
+    """(G, G) next leading genre after a run of the first genre and then one of the second.
 
-    A column is a permutation of the genres other than its own: the second alone tells nothing.
+    A column is a permutation of the other genres: the second genre alone carries no information.
     The table is the same for every seed.
     """
     rng = np.random.default_rng(20_010_917)
@@ -89,7 +89,7 @@ def rule(num_genres: int) -> np.ndarray:
 
 
 class _Life:
-    """The state of all users of a block, in the order `users`; the active ones are a prefix."""
+    """The state of all users of a block, in the order of `users`; active ones are a prefix."""
 
     def __init__(
         self, movies: Movies, people: People, users: np.ndarray, rng: np.random.Generator
@@ -99,7 +99,7 @@ class _Life:
         num_users, num_movies = len(users), len(movies.ids)
         self.members = _members(movies.leading)
         self.seen = np.zeros((num_users, num_movies + 1), dtype=bool)
-        self.seen[:, NO_MOVIE] = True  # the last column: filler of `members` is never chosen
+        self.seen[:, NO_MOVIE] = True  # the last column: fillers of `members` are never chosen
         self.num_unseen = np.tile((self.members != NO_MOVIE).sum(1), (num_users, 1))
         self.rule = rule(len(LEADING))
         self.before_genre, self.genre = rng.integers(0, len(LEADING), (2, num_users))
@@ -107,7 +107,7 @@ class _Life:
         self.latest = np.full(num_users, NO_MOVIE - 1)
 
     def step(self, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(A,) movies and (A,) stars of the first A users; `age` (A,): share of life lived."""
+        """(A,) movies and (A,) stars of the first A users; `age` (A,): elapsed share of life."""
         active = len(age)
         people = self.people
         taste = people.leading_start[:active] * (1 - age[:, None])
@@ -158,7 +158,7 @@ class _Life:
 
 
 def _members(leading: np.ndarray) -> np.ndarray:
-    """(G, movies of the largest genre) movie indices, filled up with NO_MOVIE."""
+    """(G, movies of the largest genre) movie indices, padded with NO_MOVIE."""
     groups = [np.flatnonzero(leading == genre) for genre in range(len(LEADING))]
     table = np.full((len(groups), max(map(len, groups))), NO_MOVIE)
     for row, group in zip(table, groups, strict=True):
@@ -167,7 +167,7 @@ def _members(leading: np.ndarray) -> np.ndarray:
 
 
 def _seconds(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(E,) timestamps, users together: sessions of pages; a page shares one timestamp."""
+    """(E,) timestamps, grouped by user: sessions of pages, with one timestamp per page."""
     total = int(lengths.sum())
     first_of_user = np.zeros(total, dtype=bool)
     first_of_user[np.cumsum(lengths) - lengths] = True

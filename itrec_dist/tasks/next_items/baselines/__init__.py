@@ -1,9 +1,9 @@
-"""The non-neural baselines: one file each, found by its name.
+"""The non-neural baselines of the next-items task: one file each, found by name.
 
 A file `some_name.py` here holds one frozen dataclass `SomeName`, whose fields are its settings,
-with `fit(training) -> Scorer`. Nothing else has to be told about it.
+with `fit(training) -> Scorer`; no other file needs to change.
 
-A baseline sees training windows alone, and scores a window from its inputs alone.
+A baseline is fitted to training windows only, and scores a window by its inputs only.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 SCORES_PER_BATCH = 4_000_000
 
 Scorer = Callable[["Tensor"], "Tensor"]
-"""`item_ids_BL -> scores_BC`, int64 to float64: the higher, the sooner recommended."""
+"""`item_ids_BL -> scores_BC`, int64 to float64; higher scores rank first."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """What a baseline may learn from."""
+class NextItemsTrainingData:
+    """The data that a baseline is fitted to."""
 
     shards: Path
     manifest: Manifest
@@ -45,13 +45,13 @@ class Training:
 
 
 class Baseline(Protocol):
-    """Settings that can be fitted."""
+    """A baseline's settings, which can be fitted."""
 
     matrices: ClassVar[int]
-    """How many float64 matrices of items by items it holds at once."""
+    """Number of float64 item-by-item matrices that it holds at once."""
 
-    def fit(self, training: Training) -> Scorer:
-        """Learn from the training windows."""
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
+        """Fit the baseline to the training windows."""
 
 
 BASELINES: Registry[type[Baseline]] = Registry(
@@ -61,10 +61,10 @@ BASELINES: Registry[type[Baseline]] = Registry(
 
 
 def refuse_too_large(name: str, num_items: int) -> None:
-    """Refuse a baseline whose matrices the memory cannot hold, before anything is computed.
+    """Refuse a baseline whose matrices do not fit in memory, before anything is computed.
 
     Raises:
-        EnvironmentProblem: they need more than the memory that is free now.
+        EnvironmentProblem: they need more memory than is free now.
     """
     needed = BASELINES[name].matrices * 8 * num_items**2
     total, available = limits.memory()
@@ -77,26 +77,30 @@ def refuse_too_large(name: str, num_items: int) -> None:
         )
 
 
-class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
+class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer]):
     """Baselines that rank the whole catalogue, judged as models are."""
 
     registry = BASELINES
 
-    def training(self, shards: Path, data: Manifest) -> Training:
+    def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
         """The training windows and the item table."""
         windows = read_split(shards, data, schema.TRAIN)
-        return Training(shards, data, windows, reader.read_items(shards, data))
+        return NextItemsTrainingData(shards, data, windows, reader.read_items(shards, data))
 
-    def refuse(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
-        """Refuse matrices that the memory cannot hold."""
+    def check(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
+        """Refuse matrices that do not fit in memory."""
         refuse_too_large(name, data.num_items)
 
     def batch_size(self, data: Manifest) -> int:
-        """So many windows that their scores of the catalogue fit the memory."""
+        """The number of windows whose scores of the catalogue fit in memory."""
         return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
 
     def judge(
-        self, fitted: Scorer, windows: Windows, training: Training, choice: MetricChoice
+        self,
+        fitted: Scorer,
+        windows: Windows,
+        training: NextItemsTrainingData,
+        choice: MetricChoice,
     ) -> Judgement:
         """Score all windows and count both rankings of each."""
         import torch
@@ -112,7 +116,9 @@ class NextItemsBaselines(TaskBaselines[Baseline, Training, Scorer]):
             rows = slice(start, start + batch_size)
             item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
             target_ids_BK = torch.tensor(windows.target_ids[rows])
+            window_ids_B = torch.tensor(windows.window_ids[rows])
             weight_B = torch.ones(len(item_ids_BL))
-            rankings = both_rankings([fitted(item_ids_BL)], counted.unmasked.depth, item_ids_BL)
+            scores_BC = fitted(item_ids_BL)
+            rankings = both_rankings([scores_BC], counted.unmasked.depth, item_ids_BL, window_ids_B)
             counted.update(*rankings, target_ids_BK, weight_B)
         return counted.judgement()

@@ -1,4 +1,4 @@
-"""What followed the input items in other windows: item-to-item counts, made in SQL."""
+"""Item-to-item counts, computed in SQL: which targets followed the input items in training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.data import schema
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """The baseline `cooccurrence`: training windows that lead from an input item to an item.
+    """The baseline `cooccurrence`: number of training windows with an input item and a target.
 
     The score is the sum, over the inputs, of the counts of
     `sql/next_items/baselines/cooccurrence.sql`, over the item's number of occurrences as a training
@@ -25,16 +25,16 @@ class Cooccurrence:
     matrices: ClassVar[int] = 2
 
     damping: float = 0.0
-    """0 leaves the counts plain, so that popular items keep their lead; 1 takes all of it away.
-    On MovieLens 1M, 0.5 does best of 0, 0.25, 0.5, 0.75 and 1."""
+    """0 to 1: 0 leaves the counts unchanged, which favours popular items; 1 divides by popularity.
+    On MovieLens 1M, 0.5 is best of 0, 0.25, 0.5, 0.75 and 1."""
 
     def __post_init__(self) -> None:
         """Refuse an impossible damping."""
         if not 0 <= self.damping <= 1:
             raise ConfigError(f"cooccurrence.damping is {self.damping}, allowed is 0 to 1")
 
-    def fit(self, training: Training) -> Scorer:
-        """Count pairs of input and target over the training shards."""
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
+        """Count pairs of input and target in the training shards."""
         import torch
 
         from itrec_dist.data.database import Database

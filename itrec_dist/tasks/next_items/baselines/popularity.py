@@ -1,11 +1,11 @@
-"""The most frequent targets of all training windows, for everyone alike."""
+"""The most frequent targets of all training windows, the same for every user."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,8 @@ class Popularity:
 
     matrices: ClassVar[int] = 0
 
-    def fit(self, training: Training) -> Scorer:
-        """Take the counts of the item table."""
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
+        """Use the counts of the item table."""
         import torch
 
         counts_C = torch.tensor(training.items.num_train_targets, dtype=torch.float64)

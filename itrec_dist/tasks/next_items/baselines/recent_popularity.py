@@ -1,4 +1,4 @@
-"""The most frequent targets of the latest training windows, for everyone alike."""
+"""The most frequent targets of the latest training windows, the same for every user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecentPopularity:
-    """The baseline `recent_popularity`: occurrences as a target in the latest part of training.
+    """The baseline `recent_popularity`: occurrences as a target in the latest training windows.
 
-    Latest is by the time of a window's first target, equal times by window id. What counts as
-    recent is fixed once, at the end of training, for all windows that are judged.
+    Windows are ordered by the time of their first target, then by window id. What counts as recent
+    is fixed at the end of training, for all evaluated windows.
     """
 
     matrices: ClassVar[int] = 0
 
     share: float = 0.1
-    """Part of the training windows that counts as recent, above 0 and at most 1."""
+    """Fraction of the training windows that counts as recent, above 0 and at most 1."""
 
     def __post_init__(self) -> None:
         """Refuse an impossible share."""
@@ -34,7 +34,7 @@ class RecentPopularity:
                 f"recent_popularity.share is {self.share}, allowed is above 0 and at most 1"
             )
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Count the targets of the latest windows."""
         import torch
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import Scorer, Training
+from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,19 +20,19 @@ WINDOWS_PER_CHUNK = 16_384
 
 @dataclass(frozen=True)
 class Ridge:
-    """The baseline `ridge`: linear regression from the inputs, weighted by age, to the targets.
+    """The baseline `ridge`: linear regression from the recency-weighted inputs to the targets.
 
     Scores are x'W with W = (X'X + penalty I)^-1 X'Y, in float64. A row x of X holds decay^age at
-    each input item of a window, the latest item being of age 0 (an item that occurs twice has the
+    each input item of a window, the latest item having age 0 (an item that occurs twice gets the
     sum); a row of Y holds 1 at each target.
     """
 
     matrices: ClassVar[int] = 4
 
     penalty: float = 50.0
-    """Weight of the squared coefficients, above 0."""
+    """L2 penalty on the coefficients, above 0."""
     decay: float = 0.9
-    """Weight of an input item relative to that of the item after it, above 0 and at most 1."""
+    """Weight of an input item relative to the item after it, above 0 and at most 1."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -41,7 +41,7 @@ class Ridge:
         if not 0 < self.decay <= 1:
             raise ConfigError(f"ridge.decay is {self.decay}, allowed is above 0 and at most 1")
 
-    def fit(self, training: Training) -> Scorer:
+    def fit(self, training: NextItemsTrainingData) -> Scorer:
         """Accumulate X'X and X'Y over chunks of windows and solve."""
         import torch
 

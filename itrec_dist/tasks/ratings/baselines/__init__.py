@@ -1,10 +1,10 @@
-"""The non-neural baselines of rating prediction: one file each, found by its name.
+"""The non-neural baselines of rating prediction: one file each, found by name.
 
 A file `some_name.py` here holds one frozen dataclass `SomeName`, whose fields are its settings,
-with `fit(training) -> Predictor`. Nothing else has to be told about it. A baseline sees the
-training ratings and the item table alone; its predictions are clipped to the scale as those of
-models are. One that stands on a package which itrec-dist does not need names it as `package`, and
-is left out where that is not installed.
+with `fit(training) -> Predictor`; no other file needs to change. A baseline is fitted to the
+training ratings and the item table only; its predictions are clipped to the scale like those of
+models. One that needs an optional package names it as `package`, and is skipped where that is not
+installed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from itrec_dist.data.training_ratings import TrainingRatings
 
 Predictor = Callable[["Tensor", "Tensor"], "Tensor"]
-"""`user_ids_B, item_ids_B -> ratings_B`, int64 to float64; ids of nobody it knows are allowed."""
+"""`user_ids_B, item_ids_B -> ratings_B`, int64 to float64; unknown ids are allowed."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """What a rating baseline may learn from."""
+class RatingsTrainingData:
+    """The data that a rating baseline is fitted to."""
 
     ratings: TrainingRatings
     data: Manifest
@@ -43,13 +43,13 @@ class Training:
 
 
 class RatingBaseline(Protocol):
-    """Settings that can be fitted."""
+    """A baseline's settings, which can be fitted."""
 
     package: ClassVar[str | None]
-    """What it imports besides, and the extra of itrec-dist that brings it is `references`."""
+    """The optional package that it imports, part of the extra `references`; None if none."""
 
-    def fit(self, training: Training) -> Predictor:
-        """Learn from the training ratings."""
+    def fit(self, training: RatingsTrainingData) -> Predictor:
+        """Fit the baseline to the training ratings."""
 
 
 BASELINES: Registry[type[RatingBaseline]] = Registry(
@@ -59,17 +59,17 @@ BASELINES: Registry[type[RatingBaseline]] = Registry(
 
 
 def is_installed(baseline: RatingBaseline | type[RatingBaseline]) -> bool:
-    """Whether the package is there that a baseline stands on."""
+    """Whether the package that a baseline needs is installed."""
     return baseline.package is None or importlib.util.find_spec(baseline.package) is not None
 
 
 def installed() -> dict[str, RatingBaseline]:
-    """Every baseline that can be fitted here, with its own settings, by name."""
+    """The baselines whose packages are installed, with default settings, by name."""
     return {name: kind() for name, kind in BASELINES.items() if is_installed(kind)}
 
 
 def missing() -> list[str]:
-    """The baselines whose package is not installed here, by name."""
+    """The names of the baselines whose packages are not installed."""
     return [name for name, kind in BASELINES.items() if not is_installed(kind)]
 
 
@@ -77,7 +77,7 @@ def refuse_missing(name: str, baseline: RatingBaseline) -> None:
     """Refuse a baseline whose package is not installed.
 
     Raises:
-        EnvironmentProblem: says how to install it.
+        EnvironmentProblem: it is not; the message says how to install it.
     """
     if not is_installed(baseline):
         raise EnvironmentProblem(
@@ -86,24 +86,24 @@ def refuse_missing(name: str, baseline: RatingBaseline) -> None:
         )
 
 
-class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
+class RatingsBaselines(TaskBaselines[RatingBaseline, RatingsTrainingData, Predictor]):
     """Baselines that predict ratings, judged as models are."""
 
     registry = BASELINES
 
-    def usual(self) -> dict[str, RatingBaseline]:
-        """Those whose package is installed."""
+    def installed(self) -> dict[str, RatingBaseline]:
+        """The baselines whose packages are installed."""
         return installed()
 
     def missing(self) -> list[str]:
-        """Those whose package is not."""
+        """The names of the others."""
         return missing()
 
-    def refuse(self, name: str, baseline: RatingBaseline, data: Manifest) -> None:  # noqa: ARG002
+    def check(self, name: str, baseline: RatingBaseline, data: Manifest) -> None:  # noqa: ARG002
         """Refuse a baseline whose package is not installed."""
         refuse_missing(name, baseline)
 
-    def training(self, shards: Path, data: Manifest) -> Training:
+    def training(self, shards: Path, data: Manifest) -> RatingsTrainingData:
         """The training ratings and the item table.
 
         Raises:
@@ -117,12 +117,16 @@ class RatingsBaselines(TaskBaselines[RatingBaseline, Training, Predictor]):
                 f"{shards} has no ratings to judge: make shards with itrec window --task ratings"
             )
         ratings = training_ratings.read(shards, data, LocalContext().blocks)
-        return Training(ratings, data, reader.read_items(shards, data))
+        return RatingsTrainingData(ratings, data, reader.read_items(shards, data))
 
     def judge(
-        self, fitted: Predictor, windows: Windows, training: Training, choice: MetricChoice
+        self,
+        fitted: Predictor,
+        windows: Windows,
+        training: RatingsTrainingData,
+        choice: MetricChoice,
     ) -> Judgement:
-        """Predict every target of the windows, clipped to the scale."""
+        """Predict all targets of the windows, clipped to the scale."""
         import torch
 
         from itrec_dist.data.batches import whole_batch

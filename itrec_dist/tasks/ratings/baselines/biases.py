@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,19 +17,19 @@ class Biases:
     """The baseline `biases`: mean + b_u + b_i, least squares with damping.
 
     Minimises the squared errors plus `user_damping` times the squared user biases and
-    `item_damping` times the squared item biases, by solving for each in turn until nothing moves.
+    `item_damping` times the squared item biases, by alternately solving for each side.
     Source: Koren, Factor in the Neighbors, equation 2.
     """
 
     package: ClassVar[str | None] = None
 
     user_damping: float = 5.0
-    """Weight of a squared user bias, at least 0: so many ratings of the mean stand beside a
+    """L2 penalty on user biases, at least 0: acts like this many ratings at the mean, added to a
     user's own."""
     item_damping: float = 3.0
-    """Weight of a squared item bias, at least 0."""
+    """L2 penalty on item biases, at least 0."""
     rounds: int = 20
-    """Times that each side is solved for."""
+    """Number of times that each side is solved for."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -39,8 +39,8 @@ class Biases:
                 f"and rounds {self.rounds}: give at least 0, 0 and 1"
             )
 
-    def fit(self, training: Training) -> Predictor:
-        """Solve for both sides in turn."""
+    def fit(self, training: RatingsTrainingData) -> Predictor:
+        """Solve for both sides alternately."""
         import torch
 
         ratings, data = training.ratings, training.data

@@ -1,4 +1,4 @@
-"""Ratings from what an item is: nobody else's ratings of that very item are needed."""
+"""Ratings from item features, without other users' ratings of the same item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from itrec_dist.data.shards.arrays import Items
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,26 +19,26 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 @dataclass(frozen=True)
 class Content:
-    """The baseline `content`: what everybody makes of an item's features, and what a user does.
+    """The baseline `content`: item features regressed on all ratings, then on each user's own.
 
         mean + g . x_i + b_u + w_u . x_i
 
-    x_i are the item's features (of MovieLens genres and decade) and the words that stand in
-    several titles; g is one ridge regression over all ratings, b_u and w_u one for each user over
-    what it leaves over, so that an item that nobody has rated is predicted as well as others.
+    x_i are the item's features (genres and decade in MovieLens) and words that occur in several
+    titles; g is one ridge regression over all ratings, b_u and w_u one per user over its residuals,
+    so that an item that nobody has rated is predicted like any other.
     Source: Pazzani and Billsus, Content-Based Recommendation Systems, section on linear models.
     """
 
     package: ClassVar[str | None] = None
 
     penalty: float = 10.0
-    """Weight of the squared coefficients of all users together, above 0."""
+    """L2 penalty on the coefficients shared by all users, above 0."""
     user_penalty: float = 20.0
-    """Weight of a user's squared coefficients, above 0."""
+    """L2 penalty on each user's coefficients, above 0."""
     user_damping: float = 5.0
-    """Weight of a squared user bias, above 0."""
+    """L2 penalty on user biases, above 0."""
     min_titles: int = 10
-    """Titles that a word must stand in to be a feature; 0 leaves words out."""
+    """Number of titles that a word must occur in to be a feature; 0 uses no words."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -46,12 +46,12 @@ class Content:
         if not (least > 0 and self.min_titles >= 0):
             raise ConfigError(
                 f"content.penalty is {self.penalty}, user_penalty {self.user_penalty}, "
-                f"user_damping {self.user_damping} and min_titles {self.min_titles}: give above "
-                "0 thrice and at least 0"
+                f"user_damping {self.user_damping} and min_titles {self.min_titles}: the first "
+                "three must be above 0, min_titles at least 0"
             )
 
-    def fit(self, training: Training) -> Predictor:
-        """Solve for everybody, then for each user."""
+    def fit(self, training: RatingsTrainingData) -> Predictor:
+        """Solve for all users together, then for each user."""
         import torch
 
         ratings = training.ratings
@@ -59,7 +59,7 @@ class Content:
         V, F = item_VF.shape
         mean = ratings.ratings_R.double().mean()
         rest_R = ratings.ratings_R.double() - mean
-        # Ratings of one item have the same features: sums over items stand for those over ratings.
+        # Ratings of one item share its features, so sums over ratings become sums over items.
         count_V = torch.bincount(ratings.item_ids_R, minlength=V).double()
         sum_V = torch.zeros(V, dtype=torch.float64).index_add_(0, ratings.item_ids_R, rest_R)
         gram_FF = item_VF.t() @ (item_VF * count_V.unsqueeze(1))
@@ -86,7 +86,7 @@ class Content:
 
 
 def item_features(items: Items, min_titles: int) -> Tensor:
-    """Features and title words of every item, each row of length 1 or none, float64 [V, F]."""
+    """Features and title words of every item, float64 [V, F], rows of unit length or zero."""
     import torch
 
     words = [set(_WORD.findall(title.lower())) for title in items.titles]
@@ -96,8 +96,8 @@ def item_features(items: Items, min_titles: int) -> Tensor:
     word_VW = torch.zeros(len(items) + 1, len(kept), dtype=torch.float64)
     for row, of_title in enumerate(words, 1):
         word_VW[row, [column[word] for word in of_title if word in column]] = 1.0
-    told_VF = torch.from_numpy(items.feature_matrix()).double()
-    return torch.nn.functional.normalize(torch.cat([told_VF, word_VW], dim=1), dim=1)
+    feature_VF = torch.from_numpy(items.feature_matrix()).double()
+    return torch.nn.functional.normalize(torch.cat([feature_VF, word_VW], dim=1), dim=1)
 
 
 def _ridge(gram_FF: Tensor, cross_F: Tensor, penalty: float | Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""The mean of the training ratings, for everybody and everything."""
+"""The mean of the training ratings, for all users and items."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,8 @@ class GlobalMean:
 
     package: ClassVar[str | None] = None
 
-    def fit(self, training: Training) -> Predictor:
-        """Take the mean."""
+    def fit(self, training: RatingsTrainingData) -> Predictor:
+        """Compute the mean."""
         mean = training.ratings.ratings_R.double().mean()
 
         def predict(user_ids_B: Tensor, item_ids_B: Tensor) -> Tensor:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""The biased factorisation of another library, so that our own is not its own measure."""
+"""Biased matrix factorisation by another library, as an independent reference for ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.ratings.baselines import Predictor, Training
+from itrec_dist.tasks.ratings.baselines import Predictor, RatingsTrainingData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SurpriseSvd:
-    """The baseline `surprise_svd`: `SVD` of scikit-surprise, biased MF by single gradient steps.
+    """The baseline `surprise_svd`: `SVD` of scikit-surprise, biased MF by stochastic gradients.
 
-    The model is Koren's, as ours of kind `biased_mf`; penalties stand once for each rating, and
-    the rate stays the same from first to last. Needs the package scikit-surprise.
+    The model is Koren's, like ours of kind `biased_mf`; penalties apply once per rating, and the
+    learning rate is constant. Needs the package scikit-surprise.
     """
 
     package: ClassVar[str | None] = "surprise"
@@ -32,11 +32,11 @@ class SurpriseSvd:
     epochs: int = 40
     """Passes over the training ratings."""
     learning_rate: float = 0.005
-    """Rate of every single step, above 0."""
+    """Learning rate, constant, above 0."""
     penalty: float = 0.06
-    """Weight of squared factors and biases in the loss of each rating, at least 0."""
+    """L2 penalty on factors and biases, added to the loss of each rating, at least 0."""
     seed: int = 0
-    """Of the initial factors."""
+    """Seed of the initial factors."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -47,8 +47,8 @@ class SurpriseSvd:
                 "above 0 and at least 0"
             )
 
-    def fit(self, training: Training) -> Predictor:
-        """Train the library's model, and take over its weights in the order of our ids."""
+    def fit(self, training: RatingsTrainingData) -> Predictor:
+        """Train the library's model, and reorder its weights by our ids."""
         import torch
         from surprise import SVD, Dataset, Reader
 
@@ -83,7 +83,7 @@ class SurpriseSvd:
 
 
 def _in_our_order(rows: npt.NDArray[np.float64], ids: Sequence[int], largest: int) -> Tensor:
-    """The rows at their ids, and zeros where the library has no row: it has met nobody there."""
+    """The rows at our ids; zeros for ids that the library has not seen."""
     import torch
 
     ordered = torch.zeros(largest + 1, rows.shape[1], dtype=torch.float64)

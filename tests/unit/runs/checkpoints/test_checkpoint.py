@@ -49,7 +49,7 @@ class Ground:
         def fill(folder):
             weights = model.state_dict()
             checkpoint_format.write(
-                folder, weights, record, beside=self._run, items=items or self.items
+                folder, weights, record, beside=self._run, items=(items or self.items).read_bytes()
             )
 
         retention.put(self.folder.parent, "best", record.step, 1, fill)
@@ -75,7 +75,7 @@ def edit(folder, **changes):
     path.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}))
 
 
-def test_weights_come_back_to_the_bit(ground):
+def test_weights_are_restored_bit_for_bit(ground):
     model, other = ground.model(seed=1), ground.model(seed=2)
     assert not same_weights(model, other)
     ground.save(model)
@@ -86,7 +86,7 @@ def test_weights_come_back_to_the_bit(ground):
     assert record == checkpoint_format.read_record(ground.folder)
 
 
-def test_a_checkpoint_stands_on_its_own(ground):
+def test_a_checkpoint_is_self_contained(ground):
     ground.save(ground.model())
     assert {path.name for path in ground.folder.iterdir()} == FILES
     assert (ground.folder / "config.yaml").read_text() == "seed: 7\n"

@@ -34,7 +34,7 @@ def data(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("retention") / "shards")
 
 
-def test_as_many_stay_as_were_asked_for(tmp_path):
+def test_as_many_are_kept_as_configured(tmp_path):
     run = run_directory(tmp_path / "run")
     writer = writer_of(run, keep_last=3, keep_best=2)
     write(writer, 10, 20)
@@ -47,14 +47,14 @@ def test_as_many_stay_as_were_asked_for(tmp_path):
     assert (run.checkpoints / "last-00000030" / "state").is_dir()
 
 
-def test_steps_of_a_course_that_was_given_up_go(tmp_path):
+def test_later_steps_are_removed_when_a_run_resumes_from_an_earlier_one(tmp_path):
     run = run_directory(tmp_path / "run")
     write(writer_of(run, keep_last=3), 10, 20, 30)
     write(writer_of(run, keep_last=3), 15)  # resumed from step 10
     assert steps_of(run.checkpoints) == {"best": 15, "last": 15, "last-00000010": 10}
 
 
-def test_a_checkpoint_of_the_same_step_takes_the_place(tmp_path):
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
     run = run_directory(tmp_path / "run")
     writer = writer_of(run, keep_last=2)
     write(writer, 10, 20, 20)
@@ -133,7 +133,7 @@ def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_what_is_not_there_as_it_was_written_replaces_nothing(name, damage, tmp_path, monkeypatch):
+def test_an_incomplete_checkpoint_replaces_nothing(name, damage, tmp_path, monkeypatch):
     run = run_directory(tmp_path / "run")
     writer = writer_of(run, keep_last=2)
     write(writer, 10, 20)
@@ -158,7 +158,7 @@ def test_what_is_not_there_as_it_was_written_replaces_nothing(name, damage, tmp_
 # ---------------------------------------------------------------------------- while training
 
 
-def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
+def test_training_continues_while_a_checkpoint_is_written(tmp_path):
     run = run_directory(tmp_path / "run")
     gate = threading.Event()
     writer = writer_of(run, afterwards=gate.wait)
@@ -168,7 +168,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
     assert steps_of(run.checkpoints)["last"] == 10
 
 
-def test_a_snapshot_is_what_it_was_when_it_was_taken(data, tmp_path, monkeypatch):
+def test_a_snapshot_does_not_change_after_it_was_taken(data, tmp_path, monkeypatch):
     """Weights that move while a checkpoint is being written are not those it holds."""
     whole = start(config_of(data, tmp_path / "whole", checkpoints={"steps": 1, "keep_last": 20}))
     plain = retention.put
@@ -216,7 +216,7 @@ def test_an_error_in_the_last_checkpoint_is_not_lost(data, tmp_path, monkeypatch
     assert outcome(go_on(run)) == outcome(start(config_of(data, tmp_path / "whole")))
 
 
-def test_an_interruption_waits_for_the_write_under_way(data, tmp_path, monkeypatch):
+def test_an_interruption_waits_for_the_write_in_progress(data, tmp_path, monkeypatch):
     run = config_of(data, tmp_path / "run")
     plain = retention.put
 
@@ -244,7 +244,7 @@ def test_an_interruption_waits_for_the_write_under_way(data, tmp_path, monkeypat
 # ---------------------------------------------------------------------------- older ones
 
 
-def test_a_damaged_last_names_the_older_one_and_how_to_go_on(data, tmp_path):
+def test_a_damaged_last_names_the_older_one_and_how_to_continue(data, tmp_path):
     keeping = {"checkpoints": {"steps": 1, "keep_last": 4}}
     whole = outcome(start(config_of(data, tmp_path / "whole", **keeping)))
     run = config_of(data, tmp_path / "run", **keeping)

@@ -9,9 +9,11 @@ from itrec_dist.cli import app
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader, splits
 from itrec_dist.errors import ConfigError, EnvironmentProblem
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system import environment
 from itrec_dist.tasks.next_items import baselines
+from tests.drawn_ties import key
 from tests.shards_factory import make_shards, random_windows
 
 INPUTS = torch.tensor([[0, 0, 3, 1], [2, 2, 4, 2], [0, 0, 0, 12]])
@@ -33,7 +35,7 @@ def shards(tmp_path):
 
 def training(shards):
     described = manifest.read(shards)
-    return baselines.Training(
+    return baselines.NextItemsTrainingData(
         shards,
         described,
         splits.read_split(shards, described, "train"),
@@ -130,7 +132,7 @@ def test_impossible_settings_are_refused(name, settings):
 
 
 @pytest.mark.parametrize("name", ["cooccurrence", "popularity", "recent_popularity", "ridge"])
-def test_what_is_judged_teaches_nothing(tmp_path, name):
+def test_evaluation_windows_are_not_learned_from(tmp_path, name):
     """Other evaluation windows, same training windows: the same scores."""
     scores = []
     for seed in (1, 2):
@@ -181,15 +183,31 @@ def test_figures_are_those_of_the_definition(shards, tmp_path):
     run = RunDirectory.existing(tmp_path / "runs" / "popularity")
     figures = run.read_json(run.evaluation)["splits"]["test"]
     counts = np.bincount(random_windows(120).target_ids.reshape(-1), minlength=13)[1:]
-    ranking = sorted(range(1, 13), key=lambda i: (-counts[i - 1], i))
-    judged = random_windows(31, seed=2)
+    judged = random_windows(31, seed=2, first_id=150)
     for name, masked in (("unmasked", False), ("masked", True)):
         hits = []
-        for inputs, targets in zip(judged.item_ids, judged.target_ids, strict=True):
+        for window, inputs, targets in zip(
+            judged.window_ids.tolist(), judged.item_ids, judged.target_ids, strict=True
+        ):
+            ranking = sorted(range(1, 13), key=lambda i: (-counts[i - 1], key(window, i)))
             top = [i for i in ranking if not (masked and i in inputs)][:5]
             hits.append(len(set(top) & set(targets.tolist())))
         assert figures[name]["precision@5"] == pytest.approx(sum(hits) / 5 / 31, rel=1e-12)
         assert figures[name]["hit_rate@5"] == pytest.approx(np.mean(np.array(hits) > 0), rel=1e-12)
+
+
+def test_scores_that_say_nothing_are_judged_as_chance(shards):
+    """By id the most popular items would come first, of which most targets are."""
+    trained = training(shards)
+    rare = random_windows(4000, seed=5)  # their targets become items 1 to 3
+    rare = dataclasses.replace(rare, target_ids=rare.target_ids.clip(max=3))
+    judge = baselines.NextItemsBaselines().judge
+    found = judge(lambda inputs: torch.zeros(len(inputs), 12), rare, trained, MetricChoice((1,)))
+    sizes = [len(set(row)) for row in rare.target_ids.tolist()]
+    assert np.mean(sizes) > 1
+    chance = np.mean(sizes) / 12
+    spread = (chance * (1 - chance) / 4000) ** 0.5
+    assert abs(found.value(FigureName("unmasked", "precision", 1)) - chance) < 4 * spread
 
 
 def test_a_second_run_is_refused_or_replaces(shards, tmp_path, capsys):

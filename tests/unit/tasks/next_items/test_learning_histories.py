@@ -18,9 +18,9 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES
 from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks.next_items.task import NextItems
-from tests.causal_model import KIND, CausalConfig
 from tests.histories_factory import judged_rows, training_rows
 from tests.shards_factory import make_shards, random_windows
+from tests.step_model import KIND, StepsConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -69,7 +69,7 @@ def exactness(task: NextItems) -> None:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce"])
-@pytest.mark.parametrize("model", [CausalConfig(), SasrecConfig(width=16, dropout=0.0)])
+@pytest.mark.parametrize("model", [StepsConfig(), SasrecConfig(width=16, dropout=0.0)])
 def test_padding_changes_neither_losses_nor_gradients(spec, model, loss):
     torch.manual_seed(0)
     task = NextItems(model, LOSSES[loss](), spec).train()
@@ -78,7 +78,7 @@ def test_padding_changes_neither_losses_nor_gradients(spec, model, loss):
 
 def test_learning_at_every_position_is_learning_from_every_prefix(spec):
     torch.manual_seed(0)
-    task = NextItems(CausalConfig(), LOSSES["softmax"](), spec).train()
+    task = NextItems(StepsConfig(), LOSSES["softmax"](), spec).train()
     # They are counted from the end, so that one event has another in each prefix.
     task.model.positions.weight.data.zero_()
     whole = sum((task(b).loss_B * b.weight_B).sum().item() for b in batches(ROWS))
@@ -92,7 +92,7 @@ def test_learning_at_every_position_is_learning_from_every_prefix(spec):
 
 
 def test_a_share_of_fillers_alone_has_no_loss_and_a_gradient_of_zero(spec):
-    task = NextItems(CausalConfig(), LOSSES["softmax"](), spec).train()
+    task = NextItems(StepsConfig(), LOSSES["softmax"](), spec).train()
     (batch, *_) = batches(ROWS)
     fillers = replace(batch, weight_B=torch.zeros_like(batch.weight_B))
     assert not task(fillers).loss_B.any()
@@ -101,7 +101,7 @@ def test_a_share_of_fillers_alone_has_no_loss_and_a_gradient_of_zero(spec):
 
 
 def test_the_whole_history_is_left_out_of_the_ranking(spec):
-    task = NextItems(CausalConfig(), LOSSES["softmax"](), spec).eval()
+    task = NextItems(StepsConfig(), LOSSES["softmax"](), spec).eval()
     rows = judged_rows(30, longest=12, targets=2)
     for batch in batches(rows, "judged", seed=None):
         output = task(batch)

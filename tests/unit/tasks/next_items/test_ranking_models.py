@@ -25,6 +25,7 @@ from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.tasks.ratings.task import Ratings
 from itrec_dist.training import warm_start
 from tests.causal_model import KIND, CausalConfig
+from tests.drawn_ties import key
 from tests.shards_factory import make_shards, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,7 +105,7 @@ def test_a_model_or_a_loss_of_another_task_is_refused_in_a_sentence(spec):
         NextItems(LinearConfig(), BceConfig(), spec)
     with pytest.raises(ConfigError, match=r"loss=mse does not rank items.*valid: bce, ce, softmax"):
         NextItems(SMALL, MseConfig(), spec)
-    with pytest.raises(ConfigError, match="builds a Linear, which is no RatingModel"):
+    with pytest.raises(ConfigError, match="builds a Linear, which is not a RatingModel"):
         Ratings(LinearConfig(), MseConfig(), spec)
     with pytest.raises(ConfigError, match=r"loss=bce does not predict ratings.*valid: mse"):
         Ratings(BiasedMFConfig(), BceConfig(), spec)
@@ -123,6 +124,19 @@ def test_a_task_returns_losses_in_training_and_rankings_otherwise(spec):
     best, scores = task.top_items(batch, 5, batch.item_ids_BL)
     assert torch.equal(best, found.unseen_ids_BN[:, :5])
     assert torch.equal(scores, scores.sort(dim=1, descending=True).values)
+
+
+def test_a_model_that_says_nothing_is_judged_by_a_draw_and_recommends_by_id(spec):
+    task = NextItems(SMALL, BceConfig(), spec).eval()
+    with torch.no_grad():
+        for parameter in task.model.parameters():
+            parameter.zero_()
+    batch = whole_batch(random_windows(30, seed=3), torch.device("cpu"))
+    found = task(batch).top_ids_BN[:, :5]
+    for window, top in zip(batch.window_ids_B.tolist(), found.tolist(), strict=True):
+        assert top == sorted(range(1, 13), key=lambda item: key(window, item))[:5]
+    nobodys = torch.zeros(30, 0, dtype=torch.int64)
+    assert task.top_items(batch, 5, nobodys)[0].tolist() == [[1, 2, 3, 4, 5]] * 30
 
 
 def test_fillers_may_hold_nan_and_real_windows_may_not(spec):

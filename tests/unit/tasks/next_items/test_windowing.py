@@ -51,7 +51,7 @@ def read_split(shards: Path, split: str) -> list[dict]:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
-def test_windows_equal_those_of_the_slow_twin(tmp_path, protocol, seed):
+def test_windows_equal_those_of_a_slow_reference(tmp_path, protocol, seed):
     events = random_events(seed)
     config = WindowConfig(
         top_items=6,
@@ -232,9 +232,9 @@ def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
     wholes = ("targets", "training_events", "num_users")
     counts = dict.fromkeys((*next_item_audit.EXPLANATIONS, *wholes), 0)
     for protocol, promised in next_item_audit.PROMISES.items():
-        next_item_audit.LEAKAGE.held(protocol, "test", counts)
+        next_item_audit.LEAKAGE.checked(protocol, "test", counts)
         for name in promised:
             with pytest.raises(AssertionError, match=name):
-                next_item_audit.LEAKAGE.held(protocol, "test", counts | {name: 1})
+                next_item_audit.LEAKAGE.checked(protocol, "test", counts | {name: 1})
     assert next_item_audit.PROMISES["random_windows"] == ()
     assert set(next_item_audit.PROMISES) == set(NextItemsWindows.protocols)

@@ -82,7 +82,7 @@ def test_missing_and_empty_files(tmp_path):
     folder = write_ml_1m(tmp_path / "in")
     (folder / "movies.dat").unlink()
     assert "holds no movies.dat" in refusal("ml-1m", folder)
-    assert "is no folder" in refusal("ml-1m", tmp_path / "nowhere")
+    assert "is not a folder" in refusal("ml-1m", tmp_path / "nowhere")
     assert "holds no ratings" in refusal("ml-1m", write_ml_1m(tmp_path / "in2", ratings=b""))
     assert "ratings.csv" in refusal("ml-csv", folder)
 

@@ -13,7 +13,7 @@ from itrec_dist.data.shards import reader, splits
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.evaluation.baselines import judge_all
 from itrec_dist.tasks.ratings import baselines as rating_baselines
-from itrec_dist.tasks.ratings.baselines import Training
+from itrec_dist.tasks.ratings.baselines import RatingsTrainingData
 from itrec_dist.tasks.ratings.baselines.biases import Biases
 from itrec_dist.tasks.ratings.baselines.content import Content, item_features
 from itrec_dist.tasks.ratings.baselines.surprise_svd import SurpriseSvd
@@ -29,7 +29,7 @@ def data(rated_shards):
 
 @pytest.fixture(scope="module")
 def training(rated_shards, data):
-    return Training(
+    return RatingsTrainingData(
         training_ratings.read(rated_shards, data, LocalContext().blocks),
         data,
         reader.read_items(rated_shards, data),
@@ -62,7 +62,7 @@ def test_the_biases_solve_their_normal_equations(data, training):
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
-def test_nobody_and_nothing_have_no_bias(data, training):
+def test_unknown_users_and_items_have_no_bias(data, training):
     predict = Biases().fit(training)
     mean = training.ratings.ratings_R.double().mean()
     beyond = torch.tensor([data.num_users + 5])
@@ -93,7 +93,7 @@ def test_content_solves_two_ridge_regressions(data, training):
         np.testing.assert_allclose(predicted, expected, atol=1e-6)
 
 
-def test_content_tells_unrated_items_apart_and_strangers_not(data, training):
+def test_content_distinguishes_unrated_items_but_not_unknown_users(data, training):
     rated = training.ratings
     missing = 5
     kept = rated.item_ids_R != missing

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from itrec_dist.data import manifest, schema
+from itrec_dist.data import manifest, schema, sources
 from itrec_dist.data.database import Database
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
-from itrec_dist.data.sources import movielens, staging
+from itrec_dist.data.sources import staging
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.ratings import audit as rating_audit
 from itrec_dist.tasks.ratings.windows import RatingsWindows, RatingWindowConfig, window_ratings
@@ -175,7 +175,7 @@ def dealt(ratings_folder):
     """A database in which windows stand, to be broken."""
     config = RatingWindowConfig(**SETTINGS)
     with Database(None, 1) as database:
-        staged = movielens.stage_movielens(database, "ml-1m", ratings_folder)
+        staged = sources.chosen("ml-1m").stage(database, ratings_folder)
         staging.key_events(database, staged)
         RatingsWindows().cut(database, config)
         names = [name for name, _ in staged.user_features]
