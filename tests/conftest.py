@@ -15,6 +15,7 @@ import pytest
 from itrec_dist import metrics
 from itrec_dist.cli.app import main
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 from tests import outside_metrics as outside
@@ -115,6 +116,14 @@ def rated_shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     """The same ratings held out at random, one by one. Not to be changed."""
     folder = tmp_path_factory.mktemp("windowed") / "rated"
     window_ratings("ml-1m", ratings_folder, folder, HELD_OUT)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def history_shards(ratings_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same ratings as whole histories, last events held out. Not to be changed."""
+    folder = tmp_path_factory.mktemp("windowed") / "histories"
+    histories("ml-1m", ratings_folder, folder, HistoryConfig(max_length=20))
     return folder
 
 

@@ -6,7 +6,7 @@ the source.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from itrec_dist import config
 from itrec_dist.data import schema, sources
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 
+_SAMPLE = {"windows": "window", "histories": "history"}
+"""One of each kind of samples, in words."""
+
 MUCH = 0.1
 """A warning is printed if more than this share of a split's users have no window."""
 
@@ -23,12 +26,12 @@ MUCH = 0.1
 class _WindowParser(config.Parser):
     """A parser for one task and source; switches to others if the arguments name them."""
 
-    def __init__(self, task: str, source: str, description: str) -> None:
+    def __init__(self, task: str, source: str, samples: str, description: str) -> None:
         super().__init__("itrec window", description)
-        self._chosen = (task, source)
+        self._chosen = (task, source, samples)
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """Parse with the settings of the task and the source that the arguments name.
+        """Parse with the settings of the task, source and samples that the arguments name.
 
         A first argument without dashes names a task too: `itrec window ratings`.
 
@@ -37,20 +40,26 @@ class _WindowParser(config.Parser):
         """
         if arguments and not arguments[0].startswith("-"):
             arguments = [f"--task={arguments[0]}", *arguments[1:]]
-        task, source = self._chosen
-        named = (_last(arguments, "task") or task, _last(arguments, "source") or source)
+        names = ("task", "source", "samples")
+        named = tuple(_last(arguments, n) or c for n, c in zip(names, self._chosen, strict=True))
         if named != self._chosen:
             return parser(*named).parse(arguments)
         return super().parse(arguments)
 
 
-def parser(task: str | None = None, source: str = sources.WITH_SETTINGS) -> config.Parser:
-    """The command's options, with the settings of the task's windows and of the source."""
+def parser(
+    task: str | None = None, source: str = sources.WITH_SETTINGS, samples: str = "windows"
+) -> config.Parser:
+    """The command's options, with the settings of the task's samples and of the source.
+
+    Raises:
+        ConfigError: the task has no such samples.
+    """
     from itrec_dist import tasks
 
     task = task or tasks.DEFAULT
-    windows = tasks.data_of(task).windows
-    made = _WindowParser(task, source, windows.description)
+    windows = tasks.data_of(task).of(samples)
+    made = _WindowParser(task, source, samples, windows.description)
     made.add_config_file()
     made.add_argument(
         "--task",
@@ -58,6 +67,13 @@ def parser(task: str | None = None, source: str = sources.WITH_SETTINGS) -> conf
         default=task,
         help=f"Task to window for: {', '.join(tasks.WITH_WINDOWS)}, a task of an installed "
         "package, or module:Class; it decides which other options there are",
+    )
+    made.add_argument(
+        "--samples",
+        type=str,
+        default=samples,
+        help="Kind of samples: windows of fixed length, or (next_items only) histories of any "
+        "length; it decides which other options there are",
     )
     made.add_argument(
         "--source",
@@ -98,7 +114,7 @@ def run(parsed: Any) -> int:
     from itrec_dist import tasks
 
     started = time.perf_counter()
-    windows = tasks.data_of(parsed.task).windows
+    windows = tasks.data_of(parsed.task).of(parsed.samples)
     settings: Any = config.pick(windows.settings, parsed)
     of_source = config.pick(sources.settings_of(parsed.source), parsed)
     print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
@@ -115,15 +131,28 @@ def run(parsed: Any) -> int:
 def steps(manifest: Manifest) -> list[str]:
     """What is left after each filter, in lines."""
     rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
-    for step in manifest.steps:
+    for before, step in zip((None, *manifest.steps), manifest.steps, strict=False):
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
-        rows.append(f"{counts}  {step['name']}")
+        rows.append(f"{counts}  {step['name']}{_dropped(before, step)}")
     return rows
+
+
+def _dropped(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str:
+    """The shares of ratings and users that a filter dropped, in words."""
+    if before is None:
+        return ""
+    shares = [
+        f"{1 - after[what] / before[what]:.1%} of the {what}"
+        for what in ("ratings", "users")
+        if after[what] < before[what]
+    ]
+    return f", dropping {' and '.join(shares)}" if shares else ""
 
 
 def coverage(manifest: Manifest) -> list[str]:
     """How many users and events have no window, in lines."""
-    rows = [f"{'users':>14}{'no window':>11}{'events':>14}{'no window':>14}"]
+    none = f"no {_SAMPLE[manifest.samples]}"
+    rows = [f"{'users':>14}{none:>11}{'events':>14}{none:>14}"]
     for row in manifest.coverage:
         users = f"{row.num_users:>14,}{row.num_users_without:>11,}"
         events = f"{row.num_events:>14,}{row.num_events_without:>14,}"
@@ -133,8 +162,8 @@ def coverage(manifest: Manifest) -> list[str]:
 
 
 def splits(manifest: Manifest) -> list[str]:
-    """Windows, files and size of each split, in lines."""
-    rows = [f"{'windows':>14}{'shards':>11}{'MB':>10}"]
+    """Samples, files and size of each split, in lines."""
+    rows = [f"{manifest.samples:>14}{'shards':>11}{'MB':>10}"]
     for split in manifest.splits:
         files = manifest.splits[split]
         size = sum(file.bytes for file in files) / 1e6
@@ -148,13 +177,13 @@ def warnings(manifest: Manifest) -> list[str]:
     """What a user should know before training on these windows, in lines."""
     from itrec_dist import tasks
 
-    windows = tasks.data_of(tasks.task_of(manifest)).windows
+    windows = tasks.data_of(tasks.task_of(manifest)).of(manifest.samples)
     texts = []
     for split in (schema.VALIDATION, schema.TEST):
         if windows.expects(manifest, split) and split not in manifest.splits:
             texts.append(
-                f"warning: the {split} split has no windows: the histories are too short, or the "
-                f"share is too small"
+                f"warning: the {split} split has no {manifest.samples}: the histories are too "
+                "short, or the share is too small"
             )
     if few := _few_covered(manifest):
         texts.append(f"warning: {few}: {windows.coverage_remedy(manifest)}")
@@ -186,10 +215,11 @@ def _undescribed(manifest: Manifest) -> list[str]:
 def _few_covered(manifest: Manifest) -> str:
     """The splits in which many users have no window, in words; empty if there is none."""
     few = [row for row in manifest.coverage if row.num_users_without > MUCH * row.num_users]
-    names = {ANY_SPLIT: "window at all", schema.TRAIN: "training window"}
+    sample = _SAMPLE[manifest.samples]
+    names = {ANY_SPLIT: f"{sample} at all", schema.TRAIN: f"training {sample}"}
     counts = [
         f"{row.num_users_without:,} of {row.num_users:,}{' users have' if row is few[0] else ''} "
-        f"no {names.get(row.split, row.split + ' window')}"
+        f"no {names.get(row.split, f'{row.split} {sample}')}"
         for row in few
     ]
     return ", ".join(counts)

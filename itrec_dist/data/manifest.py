@@ -13,12 +13,12 @@
                          source_id, num_events, user_features
       histories.parquet  one row per kept user, ordered by user_id: user_id, user_features, the
                          latest events, and all items of the user
-      train/part-00000.parquet ...       windows, ordered by window_id
+      train/part-00000.parquet ...       windows or histories, ordered by window_id
       validation/part-00000.parquet ...  absent splits have no folder
       test/part-00000.parquet ...
 
-The columns of users, histories and windows, with their types and widths, are those of Users,
-Histories and Windows in data/shards/arrays.py.
+The columns, with their types and widths, are those of Users, Histories and Windows (or HistoryRows
+where `samples` is histories) in data/shards/arrays.py.
 
 `fingerprint` covers settings and the contents of every file, not paths, times or SQL: the same
 input and settings give the same fingerprint on every machine and any number of threads.
@@ -34,6 +34,9 @@ from itrec_dist.data import schema
 from itrec_dist.errors import ShardsError
 
 FORMAT_VERSION = 1
+
+SampleKind = Literal["windows", "histories"]
+"""Whether a row of a split is a window of fixed length or a history of any length."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,10 @@ class Manifest:
     task: str = ""
     """The task that the windows were cut for; empty in manifests of versions without it, see
     `tasks.task_of`."""
+    samples: SampleKind = "windows"
+    """What the rows of the splits are; earlier versions had windows alone."""
+    max_length: int = 0
+    """Most events that a history shows a model, which is `input_length` too; 0 with windows."""
     format_version: int = FORMAT_VERSION
     version: str = ""
     """The itrec_dist version that wrote it."""

@@ -7,7 +7,7 @@ The letter legend, used as suffixes of tensor names in the whole package:
     B windows in a batch        L input positions          K targets of a window
     D model width               H attention heads          E width per head
     C catalogue without padding V catalogue with padding   (V = C + 1)
-    N entries of a top-N list   F features
+    N entries of a top-N list   F features              S seen items of a row
 
 Item ids are dense: 0 is padding, 1 .. C are items, so column c of a `_BC` tensor is item c + 1.
 """
@@ -46,6 +46,11 @@ class Batch:
     The times are set for models whose settings say `uses_times`: `times_BL` is the time of each
     input, 0 where padded; `target_time_B` the time of the first target. Both are int64 in the
     source's unit (seconds in MovieLens).
+
+    Histories are as wide as the longest of the batch. In training `step_target_ids_BL` holds the
+    item to predict at each position, PAD where there is none; losses and the denominator are then
+    of targets, and `target_ids_BK` is the last of them. Judged histories have `seen_ids_BS`, what
+    is left out of the ranking: all items before the targets, padded with PAD.
     """
 
     window_ids_B: torch.Tensor
@@ -59,3 +64,5 @@ class Batch:
     denominator: float
     times_BL: torch.Tensor | None = None
     target_time_B: torch.Tensor | None = None
+    step_target_ids_BL: torch.Tensor | None = None
+    seen_ids_BS: torch.Tensor | None = None

@@ -18,6 +18,7 @@ class DataSpec:
 
     `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
     and all zero), `target_counts_C` how often each item is a target of a training window.
+    `num_train_windows` counts training windows, or the targets of training histories.
     Without `has_times`, `Batch.times_BL` is all zeros.
     """
 
@@ -38,12 +39,15 @@ class DataSpec:
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
     """Build the specification of a shards folder's data."""
+    queries = manifest.num_windows("train")
+    if manifest.samples == "histories":  # each of their targets is predicted by itself
+        queries = int(items.num_train_targets.sum())
     return DataSpec(
         input_length=manifest.input_length,
         target_length=manifest.target_length,
         num_items=manifest.num_items,
         num_users=manifest.num_users,
-        num_train_windows=manifest.num_windows("train"),
+        num_train_windows=queries,
         user_cardinalities=manifest.user_cardinalities,
         rating_mean=manifest.rating_mean,
         rating_std=manifest.rating_std,

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from itrec_dist.data import feeds
 from itrec_dist.data.batches import Share
+from itrec_dist.data.feeds import Feed
 from itrec_dist.data.schema import TEST, VALIDATION
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ShardsError
-from itrec_dist.inference.fitting import fit
+from itrec_dist.inference.fitting import FittingShards, fit
 from itrec_dist.inference.load import Restored
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
+from itrec_dist.training.history_splits import HistorySplits
 from itrec_dist.training.loop import evaluate
 
 
@@ -32,9 +34,18 @@ def judge_checkpoint(
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:
-        windows = fitting.split(split, context.blocks, times=restored.run.model.uses_times)
-        share = Share(restored.run.evaluation.batch_size)
-        feed = feeds.cached(windows, share, context.device)
+        feed = _feed(restored, fitting, split)
         judge = restored.task.judge(context.device, choice or restored.run.evaluation.choice)
         judgements[split] = evaluate(restored.engine, feed, judge, context)
     return judgements
+
+
+def _feed(restored: Restored, fitting: FittingShards, split: str) -> Feed:
+    """All rows of a split, to be judged."""
+    run, context = restored.run, LocalContext(restored.engine.device)
+    if fitting.manifest.samples == "histories":
+        steps = restored.task.learns_steps
+        rows = fitting.history_split(split, context.blocks)
+        return HistorySplits(run, fitting.manifest, context, steps=steps).judged(rows)
+    windows = fitting.split(split, context.blocks, times=run.model.uses_times)
+    return feeds.cached(windows, Share(run.evaluation.batch_size), context.device)

@@ -13,8 +13,8 @@ from itrec_dist.data import manifest as manifests
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import fetch, reader
-from itrec_dist.data.shards.arrays import Histories, Int32, Windows
-from itrec_dist.data.shards.splits import BlockReader, read_split
+from itrec_dist.data.shards.arrays import Histories, HistoryRows, Int32, Ragged, Windows
+from itrec_dist.data.shards.splits import BlockReader, read_history_split, read_split
 from itrec_dist.errors import ItrecError, ShardsError
 from itrec_dist.inference.load import Restored
 from itrec_dist.models.rating_model import RatingModel
@@ -40,6 +40,21 @@ class FittingShards:
             item_ids=_translated(self.item_ids, windows.item_ids),
             target_ids=_translated(self.item_ids, windows.target_ids),
             user_ids=_translated(self.user_ids, windows.user_ids),
+        )
+
+    def history_split(self, split: str, blocks: BlockReader) -> HistoryRows:
+        """The histories of a split; see `read_history_split`."""
+        rows = read_history_split(self.path, self.manifest, split, blocks)
+
+        def items(ragged: Ragged) -> Ragged:
+            return Ragged(_translated(self.item_ids, ragged.values), ragged.offsets)
+
+        return replace(
+            rows,
+            item_ids=items(rows.item_ids),
+            seen_ids=items(rows.seen_ids),
+            target_ids=items(rows.target_ids),
+            user_ids=_translated(self.user_ids, rows.user_ids),
         )
 
     def histories(self) -> Histories:

@@ -122,6 +122,18 @@ class ItemTable:
 
 
 @runtime_checkable
+class StepModel(Protocol):
+    """What a ranking model has besides if it predicts the next item at every position."""
+
+    def encode_steps(self, batch: Batch) -> Tensor:
+        """The hidden state of every position, [B, L, D], which depends on no later position.
+
+        That of a position is what `encode` would give for the events up to it. Positions of padding
+        hold anything finite.
+        """
+
+
+@runtime_checkable
 class RankingModel(Protocol):
     """What the next-items task requires of a model, besides being a torch module."""
 

@@ -27,7 +27,7 @@ class RankingOutput(Output):
     top_ids_BN: Tensor
     """Of the whole catalogue."""
     unseen_ids_BN: Tensor
-    """Of the catalogue without the items of the window's input."""
+    """Of the catalogue without the items of the window's input, or of the whole history."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from itrec_dist.errors import ConfigError
 
 _SEED = 0x5EED
 _TIED_ROWS = 128  # whose ties are settled at once: keys take several times the memory of scores
+_FEW_SEEN = 32  # up to which both rankings are taken from one
 
 
 class TopItems:
@@ -115,11 +116,18 @@ def both_rankings(
     """The ids of the n best items and of the n best that were not seen, from one pass of scores.
 
     As two calls of `top_items`, int64 [B, n] each, and cheaper where few items are seen: the n
-    best of them are the first n left of the n + S best of all.
+    best of them are the first n left of the n + S best of all. Each block is scored once.
 
     Raises:
         ConfigError: a score is NaN.
     """
+    if seen_ids_BS.shape[1] > _FEW_SEEN:  # comparing each of them with each best item would cost
+        best = TopItems(n, window_ids_B=window_ids_B)
+        unseen = TopItems(n, seen_ids_BS, window_ids_B)
+        for scores_BW in blocks:
+            best.add(scores_BW)
+            unseen.add(scores_BW)
+        return best.result()[0], unseen.result()[0]
     best_BM, _ = top_items(blocks, n + seen_ids_BS.shape[1], window_ids_B=window_ids_B)
     is_seen_BM = (best_BM[:, :, None] == seen_ids_BS[:, None, :]).any(dim=2)
     order_BN = is_seen_BM.to(torch.uint8).sort(dim=1, stable=True).indices[:, :n]

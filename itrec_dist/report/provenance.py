@@ -124,8 +124,8 @@ def data(manifest: Manifest) -> list[Fact]:
     )
     facts += [
         Fact("Protocol", manifest.protocol),
-        Fact("Windows", windows),
-        Fact("Window", f"{manifest.input_length} inputs, {manifest.target_length} targets"),
+        Fact(manifest.samples.capitalize(), windows),
+        _sample(manifest),
         Fact("Catalogue", f"{manifest.num_items:,} items, counted on {manifest.catalogue_from}"),
         Fact("Users", f"{manifest.num_users:,}"),
     ]
@@ -257,6 +257,14 @@ def _file(content: Mapping[str, Any]) -> str:
 def _count(value: Any) -> str:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return f"{value:,}" if whole else plain(value)
+
+
+def _sample(manifest: Manifest) -> Fact:
+    """The lengths of a window or of a history."""
+    targets = f"{manifest.target_length} target{'s' if manifest.target_length > 1 else ''}"
+    if manifest.samples == "histories":
+        return Fact("History", f"up to {manifest.max_length} events, up to {targets}")
+    return Fact("Window", f"{manifest.input_length} inputs, {manifest.target_length} targets")
 
 
 def _coverage(manifest: Manifest) -> list[Fact]:

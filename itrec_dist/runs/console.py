@@ -59,7 +59,7 @@ class ProgressView:
         self._console.print(
             f"{event['name']}: {event['num_parameters']:,} parameters, {event['workers']} "
             f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
-            f"{event['steps_per_epoch']} steps of {event['batch_size']} windows"
+            f"{event['steps_per_epoch']} steps of {_batch(event)}"
         )
         self.close()  # from before workers were lost
         if self._console.is_terminal:
@@ -99,6 +99,13 @@ class ProgressView:
         self.close()
         best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""
         self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
+
+
+def _batch(event: dict[str, Any]) -> str:
+    """What an update learns from, in words."""
+    if event.get("batch_tokens"):
+        return f"up to {event['batch_tokens']} positions"
+    return f"{event['batch_size']} windows"
 
 
 def _progress(console: Console) -> Progress:

@@ -18,7 +18,8 @@
 Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
 
     start     kind ("train" | "baseline"), name, workers, batch_size, epochs, num_parameters,
-              steps_per_epoch, precision (that `engine.precision` was resolved to)
+              steps_per_epoch, batch_tokens (null where batches have batch_size rows),
+              precision (that `engine.precision` was resolved to)
     progress  epoch (1-based), step (of the whole run), loss, windows_per_second,
               learning_rate, grad_norm
     epoch     epoch, step, seconds, windows_per_second, loss (mean training loss of the epoch),

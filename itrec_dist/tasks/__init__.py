@@ -49,8 +49,9 @@ def data_of(task: str) -> TaskData:
 
 
 def protocols() -> list[str]:
-    """All protocols of our tasks, task by task."""
-    return [name for task in WITH_WINDOWS for name in data_of(task).windows.protocols]
+    """Every protocol of our tasks, task by task."""
+    kinds = [kind for task in WITH_WINDOWS for kind in data_of(task).kinds.values()]
+    return list(dict.fromkeys(name for kind in kinds for name in kind.protocols))
 
 
 def task_of(manifest: Manifest) -> str:

@@ -50,6 +50,9 @@ class Task(nn.Module):
     ranks: ClassVar[bool]
     """Whether it is evaluated by its ranking of the catalogue."""
 
+    learns_steps: bool = False
+    """Whether it learns from every position of a history: from `step_target_ids_BL`."""
+
     data: ClassVar["TaskData | None"] = None
     """Windows and baselines of a task of another package; None if it is trained on the windows of
     other tasks. Ours are in `tasks/NAME/data.py`, so that workers do not import DuckDB."""

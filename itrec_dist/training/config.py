@@ -201,10 +201,25 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
             f"training.patience={run.training.patience} needs validation windows, {run.shards} has "
             "none: set validation_fraction when windowing, or training.patience=null"
         )
+    _check_samples(run, data)
     _check_task(run)
     _check_sparse(run, num_workers)
     run.model.check(data)
     return data
+
+
+def _check_samples(run: RunConfig, data: Manifest) -> None:
+    """Refuse settings that are of the other kind of samples."""
+    if data.samples == "windows" and run.training.batch_tokens is not None:
+        raise ConfigError(
+            f"training.batch_tokens={run.training.batch_tokens} is for histories, {run.shards} has "
+            "windows of one length: set training.batch_size, or window with --samples histories"
+        )
+    if data.samples == "histories" and run.feed.cache == "none":
+        raise ConfigError(
+            "feed.cache=none reads windows again each epoch, and histories are kept in memory: set "
+            "feed.cache to auto, host or device"
+        )
 
 
 def _check_task(run: RunConfig) -> None:
@@ -255,8 +270,10 @@ def check_device(run: RunConfig, *, has_gpu: bool) -> None:
 def _check_shares(run: RunConfig, sizes: range) -> None:
     """Check that every possible number of workers can share a batch equally."""
     accumulate = run.engine.accumulate
+    # Batches by positions have any number of rows and are filled up.
+    rows = 0 if run.training.batch_tokens else run.training.batch_size
     for name, size, factor, besides in (
-        ("training", run.training.batch_size, accumulate, f" with engine.accumulate={accumulate}"),
+        ("training", rows, accumulate, f" with engine.accumulate={accumulate}"),
         ("evaluation", run.evaluation.batch_size, 1, ""),
     ):
         wrong = [workers for workers in sizes if size % (workers * factor)]

@@ -40,7 +40,10 @@ class TrainingConfig:
     epochs: int = 20
     """Passes over the training windows."""
     batch_size: int = 512
-    """Windows per update over all workers and micro-batches together."""
+    """Windows or histories per update over all workers and micro-batches together."""
+    batch_tokens: int | None = None
+    """With histories, positions per update instead, padding included: short histories share a batch
+    with more others of about their length; null counts histories by batch_size."""
     monitor: str | None = None
     """Validation metric that selects the best epoch: loss, ranking/metric@cutoff with one of
     evaluation.cutoffs, or ratings/rmse and ratings/mae for rating prediction; null takes the main
@@ -57,6 +60,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError("training.epochs and training.batch_size must be at least 1")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise ValueError(
+                f"training.batch_tokens={self.batch_tokens} must be at least 1, or null"
+            )
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
         if self.monitor is None:

@@ -8,6 +8,8 @@ import numpy.typing as npt
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards.arrays import Items, Users, Windows
 
+_NUM_SHOWN = 20  # inputs that are listed, the newest ones
+
 
 def describe(
     windows: Windows, top_BN: npt.NDArray[np.int64], items: Items, users: Users
@@ -23,7 +25,7 @@ def describe(
     described = []
     for row in range(len(windows)):
         watched = [i for i in windows.item_ids[row].tolist() if i != PAD]
-        actual = windows.target_ids[row].tolist()
+        actual = [i for i in windows.target_ids[row].tolist() if i != PAD]
         predicted = [i for i in top_BN[row].tolist() if i != PAD]
         described.append(
             {
@@ -31,7 +33,9 @@ def describe(
                 "watched": [
                     _item(items, i) | {"rating": float(rating) or None}
                     for i, rating in zip(
-                        watched, windows.ratings[row][windows.item_ids[row] != PAD], strict=True
+                        watched[-_NUM_SHOWN:],
+                        windows.ratings[row][windows.item_ids[row] != PAD][-_NUM_SHOWN:],
+                        strict=True,
                     )
                 ],
                 "actual": [_item(items, i) for i in actual],

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from itrec_dist.data import feeds as data_feeds
@@ -37,6 +35,7 @@ from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
 from itrec_dist.training import precision, resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
+from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
@@ -134,6 +133,7 @@ class _Worker:
             workers=self._context.world_size,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
             num_parameters=self._num_parameters,
+            batch_tokens=self._run.training.batch_tokens,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             precision=self._run.engine.precision,
             seconds_to_start=round(time.monotonic() - self._started, 3),
@@ -253,6 +253,17 @@ class _Worker:
         )
 
     def _build_feeds(self) -> dict[str, Feed]:
+        self._sampled: arrays.Windows | None = None
+        self._is_streamed = False
+        if self._manifest.samples == "histories":
+            steps = self._task.learns_steps
+            splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
+            feeds = splits.read(self._shards, _NUM_SAMPLED)
+            self._sampled = splits.sampled
+            return feeds
+        return self._window_feeds()
+
+    def _window_feeds(self) -> dict[str, Feed]:
         run, device = self._run, self._context.device
         cache = self._resolve_cache()
         self._is_streamed = cache == "none"
@@ -267,7 +278,6 @@ class _Worker:
         held = torch.device("cpu") if cache == "host" else device
         times = run.model.uses_times
         feeds: dict[str, Feed] = {}
-        self._sampled: arrays.Windows | None = None
         for split, share in shares.items():
             if not self._manifest.num_windows(split):
                 continue
@@ -287,7 +297,7 @@ class _Worker:
                 feeds[split] = data_feeds.cached(windows, share, device, held)
                 sample = windows
                 if split != TRAIN:  # the test split, if there is one, comes last
-                    self._sampled = windows.take(_spread(len(windows), _NUM_SAMPLED))
+                    self._sampled = windows.take(spread(len(windows), _NUM_SAMPLED))
             if split == TRAIN and run.evaluation.train_sample:
                 feeds["train sample"] = self._sample_feed(sample, shares[VALIDATION], held)
         return feeds
@@ -295,7 +305,7 @@ class _Worker:
     def _sample_feed(self, windows: arrays.Windows, share: Share, held: torch.device) -> Feed:
         """Evenly spaced training windows, the same in every run on the same data."""
         count = min(self._run.evaluation.train_sample, len(windows))
-        sampled = windows.take(_spread(len(windows), count))
+        sampled = windows.take(spread(len(windows), count))
         return data_feeds.cached(sampled, share, self._context.device, held)
 
     def _build_engine(self) -> Engine:
@@ -359,8 +369,3 @@ class _Worker:
 
 def _workers(count: int) -> str:
     return f"{count} worker{'s' if count > 1 else ''}"
-
-
-def _spread(length: int, count: int) -> npt.NDArray[np.int64]:
-    """Up to `count` row numbers, evenly spaced over `length` rows."""
-    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(np.int64))

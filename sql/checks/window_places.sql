@@ -5,7 +5,8 @@
 -- Reads: windows, targets, sequences.
 with
 
-corners as (
+-- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
+corners as materialized (
     select
         targets.window_id,
         targets.user_id,

@@ -1,4 +1,4 @@
-"""Windows, items, users and histories as numpy arrays."""
+"""Windows, histories, items and users as numpy arrays."""
 
 from __future__ import annotations
 
@@ -63,6 +63,89 @@ class Windows:
             pieces = [getattr(part, name) for part in parts]
             arrays[name] = None if pieces[0] is None else np.concatenate(pieces)
         return Windows(**arrays)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of any length, one after another."""
+
+    values: npt.NDArray[Any]
+    offsets: Int64
+    """[B + 1]: list i is values[offsets[i]:offsets[i + 1]]."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Int64:
+        """[B]: the length of each list."""
+        return np.diff(self.offsets)
+
+    def take(self, indices: Int64) -> Ragged:
+        """The lists at `indices`, in that order."""
+        lengths = self.lengths[indices]
+        offsets = np.concatenate([[0], lengths.cumsum()])
+        moved = np.repeat(self.offsets[indices] - offsets[:-1], lengths)
+        return Ragged(self.values[np.arange(offsets[-1]) + moved], offsets)
+
+    @staticmethod
+    def concatenated(parts: Sequence[Ragged]) -> Ragged:
+        """The lists of all parts, one after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        values = [part.values[part.offsets[0] : part.offsets[-1]] for part in parts]
+        return Ragged(np.concatenate(values), np.concatenate([[0], lengths.cumsum()]))
+
+
+@dataclass(frozen=True)
+class HistoryRows:
+    """Histories of a split as arrays of equal length, and the columns of a shard, in order.
+
+    A training row holds its targets among its events: they are those after `num_context`. A judged
+    row holds them apart, and its events all come before them.
+    """
+
+    window_ids: Annotated[Int64, Column("window_id", pa.int64())]
+    """[B]: the position in the canonical order, unique over all splits."""
+    user_ids: Annotated[Int32, USER_ID]
+    user_features: Annotated[Int32, USER_FEATURES]
+    num_context: Annotated[Int32, Column("num_context", pa.int32())]
+    """[B]: the leading events that are no targets, at least 1."""
+    item_ids: Annotated[Ragged, Column("item_ids", pa.int32(), "ragged")]
+    """Oldest first, at most max_length events before the last target."""
+    ratings: Annotated[Ragged, Column("ratings", pa.float32(), "ragged")]
+    times: Annotated[Ragged, Column("times", pa.int64(), "ragged", is_time=True)]
+    seen_ids: Annotated[Ragged, Column("seen_ids", pa.int32(), "ragged")]
+    """Distinct items of all events before the targets, ascending; empty in training."""
+    target_ids: Annotated[Ragged, Column("target_ids", pa.int32(), "ragged")]
+    """In order; empty in training."""
+    target_ratings: Annotated[Ragged, Column("target_ratings", pa.float32(), "ragged")]
+    target_times: Annotated[Ragged, Column("target_times", pa.int64(), "ragged", is_time=True)]
+
+    def __len__(self) -> int:
+        return len(self.window_ids)
+
+    def take(self, indices: Int64) -> HistoryRows:
+        """The rows at `indices`, in that order."""
+        taken: dict[str, Any] = {
+            name: a.take(indices) if isinstance(a, Ragged) else a[indices]
+            for name, a in vars(self).items()
+        }
+        return HistoryRows(**taken)
+
+    @staticmethod
+    def concatenated(parts: Sequence[HistoryRows]) -> HistoryRows:
+        """The rows of all parts, one after the other; a single part is not copied."""
+        if len(parts) == 1:
+            return parts[0]
+        arrays: dict[str, Any] = {}
+        for name in columns_of(HistoryRows):
+            pieces = [getattr(part, name) for part in parts]
+            is_ragged = isinstance(pieces[0], Ragged)
+            arrays[name] = Ragged.concatenated(pieces) if is_ragged else np.concatenate(pieces)
+        return HistoryRows(**arrays)
 
 
 @dataclass(frozen=True)
@@ -142,7 +225,10 @@ class Histories:
 
 
 WINDOW_COLUMNS = tuple(columns_of(Windows).values())
-"""The columns of every shard."""
+"""The columns of every shard of windows."""
+
+HISTORY_ROW_COLUMNS = tuple(columns_of(HistoryRows).values())
+"""The columns of every shard of histories."""
 
 HISTORY_COLUMNS = tuple(columns_of(Histories).values())
 """The columns of histories.parquet."""

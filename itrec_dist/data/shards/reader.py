@@ -21,12 +21,15 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import (
     HISTORY_COLUMNS,
+    HISTORY_ROW_COLUMNS,
     USER_COLUMNS,
     WINDOW_COLUMNS,
     Histories,
+    HistoryRows,
     Int32,
     Int64,
     Items,
+    Ragged,
     Users,
     Windows,
 )
@@ -58,6 +61,43 @@ def table_to_arrays(
     for i, feature in enumerate(manifest.user_features):
         _refuse_outside(windows.user_features[:, i], len(feature.values), feature.name, where)
     return windows
+
+
+def history_column_names() -> list[str]:
+    """The columns of a shard of histories."""
+    return [column.name for column in HISTORY_ROW_COLUMNS]
+
+
+def table_to_history_rows(
+    table: pa.Table, manifest: Manifest, where: str = "a block"
+) -> HistoryRows:
+    """The arrays of a table that has the columns of a shard of histories; rows keep their order.
+
+    Raises:
+        ShardsError: a column is missing, of another type, holds nulls or ids outside the catalogue,
+            or the lists of a row do not agree.
+    """
+    columns, widths = columns_of(HistoryRows), Widths.of(manifest)
+    fixed = {name: c for name, c in columns.items() if c.width != "ragged"}
+    arrays = _arrays(table, fixed, manifest, where)
+    for name, column in columns.items():
+        if name not in fixed:
+            arrays[name] = Ragged(*_ragged(table, column.name, where))
+            _refuse_type(table.schema.field(column.name).type, widths.field(column), where)
+    rows = HistoryRows(**arrays)
+    for name in ("item_ids", "seen_ids", "target_ids"):
+        _refuse_outside(getattr(rows, name).values, manifest.num_items, name, where)
+    for i, feature in enumerate(manifest.user_features):
+        _refuse_outside(rows.user_features[:, i], len(feature.values), feature.name, where)
+    lengths = rows.item_ids.lengths
+    for name, other in (("ratings", rows.ratings), ("times", rows.times)):
+        if not np.array_equal(other.lengths, lengths):
+            raise ShardsError(
+                f"{where} has rows with more or fewer {name} than item_ids: window the data again"
+            )
+    if len(rows) and not ((rows.num_context > 0) & (rows.num_context <= lengths)).all():
+        raise ShardsError(f"{where} has num_context outside its rows: window the data again")
+    return rows
 
 
 def read_items(shards: Path, manifest: Manifest) -> Items:
@@ -176,7 +216,7 @@ def _column(table: pa.Table, field: pa.Field, where: str) -> Any:
     return _values(array, field.name, where)
 
 
-def _ragged(table: pa.Table, name: str, path: Path) -> tuple[Int32, Int64]:
+def _ragged(table: pa.Table, name: str, path: Path | str) -> tuple[Any, Int64]:
     """A list column as (values, offsets), with offsets starting at 0."""
     array = _whole(table, name, str(path))
     offsets = np.asarray(array.offsets, dtype=np.int64)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
-from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.errors import ShardsError
 from itrec_dist.storage.parquet import row_groups
 
@@ -40,6 +40,11 @@ class WindowReader:
         Raises:
             ShardsError: a file is missing or damaged, or has unexpected columns or ids.
         """
+        if self.manifest.samples != "windows":
+            raise ShardsError(
+                "these shards hold histories, and windows are needed here: window the data with "
+                "--samples windows"
+            )
         names = reader.column_names(self.manifest, times=self.times)
         where = str(files[0].path.parent) if files else ""
         for block in self.blocks([file.path for file in files], names):
@@ -69,6 +74,32 @@ def read_split(
     if not _ascends(windows):
         raise ShardsError(f"{shards / split} holds a window twice: window the data again")
     return windows
+
+
+def read_history_split(
+    shards: Path, manifest: Manifest, split: str, blocks: BlockReader = row_groups
+) -> HistoryRows:
+    """A whole split of histories in canonical order, whatever order the blocks arrive in.
+
+    Raises:
+        ShardsError: the split is absent, or what arrives is not what the manifest describes.
+    """
+    files = split_files(shards, manifest, split)
+    names = reader.history_column_names()
+    parts = [
+        reader.table_to_history_rows(block, manifest, str(shards / split))
+        for block in blocks([file.path for file in files], names)
+    ]
+    arrived, expected = sum(map(len, parts)), sum(f.rows for f in files)
+    if arrived != expected:
+        raise wrong_count(shards / split, arrived, expected)
+    rows = HistoryRows.concatenated(parts)
+    if _ascends(rows):
+        return rows
+    rows = rows.take(np.argsort(rows.window_ids, kind="stable"))
+    if not _ascends(rows):
+        raise ShardsError(f"{shards / split} holds a row twice: window the data again")
+    return rows
 
 
 def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
@@ -101,5 +132,5 @@ def wrong_count(split: Path, arrived: int, expected: int) -> ShardsError:
     )
 
 
-def _ascends(windows: Windows) -> bool:
+def _ascends(windows: Windows | HistoryRows) -> bool:
     return bool((np.diff(windows.window_ids) > 0).all())

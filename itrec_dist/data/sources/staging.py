@@ -76,8 +76,10 @@ def register_no_items(database: Database) -> None:
     database.register("items", pa.schema(list(columns.items())).empty_table())
 
 
-def key_events(database: Database, staged: Staged) -> None:
+def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) -> None:
     """Fill `user_keys`, `item_keys` and `events`, refusing invalid ratings.
+
+    `may_repeat` is whether one user may rate one item twice at the same time.
 
     Raises:
         DataError: no ratings, an impossible value, or a rating or description given twice.
@@ -93,7 +95,7 @@ def key_events(database: Database, staged: Staged) -> None:
         raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
     database.table("item_keys", "shared/item_keys")
     database.table("events", "shared/events")
-    for row in database.rows("checks/duplicate_ratings"):
+    for row in [] if may_repeat else database.rows("checks/duplicate_ratings"):
         first, last = row["first_row_number"], row["last_row_number"]
         rows = f"{ratings_file}: rows {first} and {last}"
         if len(staged.ratings_parts) > 1:

@@ -1,11 +1,15 @@
 """Writes the tables and splits of a shards folder, the same for every task."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
-from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS, WINDOW_COLUMNS
+from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
 from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
 
@@ -27,12 +31,24 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
     write_table(building / schema.HISTORIES_FILE, histories, widths.schema(HISTORY_COLUMNS), digest)
 
 
+@dataclass(frozen=True)
+class SplitRows:
+    """The rows of the splits: which SQL file gives those of one, and how they are written."""
+
+    sql_name: str
+    columns: pa.Schema
+    sizes: Mapping[str, int]
+    """Rows of each split."""
+    num_shards: int
+    """Files of the training split; others get files of about the same size."""
+
+
 def write_splits(
-    database: Database, sizes: dict[str, int], num_shards: int, widths: Widths,
-    building: Path, digest: ContentDigest,
-) -> dict[str, tuple[ShardFile, ...]]:  # fmt: skip
-    """Write `windows` by split, given each split's size; training goes to `num_shards` files."""
-    rows_per_shard = -(-sizes[schema.TRAIN] // num_shards)
+    database: Database, rows: SplitRows, building: Path, digest: ContentDigest
+) -> dict[str, tuple[ShardFile, ...]]:
+    """Write every split that has any rows."""
+    sizes = rows.sizes
+    rows_per_shard = -(-sizes[schema.TRAIN] // rows.num_shards)
     splits = {}
     for split in schema.SPLITS:
         if not sizes.get(split):
@@ -40,8 +56,8 @@ def write_splits(
         shards = -(-sizes[split] // rows_per_shard)
         splits[split] = write_split(
             building / split,
-            database.batches("shared/split", split=split),
-            widths.schema(WINDOW_COLUMNS),
+            database.batches(rows.sql_name, split=split),
+            rows.columns,
             even_shards(sizes[split], shards),
             digest,
         )

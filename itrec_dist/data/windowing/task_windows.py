@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import itrec_dist
 from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
-from itrec_dist.data.manifest import Coverage, Manifest
-from itrec_dist.data.shards.columns import Widths
+from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
+from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
+from itrec_dist.data.shards.columns import Column, Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
 from itrec_dist.data.sources.source import Source
@@ -56,6 +57,12 @@ class TaskWindows(ABC, Generic[S]):
     """SQL file for `rating_mean` and `rating_std` of the ratings that models are trained on."""
     catalogue_from_all: ClassVar[tuple[str, ...]] = ()
     """Protocols whose catalogue is counted on all data, including held-out events."""
+    samples: ClassVar[SampleKind] = "windows"
+    """Whether the rows of its splits are windows of fixed length or histories of any length."""
+    columns: ClassVar[tuple[Column, ...]] = WINDOW_COLUMNS
+    """The columns of the rows of its splits."""
+    rows_of_split: ClassVar[str] = "shared/split"
+    """SQL file that gives the rows of one split, with those columns, from `windows`."""
 
     @abstractmethod
     def cut(self, database: Database, config: S) -> Steps:
@@ -87,6 +94,10 @@ class TaskWindows(ABC, Generic[S]):
         Raises:
             DataError: the message says what is missing.
         """
+
+    def may_repeat(self, config: S) -> bool:  # noqa: ARG002
+        """Whether a user may have two ratings of one item at the same time."""
+        return False
 
     def no_training(
         self,
@@ -147,7 +158,7 @@ class TaskWindows(ABC, Generic[S]):
         ):
             staged = chosen.stage(database, path)
             self.check(database, staged, config)
-            staging.key_events(database, staged)
+            staging.key_events(database, staged, may_repeat=self.may_repeat(config))
             steps = self.cut(database, config)
             manifest = self._write_shards(database, config, staged, building)
             origin = {
@@ -182,7 +193,10 @@ class TaskWindows(ABC, Generic[S]):
         widths = Widths(config.input_length, config.target_length, len(names))
         digest = ContentDigest()
         shards.write_tables(database, widths, building, digest)
-        splits = shards.write_splits(database, sizes, config.num_shards, widths, building, digest)
+        rows = shards.SplitRows(
+            self.rows_of_split, widths.schema(self.columns), sizes, config.num_shards
+        )
+        splits = shards.write_splits(database, rows, building, digest)
         settings = recorded(config)
         digest.add_text(json.dumps(settings, sort_keys=True))
         counts_all = config.protocol in self.catalogue_from_all
@@ -208,5 +222,7 @@ class TaskWindows(ABC, Generic[S]):
             sql=dict(sorted(database.sql.items())),
             coverage=coverage,
             audit=audit,
+            samples=self.samples,
+            max_length=config.input_length if self.samples == "histories" else 0,
             version=itrec_dist.__version__,
         )

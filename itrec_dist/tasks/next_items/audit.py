@@ -45,6 +45,17 @@ PROMISES: dict[str, tuple[str, ...]] = {
 LEAKAGE = Leakage(EXPLANATIONS, _WHOLES, PROMISES)
 """The audit of windows of items."""
 
+HISTORY_LEAKAGE = Leakage(
+    {**EXPLANATIONS, "shared_events": "events that rows of both sides use"}
+    | {"shared_users": "users with rows on both sides"},
+    _WHOLES,
+    {
+        "leave_one_out": _NO_LEAK,
+        **{name: PROMISES[name] for name in ("leave_last", "global_time", "user_disjoint")},
+    },
+)
+"""The audit of histories of items."""
+
 
 def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[str, Any]:
     """The leakage counts of every evaluation split that has windows, by split.
@@ -66,5 +77,30 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
         return database.rows("checks/leakage")[0]
 
     found = LEAKAGE.audit(database, protocol, counts)
+    database.drop("event_uses")
+    return found
+
+
+def audit_histories(
+    database: Database, protocol: str, lengths: Mapping[str, int]
+) -> dict[str, Any]:
+    """The same for histories; `lengths` are max_length and target_length.
+
+    Raises:
+        AssertionError: as `audit`.
+    """
+    hold(database, "checks/window_count")
+    hold(database, "checks/window_order")
+    hold(database, "checks/history_targets")
+    hold(database, "checks/history_rows", **lengths)
+    hold(database, "checks/history_places")
+    if protocol == "global_time":
+        hold(database, "checks/histories_before_cut")
+
+    def counts(split: str) -> Mapping[str, int]:
+        database.table("event_uses", "checks/history_uses", split=split)
+        return database.rows("checks/leakage")[0]
+
+    found = HISTORY_LEAKAGE.audit(database, protocol, counts)
     database.drop("event_uses")
     return found

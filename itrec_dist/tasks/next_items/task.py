@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 
-from itrec_dist.data.schema import Batch
+from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
@@ -14,7 +15,7 @@ from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoic
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
-from itrec_dist.models.item_table import ItemTable, Queries, RankingModel
+from itrec_dist.models.item_table import ItemTable, Queries, RankingModel, StepModel
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
 from itrec_dist.tasks.task import Task
 
@@ -22,7 +23,8 @@ from itrec_dist.tasks.task import Task
 class NextItems(Task):
     """A model encodes each window as a query, which is scored against the item table.
 
-    Both are used only inside forward, where engines gather sharded weights.
+    Both are used only inside forward, where engines gather sharded weights. A `StepModel` is
+    trained on every position of a history, other models on the last target.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
@@ -49,6 +51,7 @@ class NextItems(Task):
                 "which has no encode and item_table: give it both methods, or name another task"
             )
         self.model = built
+        self.learns_steps = isinstance(built, StepModel)
         self._loss = loss
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
@@ -63,6 +66,8 @@ class NextItems(Task):
 
     def forward(self, batch: Batch) -> Output:
         """Losses, and outside training a `RankingOutput` with the `depth` best items."""
+        if self.training and batch.step_target_ids_BL is not None and self.learns_steps:
+            return LossOutput(self._step_losses(batch, batch.step_target_ids_BL))
         queries, table = self._ranking_model.encode(batch), self._ranking_model.item_table()
         if self.training:
             return LossOutput(self._loss.per_query(queries, batch.target_ids_BK, table))
@@ -82,6 +87,20 @@ class NextItems(Task):
         """The catalogue's scores, in the blocks of the item table."""
         return self._ranking_model.item_table().blocks(self._ranking_model.encode(batch))
 
+    # Not compiled: shapes depend on the number of targets.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _step_losses(self, batch: Batch, target_ids_BL: torch.Tensor) -> torch.Tensor:
+        """The sum of each history's losses, [B]: one query and one target at every position."""
+        assert isinstance(self.model, StepModel)
+        hidden_BLD = self.model.encode_steps(batch)
+        row_N, place_N = ((target_ids_BL != PAD) & (batch.weight_B > 0)[:, None]).nonzero().T
+        # As an embedding, since the gradient of plain indexing is slow and not deterministic.
+        at_N = row_N * target_ids_BL.shape[1] + place_N
+        queries = Queries(F.embedding(at_N, hidden_BLD.flatten(0, 1).float()))
+        target_ids_N1 = target_ids_BL[row_N, place_N][:, None]
+        loss_N = self._loss.per_query(queries, target_ids_N1, self._ranking_model.item_table())
+        return loss_N.new_zeros(len(target_ids_BL)).index_add(0, row_N, loss_N)
+
     # Not compiled: shapes depend on the number of rows with ties.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
@@ -91,8 +110,9 @@ class NextItems(Task):
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
         loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
+        seen_ids_BS = batch.item_ids_BL if batch.seen_ids_BS is None else batch.seen_ids_BS
         top_BN, unseen_BN = rank.both_rankings(
-            table.blocks(queries), self.depth, batch.item_ids_BL, batch.window_ids_B
+            table.blocks(queries), self.depth, seen_ids_BS, batch.window_ids_B
         )
         return RankingOutput(loss_B, top_BN, unseen_BN)
 

@@ -78,8 +78,9 @@ def test_a_script_has_the_options_and_the_exit_code_of_the_command(way, tmp_path
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.stem)
-def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, tmp_path):
-    shards = rated_shards if recipe.stem.startswith("rating_") else shards
+def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, history_shards, tmp_path):
+    others = {"rating": rated_shards, "sasrec": history_shards}
+    shards = others.get(recipe.stem.partition("_")[0], shards)
     run = config.load(RunConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'run'}"])
     described = check(run, run.cluster.num_workers)
     spec = data_spec.build(described, reader.read_items(shards, described))

@@ -1,0 +1,297 @@
+"""Histories -> batches: rows of any length in memory, and batches of a fixed number of positions.
+
+Order. Rows are sorted into buckets of about the same length. Epoch e permutes the rows of every
+bucket by its seed and cuts them into global batches; what is left of a bucket goes to the next
+longer one, and the batches are permuted at last. Batches and their number depend on the seed alone,
+not on the number of workers: each takes an equal share of the rows, with fillers of weight 0.
+
+A batch is as wide as its longest row, padded on the left. Models that predict at every position
+are given a target for each of them; others are given the events before one target of each row,
+drawn anew every epoch, so that they learn from beginnings of every length.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from itrec_dist.data.batches import Indices, _to_device
+from itrec_dist.data.feeds import Seed
+from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.shards.arrays import HistoryRows, Ragged, Windows
+
+Use = Literal["steps", "prefixes", "judged"]
+
+_GROWTH = 1.125  # from one bucket's longest row to the next bucket's
+
+
+@dataclass(frozen=True)
+class HistoryShare:
+    """How rows become global batches, and which part of each this worker takes."""
+
+    batch_size: int
+    """Rows in a global batch."""
+    batch_tokens: int | None = None
+    """Positions in a global batch at most, padding included; None cuts by `batch_size` alone."""
+    multiple: int = 1
+    """A worker's rows are filled up to a multiple of this: its micro-batches."""
+    rank: int = 0
+    world_size: int = 1
+
+    def rows(self, length: int) -> int:
+        """Rows of a global batch that is `length` positions wide."""
+        if self.batch_tokens is None:
+            return self.batch_size
+        return max(1, self.batch_tokens // length)
+
+    def local_size(self, rows: int) -> int:
+        """Rows of each worker in a global batch of `rows`, fillers included."""
+        return math.ceil(rows / (self.world_size * self.multiple)) * self.multiple
+
+
+class HistoryTable:
+    """Rows of histories as flat tensors, so that a batch costs one gather per column."""
+
+    def __init__(self, rows: HistoryRows, device: torch.device, targets: int) -> None:
+        """Keep them on a device.
+
+        Args:
+            rows: the histories.
+            device: where they are kept.
+            targets: targets of a judged row at most, K.
+        """
+        self._targets = targets
+        self.device = device
+        self.lengths = rows.item_ids.lengths
+        self.num_context = rows.num_context.astype(np.int64)
+
+        def tensor(array: Any) -> torch.Tensor:
+            return torch.from_numpy(np.array(array)).to(device)
+
+        self._flat = {
+            "item_ids": tensor(rows.item_ids.values),
+            "ratings": tensor(rows.ratings.values),
+            "times": tensor(rows.times.values),
+        }
+        self._starts = tensor(rows.item_ids.offsets[:-1])
+        self._ends = tensor(rows.item_ids.offsets[1:])
+        self._context = tensor(self.num_context)
+        self._targets_of = {
+            name: (tensor(ragged.values), tensor(ragged.offsets))
+            for name, ragged in (
+                ("target_ids", rows.target_ids),
+                ("target_ratings", rows.target_ratings),
+                ("target_times", rows.target_times),
+                ("seen_ids", rows.seen_ids),
+            )
+        }
+        self._vectors = {
+            "window_ids_B": tensor(rows.window_ids),
+            "user_ids_B": tensor(rows.user_ids),
+            "user_features_BF": tensor(rows.user_features),
+        }
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def judged(self, rows_B: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
+        """The tensors of judged rows: `width` positions that end right before the targets."""
+        tensors = self._inputs(rows_B, self._ends[rows_B], width)
+        for name in ("target_ids", "target_ratings"):
+            tensors[f"{name}_BK"] = self._first_of(name, rows_B, self._targets)
+        tensors["target_time_B"] = self._first_of("target_times", rows_B, 1).squeeze(1)
+        _, offsets = self._targets_of["seen_ids"]
+        widest = int((offsets[rows_B + 1] - offsets[rows_B]).max())
+        tensors["seen_ids_BS"] = self._first_of("seen_ids", rows_B, widest)
+        return tensors
+
+    def steps(self, rows_B: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
+        """The tensors of training rows: at each position the target is the event that follows."""
+        end_B = self._ends[rows_B] - 1
+        tensors = self._inputs(rows_B, end_B, width)
+        target_place_BL = self._places(end_B, width) + 1
+        first_B = self._starts[rows_B] + self._context[rows_B]
+        is_target_BL = target_place_BL >= first_B[:, None]
+        ids_BL = self._flat["item_ids"][target_place_BL.clamp(min=0)]
+        tensors["step_target_ids_BL"] = torch.where(is_target_BL, ids_BL, PAD)
+        return tensors | self._target_at(end_B)
+
+    def prefixes(
+        self, rows_B: torch.Tensor, place_B: torch.Tensor, width: int
+    ) -> dict[str, torch.Tensor]:
+        """The tensors of training rows up to one target, which stands at `place_B` of its row."""
+        end_B = self._starts[rows_B] + place_B
+        return self._inputs(rows_B, end_B, width) | self._target_at(end_B)
+
+    def _target_at(self, place_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "target_ids_BK": self._flat["item_ids"][place_B][:, None],
+            "target_ratings_BK": self._flat["ratings"][place_B][:, None],
+            "target_time_B": self._flat["times"][place_B],
+        }
+
+    def _places(self, end_B: torch.Tensor, width: int) -> torch.Tensor:
+        return end_B[:, None] - width + torch.arange(width, device=self.device)
+
+    def _inputs(
+        self, rows_B: torch.Tensor, end_B: torch.Tensor, width: int
+    ) -> dict[str, torch.Tensor]:
+        place_BL = self._places(end_B, width)
+        is_event_BL = place_BL >= self._starts[rows_B][:, None]
+        place_BL = place_BL.clamp(min=0)
+        tensors = {name: values[rows_B] for name, values in self._vectors.items()}
+        for name, values in self._flat.items():
+            tensors[f"{name}_BL"] = torch.where(is_event_BL, values[place_BL], 0)
+        return tensors
+
+    def _first_of(self, name: str, rows_B: torch.Tensor, width: int) -> torch.Tensor:
+        """The first `width` values of each row's list, filled up with 0."""
+        values, offsets = self._targets_of[name]
+        shape = (len(rows_B), width)
+        if not len(values):
+            return torch.zeros(shape, dtype=values.dtype, device=self.device)
+        place = offsets[rows_B][:, None] + torch.arange(width, device=self.device)
+        is_there = place < offsets[rows_B + 1][:, None]
+        return torch.where(is_there, values[place.clamp(max=len(values) - 1)], 0)
+
+
+class HistoryFeed:
+    """Histories kept in memory, for one of three uses.
+
+    `steps` trains at every position, and `num_windows` then counts targets, over which the mean
+    loss is taken; `prefixes` trains on one target of each row; `judged` has no seeds.
+    """
+
+    def __init__(
+        self, table: HistoryTable, share: HistoryShare, device: torch.device, use: Use,
+        width: int | None = None,
+    ) -> None:  # fmt: skip
+        """Plan an epoch.
+
+        Args:
+            table: the rows, of training or to be judged.
+            share: how they are cut into batches.
+            device: where batches go.
+            use: what the batches are for.
+            width: positions of every batch; None makes a batch as wide as its longest row.
+        """
+        self._table, self._share, self._device = table, share, device
+        self._use, self._width = use, width
+        self._inputs = table.lengths if use == "judged" else table.lengths - 1
+        self._num_targets = table.lengths - table.num_context
+        self._bounds = _bucket_bounds(int(self._inputs.max(initial=1)), width)
+        self._bucket = np.searchsorted(self._bounds, self._inputs)
+        self.num_windows = int(self._num_targets.sum()) if use == "steps" else len(table)
+        self.steps_per_epoch = len(self._batches((0, 0)))
+
+    def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
+        """One pass over training rows in the order of `seed`; judged rows keep their own order.
+
+        The first `skip` batches are left out.
+        """
+        assert (seed is None) == (self._use == "judged"), "training needs a seed, judging has none"
+        for rows in itertools.islice(self._batches(seed), skip, None):
+            yield _to_device(self._batch(rows, seed), self._device)
+
+    def _batches(self, seed: Seed | None) -> list[Indices]:
+        """The rows of every global batch."""
+        if self._use == "judged":
+            count, size = len(self._table), self._share.batch_size
+            return [np.arange(at, min(at + size, count)) for at in range(0, count, size)]
+        random = np.random.default_rng(seed)
+        batches = self._cut(random.permutation(len(self._table)))
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def _cut(self, order: Indices) -> list[Indices]:
+        """Cut rows, in this order within their buckets, from short to long."""
+        batches: list[Indices] = []
+        left: Indices = order[:0]
+        buckets = self._bucket[order]
+        for bucket, length in enumerate(self._bounds):
+            members = np.concatenate([left, order[buckets == bucket]])
+            size = self._share.rows(length)
+            whole = len(members) // size * size
+            batches += [members[at : at + size] for at in range(0, whole, size)]
+            left = members[whole:]
+        return [*batches, left] if len(left) else batches
+
+    def _batch(self, rows: Indices, seed: Seed | None) -> Batch:
+        """This worker's share of a global batch."""
+        share, table = self._share, self._table
+        local = share.local_size(len(rows))
+        mine = rows[share.rank * local : (share.rank + 1) * local]
+        filled = np.zeros(local, dtype=np.int64)
+        filled[: len(mine)] = mine
+        rows_B = torch.from_numpy(filled).to(table.device)
+        width = self._width or int(self._inputs[rows].max())
+        if self._use == "judged":
+            tensors, count = table.judged(rows_B, width), len(rows)
+        elif self._use == "steps":
+            tensors, count = table.steps(rows_B, width), int(self._num_targets[rows].sum())
+        else:
+            assert seed is not None
+            places = torch.from_numpy(self._places(seed)[filled]).to(table.device)
+            tensors, count = table.prefixes(rows_B, places, width), len(rows)
+        weight_B = (torch.arange(local, device=table.device) < len(mine)).float()
+        batch: dict[str, Any] = tensors
+        return Batch(**batch, weight_B=weight_B, denominator=count / share.world_size)
+
+    def _places(self, seed: Seed) -> Indices:
+        """The target of every row in this epoch: any of its targets, each as likely."""
+        drawn = np.random.default_rng([*seed, 1]).random(len(self._table))
+        return self._table.num_context + (drawn * self._num_targets).astype(np.int64)
+
+
+def _bucket_bounds(longest: int, width: int | None) -> list[int]:
+    """The longest row of every bucket; a single one where all batches have one width."""
+    if width is not None:
+        return [max(width, longest)]
+    bounds = [1]
+    while bounds[-1] < longest:
+        bounds.append(min(longest, max(bounds[-1] + 1, int(bounds[-1] * _GROWTH))))
+    return bounds
+
+
+def as_judged(rows: HistoryRows) -> HistoryRows:
+    """Training rows to be judged: the last event is the target, and those before it are seen."""
+    ends = rows.item_ids.offsets[1:] - 1
+    is_last = np.zeros(len(rows.item_ids.values), dtype=bool)
+    is_last[ends] = True
+    offsets = rows.item_ids.offsets - np.arange(len(rows) + 1)
+    single = np.arange(len(rows) + 1)
+    before = {
+        name: Ragged(getattr(rows, name).values[~is_last], offsets)
+        for name in ("item_ids", "ratings", "times")
+    }
+    return HistoryRows(
+        window_ids=rows.window_ids, user_ids=rows.user_ids, user_features=rows.user_features,
+        num_context=before["item_ids"].lengths.astype(np.int32),
+        **before,
+        seen_ids=before["item_ids"],
+        target_ids=Ragged(rows.item_ids.values[ends], single),
+        target_ratings=Ragged(rows.ratings.values[ends], single),
+        target_times=Ragged(rows.times.values[ends], single),
+    )  # fmt: skip
+
+
+def as_windows(rows: HistoryRows, inputs: int, targets: int) -> Windows:
+    """Judged rows as windows of fixed width, for the few of them that are shown to people."""
+    table = HistoryTable(rows, torch.device("cpu"), targets)
+    found = table.judged(torch.arange(len(rows)), inputs)
+    return Windows(
+        window_ids=rows.window_ids,
+        user_ids=rows.user_ids,
+        user_features=rows.user_features,
+        item_ids=found["item_ids_BL"].numpy(),
+        ratings=found["ratings_BL"].numpy(),
+        times=found["times_BL"].numpy(),
+        target_ids=found["target_ids_BK"].numpy(),
+        target_ratings=found["target_ratings_BK"].numpy(),
+        target_time=found["target_time_B"].numpy(),
+    )

@@ -1,0 +1,304 @@
+"""Histories of items: a user's events, however many, and the events that follow as targets.
+
+Every event of a training history is a target once, given those before it; a user is judged on the
+events that a protocol holds out, given the newest events before them. Owns the settings and running
+the files of `sql/next_items/histories/`; see `TaskWindows` for the steps.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from itrec_dist.data.database import Database
+from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
+from itrec_dist.data.shards.arrays import HISTORY_ROW_COLUMNS
+from itrec_dist.data.shards.columns import Column
+from itrec_dist.data.windowing import settings as window_settings
+from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
+from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.tasks.next_items import audit as next_item_audit
+
+HistoryProtocol = Literal["leave_one_out", "leave_last", "global_time", "user_disjoint"]
+
+FOLDER = "next_items/histories"
+_HELD_OUT_BY_PLACE = ("leave_one_out", "leave_last")
+
+
+@dataclass(frozen=True)
+class HistoryConfig:
+    """How ratings become histories; the defaults drop nobody."""
+
+    protocol: HistoryProtocol = "leave_one_out"
+    """How to split: each user's last event (leave_one_out) or last target_length events
+    (leave_last) for test and those before them for validation, by date (global_time), or by user
+    (user_disjoint). A user with too few events for that stays in training."""
+    max_length: int = 200
+    """Events that a model is shown at most, the newest ones; longer training histories are cut into
+    several rows, so that every event is learned from."""
+    target_length: int = 1
+    """Events of a judged user that are to be predicted, at most; leave_one_out has 1."""
+    horizon: int | None = None
+    """With global_time, the targets happen within this much time after a cut, in the unit of the
+    timestamps (seconds in MovieLens); null sets no limit."""
+    overlap: int = 0
+    """Events that a row of a cut training history repeats from the row before, as context for its
+    targets; at least one is repeated."""
+    min_user_events: int = 1
+    """Keep users with at least this many events."""
+    min_item_events: int = 1
+    """Keep items with at least this many events."""
+    core: Literal["single", "iterative"] = "single"
+    """Drop infrequent items and then infrequent users once, or over and over until all that are
+    left have enough events."""
+    top_items: int | None = None
+    """Keep this many of the items most frequent in training; null keeps all."""
+    repeats: Literal["keep", "first", "last", "refuse"] = "keep"
+    """Several events of one user with one item: keep them all, the first or the last, or refuse
+    the data."""
+    validation_fraction: float = 0.1
+    """Share for validation: of ratings (global_time) or of users (user_disjoint); the others do not
+    use it."""
+    test_fraction: float = 0.1
+    """Share for test, as above; the rest is for training."""
+    seed: int = 0
+    """Deals users to splits (user_disjoint); the other protocols do not use it."""
+    num_shards: int = 8
+    """Files of the training split; the other splits get files of about the same size."""
+    memory_limit: str | None = None
+    """What DuckDB may hold in memory, such as 2GB; null is its default, 80 % of the machine."""
+    threads: int | None = None
+    """Threads of DuckDB; null is one per core. The result does not depend on it."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no data could satisfy.
+
+        Raises:
+            ConfigError: names the setting, what was given and what is allowed.
+        """
+        counts = ("max_length", "target_length", "min_user_events", "min_item_events", "num_shards")
+        optional = ("threads", "top_items", "horizon")
+        window_settings.check(self, (*counts, *optional), get_args(HistoryProtocol))
+        if not 0 <= self.overlap < self.max_length:
+            raise ConfigError(
+                f"overlap is {self.overlap}: give 0 or more and less than max_length "
+                f"({self.max_length})"
+            )
+        if self.protocol == "leave_one_out" and self.target_length != 1:
+            raise ConfigError(
+                f"target_length is {self.target_length} and protocol leave_one_out has one target: "
+                "give protocol leave_last for more"
+            )
+        if self.horizon is not None and self.protocol != "global_time":
+            raise ConfigError(
+                f"horizon is {self.horizon} and protocol {self.protocol} has no point in time to "
+                "count from: give protocol global_time, or no horizon"
+            )
+
+    @property
+    def input_length(self) -> int:
+        """The longest input."""
+        return self.max_length
+
+
+class NextItemsHistories(TaskWindows[HistoryConfig]):
+    """Histories of any length, whose targets are the events that follow."""
+
+    task = "next_items"
+    settings = HistoryConfig
+    protocols = get_args(HistoryProtocol)
+    leakage = next_item_audit.HISTORY_LEAKAGE
+    samples: ClassVar[SampleKind] = "histories"
+    columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS
+    rows_of_split: ClassVar[str] = f"{FOLDER}/split"
+    description = (
+        "Cut ratings into histories of any length and the events that follow: Parquet shards, item "
+        "and user tables, a manifest and a leakage audit. The defaults drop nobody and hold out "
+        "each user's last event."
+    )
+
+    def may_repeat(self, config: HistoryConfig) -> bool:
+        """Rows that agree in everything are repeats like others."""
+        return config.repeats != "refuse"
+
+    def cut(self, database: Database, config: HistoryConfig) -> Steps:
+        """From `events` to `sequences` and `targets`.
+
+        Raises:
+            DataError: nothing is left after a filter, or an item repeats that may not.
+        """
+        steps = [("read", _sizes(database, "event_sizes"))]
+        steps += _without_repeats(database, config)
+        steps += _filtered(database, config)
+        _count(database, config)
+        database.table("kept_users", "next_items/kept_users", min_user_events=1)
+        database.table("sequences", "next_items/sequences")
+        if config.top_items is not None:
+            name = f"of the top {config.top_items:,} items of training"
+            steps.append((name, _sizes(database, "sequence_sizes")))
+        database.drop("events")
+        _place(database, config)
+        return _described(steps, config)
+
+    def frame(self, database: Database, config: HistoryConfig) -> None:  # noqa: ARG002
+        """The events of each row, and its targets."""
+        database.table("windows", f"{FOLDER}/windows")
+
+    def audit(self, database: Database, config: HistoryConfig) -> dict[str, Any]:
+        """See audit.py."""
+        lengths = {"max_length": config.max_length, "target_length": config.target_length}
+        return next_item_audit.audit_histories(database, config.protocol, lengths)
+
+    def no_training(
+        self,
+        database: Database,
+        config: HistoryConfig,
+        sizes: Mapping[str, int],  # noqa: ARG002
+    ) -> str:
+        """Nobody has two events for training."""
+        longest = database.rows("next_items/longest_history")[0]["num_events"]
+        return (
+            "there is no training history: one needs two events of a user before what protocol "
+            f"{config.protocol} holds out, and the longest history has {longest}: hold out less, "
+            "or give more data"
+        )
+
+    def coverage(self, database: Database, config: HistoryConfig) -> tuple[Coverage, ...]:
+        """Where the last events are held out every split should have every kept user."""
+        is_for_all = config.protocol in _HELD_OUT_BY_PLACE
+        rows = database.rows(f"{FOLDER}/coverage", is_for_all=is_for_all)
+        return tuple(Coverage(**row) for row in rows)
+
+    def coverage_remedy(self, manifest: Manifest) -> str:
+        """More events of each user, or fewer held out."""
+        if manifest.protocol == "global_time":
+            return (
+                "one is judged whose events lie on both sides of a cut, and within the horizon: "
+                "new users cannot be judged from their history"
+            )
+        needed = 2 * manifest.target_length + 1
+        return (
+            f"one needs {needed} events to be judged and two to be learned from: lower "
+            "--target_length, or raise --min_user_events to leave out short histories"
+        )
+
+    def expects(self, manifest: Manifest, split: str) -> bool:
+        """Last events are always held out for both splits."""
+        return manifest.protocol in _HELD_OUT_BY_PLACE or super().expects(manifest, split)
+
+
+histories = NextItemsHistories().write
+"""Cut ratings into histories of items; see `TaskWindows.write`."""
+
+_Sized = tuple[str, Mapping[str, int]]
+"""The name of a step, and how many ratings, users and items it left."""
+
+
+def _sizes(database: Database, sql_name: str) -> Mapping[str, int]:
+    sizes: Mapping[str, int] = database.rows(f"{FOLDER}/{sql_name}")[0]
+    return sizes
+
+
+def _without_repeats(database: Database, config: HistoryConfig) -> list[_Sized]:
+    if config.repeats == "refuse":
+        for row in database.rows("checks/repeated_events"):
+            raise DataError(
+                f"user {row['user_source_id']} has {row['num_events']} events with item "
+                f"{row['item_source_id']} and --repeats is refuse: give keep, first or last, or "
+                "remove all but one of them"
+            )
+    if config.repeats not in ("first", "last"):
+        return []
+    database.table("events", f"{FOLDER}/repeats", keeps_last=config.repeats == "last")
+    name = f"{config.repeats} of each user and item"
+    return [(name, _sizes(database, "event_sizes"))]
+
+
+def _filtered(database: Database, config: HistoryConfig) -> list[_Sized]:
+    """Drop infrequent items and users from `events`, once or until all have enough events."""
+    least = {n: getattr(config, n) for n in ("min_item_events", "min_user_events")}
+    if max(least.values()) == 1:
+        return []
+    before: Mapping[str, int] = {}
+    sizes, rounds = _sizes(database, "event_sizes"), 0
+    while sizes != before and sizes["num_ratings"] and not (rounds and config.core == "single"):
+        rounds, before = rounds + 1, sizes
+        database.table("events", f"{FOLDER}/filtered", **least)
+        sizes = _sizes(database, "event_sizes")
+    name = (
+        f"of items with at least {config.min_item_events} events and then of users with at least "
+        f"{config.min_user_events}"
+    )
+    if config.core == "iterative":
+        name += f", until nothing changed (rounds: {rounds})"
+    return [(name, sizes)]
+
+
+def _count(database: Database, config: HistoryConfig) -> None:
+    """Fill `counted` and `catalogue`, and `cuts` where time decides."""
+    protocol = config.protocol
+    fractions = window_settings.fractions(config)
+    length = config.target_length
+    if protocol == "global_time":
+        database.table("cuts", "shared/cuts", **fractions)
+        database.table("counted", "next_items/counted/global_time")
+    elif protocol == "user_disjoint":
+        database.table(
+            "counted", f"{FOLDER}/counted/user_disjoint",
+            seed=config.seed, target_length=length, **fractions,
+        )  # fmt: skip
+    else:
+        database.table("counted", "next_items/counted/random_windows")
+    database.table("catalogue", f"{FOLDER}/catalogue", top_items=config.top_items)
+    if protocol not in _HELD_OUT_BY_PLACE:
+        return
+    before = -1
+    while (counted := database.rows("next_items/num_counted")[0]["num_counted"]) != before:
+        before = counted
+        database.table("counted", f"{FOLDER}/counted/leave_last", target_length=length)
+        database.table("catalogue", f"{FOLDER}/catalogue", top_items=config.top_items)
+
+
+def _place(database: Database, config: HistoryConfig) -> None:
+    """Fill `ranges`, `judged` and `targets`."""
+    length = {"target_length": config.target_length}
+    if config.protocol in _HELD_OUT_BY_PLACE:
+        database.table("ranges", f"{FOLDER}/ranges/leave_last", **length)
+        database.table("judged", f"{FOLDER}/judged/leave_last")
+    elif config.protocol == "global_time":
+        database.table("ranges", "next_items/ranges/global_time")
+        database.table("judged", f"{FOLDER}/judged/global_time", horizon=config.horizon, **length)
+    else:
+        database.table("ranges", "next_items/ranges/user_disjoint")
+        database.table("judged", f"{FOLDER}/judged/user_disjoint", **length)
+    context = max(1, config.overlap)
+    database.table(
+        "targets", f"{FOLDER}/targets",
+        context=context, step=config.max_length + 1 - context, max_length=config.max_length,
+    )  # fmt: skip
+
+
+def _described(steps: list[_Sized], config: HistoryConfig) -> Steps:
+    """The steps as the manifest has them, with the share of what was read that each one left.
+
+    Raises:
+        DataError: one of them left nothing.
+    """
+    for (_, before), (name, after) in itertools.pairwise(steps):
+        if after["num_ratings"] == 0:
+            raise DataError(
+                f"nothing is left of {before['num_ratings']:,} ratings by {before['num_users']:,} "
+                f"users after keeping those {name} (protocol {config.protocol}): lower "
+                "--min_user_events or --min_item_events, raise --top_items, or give more data"
+            )
+    read = steps[0][1]
+    return tuple(
+        step
+        | {
+            f"{what}_share": sizes[f"num_{what}"] / read[f"num_{what}"]
+            for what in ("ratings", "users", "items")
+        }
+        for step, (_, sizes) in zip(
+            window_settings.steps([n for n, _ in steps], [s for _, s in steps]), steps, strict=True
+        )
+    )

@@ -1,0 +1,33 @@
+-- The first and last event and target of every row stand where they should in the user's order.
+-- Grain: one row per misplaced item; the check passes by returning no rows.
+-- Reads: windows, targets, sequences.
+with
+
+-- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
+corners as materialized (
+    select
+        targets.window_id,
+        targets.user_id,
+        unnest([
+            targets.start_place,
+            targets.first_target - 1,
+            targets.first_target,
+            targets.end_target - 1
+        ]) as place,
+        unnest([
+            windows.item_ids[1],
+            windows.item_ids[windows.num_context],
+            windows.target_ids[1],
+            windows.target_ids[-1]
+        ]) as item_id
+    from targets
+    inner join windows on targets.window_id = windows.window_id
+)
+
+select
+    corners.window_id,
+    corners.place
+from corners
+left join sequences
+    on corners.user_id = sequences.user_id and corners.place = sequences.place
+where corners.item_id is distinct from sequences.item_id

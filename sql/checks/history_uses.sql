@@ -1,0 +1,56 @@
+-- What each event serves as, in training and in one evaluation split.
+-- Grain: one row per event that a row of either uses. The last event of a training row is a target
+-- alone, and every event before it an input.
+-- Parameters: $split, the evaluation split.
+-- Reads: targets, sequences.
+with
+
+used as (
+    select
+        user_id,
+        split,
+        first_target,
+        if(split = 'train', end_target - 1, first_target) as end_input,
+        unnest(range(start_place, end_target)) as place
+    from targets
+    where split = 'train' or split = $split
+),
+
+uses as (
+    select
+        user_id,
+        place,
+        bool_or(split = 'train' and place < end_input) as is_training_input,
+        bool_or(split = 'train' and place >= first_target) as is_training_target,
+        bool_or(split = $split and place < end_input) as is_evaluation_input,
+        bool_or(split = $split and place >= first_target) as is_evaluation_target
+    from used
+    group by user_id, place
+),
+
+event_uses as (
+    select
+        uses.user_id,
+        uses.place,
+        uses.is_training_input,
+        uses.is_training_target,
+        uses.is_evaluation_target,
+        sequences.event_time,
+        sequences.is_counted,
+        uses.is_training_input or uses.is_training_target as is_training,
+        uses.is_evaluation_input or uses.is_evaluation_target as is_evaluation
+    from uses
+    inner join sequences on uses.user_id = sequences.user_id and uses.place = sequences.place
+)
+
+select
+    user_id,
+    place,
+    event_time,
+    is_counted,
+    is_training_input,
+    is_training_target,
+    is_training,
+    is_evaluation_target,
+    is_evaluation
+from event_uses
