@@ -103,22 +103,18 @@ class TrainingResult:
     """Batches skipped because their loss was not finite."""
 
 
-def summed_loss(engine: Engine, batch: Batch) -> torch.Tensor:
-    """Sum the loss over the windows of a micro-batch, padding excluded; keeps the graph."""
-    output = engine(batch)
-    return (output.loss_B * batch.weight_B).sum()
-
-
-def train_step(engine: Engine, batch: Batch) -> tuple[torch.Tensor, Update]:
+def train_step(
+    engine: Engine, batch: Batch, is_lost: Callable[[torch.Tensor], bool] | None = None
+) -> tuple[torch.Tensor, Update] | None:
     """One micro-batch: forward, backward, and an update when its batch is complete.
 
-    Returns the summed loss of this worker's real windows, on the device, and the update.
+    Returns the summed loss of this worker's real windows, on the device and without its graph, and
+    the update; None if `is_lost` says so of that loss, and the batch is then discarded.
     """
-    return learn(engine, batch, summed_loss(engine, batch))
-
-
-def learn(engine: Engine, batch: Batch, total_loss: torch.Tensor) -> tuple[torch.Tensor, Update]:
-    """Backward pass and, if its batch is complete, the update; returns the detached loss too."""
+    total_loss = (engine(batch).loss_B * batch.weight_B).sum()
+    if is_lost is not None and is_lost(total_loss):
+        engine.discard()
+        return None
     engine.backward(total_loss / batch.denominator)
     return total_loss.detach(), engine.step()
 
@@ -239,13 +235,13 @@ class Trainer:
 
         Returns its loss on this worker and the update.
         """
+        is_lost = self._is_lost if self._config.non_finite == "skip" else None
         own_loss: torch.Tensor | None = None
         for micro in micro_batches(batch, self._accumulate):
-            total_loss = summed_loss(self._engine, micro)
-            if self._config.non_finite == "skip" and self._is_lost(total_loss):
-                self._engine.discard()
+            done = train_step(self._engine, micro, is_lost)
+            if done is None:
                 return None
-            total_loss, update = learn(self._engine, micro, total_loss)
+            total_loss, update = done
             own_loss = total_loss if own_loss is None else own_loss + total_loss
         assert own_loss is not None
         return own_loss, update
