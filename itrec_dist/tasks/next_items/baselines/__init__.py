@@ -58,6 +58,8 @@ class Baseline(ABC):
     """Number of float64 item-by-item matrices that it holds at once."""
     samples: ClassVar[tuple[SampleKind, ...]] = ("windows", "histories")
     """What it can be fitted to."""
+    by_default: ClassVar[bool] = True
+    """Whether it is judged without being named."""
     package: ClassVar[str | None] = None
     """The optional package that it imports, part of the extra `references`; None if none."""
 
@@ -95,11 +97,11 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
     registry = BASELINES
 
     def default(self, data: Manifest) -> dict[str, Baseline]:
-        """Those that can be fitted to this kind of samples, and whose packages are installed."""
+        """Those for this kind of samples that are on by default and whose packages are there."""
         return {
             name: kind()
             for name, kind in self.registry.items()
-            if is_installed(kind) and data.samples in kind.samples
+            if kind.by_default and is_installed(kind) and data.samples in kind.samples
         }
 
     def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:

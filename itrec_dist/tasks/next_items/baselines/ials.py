@@ -28,9 +28,9 @@ class Ials(Baseline):
 
     width: int = 64
     """Width of the factors."""
-    alpha: float = 1.0
+    alpha: float = 3.0
     """Weight of an item that a user has, relative to one that they have not, above 0."""
-    penalty: float = 0.01
+    penalty: float = 10.0
     """L2 penalty on the factors, at least 0."""
     rounds: int = 15
     """Times that the factors of users and items are solved for."""

@@ -31,7 +31,7 @@ class ItemKnn(Baseline):
     Top-N Recommendation Algorithms (2004).
     """
 
-    neighbours: int = 100
+    neighbours: int = 50
     """Most similar items that are kept of each item, at least 1; of equal ones the more popular."""
     shrink: float = 0.0
     """Added to the denominator, at least 0, against similarities that few users decide."""

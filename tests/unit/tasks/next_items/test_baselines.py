@@ -63,8 +63,8 @@ def multi_hot(ids, weights=None):
 
 def test_every_file_is_a_baseline_found_by_its_name():
     assert list(baselines.BASELINES) == [
-        "cooccurrence", "ease", "ials", "item_knn", "linear_history", "popularity",
-        "recent_popularity", "ridge", "trending",
+        "cooccurrence", "ease", "ials", "item_knn", "last_items", "linear_history",
+        "popularity", "recent_popularity", "ridge", "trending",
     ]  # fmt: skip
     for name in baselines.BASELINES:
         assert dataclasses.is_dataclass(baselines.BASELINES[name])

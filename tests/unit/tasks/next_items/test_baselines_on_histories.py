@@ -242,6 +242,15 @@ def test_trending_counts_the_days_before_each_query(tmp_path, ticks, days):
     assert found[-1].sum() > 0, "long after training its last days count"
 
 
+def test_the_last_items_come_first_and_then_the_popular(training):
+    order = (-scores_of(training, "last_items")).argsort(axis=1, kind="stable") + 1
+    counts = dict(enumerate(training.items.num_train_targets.tolist(), 1))
+    for row, ranking in zip(INPUTS.item_ids_BL.tolist(), order.tolist(), strict=True):
+        latest = list(dict.fromkeys(i for i in reversed(row) if i))
+        others = sorted(set(counts) - set(latest), key=lambda i: (-counts[i], i))
+        assert ranking == latest + others
+
+
 @pytest.mark.skipif(not is_installed(Ials), reason="no implicit")
 def test_ials_scores_by_factors_solved_for_the_row(training, monkeypatch):
     from implicit.cpu import als
@@ -343,7 +352,7 @@ def test_the_command_judges_what_suits_histories(shards, tmp_path, itrec):
     arguments = ("baselines", "--shards", shards, "--out")
     code, _, err = itrec(*arguments, tmp_path / "runs")
     assert code == 0, err
-    chosen = {n for n in ON_HISTORIES if is_installed(baselines.BASELINES[n])}
+    chosen = {n for n in ON_HISTORIES if is_installed(baselines.BASELINES[n])} - {"last_items"}
     assert {p.name for p in (tmp_path / "runs").iterdir()} == chosen
     run = RunDirectory.existing(tmp_path / "runs" / "linear_history")
     told = run.read_json(run.evaluation)
