@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.config.fields import CHANGEABLE
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
@@ -32,6 +32,8 @@ class SasrecConfig(ModelConfig):
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    samples: ClassVar[SampleKind] = "histories"
+    """It learns from every position of a history."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 
