@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from itrec_dist.config.fields import CHANGEABLE
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.config import ModelConfig
@@ -18,6 +18,8 @@ class SequenceConfig(ModelConfig):
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    samples: ClassVar[SampleKind] = "histories"
+    """It learns from every position of a history."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 

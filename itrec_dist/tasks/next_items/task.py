@@ -1,11 +1,12 @@
 """The next-items task: rank the catalogue for a window, trained on the items that follow it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from itrec_dist.data.manifest import SampleKind
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
@@ -30,6 +31,9 @@ class NextItems(Task):
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    headlines: ClassVar[Mapping[SampleKind, FigureName]] = {
+        "histories": FigureName("masked", "ndcg", 10)
+    }
     section: ClassVar[str] = "next_items"
     ranks: ClassVar[bool] = True
 
