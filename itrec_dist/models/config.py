@@ -25,6 +25,9 @@ class ModelConfig(Protocol):
     samples: ClassVar[SampleKind] = "windows"
     """The samples that it is made for, which decide the default of `training.monitor`."""
 
+    default_loss: ClassVar[str | None] = None
+    """Its loss unless another one is chosen; None takes the first of the task's losses."""
+
     uses_times: ClassVar[bool] = False
     """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
 

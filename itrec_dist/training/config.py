@@ -161,7 +161,8 @@ class RunConfig:
         model = chosen["model"]
         task = TASKS[model.task]
         headline = task.headline_of(model.samples)
-        return {"loss.kind": task.losses[0], "training.monitor": str(headline)}
+        loss = model.default_loss or task.losses[0]
+        return {"loss.kind": loss, "training.monitor": str(headline)}
 
     @property
     def folder(self) -> Path:

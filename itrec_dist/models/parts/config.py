@@ -20,6 +20,8 @@ class SequenceConfig(ModelConfig):
     """It scores the catalogue."""
     samples: ClassVar[SampleKind] = "histories"
     """It learns from every position of a history."""
+    default_loss: ClassVar[str | None] = "softmax"
+    """One target at every position: the likelihood of the next item."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 
