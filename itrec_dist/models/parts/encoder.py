@@ -69,8 +69,9 @@ class SequenceEncoder(nn.Module):
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""
-        vector_BLD: torch.Tensor = self.item_embedding(batch.item_ids_BL)
-        return vector_BLD + self.position_embedding(batch.item_ids_BL)
+        ids_BL = batch.item_ids_BL
+        vector_BLD: torch.Tensor = self.item_embedding(ids_BL) + self.position_embedding(ids_BL)
+        return vector_BLD
 
 
 class StepEncoder(SequenceEncoder):
