@@ -16,6 +16,7 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES
+from itrec_dist.models.gru4rec import Gru4recConfig
 from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks.next_items.task import NextItems
 from tests.histories_factory import judged_rows, training_rows
@@ -69,7 +70,10 @@ def exactness(task: NextItems) -> None:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce"])
-@pytest.mark.parametrize("model", [StepsConfig(), SasrecConfig(width=16, dropout=0.0)])
+@pytest.mark.parametrize(
+    "model",
+    [StepsConfig(), SasrecConfig(width=16, dropout=0.0), Gru4recConfig(width=16, dropout=0.0)],
+)
 def test_padding_changes_neither_losses_nor_gradients(spec, model, loss):
     torch.manual_seed(0)
     task = NextItems(model, LOSSES[loss](), spec).train()
