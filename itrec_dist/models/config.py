@@ -35,6 +35,11 @@ class ModelConfig(Protocol):
         return False
 
     @property
+    def uses_time_of_query(self) -> bool:
+        """Whether it needs to know when the event happens that it predicts: `target_time_B`."""
+        return False
+
+    @property
     def item_width(self) -> int | None:
         """Width of `item_embedding`; None if it has none."""
         return None
