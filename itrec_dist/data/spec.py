@@ -19,7 +19,8 @@ class DataSpec:
     `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
     and all zero), `target_counts_C` how often each item is a target of a training window.
     `num_train_windows` counts training windows, or the targets of training histories.
-    Without `has_times`, `Batch.times_BL` is all zeros.
+    Without `has_times`, `Batch.times_BL` is all zeros; `seconds_per_unit` is that of the times, 0
+    if their unit is not known.
     """
 
     input_length: int
@@ -35,6 +36,7 @@ class DataSpec:
     has_times: bool
     item_features_VF: torch.Tensor
     target_counts_C: torch.Tensor
+    seconds_per_unit: float = 0.0
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
@@ -56,4 +58,5 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         has_times=manifest.has_times,
         item_features_VF=torch.from_numpy(items.feature_matrix()),
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
+        seconds_per_unit=manifest.seconds_per_unit,
     )

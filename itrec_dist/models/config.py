@@ -22,9 +22,6 @@ class ModelConfig(Protocol):
     """Dotted name of the parameter with the item vectors [V, D] (row 0 is padding), used for warm
     starts from and for other runs; None if there is none."""
 
-    uses_times: ClassVar[bool] = False
-    """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
-
     @property
     def kind(self) -> str:
         """Its name in recipes, the same in every instance."""
@@ -32,6 +29,11 @@ class ModelConfig(Protocol):
     @property
     def sparse_gradients(self) -> bool:
         """Whether its embeddings get sparse gradients, which not every optimiser supports."""
+        return False
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
         return False
 
     @property

@@ -3,7 +3,7 @@
 Sources: Hidasi et al., Session-based Recommendations with Recurrent Neural Networks (2016); Hidasi
 and Karatzoglou, Recurrent Neural Networks with Top-k Gains for Session-based Recommendations
 (2018), section 3.4, whose constrained embedding is used: items have one vector as input and as
-output. The loss is a setting; that of the papers are cross entropy and losses of drawn negatives.
+output. The loss is a setting; those of the papers are cross entropy and losses of drawn negatives.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +13,18 @@ import torch
 from torch import nn
 
 from itrec_dist.config.fields import CHANGEABLE
-from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
-from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries
+from itrec_dist.models.parts import layout
+from itrec_dist.models.parts.features import EventFeatures, FeatureConfig
+from itrec_dist.models.parts.inputs import ItemVectors
 from itrec_dist.models.transformer import Dropout
 
 
 @dataclass(frozen=True)
-class Gru4recConfig(ModelConfig):
+class Gru4recConfig(FeatureConfig):
     """The net's shape."""
 
     task: ClassVar[str] = "next_items"
@@ -33,8 +34,6 @@ class Gru4recConfig(ModelConfig):
 
     kind: Literal["gru4rec"] = "gru4rec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
-    width: int = 128
-    """Width of the item vectors and of the state."""
     num_layers: int = 1
     """Recurrent layers."""
     dropout: float = field(default=0.2, metadata=CHANGEABLE)
@@ -65,10 +64,7 @@ class Gru4recConfig(ModelConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"GRU4Rec {loss}"
-
-    def check(self, data: Manifest) -> None:
-        """Histories or windows will do."""
+        return f"GRU4Rec {loss}{self.features_label}"
 
 
 class GRU4Rec(nn.Module):
@@ -76,40 +72,36 @@ class GRU4Rec(nn.Module):
 
     def __init__(self, config: Gru4recConfig, spec: DataSpec) -> None:
         super().__init__()
-        width = config.width
-        self.item_embedding = nn.Embedding(spec.num_items + 1, width, padding_idx=PAD)
+        self.item_embedding = ItemVectors(config, spec)
+        self.event_features = EventFeatures(config, spec)
         self.layers = nn.ModuleList(
-            nn.GRU(width, width, batch_first=True) for _ in range(config.num_layers)
+            nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.num_layers)
         )
         self.item_bias = nn.Parameter(torch.zeros(spec.num_items)) if config.item_bias else None
         self.dropout = Dropout(config.dropout)
-        nn.init.normal_(self.item_embedding.weight, std=width**-0.5)
-        with torch.no_grad():
-            self.item_embedding.weight[PAD].zero_()
+        self.item_embedding.draw()
 
     def encode(self, batch: Batch) -> Queries:
         """One query per row, float32."""
-        return Queries(self.encode_steps(batch)[:, -1].float())
+        num_padding_B = layout.num_padding(batch.item_ids_BL)
+        return Queries(layout.last_events(self._states(batch), num_padding_B).float())
 
     def encode_steps(self, batch: Batch) -> torch.Tensor:
         """The state after every position, [B, L, D]."""
-        ids_BL = batch.item_ids_BL
-        state_BLD = self.dropout(self.item_embedding(ids_BL))
-        # Events are moved to the front of their row: what follows them cannot change their state,
-        # what came before them would.
-        L = ids_BL.shape[1]
-        places_L = torch.arange(L, device=ids_BL.device)
-        num_pads_B1 = (ids_BL == PAD).sum(dim=1, keepdim=True)
-        state_BLD = _taken(state_BLD, (places_L + num_pads_B1).clamp(max=L - 1))
-        for layer in self.layers:
-            state_BLD = self.dropout(layer(state_BLD)[0])
-        return _taken(state_BLD, (places_L - num_pads_B1).clamp(min=0))
+        return layout.padding_first(self._states(batch), layout.num_padding(batch.item_ids_BL))
 
     def item_table(self) -> ItemTable:
         """The item vectors and biases."""
-        return ItemTable(self.item_embedding.weight[1:], self.item_bias)
+        return self.item_embedding.table(self.item_bias)
 
+    def _states(self, batch: Batch) -> torch.Tensor:
+        """The state after every event, [B, L, D], where events stand first.
 
-def _taken(values_BLD: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
-    """Each row's vectors in another order."""
-    return values_BLD.take_along_dim(places_BL.unsqueeze(2), dim=1)
+        Padding before them would change their states; behind them it cannot.
+        """
+        batch = layout.events_first(batch)
+        vector_BLD = self.event_features(self.item_embedding(batch.item_ids_BL), batch)
+        state_BLD: torch.Tensor = self.dropout(vector_BLD)
+        for layer in self.layers:
+            state_BLD = self.dropout(layer(state_BLD)[0])
+        return state_BLD
