@@ -7,6 +7,7 @@ from torch import nn
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.models.parts import pairs
+from itrec_dist.models.parts.fuxi_block import FuxiBlock
 from itrec_dist.models.parts.inputs import PositionVectors
 from itrec_dist.models.parts.layout import events_first, padding_first
 from itrec_dist.models.parts.ligr_block import LigrBlock
@@ -92,6 +93,7 @@ def normalised(x: torch.Tensor) -> torch.Tensor:
     return (x - x.mean()) / (x.var(unbiased=False) + 1e-6).sqrt()
 
 
+@torch.no_grad()
 def test_a_pointwise_block_is_its_equations_pair_by_pair():
     block, x, heads = told(PointwiseBlock(D, 2, 9, 0.0)), hidden(), 2
     buckets = torch.randint(0, 40, (B, L, L), dtype=torch.int32)
@@ -111,4 +113,34 @@ def test_a_pointwise_block_is_its_equations_pair_by_pair():
                 parts.append(mixed)
             gated = normalised(torch.cat(parts)) * u[i]
             expected = x[b, i] + block.output.weight @ gated + block.output.bias
+            torch.testing.assert_close(found[b, i], expected, rtol=1e-4, atol=1e-5)
+
+
+def rms_normalised(x: torch.Tensor) -> torch.Tensor:
+    return x / (x.square().mean(dim=-1, keepdim=True) + 1e-6).sqrt()
+
+
+@torch.no_grad()
+def test_a_fuxi_block_is_its_equations_pair_by_pair():
+    block, x, heads = told(FuxiBlock(D, 2, 9, 3 * D, 0.0)), hidden(), 2
+    buckets = torch.randint(0, 40, (B, L, L), dtype=torch.int32)
+    found = block(x, Pairs(buckets_BLL=buckets))
+    for b in range(B):
+        projected = [block.uvqk.weight @ rms_normalised(x[b, i]) for i in range(L)]
+        active = [p * torch.sigmoid(p) for p in projected]
+        u, v, q, k = zip(*(a.split([3 * D, D, D, D]) for a in active), strict=True)
+        for i in range(L):
+            meaning, position, time = torch.zeros(3, D)
+            for j in range(i + 1):
+                for head in range(heads):
+                    E = slice(head * D // heads, (head + 1) * D // heads)
+                    score = q[i][E] @ k[j][E]
+                    meaning[E] += score * torch.sigmoid(score) / 9 * v[j][E]
+                position += block.position_bias.weight[i - j] * v[j]
+                time += block.time_bias.weight[buckets[b, i, j]] * v[j]
+            channels = rms_normalised(torch.cat([meaning, position, time]))
+            y = x[b, i] + block.joined.weight @ (channels * u[i]) + block.joined.bias
+            left, right = (block.expand.weight @ rms_normalised(y)).chunk(2)
+            inner = left * torch.sigmoid(left) * right
+            expected = y + block.contract.weight @ inner
             torch.testing.assert_close(found[b, i], expected, rtol=1e-4, atol=1e-5)

@@ -109,4 +109,4 @@ def test_a_row_of_padding_alone_gives_something_finite(name):
 
 
 def test_all_kinds_are_there():
-    assert {"sasrec", "esasrec", "hstu", "hstu, time of query"} <= set(STEP_MODELS)
+    assert {"sasrec", "esasrec", "hstu", "hstu, time of query", "fuxi"} <= set(STEP_MODELS)
