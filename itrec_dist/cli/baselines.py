@@ -100,26 +100,32 @@ def run(parsed: Any) -> int:
     from itrec_dist.evaluation.baselines import judge_all
     from itrec_dist.report.terminal import print_comparison
 
-    baselines = baselines_of(tasks.task_of(manifest.read(parsed.shards)))
-    chosen = _chosen(parsed, baselines)
+    data = manifest.read(parsed.shards)
+    baselines = baselines_of(tasks.task_of(data))
+    fit = [name for name in baselines.installed() if not baselines.refusal(name, data)]
+    chosen = _chosen(parsed, baselines, fit)
     judgements = judge_all(
         baselines, parsed.shards, parsed.out, chosen,
         overwrite=parsed.overwrite, choice=choice_from(parsed, MetricChoice()),
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
+    if not parsed.only and (left := [n for n in baselines.installed() if n not in fit]):
+        print(f"Left out, since these events have an order and no times: {', '.join(left)}")
     if missing := baselines.missing():
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 
 
-def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, Any]:
+def _chosen(
+    parsed: Any, baselines: TaskBaselines[Any, Any, Any], default: Sequence[str]
+) -> dict[str, Any]:
     """The settings of the chosen baselines, or of the default ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.registry)}")
     chosen = {}
-    for name in dict.fromkeys(names or baselines.installed()):
+    for name in dict.fromkeys(names or default):
         settings = baselines.registry[name]
         chosen[name] = parsed[name] if name in parsed else settings()
     return chosen

@@ -65,6 +65,9 @@ class ShardFile:
 
 _SECONDS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
 
+ORDER = "order"
+"""Stands in place of the unit of the times where events have an order alone."""
+
 ANY_SPLIT = "any"
 """The value of `Coverage.split` for all splits together."""
 
@@ -142,6 +145,11 @@ class Manifest:
         """Seconds in a unit of the times; 0 if it is not known."""
         name, _, divisor = self.time_unit.partition(" / ")
         return _SECONDS.get(name, 0.0) / float(divisor or 1)
+
+    @property
+    def has_order_alone(self) -> bool:
+        """Whether the events have an order and no times."""
+        return self.time_unit == ORDER
 
     @property
     def item_feature_width(self) -> int:

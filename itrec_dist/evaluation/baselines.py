@@ -12,7 +12,7 @@ from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.splits import read_split
-from itrec_dist.errors import ShardsError
+from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.runs.directory import RunDirectory
@@ -51,6 +51,8 @@ def judge_all(
             "window the data with other fractions"
         )
     for name, settings in chosen.items():
+        if refusal := baselines.refusal(name, data):
+            raise ConfigError(refusal)
         baselines.check(name, settings, data)
     training = baselines.training(shards, data)
     splits = {split: read_split(shards, data, split) for split in present}

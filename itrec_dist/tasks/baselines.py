@@ -52,6 +52,10 @@ class TaskBaselines(ABC, Generic[B, T, F]):
         """The names of the baselines whose packages are not installed."""
         return []
 
+    def refusal(self, name: str, data: Manifest) -> str:  # noqa: ARG002
+        """Why a baseline means nothing on this data, as a sentence; empty if it does."""
+        return ""
+
     def check(self, name: str, baseline: B, data: Manifest) -> None:
         """Refuse a baseline that cannot be fitted to this data, before anything is computed.
 

@@ -41,9 +41,23 @@ class Staged:
     """Further staged features, beyond those of the paper's models."""
     ratings_parts: Parts = ()
     """The files of the ratings, if there are several."""
+    time_unit: str = ""
+    """Unit of the times; empty if unknown, manifest.ORDER if they are an order alone."""
+    source_rows: pa.ChunkedArray | None = None
+    """Where each rating stands in its files, counted from 0; None where `ratings` keeps that
+    order."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the data, in sentences."""
+
+    def row(self, row_number: int) -> int:
+        """The row of its files, counted from 1, at which a row of `ratings` stands."""
+        if self.source_rows is None:
+            return row_number
+        return int(self.source_rows[row_number - 1].as_py()) + 1
 
     def place(self, row_number: int) -> str:
-        """File and row of a rating, for error messages."""
+        """File and row of a rating, counted from 1 in `ratings`, for error messages."""
+        row_number = self.row(row_number)
         return place(self.ratings_parts or ((self.ratings_file, row_number),), row_number)
 
 
@@ -97,7 +111,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
     database.table("events", "shared/events")
     for row in [] if may_repeat else database.rows("checks/duplicate_ratings"):
         first, last = row["first_row_number"], row["last_row_number"]
-        rows = f"{ratings_file}: rows {first} and {last}"
+        rows = f"{ratings_file}: rows {staged.row(first)} and {staged.row(last)}"
         if len(staged.ratings_parts) > 1:
             rows = f"{staged.place(first)} and {staged.place(last)}"
         raise DataError(

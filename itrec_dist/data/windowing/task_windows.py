@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import itrec_dist
 from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
-from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
+from itrec_dist.data.manifest import ORDER, Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import Column, Widths
 from itrec_dist.data.shards.writer import ContentDigest
@@ -23,7 +23,7 @@ from itrec_dist.data.sources.source import Source
 from itrec_dist.data.windowing import shards
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
-from itrec_dist.errors import DataError
+from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage import atomic
 
 S = TypeVar("S", bound=WindowSettings)
@@ -57,6 +57,8 @@ class TaskWindows(ABC, Generic[S]):
     """SQL file for `rating_mean` and `rating_std` of the ratings that models are trained on."""
     catalogue_from_all: ClassVar[tuple[str, ...]] = ()
     """Protocols whose catalogue is counted on all data, including held-out events."""
+    by_time: ClassVar[tuple[str, ...]] = ()
+    """Protocols that cut at a point in time, for which an order of events does not do."""
     samples: ClassVar[SampleKind] = "windows"
     """Whether the rows of its splits are windows of fixed length or histories of any length."""
     columns: ClassVar[tuple[Column, ...]] = WINDOW_COLUMNS
@@ -157,6 +159,7 @@ class TaskWindows(ABC, Generic[S]):
             Database(config.memory_limit, config.threads, folders) as database,
         ):
             staged = chosen.stage(database, path)
+            self._refuse_without_times(staged, config)
             self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
             steps = self.cut(database, config)
@@ -167,10 +170,19 @@ class TaskWindows(ABC, Generic[S]):
                 "files": list(staged.files),
                 **chosen.recorded(),
                 **shards.undescribed(database),
+                **({"warnings": list(staged.warnings)} if staged.warnings else {}),
             }
             manifest = dataclasses.replace(manifest, source=origin, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
+
+    def _refuse_without_times(self, staged: staging.Staged, config: S) -> None:
+        if staged.time_unit == ORDER and config.protocol in self.by_time:
+            others = ", ".join(p for p in self.protocols if p not in self.by_time)
+            raise ConfigError(
+                f"protocol {config.protocol} cuts at a point in time, and {staged.ratings_file} is "
+                f"read with an order of events alone: give --columns.timestamp, or one of {others}"
+            )
 
     def _write_shards(
         self, database: Database, config: S, staged: staging.Staged, building: Path
@@ -211,7 +223,8 @@ class TaskWindows(ABC, Generic[S]):
             has_ratings=staged.has_ratings,
             rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
             rating_std=moments["rating_std"] or 1.0,  # a divisor, must not be 0
-            has_times=True,
+            has_times=staged.time_unit != ORDER,
+            time_unit=staged.time_unit,
             rating_min=lowest if staged.has_ratings else 0.0,
             rating_max=highest if staged.has_ratings else 0.0,
             user_features=user_features,

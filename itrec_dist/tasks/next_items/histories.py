@@ -107,6 +107,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     task = "next_items"
     settings = HistoryConfig
     protocols = get_args(HistoryProtocol)
+    by_time = ("global_time",)
     leakage = next_item_audit.HISTORY_LEAKAGE
     samples: ClassVar[SampleKind] = "histories"
     columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS

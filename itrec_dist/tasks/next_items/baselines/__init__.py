@@ -87,6 +87,15 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
         windows = read_split(shards, data, schema.TRAIN)
         return NextItemsTrainingData(shards, data, windows, reader.read_items(shards, data))
 
+    def refusal(self, name: str, data: Manifest) -> str:
+        """A baseline that counts on times needs them."""
+        if not (data.has_order_alone and getattr(self.registry[name], "uses_times", False)):
+            return ""
+        return (
+            f"the baseline {name} asks when events happened, and these have an order alone: "
+            "leave it out with --only, or window the data with --columns.timestamp"
+        )
+
     def check(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
         """Refuse matrices that do not fit in memory."""
         refuse_too_large(name, data.num_items)

@@ -23,6 +23,7 @@ class RecentPopularity:
     """
 
     matrices: ClassVar[int] = 0
+    uses_times: ClassVar[bool] = True
 
     share: float = 0.1
     """Fraction of the training windows that counts as recent, above 0 and at most 1."""
