@@ -145,7 +145,8 @@ class ITE(nn.Module):
         self.dropout = Dropout(config.dropout)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
-        self.register_buffer("item_features_VF", spec.item_features_VF, persistent=False)
+        features_VF = spec.item_features_VF.to_dense()
+        self.register_buffer("item_features_VF", features_VF, persistent=False)
         self.register_buffer("positions_L", torch.arange(spec.input_length), persistent=False)
         self.rating_mean, self.rating_std = spec.rating_mean, spec.rating_std or 1.0
         self._initialise()

@@ -55,7 +55,7 @@ class FeatureConfig(ModelConfig):
     @property
     def features_label(self) -> str:
         """What a label says about them; empty where there are none."""
-        parts = {
+        parts: dict[str, bool] = {
             self.side_information: self.side_information != "none",
             "input only": uses_items(self.side_information) and not self.scores_features,
             "rating": self.rating,
@@ -86,10 +86,10 @@ class ItemFeatures(nn.Module):
 
     def __init__(self, spec: DataSpec, width: int) -> None:
         super().__init__()
-        features_VF = spec.item_features_VF
-        items_M, codes_M = features_VF.nonzero().T
-        counts_V = torch.bincount(items_M, minlength=len(features_VF))
-        self.weight = nn.Parameter(torch.empty(features_VF.shape[1], width).normal_(std=STD))
+        num_rows, num_values = spec.item_features_VF.shape
+        items_M, codes_M = spec.item_features_VF.to_sparse().coalesce().indices()
+        counts_V = torch.bincount(items_M, minlength=num_rows)
+        self.weight = nn.Parameter(torch.empty(num_values, width).normal_(std=STD))
         self.register_buffer("codes_M", codes_M.contiguous(), persistent=False)
         self.register_buffer("offsets_V", counts_V.cumsum(0) - counts_V, persistent=False)
 

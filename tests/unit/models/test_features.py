@@ -107,7 +107,7 @@ def test_an_item_is_its_id_and_its_features(spec, kind, level):
     ids_VD, values_FD = model.item_embedding.weight, model.item_embedding.features.weight
     for item in range(1, 13):
         expected_D = ids_VD[item].clone()
-        for column, is_set in enumerate(spec.item_features_VF[item]):
+        for column, is_set in enumerate(spec.item_features_VF.to_dense()[item]):
             if is_set:
                 expected_D += values_FD[column]
         torch.testing.assert_close(table_CD[item - 1], expected_D)
@@ -133,7 +133,7 @@ def test_an_item_without_events_learns_by_its_features(spec, kind):
     queries = model.encode(first)
     model.item_table().scores_of(queries, first.target_ids_BK.clamp(1, 11)).sum().backward()
     assert not model.item_embedding.weight.grad[12].any()
-    twelfth = spec.item_features_VF[12].bool()
+    twelfth = spec.item_features_VF.to_dense()[12].bool()
     assert model.item_embedding.features.weight.grad[twelfth].any(dim=1).all()
     assert not model.item_embedding.weight.grad[0].any()
 
