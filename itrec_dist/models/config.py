@@ -28,9 +28,6 @@ class ModelConfig(Protocol):
     default_loss: ClassVar[str | None] = None
     """Its loss unless another one is chosen; None takes the first of the task's losses."""
 
-    uses_times: ClassVar[bool] = False
-    """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
-
     @property
     def kind(self) -> str:
         """Its name in recipes, the same in every instance."""
@@ -38,6 +35,11 @@ class ModelConfig(Protocol):
     @property
     def sparse_gradients(self) -> bool:
         """Whether its embeddings get sparse gradients, which not every optimiser supports."""
+        return False
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
         return False
 
     @property

@@ -40,4 +40,4 @@ class EsasrecConfig(SequenceConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"eSASRec {loss}"
+        return f"eSASRec {loss}{self.features_label}"

@@ -38,4 +38,4 @@ class FuxiConfig(TimedConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"FuXi-alpha {loss}{self.query_note}"
+        return f"FuXi-alpha {loss}{self.features_label}{self.query_note}"

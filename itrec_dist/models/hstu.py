@@ -31,4 +31,4 @@ class HstuConfig(TimedConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"HSTU {loss}{self.query_note}"
+        return f"HSTU {loss}{self.features_label}{self.query_note}"
