@@ -110,9 +110,11 @@ def run(parsed: Any) -> int:
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
-    if not parsed.only and (left := [n for n in baselines.installed() if n not in fit]):
-        print(f"Left out, since these events have an order and no times: {', '.join(left)}")
-    if missing := baselines.missing():
+    missing = baselines.missing()
+    suiting = [*baselines.default(data), *missing]
+    if not parsed.only and (left := [n for n in baselines.registry if n not in suiting]):
+        print(f"Left out, since they do not suit these shards: {', '.join(left)}")
+    if missing:
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 
