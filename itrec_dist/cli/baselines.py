@@ -110,7 +110,11 @@ def run(parsed: Any) -> int:
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
-    if missing := baselines.missing():
+    missing = baselines.missing()
+    suiting = [*baselines.default(data), *missing]
+    if not parsed.only and (left := [n for n in baselines.registry if n not in suiting]):
+        print(f"Left out unless named, or unsuited to these shards: {', '.join(left)}")
+    if missing:
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 

@@ -60,6 +60,8 @@ class Baseline(ABC):
     """What it can be fitted to."""
     by_default: ClassVar[bool] = True
     """Whether it is judged without being named."""
+    uses_times: ClassVar[bool] = False
+    """Whether it asks when events happened, which an order alone does not say."""
     package: ClassVar[str | None] = None
     """The optional package that it imports, part of the extra `references`; None if none."""
 
@@ -101,7 +103,10 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
         return {
             name: kind()
             for name, kind in self.registry.items()
-            if kind.by_default and is_installed(kind) and data.samples in kind.samples
+            if kind.by_default
+            and is_installed(kind)
+            and data.samples in kind.samples
+            and not (kind.uses_times and data.has_order_alone)
         }
 
     def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
@@ -123,6 +128,11 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
                 f"the baseline {name} is fitted to {' or '.join(baseline.samples)} and these "
                 f"shards hold {data.samples}: give others to --only, such as "
                 f"{', '.join(self.default(data))}"
+            )
+        if baseline.uses_times and data.has_order_alone:
+            raise ConfigError(
+                f"the baseline {name} asks when events happened, and these have an order alone: "
+                "leave it out with --only, or window the data with --columns.timestamp"
             )
         refuse_too_large(name, data.num_items)
 
