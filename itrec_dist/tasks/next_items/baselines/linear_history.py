@@ -100,4 +100,5 @@ def _sums_of_squares(sequences: Sequences, decay: float) -> Matrix:
     num_after: Int64 = ends - 1 - np.arange(len(ends))
     if decay == 1:
         return num_after.astype(np.float64)
-    return (1 - decay ** (2.0 * num_after)) / (1 - decay**2)
+    sums = (1 - decay ** (2.0 * num_after)) / (1 - decay**2)
+    return sums.astype(np.float64)
