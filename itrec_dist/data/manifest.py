@@ -63,6 +63,8 @@ class ShardFile:
     sha256: str
 
 
+_SECONDS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+
 ORDER = "order"
 """Stands in place of the unit of the times where events have an order alone."""
 
@@ -137,6 +139,12 @@ class Manifest:
     def num_windows(self, split: str) -> int:
         """Number of windows of a split; 0 if it is absent."""
         return sum(file.rows for file in self.splits.get(split, ()))
+
+    @property
+    def seconds_per_unit(self) -> float:
+        """Seconds in a unit of the times; 0 if it is not known."""
+        name, _, divisor = self.time_unit.partition(" / ")
+        return _SECONDS.get(name, 0.0) / float(divisor or 1)
 
     @property
     def has_order_alone(self) -> bool:

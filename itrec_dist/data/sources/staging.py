@@ -6,7 +6,7 @@ ends in the same tables: `ratings`, `items`, `item_features`, `user_features` an
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ FeatureKind = Literal["single", "multi"]
 Parts = tuple[tuple[Path, int], ...]
 """Files that were read in sequence, each with its number of rows."""
 
+
+TITLE_WORDS = "title words"
+"""Name of the item feature that holds them."""
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
 _ENCODING = "invalid encoding"  # as DuckDB calls it
@@ -130,6 +133,29 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
             f"{row['feature']}: describe each user once, with one value per feature"
         )
     database.drop("ratings")
+
+
+def add_title_words(database: Database, staged: Staged, least: int) -> Staged:
+    """Make the words that stand in at least `least` titles a feature of the items.
+
+    Raises:
+        DataError: there are no titles, or no word stands in that many.
+    """
+    if TITLE_WORDS in dict(staged.item_features):
+        raise DataError(
+            f"item_features names a column {TITLE_WORDS}, as the words of titles are called: name "
+            "it otherwise, or give title_words 0"
+        )
+    before = database.rows("shared/num_item_features")[0]["num_rows"]
+    after = database.table(
+        "item_features", "shared/title_words", words_name=TITLE_WORDS, least=least
+    )
+    if after == before:
+        raise DataError(
+            f"no word stands in {least} titles of {staged.items_file or 'the items'}: lower "
+            "title_words, give titles (--items and --columns.title), or give title_words 0"
+        )
+    return replace(staged, item_features=(*staged.item_features, (TITLE_WORDS, "multi")))
 
 
 def vocabulary(

@@ -14,7 +14,7 @@ from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ORDER
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
-from itrec_dist.data.sources import time_units
+from itrec_dist.data.sources import numbers, time_units
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
@@ -78,6 +78,11 @@ class TableConfig(Source):
     with values separated by |."""
     user_features: tuple[str, ...] = ()
     """Columns of --users to use as categories, one value per user."""
+    item_numbers: tuple[str, ...] = ()
+    """Columns of --items with numbers, such as '[price, year]': each becomes the range, one of
+    about ten with as many items, that it lies in, and that a category."""
+    user_numbers: tuple[str, ...] = ()
+    """Columns of --users with numbers, likewise."""
 
     def __post_init__(self) -> None:
         """Refuse feature columns without the table that contains them.
@@ -85,19 +90,29 @@ class TableConfig(Source):
         Raises:
             ConfigError: the message names the missing setting.
         """
-        for kind, path, names in (
-            ("item", self.items, self.item_features),
-            ("user", self.users, self.user_features),
+        for kind, path, names, numeric in (
+            ("item", self.items, self.all_item_features, self.item_numbers),
+            ("user", self.users, self.all_user_features, self.user_numbers),
         ):
+            setting = f"{kind}_features" if len(names) > len(numeric) else f"{kind}_numbers"
             if names and path is None:
-                raise ConfigError(
-                    f"{kind}_features needs --{kind}s, the file that holds {names[0]}"
-                )
+                raise ConfigError(f"{setting} needs --{kind}s, the file that holds {names[0]}")
             if len(set(names)) != len(names):
-                raise ConfigError(f"{kind}_features names a column twice: {', '.join(names)}")
+                also = f" with {kind}_numbers" if numeric else ""
+                raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
         self._check_times()
+
+    @property
+    def all_item_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.item_features + self.item_numbers
+
+    @property
+    def all_user_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.user_features + self.user_numbers
 
     def _check_times(self) -> None:
         columns = self.columns
@@ -133,14 +148,15 @@ class TableConfig(Source):
         database.drop("parsed_ratings")
         _stage_items(database, self)
         _stage_users(database, self)
+        numbers.to_ranges(database, self.user_numbers, self.item_numbers)
         multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
         kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
         return Staged(
             ratings_file=path,
             items_file=self.items,
             has_ratings=self.columns.rating is not None,
-            item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
-            user_features=tuple((name, "single") for name in self.user_features),
+            item_features=tuple((n, kinds[n in multiple]) for n in self.all_item_features),
+            user_features=tuple((name, "single") for name in self.all_user_features),
             files=tuple(
                 checksum(file)
                 for given in (path, self.items, self.users)
@@ -214,10 +230,10 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         "item_source_id": SourceColumn("text", (columns.item,)),
         "is_inexact": SourceColumn("inexact", (columns.item,)),
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
-        "feature_lists": SourceColumn("lists", table.item_features),
+        "feature_lists": SourceColumn("lists", table.all_item_features),
     }
     parts = _load(database, "source_items", table.items, described)
-    names = list(table.item_features)
+    names = list(table.all_item_features)
     for row in database.rows("checks/unnamed_items"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     for row in database.rows("checks/written_lists", features=names):
@@ -237,12 +253,12 @@ def _stage_users(database: Database, table: TableConfig) -> None:
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
         "is_inexact": SourceColumn("inexact", (table.columns.user,)),
-        "feature_lists": SourceColumn("lists", table.user_features),
+        "feature_lists": SourceColumn("lists", table.all_user_features),
     }
     parts = _load(database, "source_users", table.users, described)
     for row in database.rows("checks/unnamed_users"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
-    names = list(table.user_features)
+    names = list(table.all_user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
 

@@ -102,6 +102,15 @@ class TaskWindows(ABC, Generic[S]):
         assert config.target_length is not None, "a task that allows it says how many there are"
         return config.target_length
 
+    def described(
+        self,
+        database: Database,  # noqa: ARG002
+        staged: staging.Staged,
+        config: S,  # noqa: ARG002
+    ) -> staging.Staged:
+        """Add item and user features to those of the source."""
+        return staged
+
     def may_repeat(self, config: S) -> bool:  # noqa: ARG002
         """Whether a user may have two ratings of one item at the same time."""
         return False
@@ -165,6 +174,7 @@ class TaskWindows(ABC, Generic[S]):
         ):
             staged = chosen.stage(database, path)
             self._refuse_without_times(staged, config)
+            staged = self.described(database, staged, config)
             self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
             steps = self.cut(database, config)

@@ -14,6 +14,8 @@ from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import HISTORY_ROW_COLUMNS
 from itrec_dist.data.shards.columns import Column
+from itrec_dist.data.sources import staging
+from itrec_dist.data.sources.staging import Staged
 from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
@@ -57,6 +59,9 @@ class HistoryConfig:
     repeats: Literal["keep", "first", "last", "refuse"] = "keep"
     """Several events of one user with one item: keep them all, the first or the last, or refuse
     the data."""
+    title_words: int = 0
+    """Make the words that stand in at least this many titles a feature of the items; 0 makes none.
+    Models see it with their other item features."""
     validation_fraction: float = 0.1
     """Share for validation: of ratings (global_time) or of users (user_disjoint); the others do not
     use it."""
@@ -80,6 +85,8 @@ class HistoryConfig:
         counts = ("max_length", "target_length", "min_user_events", "min_item_events", "num_shards")
         optional = ("threads", "top_items", "horizon")
         window_settings.check(self, (*counts, *optional), get_args(HistoryProtocol))
+        if self.title_words < 0:
+            raise ConfigError(f"title_words is {self.title_words}: give 0 or more")
         if not 0 <= self.overlap < self.max_length:
             raise ConfigError(
                 f"overlap is {self.overlap}: give 0 or more and less than max_length "
@@ -126,6 +133,16 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         "and user tables, a manifest and a leakage audit. The defaults drop nobody and hold out "
         "each user's last event."
     )
+
+    def described(self, database: Database, staged: Staged, config: HistoryConfig) -> Staged:
+        """With the words of titles, if they are asked for.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not config.title_words:
+            return staged
+        return staging.add_title_words(database, staged, config.title_words)
 
     def may_repeat(self, config: HistoryConfig) -> bool:
         """Rows that agree in everything are repeats like others."""
