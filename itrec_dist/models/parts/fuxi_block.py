@@ -64,7 +64,7 @@ class FuxiBlock(nn.Module):
         """What each position gathers by meaning, position and time, side by side."""
         B, L, D = v_BLD.shape
         assert pairs.buckets_BLL is not None
-        earlier_LL = self.earlier_LL[:L, :L]
+        earlier_LL = self.earlier_LL[:L, :L].to(v_BLD.dtype)
         q_BHLE, k_BHLE, v_BHLE = (
             x.view(B, L, self.num_heads, D // self.num_heads).transpose(1, 2)
             for x in (q_BLD, k_BLD, v_BLD)
@@ -72,8 +72,9 @@ class FuxiBlock(nn.Module):
         scores_BHLL = F.silu(q_BHLE @ k_BHLE.transpose(2, 3))
         meaning_BHLE = (scores_BHLL * (earlier_LL / len(self.earlier_LL))) @ v_BHLE
         meaning_BLD = meaning_BHLE.transpose(1, 2).reshape(B, L, D)
-        position_BLD = (self.position_bias(L) * earlier_LL) @ v_BLD
-        time_BLD = (self.time_bias(pairs.buckets_BLL) * earlier_LL) @ v_BLD
+        position_BLD = (self.position_bias(L).to(v_BLD.dtype) * earlier_LL) @ v_BLD
+        time_BLL = self.time_bias(pairs.buckets_BLL).to(v_BLD.dtype)
+        time_BLD = (time_BLL * earlier_LL) @ v_BLD
         return torch.cat([meaning_BLD, position_BLD, time_BLD], dim=2)
 
 

@@ -44,9 +44,9 @@ class PointwiseBlock(nn.Module):
         parts = F.silu(self.uvqk(normed_BLD)).view(B, L, 4, H, D // H).permute(2, 0, 3, 1, 4)
         _, v_BHLE, q_BHLE, k_BHLE = parts
         assert pairs.buckets_BLL is not None
-        bias_BLL = self.time_bias(pairs.buckets_BLL) + self.position_bias(L)
+        bias_BLL = (self.time_bias(pairs.buckets_BLL) + self.position_bias(L)).to(v_BHLE.dtype)
         scores_BHLL = q_BHLE @ k_BHLE.transpose(2, 3) + bias_BLL.unsqueeze(1)
-        weights_BHLL = F.silu(scores_BHLL) * self.earlier_LL[:L, :L]
+        weights_BHLL = F.silu(scores_BHLL) * self.earlier_LL[:L, :L].to(v_BHLE.dtype)
         mixed_BLD = (weights_BHLL @ v_BHLE).transpose(1, 2).reshape(B, L, D)
         u_BLD = parts[0].transpose(1, 2).reshape(B, L, D)
         gated_BLD = F.layer_norm(mixed_BLD, (D,), eps=_EPSILON) * u_BLD

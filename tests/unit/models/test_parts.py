@@ -2,11 +2,14 @@
 
 import math
 
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.models.parts import pairs
+from itrec_dist.models.parts.attention import TimeBias, self_attention
 from itrec_dist.models.parts.fuxi_block import FuxiBlock
 from itrec_dist.models.parts.inputs import PositionVectors
 from itrec_dist.models.parts.layout import events_first, padding_first
@@ -144,3 +147,25 @@ def test_a_fuxi_block_is_its_equations_pair_by_pair():
             inner = left * torch.sigmoid(left) * right
             expected = y + block.contract.weight @ inner
             torch.testing.assert_close(found[b, i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_biases_and_their_gradients_are_those_of_an_embedding():
+    bias, index = told(TimeBias()), torch.randint(0, 9, (B, L, L), dtype=torch.int32)
+    weights = torch.randn(B, L, L)
+    embedded = F.embedding(index, bias.weight.unsqueeze(1)).squeeze(-1)
+    assert torch.equal(bias(index), embedded)
+    (expected,) = torch.autograd.grad((embedded * weights).sum(), bias.weight)
+    (found,) = torch.autograd.grad((bias(index) * weights).sum(), bias.weight)
+    torch.testing.assert_close(found, expected)
+    assert found[:9].all()
+    assert not found[9:].any()
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_in_bf16_sees_what_attention_in_fp32_sees(heads):
+    qkv = torch.randn(B, L, 3 * D, generator=torch.Generator().manual_seed(2))
+    exact = self_attention(qkv, heads, Pairs())
+    assert torch.equal(exact[:, 0], qkv[:, 0, 2 * D :])  # the first event sees itself alone
+    rounded = self_attention(qkv.bfloat16(), heads, Pairs())
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.03, atol=0.03)
