@@ -96,16 +96,15 @@ def counted_events(events, histories, config, user_splits, cuts):
             return counted
 
 
-def split_of_target(config, history, first, user_splits, user, cuts):
-    """The split whose range holds all targets from `first`, or None; '' if dealt later."""
-    last = first + config.target_length - 1
-    if config.protocol == "random_windows":
-        return ""
-    if config.protocol == "user_disjoint":
-        return user_splits[user]
+def ranges_of(config, history, user_splits, user, cuts) -> dict[str, list[int]]:
+    """The places that each split may have targets at; '' if dealt later."""
     places = range(len(history))
+    if config.protocol == "random_windows":
+        return {"": list(places)}
+    if config.protocol == "user_disjoint":
+        return {user_splits[user]: list(places)}
     if config.protocol == "leave_last":
-        ends = {
+        return {
             "train": [p for p in places if p < len(history) - 2 * config.target_length],
             "validation": [
                 p
@@ -116,16 +115,24 @@ def split_of_target(config, history, first, user_splits, user, cuts):
             ],
             "test": [p for p in places if p >= len(history) - config.target_length],
         }
-    else:
-        ends = {
-            "train": [p for p in places if history[p].time < cuts[0]],
-            "validation": [p for p in places if cuts[0] <= history[p].time < cuts[1]],
-            "test": [p for p in places if history[p].time >= cuts[1]],
-        }
-    for split, inside in ends.items():
-        if first in inside and last in inside:
-            start = max(min(inside), config.input_length)
-            return split if (first - start) % config.stride == 0 else None
+    return {
+        "train": [p for p in places if history[p].time < cuts[0]],
+        "validation": [p for p in places if cuts[0] <= history[p].time < cuts[1]],
+        "test": [p for p in places if history[p].time >= cuts[1]],
+    }
+
+
+def split_of_target(config, ranges, first):
+    """The split that has a window with its targets from `first` on, or None."""
+    last = first + config.target_length - 1
+    for split, inside in ranges.items():
+        if first not in inside or last not in inside:
+            continue
+        if first < config.input_length:
+            begins = first == max(min(inside), 1)
+            return split if config.short_histories and (split in ("", "train") or begins) else None
+        start = max(min(inside), config.input_length)
+        return split if (first - start) % config.stride == 0 else None
     return None
 
 
@@ -141,21 +148,20 @@ def expected(events: list[Event], config: WindowConfig) -> Expected:
     kept = {user: h for user, h in kept.items() if len(h) >= config.min_user_events}
     placed = []
     for user, history in kept.items():
-        for first in range(config.input_length, len(history) - config.target_length + 1):
-            split = split_of_target(config, history, first, user_splits, user, cuts)
-            off = (first - config.input_length) % config.stride
-            if split is None or (
-                config.protocol in ("random_windows", "user_disjoint") and off != 0
-            ):
-                continue
-            placed.append(Placed(user, first, split))
+        ranges = ranges_of(config, history, user_splits, user, cuts)
+        for first in range(1, len(history) - config.target_length + 1):
+            split = split_of_target(config, ranges, first)
+            if split is not None:
+                placed.append(Placed(user, first, split))
     if config.protocol == "random_windows":
         dealt = deal(list(range(len(placed))), config, lambda number: number)
         placed = [Placed(w.user, w.first, dealt[number]) for number, w in enumerate(placed)]
     found = []
     for window in placed:
         history = kept[window.user]
-        inputs = tuple(e.item for e in history[window.first - config.input_length : window.first])
+        shown = history[max(window.first - config.input_length, 0) : window.first]
+        padding = ("",) * (config.input_length - len(shown))
+        inputs = (*padding, *(e.item for e in shown))
         targets = tuple(e.item for e in history[window.first : window.first + config.target_length])
         found.append((window.user, inputs, targets, history[window.first].time, window.split))
     audit = {
@@ -171,7 +177,7 @@ def used(placed, splits, config):
     inputs, targets = set(), set()
     for window in placed:
         if window.split in splits:
-            places = range(window.first - config.input_length, window.first)
+            places = range(max(window.first - config.input_length, 0), window.first)
             inputs |= {(window.user, place) for place in places}
             places = range(window.first, window.first + config.target_length)
             targets |= {(window.user, place) for place in places}

@@ -210,10 +210,26 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 def _check_samples(run: RunConfig, data: Manifest) -> None:
     """Refuse settings that are of the other kind of samples."""
-    if data.samples == "windows" and run.training.batch_tokens is not None:
+    training = run.training
+    if data.samples == "windows" and training.batch_tokens is not None:
         raise ConfigError(
-            f"training.batch_tokens={run.training.batch_tokens} is for histories, {run.shards} has "
+            f"training.batch_tokens={training.batch_tokens} is for histories, {run.shards} has "
             "windows of one length: set training.batch_size, or window with --samples histories"
+        )
+    if data.samples == "windows" and (training.next_targets, training.next_within) != (1, None):
+        raise ConfigError(
+            "training.next_targets and training.next_within are for histories, the windows of "
+            f"{run.shards} have {data.target_length} targets each: window with --samples histories"
+        )
+    if training.next_within is not None and data.has_order_alone:
+        raise ConfigError(
+            f"training.next_within={training.next_within} is a time, and the events of "
+            f"{run.shards} have an order alone: leave it out, or set training.next_targets"
+        )
+    if training.next_targets > 1 and run.loss.kind == "ce":
+        raise ConfigError(
+            f"training.next_targets={training.next_targets} does not work with loss=ce, which "
+            "learns from the next item alone: give --loss softmax or bce"
         )
     if data.samples == "histories" and run.feed.cache == "none":
         raise ConfigError(

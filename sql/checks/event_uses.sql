@@ -9,7 +9,9 @@ used as (
         user_id,
         target_place,
         split,
-        unnest(range(target_place - $input_length, target_place + $target_length)) as place
+        unnest(
+            range(greatest(target_place - $input_length, 0), target_place + $target_length)
+        ) as place
     from targets
     where split = 'train' or split = $split
 ),

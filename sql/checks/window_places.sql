@@ -12,10 +12,13 @@ corners as materialized (
         targets.user_id,
         targets.target_place,
         unnest([
-            -$input_length::integer, -1, 0, $target_length::integer - 1
+            -least(targets.target_place, $input_length)::integer,
+            -1,
+            0,
+            $target_length::integer - 1
         ]) as corner,
         unnest([
-            windows.item_ids[1],
+            windows.item_ids[$input_length - least(targets.target_place, $input_length) + 1],
             windows.item_ids[-1],
             windows.target_ids[1],
             windows.target_ids[-1]

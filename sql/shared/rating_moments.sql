@@ -1,10 +1,12 @@
--- Mean and population standard deviation of the training windows' input ratings.
+-- Mean and population standard deviation of the training windows' input ratings, without padding.
 -- Grain: one row.
 -- Reads: windows.
 with
 
 inputs as (
-    select unnest(ratings)::double as rating
+    select
+        unnest(ratings)::double as rating,
+        unnest(item_ids) as item_id
     from windows
     where split = 'train'
 ),
@@ -14,6 +16,7 @@ rating_moments as (
         avg(rating) as rating_mean,
         stddev_pop(rating) as rating_std
     from inputs
+    where item_id != 0
 )
 
 select

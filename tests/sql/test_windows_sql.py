@@ -141,7 +141,7 @@ def test_ranges_of_leave_last_and_global_time(database):
     ]
 
 
-TARGETS = {"input_length": 2, "target_length": 2, "stride": 3, "seed": 0}
+TARGETS = {"input_length": 2, "target_length": 2, "stride": 3, "seed": 0, "short_histories": False}
 
 
 def test_targets_start_after_the_inputs_and_end_in_their_range(database):
@@ -179,6 +179,21 @@ def test_windows_without_a_split_are_dealt_by_digest_in_exact_numbers(database):
     ranked = sorted(range(20), key=lambda n: hashlib.md5(f"0:{n}".encode()).hexdigest())
     split = dict(zip(ranked, ["validation"] * 5 + ["test"] * 2 + ["train"] * 13, strict=True))
     assert [(number, name) for number, _, _, name in found] == [(n, split[n]) for n in range(20)]
+
+
+def test_short_windows_are_of_beginnings(database):
+    columns = "user_id split first_target end_target"
+    ranges = [(1, "train", 0, 5), (1, "test", 5, 7), (2, "train", 0, 3), (2, "test", 1, 9),
+              (3, "train", 0, 2), (3, "test", 0, 2), (4, "test", 0, 4)]  # fmt: skip
+    give(database, "ranges", columns, *ranges)
+    settings = TARGETS | {"input_length": 3, "stride": 9, "short_histories": True}
+    found = run(
+        database, "next_items/targets", **settings, validation_fraction=0.0, test_fraction=0.0
+    )
+    assert [row[1:] for row in found] == [
+        (1, 1, "train"), (1, 2, "train"), (1, 3, "train"), (1, 5, "test"),
+        (2, 1, "train"), (2, 1, "test"), (2, 3, "test"), (4, 1, "test"),
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -274,6 +289,28 @@ def test_checks_pass_on_sound_windows_and_find_unsound_ones(windowed):
 
     give(windowed, "catalogue", "item_id", (1,), (2,), (3,))
     assert run(windowed, "checks/window_widths", **lengths) == [(1,), (2,)]
+
+
+def test_short_windows_are_padded_on_the_left_and_nowhere_else(windowed):
+    give(windowed, "targets", "window_id user_id target_place split", (0, 1, 1, "train"))
+    lengths = {"input_length": 3, "target_length": 1}
+    (row,) = run(windowed, "next_items/windows", **lengths, last_target=0)
+    assert row[4:9] == ([0, 0, 1], [0.0, 0.0, 0.0], [0, 0, 0], [2], [1.0])
+    windowed.table("windows", "next_items/windows", **lengths, last_target=0)
+    for check in ("window_widths", "window_places"):
+        assert run(windowed, f"checks/{check}", **lengths) == []
+    windowed.table("event_uses", "checks/event_uses", split="test", **lengths)
+    assert windowed.rows("checks/leakage")[0]["training_events"] == 2
+    for wrong in ([0, 1, 1], [1, 0, 0], [1, 1, 1]):
+        columns = "window_id split item_ids ratings times target_ids target_ratings"
+        give(windowed, "windows", columns, (0, "train", wrong, [0] * 3, [0] * 3, [2], [1.0]))
+        assert run(windowed, "checks/window_widths", **lengths) == [(0,)]
+
+
+def test_padding_is_no_rating(windowed):
+    columns = "split item_ids ratings"
+    give(windowed, "windows", columns, ("train", [0, 1, 2], [0.0, 4.0, 2.0]))
+    assert run(windowed, "shared/rating_moments") == [(3.0, 1.0)]
 
 
 def test_training_must_lie_before_the_cut(windowed):

@@ -106,6 +106,11 @@ class TaskWindows(ABC, Generic[S]):
         """Add item and user features to those of the source."""
         return staged
 
+    def target_length(self, database: Database, config: S) -> int:  # noqa: ARG002
+        """The targets of a row at most, K; called when `windows` is filled."""
+        assert config.target_length is not None, "a task that allows it says how many there are"
+        return config.target_length
+
     def may_repeat(self, config: S) -> bool:  # noqa: ARG002
         """Whether a user may have two ratings of one item at the same time."""
         return False
@@ -207,12 +212,13 @@ class TaskWindows(ABC, Generic[S]):
         sizes = {r["split"]: r["num_windows"] for r in database.rows("shared/split_sizes")}
         if not sizes.get(schema.TRAIN):
             raise DataError(self.no_training(database, config, sizes))
+        target_length = self.target_length(database, config)
         audit = self.audit(database, config)
         coverage = self.coverage(database, config)
         moments = database.rows(self.rating_moments)[0]
         scale = database.rows("shared/rating_scale")[0]
         lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
-        widths = Widths(config.input_length, config.target_length, len(names))
+        widths = Widths(config.input_length, target_length, len(names))
         digest = ContentDigest()
         shards.write_tables(database, widths, building, digest)
         rows = shards.SplitRows(
@@ -225,7 +231,7 @@ class TaskWindows(ABC, Generic[S]):
         return Manifest(
             task=self.task,
             input_length=config.input_length,
-            target_length=config.target_length,
+            target_length=target_length,
             num_items=num_items,
             num_users=num_users,
             protocol=config.protocol,

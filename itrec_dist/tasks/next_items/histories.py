@@ -38,11 +38,12 @@ class HistoryConfig:
     max_length: int = 200
     """Events that a model is shown at most, the newest ones; longer training histories are cut into
     several rows, so that every event is learned from."""
-    target_length: int = 1
-    """Events of a judged user that are to be predicted, at most; leave_one_out has 1."""
+    target_length: int | None = 1
+    """Events of a judged user that are to be predicted, at most; leave_one_out has 1. With
+    global_time, null takes all of the horizon, or all until the next cut."""
     horizon: int | None = None
     """With global_time, the targets happen within this much time after a cut, in the unit of the
-    timestamps (seconds in MovieLens); null sets no limit."""
+    timestamps (seconds in MovieLens, microseconds for dates); null sets no limit."""
     overlap: int = 0
     """Events that a row of a cut training history repeats from the row before, as context for its
     targets; at least one is repeated."""
@@ -90,6 +91,14 @@ class HistoryConfig:
             raise ConfigError(
                 f"overlap is {self.overlap}: give 0 or more and less than max_length "
                 f"({self.max_length})"
+            )
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        if self.target_length is None and self.protocol != "global_time":
+            raise ConfigError(
+                f"target_length is null and protocol {self.protocol} holds out a number of events: "
+                "give that number, or protocol global_time for all events after a date"
             )
         if self.protocol == "leave_one_out" and self.target_length != 1:
             raise ConfigError(
@@ -162,9 +171,17 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         """The events of each row, and its targets."""
         database.table("windows", f"{FOLDER}/windows")
 
+    def target_length(self, database: Database, config: HistoryConfig) -> int:
+        """As many as any row has, where the settings leave it open."""
+        if config.target_length is not None:
+            return config.target_length
+        return int(database.rows(f"{FOLDER}/most_targets")[0]["num_targets"])
+
     def audit(self, database: Database, config: HistoryConfig) -> dict[str, Any]:
         """See audit.py."""
-        lengths = {"max_length": config.max_length, "target_length": config.target_length}
+        lengths = {
+            "max_length": config.max_length, "target_length": self.target_length(database, config)
+        }  # fmt: skip
         return next_item_audit.audit_histories(database, config.protocol, lengths)
 
     def no_training(

@@ -26,6 +26,8 @@ from itrec_dist.models.item_table import (
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
 from itrec_dist.tasks.task import Task
 
+_MOST_SHOWN = 50  # items that are ranked for the sake of samples alone
+
 
 class NextItems(Task):
     """A model encodes each window as a query, which is scored against the item table.
@@ -42,7 +44,8 @@ class NextItems(Task):
     ranks: ClassVar[bool] = True
 
     depth: int
-    """Length of the rankings in a `RankingOutput`: at least the largest cut-off."""
+    """Length of the rankings in a `RankingOutput`: at least the largest cut-off and, up to a
+    bound, the number of targets."""
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
@@ -60,10 +63,11 @@ class NextItems(Task):
             )
         self.model = built
         self.learns_steps = isinstance(built, StepModel | StepChooser)
+        self.learns_ahead = not isinstance(built, StepChooser)
         self._loss = loss
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
-        self.depth = max(*CUTOFFS, spec.target_length)
+        self.depth = max(*CUTOFFS, min(spec.target_length, _MOST_SHOWN))
         bias_C = loss.initial_bias(spec.target_counts_C, spec.num_train_windows)
         built.item_table().set_bias(bias_C)
 
@@ -98,7 +102,7 @@ class NextItems(Task):
     # Not compiled: shapes depend on the number of targets.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_losses(self, batch: Batch, target_ids_BL: torch.Tensor) -> torch.Tensor:
-        """The sum of each history's losses, [B]: one query and one target at every position."""
+        """The sum of each history's losses, [B]: one query and its targets at every position."""
         steps = self._steps(batch, target_ids_BL)
         is_real_B1 = (batch.weight_B > 0)[:, None]
         is_target_BL = (steps.target_ids_BL != PAD) & is_real_B1
@@ -106,8 +110,11 @@ class NextItems(Task):
         # As an embedding, since the gradient of plain indexing is slow and not deterministic.
         at_N = row_N * is_target_BL.shape[1] + place_N
         queries = Queries(F.embedding(at_N, steps.hidden_BLD.flatten(0, 1).float()))
-        target_ids_N1 = steps.target_ids_BL[row_N, place_N][:, None]
-        loss_N = self._loss.per_query(queries, target_ids_N1, self._ranking_model.item_table())
+        target_ids_NK = steps.target_ids_BL[row_N, place_N][:, None]
+        if batch.further_target_ids_BLK is not None:
+            further_NK = batch.further_target_ids_BLK[row_N, place_N]
+            target_ids_NK = torch.cat([target_ids_NK, further_NK], dim=1)
+        loss_N = self._loss.per_query(queries, target_ids_NK, self._ranking_model.item_table())
         stands_for = ((target_ids_BL != PAD) & is_real_B1).sum() / max(1, len(row_N))
         return loss_N.new_zeros(len(target_ids_BL)).index_add(0, row_N, loss_N * stands_for)
 

@@ -32,6 +32,10 @@ class WindowConfig:
     """Number of following events to be predicted, K."""
     stride: int = 10
     """Events between the starts of consecutive windows of the same user and split."""
+    short_histories: bool = False
+    """Also cut windows with fewer inputs, padded on the left: in training of the beginnings of all
+    histories, so that a model learns what it is asked for new users, and in the other splits for
+    users with less history. False cuts full windows alone, as the paper does."""
     protocol: Protocol = "random_windows"
     """How to split: windows at random (the paper), by user, each user's last events, or by date."""
     validation_fraction: float = 0.1
@@ -102,6 +106,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
             "next_items/targets",
             **config.widths,
             stride=config.stride,
+            short_histories=config.short_histories,
             seed=config.seed,
             **window_settings.fractions(config),
         )
@@ -124,12 +129,12 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
     ) -> str:
         """Compare the length of a window with the longest history."""
         longest = database.rows("next_items/longest_history")[0]["num_events"]
-        needed = config.input_length + config.target_length
+        inputs = "1 input" if config.short_histories else f"input_length {config.input_length}"
+        needed = config.target_length + (1 if config.short_histories else config.input_length)
         return (
-            f"there is no training window: one needs {needed} events in a row (input_length "
-            f"{config.input_length} + target_length {config.target_length}) before what protocol "
-            f"{config.protocol} holds out, and the longest history has {longest}: shorten the "
-            "windows or hold out less"
+            f"there is no training window: one needs {needed} events in a row ({inputs} + "
+            f"target_length {config.target_length}) before what protocol {config.protocol} holds "
+            f"out, and the longest history has {longest}: shorten the windows or hold out less"
         )
 
     def coverage(self, database: Database, config: WindowConfig) -> tuple[Coverage, ...]:
@@ -141,11 +146,18 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
     def coverage_remedy(self, manifest: Manifest) -> str:
         """Shorter windows, or users with longer histories."""
+        if manifest.settings.get("short_histories"):
+            return (
+                f"one needs {1 + manifest.target_length} events in a row (an input + "
+                "target_length): lower --target_length, or raise --min_user_events to leave out "
+                "short histories"
+            )
         needed = manifest.input_length + manifest.target_length
         lengths = ["--input_length", "--target_length"][: min(manifest.target_length, 2)]
         return (
             f"one needs {needed} events in a row (input_length + target_length): lower "
-            f"{' or '.join(lengths)}, or raise --min_user_events to leave out short histories"
+            f"{' or '.join(lengths)}, cut padded windows too with --short_histories true, or raise "
+            "--min_user_events to leave out short histories"
         )
 
     def expects(self, manifest: Manifest, split: str) -> bool:

@@ -25,7 +25,7 @@ select
     num_all
 from shares
 where
-    lower(user_source_id) in ('na', 'n/a', 'null', 'nan', 'none', '-', '-1', '0')
+    lower(user_source_id) in ('na', 'n/a', 'null', 'nan', 'none', '-', '-1')
     and num_rows > 0.1 * num_all
 order by num_rows desc
 limit 1

@@ -107,8 +107,8 @@ def test_the_command_prints_the_counts_and_one_warning(lossy, tmp_path, itrec):
     assert warning == (
         "warning: 7 of 9 users have no window at all, 8 of 9 no training window, 8 of 9 no "
         "validation window, 7 of 9 no test window: one needs 5 events in a row (input_length + "
-        "target_length): lower --input_length, or raise --min_user_events to leave out short "
-        "histories"
+        "target_length): lower --input_length, cut padded windows too with --short_histories "
+        "true, or raise --min_user_events to leave out short histories"
     )
 
 

@@ -87,14 +87,16 @@ def counts_of(made: Manifest, wanted: dict[str, dict[str, int]]) -> dict[str, di
     events=tables, share=shares, seed=st.integers(0, 3), stride=st.integers(1, 3),
     lengths=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     top_items=st.sampled_from([2, 4, None]), min_user_events=st.integers(1, 5),
+    short=st.booleans(),
 )  # fmt: skip
 def test_windows_of_items(
-    tmp_path, protocol, *, events, share, seed, stride, lengths, top_items, min_user_events
+    tmp_path, protocol, *, events, share, seed, stride, lengths, top_items, min_user_events, short
 ):
     config = WindowConfig(
         top_items=top_items, min_user_events=min_user_events, input_length=lengths[0],
         target_length=lengths[1], stride=stride, protocol=protocol, seed=seed,
         validation_fraction=share[0], test_fraction=share[1], num_shards=2, threads=1,
+        short_histories=short,
     )  # fmt: skip
     wanted = expected(events, config)
     path, shards = write(tmp_path / "e.parquet", events), tmp_path / "shards"
