@@ -53,9 +53,6 @@ class Task(nn.Module):
     learns_steps: bool = False
     """Whether it learns from every position of a history: from `step_target_ids_BL`."""
 
-    learns_ahead: bool = True
-    """Whether it can learn from several events that follow a position: `training.next_targets`."""
-
     data: ClassVar["TaskData | None"] = None
     """Windows and baselines of a task of another package; None if it is trained on the windows of
     other tasks. Ours are in `tasks/NAME/data.py`, so that workers do not import DuckDB."""

@@ -226,6 +226,11 @@ def _check_samples(run: RunConfig, data: Manifest) -> None:
             f"training.next_within={training.next_within} is a time, and the events of "
             f"{run.shards} have an order alone: leave it out, or set training.next_targets"
         )
+    if training.next_targets > 1 and not run.model.learns_ahead:
+        raise ConfigError(
+            f"training.next_targets={training.next_targets} and model.kind={run.model.kind}, which "
+            "learns from hidden events and not from those that follow: set it to 1"
+        )
     if training.next_targets > 1 and run.loss.kind == "ce":
         raise ConfigError(
             f"training.next_targets={training.next_targets} does not work with loss=ce, which "

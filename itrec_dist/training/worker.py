@@ -256,12 +256,7 @@ class _Worker:
         self._sampled: arrays.Windows | None = None
         self._is_streamed = False
         if self._manifest.samples == "histories":
-            steps, ahead = self._task.learns_steps, self._run.training.next_targets
-            if ahead > 1 and not self._task.learns_ahead:
-                raise ConfigError(
-                    f"training.next_targets={ahead} and model.kind={self._run.model.kind}, which "
-                    "learns from hidden events and not from those that follow: set it to 1"
-                )
+            steps = self._task.learns_steps
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
             feeds = splits.read(self._shards, _NUM_SAMPLED)
             self._sampled = splits.sampled

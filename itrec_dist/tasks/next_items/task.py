@@ -63,7 +63,6 @@ class NextItems(Task):
             )
         self.model = built
         self.learns_steps = isinstance(built, StepModel | StepChooser)
-        self.learns_ahead = not isinstance(built, StepChooser)
         self._loss = loss
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
