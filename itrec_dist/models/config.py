@@ -4,7 +4,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.spec import DataSpec
 
 
@@ -21,6 +21,12 @@ class ModelConfig(Protocol):
     item_embedding: ClassVar[str | None] = None
     """Dotted name of the parameter with the item vectors [V, D] (row 0 is padding), used for warm
     starts from and for other runs; None if there is none."""
+
+    samples: ClassVar[SampleKind] = "windows"
+    """The samples that it is made for, which decide the default of `training.monitor`."""
+
+    default_loss: ClassVar[str | None] = None
+    """Its loss unless another one is chosen; None takes the first of the task's losses."""
 
     @property
     def kind(self) -> str:

@@ -142,6 +142,8 @@ class ChosenSteps:
     target_ids_BL: Tensor
     """The item to predict at each of them; PAD where nothing is learned. Those that are chosen
     stand for all targets of the batch: their losses weigh as much together."""
+    further_ids_BLK: Tensor | None = None
+    """The events after each target, if several ahead are learned from; padded with PAD."""
 
 
 @runtime_checkable

@@ -150,15 +150,19 @@ class RunConfig:
         if self.loss is None:
             object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
         if self.training.monitor in (None, following["training.monitor"]):
-            headline = TASKS[self.model.task].headline.nearest(self.evaluation.cutoffs)
+            own = TASKS[self.model.task].headline_of(self.model.samples)
+            headline = own.nearest(self.evaluation.cutoffs)
             training = replace(self.training, monitor=str(headline))
             object.__setattr__(self, "training", training)
 
     @classmethod
     def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
         """The defaults that depend on the model: the loss and the monitored metric."""
-        task = TASKS[chosen["model"].task]
-        return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
+        model = chosen["model"]
+        task = TASKS[model.task]
+        headline = task.headline_of(model.samples)
+        loss = model.default_loss or task.losses[0]
+        return {"loss.kind": loss, "training.monitor": str(headline)}
 
     @property
     def folder(self) -> Path:

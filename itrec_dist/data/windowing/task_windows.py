@@ -97,6 +97,11 @@ class TaskWindows(ABC, Generic[S]):
             DataError: the message says what is missing.
         """
 
+    def target_length(self, database: Database, config: S) -> int:  # noqa: ARG002
+        """The targets of a row at most, K; called when `windows` is filled."""
+        assert config.target_length is not None, "a task that allows it says how many there are"
+        return config.target_length
+
     def described(
         self,
         database: Database,  # noqa: ARG002
@@ -105,11 +110,6 @@ class TaskWindows(ABC, Generic[S]):
     ) -> staging.Staged:
         """Add item and user features to those of the source."""
         return staged
-
-    def target_length(self, database: Database, config: S) -> int:  # noqa: ARG002
-        """The targets of a row at most, K; called when `windows` is filled."""
-        assert config.target_length is not None, "a task that allows it says how many there are"
-        return config.target_length
 
     def may_repeat(self, config: S) -> bool:  # noqa: ARG002
         """Whether a user may have two ratings of one item at the same time."""

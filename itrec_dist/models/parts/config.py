@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from itrec_dist.config.fields import CHANGEABLE
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.parts.features import FeatureConfig
@@ -18,6 +18,10 @@ class SequenceConfig(FeatureConfig):
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    samples: ClassVar[SampleKind] = "histories"
+    """It learns from every position of a history."""
+    default_loss: ClassVar[str | None] = "softmax"
+    """One target at every position: the likelihood of the next item."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 

@@ -1,11 +1,12 @@
 """The next-items task: rank the catalogue for a window, trained on the items that follow it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from itrec_dist.data.manifest import SampleKind
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
@@ -40,6 +41,9 @@ class NextItems(Task):
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    headlines: ClassVar[Mapping[SampleKind, FigureName]] = {
+        "histories": FigureName("masked", "ndcg", 10)
+    }
     section: ClassVar[str] = "next_items"
     ranks: ClassVar[bool] = True
 
@@ -110,8 +114,8 @@ class NextItems(Task):
         at_N = row_N * is_target_BL.shape[1] + place_N
         queries = Queries(F.embedding(at_N, steps.hidden_BLD.flatten(0, 1).float()))
         target_ids_NK = steps.target_ids_BL[row_N, place_N][:, None]
-        if batch.further_target_ids_BLK is not None:
-            further_NK = batch.further_target_ids_BLK[row_N, place_N]
+        if steps.further_ids_BLK is not None:
+            further_NK = steps.further_ids_BLK[row_N, place_N]
             target_ids_NK = torch.cat([target_ids_NK, further_NK], dim=1)
         loss_N = self._loss.per_query(queries, target_ids_NK, self._ranking_model.item_table())
         stands_for = ((target_ids_BL != PAD) & is_real_B1).sum() / max(1, len(row_N))
@@ -122,7 +126,8 @@ class NextItems(Task):
         if isinstance(self.model, StepChooser):
             return self.model.choose_steps(batch)
         assert isinstance(self.model, StepModel)
-        return ChosenSteps(self.model.encode_steps(batch), target_ids_BL)
+        hidden_BLD = self.model.encode_steps(batch)
+        return ChosenSteps(hidden_BLD, target_ids_BL, batch.further_target_ids_BLK)
 
     # Not compiled: shapes depend on the number of rows with ties.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
