@@ -22,6 +22,9 @@ class ModelConfig(Protocol):
     """Dotted name of the parameter with the item vectors [V, D] (row 0 is padding), used for warm
     starts from and for other runs; None if there is none."""
 
+    default_loss: ClassVar[str | None] = None
+    """The loss that it is trained on unless another is given; None takes its task's."""
+
     uses_times: ClassVar[bool] = False
     """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
 

@@ -119,7 +119,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
-    """Loss; null takes the default of the model's task."""
+    """Loss; null takes the default of the model, or else of its task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """Model, which determines the task."""
     item_vectors: Path | None = None
@@ -157,8 +157,10 @@ class RunConfig:
     @classmethod
     def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
         """The defaults that depend on the model: the loss and the monitored metric."""
-        task = TASKS[chosen["model"].task]
-        return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
+        model = chosen["model"]
+        task = TASKS[model.task]
+        loss = model.default_loss or task.losses[0]
+        return {"loss.kind": loss, "training.monitor": str(task.headline)}
 
     @property
     def folder(self) -> Path:
