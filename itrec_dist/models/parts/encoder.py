@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.data.schema import Batch
@@ -34,13 +35,14 @@ class SequenceEncoder(nn.Module):
         """Put the parts together.
 
         Args:
-            config: width, number of layers, dropout and item bias.
+            config: width, number of layers, dropout, and how items are scored.
             spec: the data.
             block: makes each of the layers.
             pairs: what they are told about the pairs of a batch.
         """
         super().__init__()
         self.pairs = pairs
+        self.temperature = config.temperature
         self.item_embedding = ItemVectors(spec.num_items, config.width)
         self.position_embedding = PositionVectors(spec.input_length, config.width)
         self.layers = nn.ModuleList(block() for _ in range(config.num_layers))
@@ -56,7 +58,10 @@ class SequenceEncoder(nn.Module):
 
     def item_table(self) -> ItemTable:
         """The item vectors and biases."""
-        return ItemTable(self.item_embedding.weight[1:], self.item_bias)
+        weight_CD = self.item_embedding.weight[1:]
+        if self.temperature is not None:
+            weight_CD = F.normalize(weight_CD, dim=1) / self.temperature
+        return ItemTable(weight_CD, self.item_bias)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The hidden state of every position, [B, L, D]; rows may be of any width up to L."""
@@ -64,8 +69,8 @@ class SequenceEncoder(nn.Module):
         pairs = self.pairs(batch)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, pairs)
-        normed_BLD: torch.Tensor = self.norm(hidden_BLD)
-        return normed_BLD
+        hidden_BLD = self.norm(hidden_BLD)
+        return hidden_BLD if self.temperature is None else F.normalize(hidden_BLD, dim=2)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""
