@@ -36,10 +36,14 @@ def steps_models() -> dict[str, ModelConfig]:
     """The kinds that learn from every position, and their variants that see other things."""
     found = {}
     for kind in MODELS:
-        if MODELS[kind].task == "next_items" and isinstance(small(kind).build(SPEC), StepModel):
-            found[kind] = small(kind)
+        given = {"causal": True} if hasattr(MODELS[kind], "causal") else {}
+        if MODELS[kind].task != "next_items":
+            continue
+        if isinstance(small(kind, **given).build(SPEC), StepModel):
+            found[kind] = small(kind, **given)
             if hasattr(found[kind], "time_of_query"):
                 found[f"{kind}, time of query"] = small(kind, time_of_query=True)
+    found["gru4rec, told"] = small("gru4rec", rating=True, event_context=("gap",))
     return found
 
 

@@ -8,7 +8,9 @@
                          feature_codes list<int32> (which columns of the one-hot vector over all
                          item features are 1; the features follow one another in the
                          manifest's order), num_events int64 (in the data that the catalogue was
-                         counted on), num_train_targets int64 (in the training windows)
+                         counted on), num_train_targets int64 (in the training windows); and
+                         vector, item_vector_width float32 (zeros where an item has none), if
+                         the source gives vectors
       users.parquet      one row per kept user, ordered by user_id: user_id (1 ..),
                          source_id, num_events, user_features
       histories.parquet  one row per kept user, ordered by user_id: user_id, user_features, the
@@ -130,6 +132,8 @@ class Manifest:
     `tasks.task_of`."""
     samples: SampleKind = "windows"
     """What the rows of the splits are; earlier versions had windows alone."""
+    item_vector_width: int = 0
+    """Numbers of the vector that each item has; 0 if the source gives none."""
     max_length: int = 0
     """Most events that a history shows a model, which is `input_length` too; 0 with windows."""
     format_version: int = FORMAT_VERSION

@@ -38,9 +38,10 @@ class SourceColumn:
     text. time: unchanged, but dates and timestamps as whole numbers in the unit of `time_unit`:
     'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
     row, with a list of text for each column; text is split at `|`, of records the name is taken.
+    vector: a list of numbers.
     """
 
-    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists"]
+    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists", "vector"]
     columns: tuple[str, ...]
 
 
@@ -154,6 +155,8 @@ def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
     if source.kind == "lists":
         lists = [_list(_quoted(c), part.types[c], c, part.path) for c in source.columns]
         return f"list_value({', '.join(lists)})", "VARCHAR[][]"
+    if source.kind == "vector":
+        return _vector(source.columns, part), "FLOAT[]"
     if not source.columns:
         return "null", "VARCHAR" if source.kind == "text" else "DOUBLE"
     name = source.columns[0]
@@ -173,6 +176,19 @@ def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
         "inexact": (_is_inexact(column, kind), "BOOLEAN"),
         "time_unit": (f"'{unit}'", "VARCHAR"),
     }[source.kind]
+
+
+def _vector(columns: tuple[str, ...], part: FilePart) -> str:
+    if not columns:
+        return "null"
+    kind = str(part.types[columns[0]])
+    number = re.sub(r"\[\d*\]$", "", kind)
+    if number == kind or number not in (*_INTEGERS, *_FLOATS):
+        raise DataError(
+            f"{part.path}: column {columns[0]!r} is of type {kind}: give lists of numbers, in "
+            "Parquet, all of one length"
+        )
+    return _quoted(columns[0])
 
 
 def _text(value: str, kind: str) -> str:

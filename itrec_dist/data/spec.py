@@ -21,6 +21,8 @@ class DataSpec:
     and all zero; sparse, since words of titles may be many), `target_counts_C` how often each item
     is a target of a training window.
     `num_train_windows` counts training windows, or the targets of training histories.
+    `item_vectors_VT` are the vectors that items come with, if they do: each number with mean 0 and
+    variance 1 over the items that have any, and 0 for the others.
     Without `has_times`, `Batch.times_BL` is all zeros; `seconds_per_unit` is that of the times, 0
     if their unit is not known.
     """
@@ -39,6 +41,7 @@ class DataSpec:
     item_features_VF: torch.Tensor
     target_counts_C: torch.Tensor
     seconds_per_unit: float = 0.0
+    item_vectors_VT: torch.Tensor | None = None
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
@@ -61,6 +64,7 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         item_features_VF=_features(items),
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
         seconds_per_unit=manifest.seconds_per_unit,
+        item_vectors_VT=_standardised(items.vectors) if items.vectors.size else None,
     )
 
 
@@ -73,3 +77,12 @@ def _features(items: arrays.Items) -> torch.Tensor:
         check_invariants=False,
         is_coalesced=True,
     )
+
+
+def _standardised(vectors_CT: arrays.Float32) -> torch.Tensor:
+    vectors = torch.from_numpy(vectors_CT.copy())
+    has_one_C1 = (vectors != 0).any(dim=1, keepdim=True)
+    given = vectors[has_one_C1.squeeze(1)]
+    spread_T = given.std(dim=0, correction=0)
+    centred = (vectors - given.mean(dim=0)) / torch.where(spread_T > 0, spread_T, 1.0)
+    return torch.nn.functional.pad(torch.where(has_one_C1, centred, 0.0), (0, 0, 1, 0))

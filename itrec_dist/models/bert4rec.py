@@ -48,6 +48,11 @@ class Bert4recConfig(SequenceConfig):
         if not 0 <= self.newest_alone <= 1:
             raise ConfigError(f"model.newest_alone={self.newest_alone} must be from 0 to 1")
 
+    @property
+    def learns_ahead(self) -> bool:
+        """What it is to name is hidden, and not what follows."""
+        return False
+
     def build(self, spec: DataSpec) -> "BERT4Rec":
         """The model."""
         return BERT4Rec(self, spec)

@@ -38,6 +38,11 @@ class ModelConfig(Protocol):
         return False
 
     @property
+    def learns_ahead(self) -> bool:
+        """Whether it can learn from several events that follow a position of a history."""
+        return True
+
+    @property
     def uses_times(self) -> bool:
         """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
         return False

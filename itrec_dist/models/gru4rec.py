@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from itrec_dist.config.fields import CHANGEABLE
+from itrec_dist.data.manifest import SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
@@ -29,6 +30,10 @@ class Gru4recConfig(FeatureConfig):
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    samples: ClassVar[SampleKind] = "histories"
+    """It learns from every position of a history."""
+    default_loss: ClassVar[str | None] = "softmax"
+    """One target at every position: the likelihood of the next item."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 

@@ -61,6 +61,10 @@ class ITEConfig(ModelConfig):
     """Learn, per input position, how much more or less likely its item is to be chosen again; the
     paper has no such term and must learn it item by item."""
 
+    causal: bool = False
+    """Let an event attend to earlier ones alone, and learn from every position of a history; in the
+    paper an event attends to all, and a window has one query."""
+
     def __post_init__(self) -> None:
         if min(self.width, self.num_layers, self.num_heads, self.feedforward_width) < 1:
             raise ValueError(
@@ -76,6 +80,12 @@ class ITEConfig(ModelConfig):
             raise ValueError(
                 f"model.movie_feature_width={self.movie_feature_width} leaves no room for the id "
                 f"embedding: it must be at least 1 and below model.width - 1 = {self.width - 1}"
+            )
+
+        if self.causal and self.repeat_bias:
+            raise ValueError(
+                "model.repeat_bias=true belongs to the one query of a window, and with "
+                "model.causal=true there is one at every position: set one of them to false"
             )
 
     @property
@@ -95,11 +105,11 @@ class ITEConfig(ModelConfig):
 
     def build(self, spec: DataSpec) -> "ITE":
         """The model."""
-        return ITE(self, spec)
+        return CausalITE(self, spec) if self.causal else ITE(self, spec)
 
     def label(self, loss: str) -> str:
         """What distinguishes the arms of the paper's study."""
-        return f"ITE {loss} {self.side_information}"
+        return f"ITE {loss} {self.side_information}{' causal' if self.causal else ''}"
 
     def check(self, data: Manifest) -> None:
         """Refuse data without the configured features.
@@ -153,14 +163,7 @@ class ITE(nn.Module):
 
     def encode(self, batch: Batch) -> Queries:
         """One query per window, float32; the repeat bias raises or lowers the input items."""
-        is_item_BL = batch.item_ids_BL != PAD
-        hidden_BLD = self._movie_vectors(batch, is_item_BL)
-        if self.config.uses_user:
-            codes_BF = batch.user_features_BF + self.user_offsets_F
-            user_BD = self.user_projection(codes_BF).sum(dim=1) + self.user_bias
-            hidden_BLD = torch.cat([user_BD.unsqueeze(1), hidden_BLD], dim=1)
-            is_item_BL = F.pad(is_item_BL, (1, 0), value=True)
-        hidden_BLD = self.dropout(hidden_BLD)
+        hidden_BLD, is_item_BL = self._inputs(batch)
         attend_B11L = is_item_BL[:, None, None, :]
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, attend_B11L)
@@ -176,6 +179,17 @@ class ITE(nn.Module):
         """Output weights and bias."""
         return ItemTable(self.output.weight, self.output.bias)
 
+    def _inputs(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The input vectors, [B, L, D] or with a user [B, 1 + L, D], and which are no padding."""
+        is_item_BL = batch.item_ids_BL != PAD
+        hidden_BLD = self._movie_vectors(batch, is_item_BL)
+        if self.config.uses_user:
+            codes_BF = batch.user_features_BF + self.user_offsets_F
+            user_BD = self.user_projection(codes_BF).sum(dim=1) + self.user_bias
+            hidden_BLD = torch.cat([user_BD.unsqueeze(1), hidden_BLD], dim=1)
+            is_item_BL = F.pad(is_item_BL, (1, 0), value=True)
+        return self.dropout(hidden_BLD), is_item_BL
+
     def _movie_vectors(self, batch: Batch, is_item_BL: torch.Tensor) -> torch.Tensor:
         """Id embedding, movie features, position and rating of every input, [B, L, D]."""
         vector_BLD = self.item_embedding(batch.item_ids_BL)
@@ -184,7 +198,9 @@ class ITE(nn.Module):
             projected_VD = self.movie_projection(self.item_features_VF)
             movie_BLD = F.embedding(batch.item_ids_BL, projected_VD)
             vector_BLD = torch.cat([vector_BLD, movie_BLD.to(vector_BLD.dtype)], dim=2)
-        vector_BLD = vector_BLD + self.position_embedding(self.positions_L)
+        # Counted from the end: the batches of a causal model are as wide as their longest row.
+        places_L = self.positions_L[-batch.item_ids_BL.shape[1] :]
+        vector_BLD = vector_BLD + self.position_embedding(places_L)
         rating_BL = (batch.ratings_BL - self.rating_mean) / self.rating_std * is_item_BL
         return torch.cat([vector_BLD, rating_BL.unsqueeze(2)], dim=2)
 
@@ -195,3 +211,28 @@ class ITE(nn.Module):
             self.item_embedding.weight[PAD].zero_()
         if self.config.uses_user:
             nn.init.normal_(self.user_projection.weight, std=_EMBEDDING_STD)
+
+
+class CausalITE(ITE):
+    """A `StepModel` too: the query of a position is the mean over the events up to it."""
+
+    def encode(self, batch: Batch) -> Queries:
+        """One query per window, float32."""
+        return Queries(self.encode_steps(batch)[:, -1].float())
+
+    def encode_steps(self, batch: Batch) -> torch.Tensor:
+        """The query of every position, [B, L, D]."""
+        hidden_BLD, is_item_BL = self._inputs(batch)
+        num_inputs = is_item_BL.shape[1]
+        earlier_LL = torch.ones(
+            num_inputs, num_inputs, dtype=torch.bool, device=is_item_BL.device
+        ).tril()
+        itself_LL = torch.eye(num_inputs, dtype=torch.bool, device=is_item_BL.device)
+        attend_B1LL = ((earlier_LL & is_item_BL[:, None]) | itself_LL)[:, None]
+        for layer in self.layers:
+            hidden_BLD = layer(hidden_BLD, attend_B1LL)
+        weight_BL1 = is_item_BL.unsqueeze(2).float()
+        total_BLD = (hidden_BLD.float() * weight_BL1).cumsum(dim=1)
+        pooled_BLD = total_BLD / weight_BL1.cumsum(dim=1).clamp(min=1)
+        steps_BLD: torch.Tensor = self.dropout(pooled_BLD[:, -batch.item_ids_BL.shape[1] :])
+        return steps_BLD

@@ -20,14 +20,17 @@ def uses_items(level: SideInformation) -> bool:
     return level in ("item", "movie", "both")
 
 
-def refuse_missing(level: SideInformation, data: Manifest) -> None:
+def refuse_missing(level: SideInformation, data: Manifest, *, takes_vectors: bool = False) -> None:
     """Refuse data without the features of a level.
+
+    `takes_vectors` is whether vectors that items come with will do as their features.
 
     Raises:
         ConfigError: the message says what the data lacks.
     """
+    has_items = data.item_feature_width or (takes_vectors and data.item_vector_width)
     for kind, table, other, uses, there in (
-        ("item", "an item table", "user", uses_items(level), data.item_feature_width),
+        ("item", "an item table", "user", uses_items(level), has_items),
         ("user", "a user table", "item", uses_users(level), data.user_features),
     ):
         if uses and not there:

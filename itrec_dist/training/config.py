@@ -119,7 +119,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
-    """Loss; null takes the default of the model's task."""
+    """Loss; null takes the default of the model, or else of its task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """Model, which determines the task."""
     item_vectors: Path | None = None
@@ -229,6 +229,11 @@ def _check_samples(run: RunConfig, data: Manifest) -> None:
         raise ConfigError(
             f"training.next_within={training.next_within} is a time, and the events of "
             f"{run.shards} have an order alone: leave it out, or set training.next_targets"
+        )
+    if training.next_targets > 1 and not run.model.learns_ahead:
+        raise ConfigError(
+            f"training.next_targets={training.next_targets} and model.kind={run.model.kind}, which "
+            "learns from hidden events and not from those that follow: set it to 1"
         )
     if training.next_targets > 1 and run.loss.kind == "ce":
         raise ConfigError(

@@ -161,6 +161,7 @@ class Items:
     feature_codes: Int32  # concatenated over items
     feature_offsets: Int64  # [C + 1]: item i has feature_codes[offsets[i]:offsets[i + 1]]
     feature_width: int
+    vectors: Float32  # [C, T], of zeros where an item has none; T = 0 without vectors
 
     def __len__(self) -> int:
         return len(self.source_ids)

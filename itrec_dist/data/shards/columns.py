@@ -118,3 +118,10 @@ ITEM_SCHEMA = pa.schema(
         ("num_train_targets", pa.int64()),
     ]
 )
+
+
+def item_schema(vector_width: int) -> pa.Schema:
+    """The columns of an item table, with a vector of so many numbers unless that is 0."""
+    if not vector_width:
+        return ITEM_SCHEMA
+    return ITEM_SCHEMA.append(pa.field("vector", pa.list_(pa.float32(), vector_width)))

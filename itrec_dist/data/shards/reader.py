@@ -33,7 +33,14 @@ from itrec_dist.data.shards.arrays import (
     Users,
     Windows,
 )
-from itrec_dist.data.shards.columns import ITEM_SCHEMA, TIMES, Column, Widths, columns_of
+from itrec_dist.data.shards.columns import (
+    ITEM_SCHEMA,
+    TIMES,
+    Column,
+    Widths,
+    columns_of,
+    item_schema,
+)
 from itrec_dist.errors import ShardsError
 
 
@@ -107,8 +114,12 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
         ShardsError: it is missing, damaged or does not match the manifest.
     """
     path = shards / schema.ITEMS_FILE
-    table = _read_file(path, ITEM_SCHEMA, rows=manifest.num_items)
+    expected = item_schema(manifest.item_vector_width)
+    table = _read_file(path, expected, rows=manifest.num_items)
     _refuse_gaps(table, "item_id", path)
+    vectors = np.zeros((len(table), 0), dtype=np.float32)
+    if manifest.item_vector_width:
+        vectors = _column(table, expected.field("vector"), str(path))
     codes, offsets = _ragged(table, "feature_codes", path)
     _refuse_outside(codes, manifest.item_feature_width - 1, "feature_codes", str(path))
     return Items(
@@ -121,6 +132,7 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
         feature_codes=codes,
         feature_offsets=offsets,
         feature_width=manifest.item_feature_width,
+        vectors=vectors,
     )
 
 

@@ -93,6 +93,12 @@ def register_no_items(database: Database) -> None:
     database.register("items", pa.schema(list(columns.items())).empty_table())
 
 
+def register_no_vectors(database: Database) -> None:
+    """Create an empty `item_vectors`, which a source may fill."""
+    columns = {"item_source_id": pa.string(), "vector": pa.list_(pa.float32())}
+    database.register("item_vectors", pa.schema(list(columns.items())).empty_table())
+
+
 def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) -> None:
     """Fill `user_keys`, `item_keys` and `events`, refusing invalid ratings.
 

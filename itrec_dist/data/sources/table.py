@@ -53,6 +53,10 @@ class TableColumns:
     """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
     """Column of titles in --items; null shows the item's id."""
+    vector: str | None = None
+    """Column of lists of numbers in --items (Parquet), all of one length, such as the vectors that
+    a language model gives texts: item features for models over histories; null if there are none.
+    """
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,9 @@ class TableConfig(Source):
             if len(set(names)) != len(names):
                 also = f" with {kind}_numbers" if numeric else ""
                 raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
-        if self.columns.title is not None and self.items is None:
-            raise ConfigError("columns.title needs --items, the file that holds it")
+        for name in ("title", "vector"):
+            if getattr(self.columns, name) is not None and self.items is None:
+                raise ConfigError(f"columns.{name} needs --items, the file that holds it")
         self._check_times()
 
     @property
@@ -231,11 +236,13 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         "is_inexact": SourceColumn("inexact", (columns.item,)),
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
         "feature_lists": SourceColumn("lists", table.all_item_features),
+        "vector": SourceColumn("vector", (columns.vector,) if columns.vector else ()),
     }
     parts = _load(database, "source_items", table.items, described)
     names = list(table.all_item_features)
-    for row in database.rows("checks/unnamed_items"):
-        raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
+    for check in ("unnamed_items", "uneven_vectors"):
+        for row in database.rows(f"checks/{check}"):
+            raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     for row in database.rows("checks/written_lists", features=names):
         raise DataError(
             f"{place(parts, row['row_number'])}: {row['feature']} is {row['feature_value']!r}, a "
@@ -243,6 +250,7 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         )
     database.table("items", "staging/table/items", features=names)
     database.table("item_features", "staging/table/item_features", features=names)
+    database.table("item_vectors", "staging/table/item_vectors")
     database.drop("source_items")
 
 

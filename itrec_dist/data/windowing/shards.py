@@ -10,7 +10,7 @@ from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
-from itrec_dist.data.shards.columns import ITEM_SCHEMA, Widths
+from itrec_dist.data.shards.columns import Widths, item_schema
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
 
 
@@ -21,14 +21,20 @@ def undescribed(database: Database) -> dict[str, int]:
     return {"undescribed_items": items["num_items"], "undescribed_users": users["num_users"]}
 
 
-def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> None:
-    """Write the item, user and history tables."""
-    items = (b.rename_columns(ITEM_SCHEMA.names) for b in database.stored("item_table"))
-    write_table(building / schema.ITEMS_FILE, items, ITEM_SCHEMA, digest)
+def write_tables(database: Database, widths: Widths, building: Path, digest: ContentDigest) -> int:
+    """Write the item, user and history tables; returns the numbers of an item's vector."""
+    width: int = database.rows("shared/vector_width")[0]["width"]
+    items = item_schema(width)
+    found = database.stored("item_table")
+    if width:
+        found = database.batches("shared/item_table_with_vectors", width=width)
+    renamed = (batch.rename_columns(items.names) for batch in found)
+    write_table(building / schema.ITEMS_FILE, renamed, items, digest)
     users = database.stored("users")
     write_table(building / schema.USERS_FILE, users, widths.schema(USER_COLUMNS), digest)
     histories = database.batches("shared/histories", input_length=widths.inputs)
     write_table(building / schema.HISTORIES_FILE, histories, widths.schema(HISTORY_COLUMNS), digest)
+    return width
 
 
 @dataclass(frozen=True)

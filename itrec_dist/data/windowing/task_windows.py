@@ -172,6 +172,7 @@ class TaskWindows(ABC, Generic[S]):
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
             Database(config.memory_limit, config.threads, folders) as database,
         ):
+            staging.register_no_vectors(database)
             staged = chosen.stage(database, path)
             self._refuse_without_times(staged, config)
             staged = self.described(database, staged, config)
@@ -220,7 +221,7 @@ class TaskWindows(ABC, Generic[S]):
         lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
         widths = Widths(config.input_length, target_length, len(names))
         digest = ContentDigest()
-        shards.write_tables(database, widths, building, digest)
+        vector_width = shards.write_tables(database, widths, building, digest)
         rows = shards.SplitRows(
             self.rows_of_split, widths.schema(self.columns), sizes, config.num_shards
         )
@@ -245,6 +246,7 @@ class TaskWindows(ABC, Generic[S]):
             rating_max=highest if staged.has_ratings else 0.0,
             user_features=user_features,
             item_features=item_features,
+            item_vector_width=vector_width,
             splits=splits,
             fingerprint=digest.hexdigest(),
             settings=settings,

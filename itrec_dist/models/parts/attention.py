@@ -22,8 +22,9 @@ def self_attention(qkv_BLT: torch.Tensor, num_heads: int, pairs: Pairs) -> torch
         pairs: who sees whom.
     """
     B, L, T = qkv_BLT.shape
-    qkv = qkv_BLT.view(B, L, 3, num_heads, T // 3 // num_heads).permute(2, 0, 3, 1, 4)
-    q_BHLE, k_BHLE, v_BHLE = qkv.unbind(0)
+    q_BHLE, k_BHLE, v_BHLE = (
+        x_BLD.view(B, L, num_heads, -1).transpose(1, 2) for x_BLD in qkv_BLT.chunk(3, dim=2)
+    )
     if pairs.mask_B1LL is None:
         mixed_BHLE = _attend_earlier(q_BHLE, k_BHLE, v_BHLE)
     else:

@@ -33,6 +33,9 @@ class SequenceConfig(FeatureConfig):
     """Dropout on the input vectors and in the layers, 0 <= p < 1."""
     item_bias: bool = True
     """Add a learned score to each item, which starts at the training popularity."""
+    temperature: float | None = None
+    """Score items by the cosine of query and item vector, divided by this (0.05 as published with
+    HSTU); null scores them by the product of the vectors, whatever their lengths."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not fit together.
@@ -49,6 +52,8 @@ class SequenceConfig(FeatureConfig):
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout={self.dropout} must be at least 0 and below 1")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ConfigError(f"model.temperature={self.temperature} must be above 0, or null")
 
     @property
     def item_width(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.data.schema import Batch
@@ -35,13 +36,14 @@ class SequenceEncoder(nn.Module):
         """Put the parts together.
 
         Args:
-            config: width, number of layers, dropout and item bias.
+            config: width, number of layers, dropout, and how items are scored.
             spec: the data.
             block: makes each of the layers.
             pairs: what they are told about the pairs of a batch.
         """
         super().__init__()
         self.pairs = pairs
+        self.temperature = config.temperature
         self.item_embedding = ItemVectors(config, spec)
         self.position_embedding = PositionVectors(spec.input_length, config.width)
         self.event_features = EventFeatures(config, spec)
@@ -58,7 +60,10 @@ class SequenceEncoder(nn.Module):
 
     def item_table(self) -> ItemTable:
         """The item vectors and biases."""
-        return self.item_embedding.table(self.item_bias)
+        table = self.item_embedding.table(self.item_bias)
+        if self.temperature is None:
+            return table
+        return ItemTable(F.normalize(table.weight_CD, dim=1) / self.temperature, table.bias_C)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The hidden state of every position, [B, L, D]; rows may be of any width up to L."""
@@ -66,8 +71,8 @@ class SequenceEncoder(nn.Module):
         pairs = self.pairs(batch)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, pairs)
-        normed_BLD: torch.Tensor = self.norm(hidden_BLD)
-        return normed_BLD
+        hidden_BLD = self.norm(hidden_BLD)
+        return hidden_BLD if self.temperature is None else F.normalize(hidden_BLD, dim=2)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""

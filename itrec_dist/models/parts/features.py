@@ -5,6 +5,7 @@ item that training hardly saw has a vector and a score by what it is. Features o
 rating and the context of an event are added to the vectors of events.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,7 @@ class FeatureConfig(ModelConfig):
         Raises:
             ConfigError: the message says what the data lacks.
         """
-        refuse_missing(self.side_information, data)
+        refuse_missing(self.side_information, data, takes_vectors=True)
         if self.rating and not data.has_ratings:
             raise ConfigError(
                 "model.rating=true needs ratings, the shards have none: name their column when "
@@ -79,10 +80,14 @@ class FeatureConfig(ModelConfig):
 
 
 class ItemFeatures(nn.Module):
-    """The features of every item as a vector: the sum of one vector per value."""
+    """The features of every item as one vector.
+
+    It is the sum of a vector per value and of a projection of the vector that the item comes with.
+    """
 
     codes_M: torch.Tensor
     offsets_V: torch.Tensor
+    vectors_VT: torch.Tensor | None
 
     def __init__(self, spec: DataSpec, width: int) -> None:
         super().__init__()
@@ -92,10 +97,20 @@ class ItemFeatures(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_values, width).normal_(std=STD))
         self.register_buffer("codes_M", codes_M.contiguous(), persistent=False)
         self.register_buffer("offsets_V", counts_V.cumsum(0) - counts_V, persistent=False)
+        self.register_buffer("vectors_VT", spec.item_vectors_VT, persistent=False)
+        self.projection = None
+        if spec.item_vectors_VT is not None:
+            num_numbers = spec.item_vectors_VT.shape[1]
+            self.projection = nn.Linear(num_numbers, width, bias=False)
+            nn.init.normal_(self.projection.weight, std=STD / math.sqrt(num_numbers))
 
     def forward(self) -> torch.Tensor:
         """The vectors, [V, D]; zero for padding and for items without features."""
-        return F.embedding_bag(self.codes_M, self.weight, self.offsets_V, mode="sum")
+        vectors_VD = F.embedding_bag(self.codes_M, self.weight, self.offsets_V, mode="sum")
+        if self.projection is None:
+            return vectors_VD
+        projected_VD: torch.Tensor = self.projection(self.vectors_VT)
+        return vectors_VD + projected_VD
 
 
 class EventFeatures(nn.Module):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.models.parts.attention import PositionBias, TimeBias
+from itrec_dist.models.parts.gated_linear import gated_linear
 from itrec_dist.models.parts.pairs import Pairs
 from itrec_dist.models.transformer import Dropout
 
@@ -54,8 +55,8 @@ class FuxiBlock(nn.Module):
         channels_BLC = _normalised(self._attended(q_BLD, k_BLD, v_BLD, pairs))
         hidden_BLD = hidden_BLD + self.joined(self.dropout(channels_BLC * u_BLC))
         normed_BLD = self.dropout(_normalised(hidden_BLD))
-        left_BLW, right_BLW = self.expand(normed_BLD).chunk(2, dim=2)
-        summed_BLD: torch.Tensor = hidden_BLD + self.contract(F.silu(left_BLW) * right_BLW)
+        inner_BLW = gated_linear(normed_BLD, self.expand.weight)
+        summed_BLD: torch.Tensor = hidden_BLD + self.contract(inner_BLW)
         return summed_BLD
 
     def _attended(

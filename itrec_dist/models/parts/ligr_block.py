@@ -5,10 +5,10 @@ Source: Borisyuk et al., From Features to Transformers: Redefining Ranking for S
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.models.parts.attention import self_attention
+from itrec_dist.models.parts.gated_linear import gated_linear
 from itrec_dist.models.parts.pairs import Pairs
 from itrec_dist.models.transformer import Dropout
 
@@ -34,9 +34,8 @@ class LigrBlock(nn.Module):
         qkv_BLT = self.qkv(self.norm_attention(hidden_BLD))
         mixed_BLD = self.dropout(self.attended(self_attention(qkv_BLT, self.num_heads, pairs)))
         hidden_BLD = hidden_BLD + torch.sigmoid(self.gate_attention(hidden_BLD)) * mixed_BLD
-        left_BLW, right_BLW = self.expand(self.norm_feedforward(hidden_BLD)).chunk(2, dim=2)
-        inner_BLW = self.dropout(F.silu(left_BLW) * right_BLW)
-        outer_BLD = self.dropout(self.contract(inner_BLW))
+        inner_BLW = gated_linear(self.norm_feedforward(hidden_BLD), self.expand.weight)
+        outer_BLD = self.dropout(self.contract(self.dropout(inner_BLW)))
         gated_BLD = torch.sigmoid(self.gate_feedforward(hidden_BLD)) * outer_BLD
         summed_BLD: torch.Tensor = hidden_BLD + gated_BLD
         return summed_BLD

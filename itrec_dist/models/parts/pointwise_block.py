@@ -39,16 +39,16 @@ class PointwiseBlock(nn.Module):
     def forward(self, hidden_BLD: torch.Tensor, pairs: Pairs) -> torch.Tensor:
         """Transform [B, L, D], where events stand first; `pairs` has their times."""
         B, L, D = hidden_BLD.shape
-        H = self.num_heads
         normed_BLD = F.layer_norm(hidden_BLD, (D,), eps=_EPSILON)
-        parts = F.silu(self.uvqk(normed_BLD)).view(B, L, 4, H, D // H).permute(2, 0, 3, 1, 4)
-        _, v_BHLE, q_BHLE, k_BHLE = parts
+        u_BLD, *others = F.silu(self.uvqk(normed_BLD)).chunk(4, dim=2)
+        v_BHLE, q_BHLE, k_BHLE = (
+            x_BLD.view(B, L, self.num_heads, -1).transpose(1, 2) for x_BLD in others
+        )
         assert pairs.buckets_BLL is not None
         bias_BLL = (self.time_bias(pairs.buckets_BLL) + self.position_bias(L)).to(v_BHLE.dtype)
         scores_BHLL = q_BHLE @ k_BHLE.transpose(2, 3) + bias_BLL.unsqueeze(1)
         weights_BHLL = F.silu(scores_BHLL) * self.earlier_LL[:L, :L].to(v_BHLE.dtype)
         mixed_BLD = (weights_BHLL @ v_BHLE).transpose(1, 2).reshape(B, L, D)
-        u_BLD = parts[0].transpose(1, 2).reshape(B, L, D)
         gated_BLD = F.layer_norm(mixed_BLD, (D,), eps=_EPSILON) * u_BLD
         summed_BLD: torch.Tensor = hidden_BLD + self.output(self.dropout(gated_BLD))
         return summed_BLD

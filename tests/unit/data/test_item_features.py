@@ -3,12 +3,15 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 
 TITLES = ["Blue lamp", "Blue chair", "Old lamp", "Old blue chair", "Rug"]
@@ -31,9 +34,10 @@ def windowed(tmp_path):
     def window(items=ITEMS, words=2, **settings) -> Manifest:
         pq.write_table(pa.table(items), tmp_path / "items.parquet")
         given = {"item_features": ("brand",), "item_numbers": ("price",), **settings}
+        columns = TableColumns(title="title", vector="vector" if "vector" in items else None)
         source = TableConfig(
             items=tmp_path / "items.parquet", users=tmp_path / "users.parquet",
-            user_numbers=("age",), columns=TableColumns(title="title"), **given,
+            user_numbers=("age",), columns=columns, **given,
         )  # fmt: skip
         config = HistoryConfig(title_words=words, num_shards=1)
         return histories("table", tmp_path / "e.parquet", tmp_path / "shards", config, source)
@@ -64,6 +68,45 @@ def test_numbers_and_words_become_features(windowed, tmp_path):
         "e": {"y", "10.0"},
     }
     assert not features_VF[0].any()
+
+
+VECTORS = [[1.0, 5.0], [3.0, 5.0], None, [5.0, 5.0], [3.0, 5.0]]
+
+
+def test_vectors_of_items_reach_the_model(windowed, tmp_path):
+    made = windowed(ITEMS | {"vector": VECTORS}, words=0, item_features=(), item_numbers=())
+    assert (made.item_vector_width, made.item_features) == (2, ())
+    items = reader.read_items(tmp_path / "shards", made)
+    found = dict(zip(items.source_ids, items.vectors.tolist(), strict=True))
+    assert found == {n: v or [0.0, 0.0] for n, v in zip("abcde", VECTORS, strict=True)}
+    spec = data_spec.build(made, items)
+    config = SasrecConfig(width=8, side_information="item")
+    config.check(made)
+    with pytest.raises(ConfigError, match="item features, the shards have none"):
+        ITEConfig(side_information="item").check(made)
+    model = config.build(spec)
+    table_CD = model.item_table().weight_CD - model.item_embedding.weight[1:]
+    column_D = model.item_embedding.features.projection.weight[:, 0]
+    # Mean 3 and variance 2 of the four; the second number is the same for all and says nothing.
+    for item, vector_D in zip(items.source_ids, table_CD, strict=True):
+        value = 0.0 if item == "c" else (found[item][0] - 3) / 2**0.5
+        torch.testing.assert_close(vector_D, value * column_D, atol=1e-6, rtol=1e-4)
+    table_CD.sum().backward()
+    assert model.item_embedding.features.projection.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        ([[1.0], [1.0, 2.0], None, [], None], r"row 1 has a vector of 1 numbers, and another row"),
+        ([[1.0], [float("nan")], None, None, [2.0]], "row 2 has a vector with a number that is"),
+        ([[1.0], [None], None, None, [2.0]], "row 2 has a vector with a number that is"),
+        (["a", "b", "c", "d", "e"], "column 'vector' is of type VARCHAR: give lists of numbers"),
+    ],
+)
+def test_vectors_that_cannot_stand_together_are_refused(windowed, vectors, words):
+    with pytest.raises(DataError, match=words):
+        windowed(ITEMS | {"vector": vectors})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import reader
 from itrec_dist.losses import LOSSES
 from itrec_dist.losses.bce import BceConfig
-from itrec_dist.models.ite import ITE, ITEConfig
+from itrec_dist.models.ite import ITEConfig
 from itrec_dist.tasks.next_items.task import NextItems
 from tests.shards_factory import make_shards, random_windows
 
@@ -37,7 +37,7 @@ def batch():
 def build(spec, level, seed=0, **settings):
     """A model in evaluation mode whose weights are large enough for every input to matter."""
     torch.manual_seed(seed)
-    model = ITE(replace(SMALL, side_information=level, **settings), spec).eval()
+    model = replace(SMALL, side_information=level, **settings).build(spec).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape))
@@ -305,3 +305,35 @@ def test_data_of_one_rating_value_divides_by_nothing(spec, batch):
 def test_impossible_shapes_are_refused_by_name(settings, named):
     with pytest.raises(ValueError, match=named):
         replace(SMALL, **settings)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_causal_query_is_the_mean_of_states_that_see_no_later_event(spec, batch, level):
+    """Against one layer run on every beginning by itself, whose newest event sees all of it."""
+    model = build(spec, level, causal=True, num_layers=1)
+    model.position_embedding.weight.data.zero_()  # they are counted from the end
+    steps_BLD = model.encode_steps(batch)
+    total_BD = torch.zeros(len(steps_BLD), SMALL.width)
+    num_states_B1 = torch.zeros(len(steps_BLD), 1)
+    if level in ("user", "both"):  # whose vector, which stands first, sees itself alone
+        user_BL, _ = model._inputs(batch)
+        total_BD += model.layers[0](user_BL[:, :1], torch.ones(1, 1, 1, 1, dtype=torch.bool))[:, 0]
+        num_states_B1 += 1
+    for end in range(1, steps_BLD.shape[1] + 1):
+        beginning = replace(
+            batch, item_ids_BL=batch.item_ids_BL[:, :end], ratings_BL=batch.ratings_BL[:, :end]
+        )
+        is_event_B = batch.item_ids_BL[:, end - 1] != PAD
+        hidden_BLD, is_item_BL = model._inputs(beginning)
+        newest_BD = model.layers[0](hidden_BLD, is_item_BL[:, None, None])[:, -1]
+        total_BD += torch.where(is_event_B[:, None], newest_BD, 0)
+        num_states_B1 += is_event_B[:, None]
+        torch.testing.assert_close(
+            steps_BLD[is_event_B, end - 1], (total_BD / num_states_B1)[is_event_B],
+            rtol=1e-4, atol=1e-5,
+        )  # fmt: skip
+
+
+def test_a_causal_model_has_no_repeat_bias():
+    with pytest.raises(ValueError, match="set one of them to false"):
+        replace(SMALL, causal=True, repeat_bias=True)

@@ -51,9 +51,22 @@ def test_the_item_table_is_the_embedding_with_or_without_a_bias(spec, item_bias)
         assert table.bias_C is None
 
 
+def test_with_a_temperature_scores_are_cosines():
+    config = SasrecConfig(width=16, dropout=0.0, item_bias=False, temperature=0.05)
+    model, batch = drawn(config), batch_of(judged_rows(5, longest=8, targets=1), 8)
+    scores_NC = model.item_table().all_scores(model.encode(batch)) * 0.05
+    model.temperature = None
+    hidden_ND = model.encode(batch).hidden_ND
+    expected_NC = torch.cosine_similarity(
+        hidden_ND.unsqueeze(1), model.item_embedding.weight[1:].unsqueeze(0), dim=2
+    )
+    torch.testing.assert_close(scores_NC, expected_NC, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        ({"temperature": 0.0}, "above 0"),
         ({"num_heads": 3}, "must divide"),
         ({"num_layers": 0}, "at least 1"),
         ({"dropout": 1.0}, "below 1"),

@@ -109,4 +109,6 @@ def test_a_row_of_padding_alone_gives_something_finite(name):
 
 
 def test_all_kinds_are_there():
-    assert {"sasrec", "esasrec", "hstu", "hstu, time of query", "fuxi"} <= set(STEP_MODELS)
+    assert {"gru4rec", "ite", "sasrec", "esasrec", "hstu", "hstu, time of query", "fuxi"} <= set(
+        STEP_MODELS
+    )

@@ -185,6 +185,10 @@ def test_a_model_that_is_told_the_time_of_the_query_is_judged_but_recommends_not
 def test_settings_of_the_other_kind_of_samples_are_refused(histories, shards, itrec, tmp_path):
     for given, words in (
         (("--shards", histories, "--feed.cache", "none"), "histories are kept in memory"),
+        (
+            ("--shards", histories, "--model.kind", "bert4rec", "--training.next_targets", 2),
+            "learns from hidden events and not from those that follow",
+        ),
         (("--shards", shards, "--training.batch_tokens", 9), "window with --samples histories"),
     ):
         code, _, err = itrec("train", "--local", "--out", tmp_path / "run", *given)
