@@ -62,7 +62,10 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         help="Comma-separated baselines to evaluate; all of the shards' task if not given "
         f"({'; '.join(known)}).",
     )
-    add_choice(made, "null takes [5, 10, 20] and no additional metrics")
+    add_choice(
+        made, "null takes [5, 10, 20] and no additional metrics",
+        "null takes history for histories and input for windows",
+    )  # fmt: skip
     made.add_argument("--overwrite", action="store_true", help="Replace existing run directories.")
     for registry in registries:
         for name, settings in registry.items():
@@ -98,6 +101,7 @@ def run(parsed: Any) -> int:
     """Fit, evaluate, write and print."""
     from itrec_dist import tasks
     from itrec_dist.evaluation.baselines import judge_all
+    from itrec_dist.metrics import targets
     from itrec_dist.report.terminal import print_comparison
 
     baselines = baselines_of(tasks.task_of(manifest.read(parsed.shards)))
@@ -108,6 +112,9 @@ def run(parsed: Any) -> int:
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
+    for split, judgement in next(iter(judgements.values())).items():
+        if text := targets.warning(split, judgement.targets, "--seen"):
+            print(f"warning: {text}")
     if missing := baselines.missing():
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0

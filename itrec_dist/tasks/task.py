@@ -101,3 +101,6 @@ class Task(nn.Module):
 
     def fit_statistics(self, ratings: Callable[[], TrainingRatings]) -> None:
         """Compute statistics of the training ratings, such as biases, before the first step."""
+
+    def tell_first_times(self, first_times_C: torch.Tensor) -> None:
+        """Take in when training first has each item, int64; most tasks have no use for it."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import numpy as np
+
 from itrec_dist.config.registry import Registry
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
@@ -105,20 +107,22 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
         """Score all windows and count both rankings of each."""
         import torch
 
+        from itrec_dist.data.batches import whole_batch
         from itrec_dist.metrics.ranking import Judge
+        from itrec_dist.metrics.slices import Slices
         from itrec_dist.models.rank import both_rankings
+        from itrec_dist.models.seen import left_out
 
         data = training.manifest
         popularity_C = torch.tensor(training.items.num_train_targets)
-        counted = Judge(popularity_C, data.target_length, choice)
+        slices = Slices(popularity_C, data.input_length, choice.cutoffs) if choice.slices else None
+        counted = Judge(popularity_C, data.target_length, choice, slices)
         batch_size = self.batch_size(data)
         for start in range(0, len(windows), batch_size):
-            rows = slice(start, start + batch_size)
-            item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
-            target_ids_BK = torch.tensor(windows.target_ids[rows])
-            window_ids_B = torch.tensor(windows.window_ids[rows])
-            weight_B = torch.ones(len(item_ids_BL))
-            scores_BC = fitted(item_ids_BL)
-            rankings = both_rankings([scores_BC], counted.unmasked.depth, item_ids_BL, window_ids_B)
-            counted.update(*rankings, target_ids_BK, weight_B)
+            rows = np.arange(start, min(start + batch_size, len(windows)))
+            batch = whole_batch(windows.take(rows), popularity_C.device)
+            scores_BC = fitted(batch.item_ids_BL.to(torch.int64))
+            left_out_BS = left_out(batch, choice.seen)
+            rankings = both_rankings([scores_BC], counted.depth, left_out_BS, batch.window_ids_B)
+            counted.count(batch, *rankings, left_out_BS)
         return counted.judgement()
