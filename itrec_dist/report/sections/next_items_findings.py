@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import RANKINGS, FigureName
-from itrec_dist.report import measures
+from itrec_dist.report import measures, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
@@ -31,13 +31,15 @@ def sentences(section: Section) -> list[str]:
     found += _gap(section)
     found += _against_paper(section)
     found += _sampling(section)
+    found += slices.sentences(section)
     found += left_out(section)
     return found
 
 
 def rankings(section: Section) -> list[str]:
-    """The evaluated rankings."""
-    return [group for group in section.groups if group in RANKINGS]
+    """The evaluated rankings; where nothing is left out, the masked one is the other again."""
+    left = RANKINGS if section.seen != "none" else RANKINGS[:1]
+    return [group for group in section.groups if group in left]
 
 
 def main_figures(section: Section, group: str = "unmasked") -> tuple[FigureName, FigureName]:
