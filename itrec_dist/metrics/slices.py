@@ -14,7 +14,7 @@ from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.shards.first_times import NEVER
 from itrec_dist.metrics.targets import Slice
 
-LENGTH, POPULARITY, AGE = "history length", "popularity of the target", "age of the target"
+LENGTH, POPULARITY, AGE = "history length", "item popularity", "item age"
 """What a split is sliced by."""
 
 _LENGTHS = (1, 2, 5, 10, 20, 50, 100, 200)  # the shortest history of each slice

@@ -127,7 +127,10 @@ def _cutoff(section: Section) -> int:
 
 
 def _table(section: Section, group: str, kind: str, slices: dict[str, int]) -> Table:
-    columns = [Column(_short(name), f"{count:,} targets") for name, count in slices.items()]
+    columns = [
+        Column(_short(name), ", ".join(filter(None, [f"{count:,} targets", _items_of(name)])))
+        for name, count in slices.items()
+    ]
     arms = [arm for arm in section.ranked if any(j.slices for j in _final(section, arm))]
     rows = [
         row(arm, [cell_of(_figure(section, arm, group, kind, name)) for name in slices])
@@ -154,5 +157,10 @@ def _shown(section: Section) -> list[tuple[Arm, str]]:
 
 
 def _short(name: str) -> str:
-    """The name of a slice without the number of its items, which has its place in a table."""
+    """The name of a slice without the number of its items."""
     return name.partition(" (")[0]
+
+
+def _items_of(name: str) -> str:
+    """The number of items of a slice, where its name has it."""
+    return name.partition(" (")[2].rstrip(")")
