@@ -63,13 +63,15 @@ class LineChart:
     label_width: int = 112
     x_label: str = "epoch"
     x_names: tuple[str, ...] = ()
-    """Names of the places 0, 1, 2 ... of the x axis, in place of numbers."""
+    """Names of the places 0, 1, 2 ... of the x axis, in place of numbers: values are then shares,
+    and their axis begins at 0."""
 
     @property
     def is_log(self) -> bool:
         """Whether the y axis is logarithmic: the values span more than a factor of ten."""
         values = [y for line in self.lines for _, y in line.points]
-        return bool(values) and min(values) > 0 and max(values) / min(values) > 10
+        spans = bool(values) and min(values) > 0 and max(values) / min(values) > 10
+        return spans and not self.x_names
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def line_chart(chart: LineChart) -> str:
     x = Scale(min(xs), max(xs), left, right)
     if chart.x_names:
         x = Scale(0, len(chart.x_names) - 1, left, right)
+        ys.append(0.0)
     ticks = _log_ticks(min(ys), max(ys)) if chart.is_log else _ticks(min(ys), max(ys))
     low, high = min(*ys, *ticks[:1]), max(*ys, *ticks[-1:])
     y = Scale(low, high, bottom, top, chart.is_log)

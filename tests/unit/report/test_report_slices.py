@@ -137,7 +137,7 @@ def test_what_filters_dropped_is_said_with_its_share(tmp_path):
 
 
 def test_named_places_of_an_axis_stand_below_it_in_lines():
-    lines = (Line("a", ((0.0, 0.1), (2.0, 0.3)), "#000"),)
+    lines = (Line("a", ((0.0, 0.01), (2.0, 0.3)), "#000"),)
     names = ("short", "a name that has several words", "<end>")
     svg = line_chart(LineChart("x", lines, width=460, x_names=names))
     assert ">short<" in svg
@@ -145,3 +145,5 @@ def test_named_places_of_an_axis_stand_below_it_in_lines():
     assert ">a name that has several words<" not in svg  # in two lines
     assert "several" in svg
     assert svg.count('class="tick" text-anchor="middle"') == 2 + 2 + 1  # and the axis's own name
+    assert "log scale" not in svg
+    assert ">0.0<" in svg
