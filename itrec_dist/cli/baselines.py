@@ -1,7 +1,7 @@
 """`itrec baselines`: evaluate the non-neural baselines of the shards' task.
 
-They are evaluated on the same windows as models. Each is written as a run directory of its own, so
-that reports treat it like any other run.
+They are evaluated on the same windows or histories as models. Each is written as a run directory of
+its own, so that reports treat it like any other run.
 """
 
 import itertools
@@ -12,6 +12,7 @@ from typing import Any
 from itrec_dist import config
 from itrec_dist.cli.evaluate import add_choice, choice_from
 from itrec_dist.data import manifest
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
@@ -44,8 +45,8 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
     registries = [baselines_of(task).registry for task in of_tasks]
     made = kind(
         "itrec baselines",
-        "Evaluate the non-neural baselines on the windows of a shards folder. Each is fitted on "
-        "the training windows and written as a run directory, which `itrec report` reads.",
+        "Evaluate the non-neural baselines on the rows of a shards folder. Each is fitted on "
+        "the training rows and written as a run directory, which `itrec report` reads.",
     )
     made.add_argument(
         "--shards", type=Path, required=True, help="Folder that `itrec window` wrote."
@@ -59,7 +60,7 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         "--only",
         type=str,
         default="",
-        help="Comma-separated baselines to evaluate; all of the shards' task if not given "
+        help="Comma-separated baselines to evaluate; all that suit the shards if not given "
         f"({'; '.join(known)}).",
     )
     add_choice(
@@ -104,8 +105,9 @@ def run(parsed: Any) -> int:
     from itrec_dist.metrics import targets
     from itrec_dist.report.terminal import print_comparison
 
-    baselines = baselines_of(tasks.task_of(manifest.read(parsed.shards)))
-    chosen = _chosen(parsed, baselines)
+    data = manifest.read(parsed.shards)
+    baselines = baselines_of(tasks.task_of(data))
+    chosen = _chosen(parsed, baselines, data)
     judgements = judge_all(
         baselines, parsed.shards, parsed.out, chosen,
         overwrite=parsed.overwrite, choice=choice_from(parsed, MetricChoice()),
@@ -120,13 +122,13 @@ def run(parsed: Any) -> int:
     return 0
 
 
-def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, Any]:
+def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any], data: Manifest) -> dict[str, Any]:
     """The settings of the chosen baselines, or of the default ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.registry)}")
     chosen = {}
-    for name in dict.fromkeys(names or baselines.installed()):
+    for name in dict.fromkeys(names or baselines.default(data)):
         settings = baselines.registry[name]
         chosen[name] = parsed[name] if name in parsed else settings()
     return chosen

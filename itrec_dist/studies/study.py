@@ -64,7 +64,7 @@ class Study:
         data = manifest.read(shards)
         if of_task is None or not any(data.num_windows(split) for split in baselines.EVALUATED):
             return {}
-        chosen = of_task.installed()
+        chosen = of_task.default(data)
         if all(RunDirectory(out / name).is_complete for name in chosen):
             return {}
         return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)

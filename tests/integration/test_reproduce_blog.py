@@ -11,7 +11,7 @@ from itrec_dist.report.published import rating_study
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.rating_prediction import STUDY
 from itrec_dist.studies.runner import StudyConfig, planned
-from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.training.config import RunConfig
 from tests.integration.test_reproduce import written_at
 
@@ -52,7 +52,7 @@ def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
                 judged[arm.name] = run.read_json(run.evaluation)
             else:
                 assert not run.path.exists()
-        for name in rating_baselines.installed():
+        for name in DATA.baselines.default(data):
             run = RunDirectory(out / "runs" / protocol / "baselines" / name)
             judged[name] = run.read_json(run.evaluation)
         assert {j["fingerprint"] for j in judged.values()} == {data.fingerprint}
@@ -69,7 +69,7 @@ def test_the_results_are_one_table_beside_the_printed_figures(study):
     assert "| Dot product |  | 0.877 epoch 30 |" in first
     assert "| BST baseline |  | 0.961 epoch 4 |" in first
     missing = "Not run because not installed: surprise_svd" in results
-    assert missing != ("surprise_svd" in rating_baselines.installed())
+    assert missing == ("surprise_svd" in DATA.baselines.missing())
     assert "RMSE per epoch" in (out / "report.html").read_text(encoding="utf-8")
 
 
