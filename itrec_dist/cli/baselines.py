@@ -117,7 +117,11 @@ def run(parsed: Any) -> int:
     for split, judgement in next(iter(judgements.values())).items():
         if text := targets.warning(split, judgement.targets, "--seen"):
             print(f"warning: {text}")
-    if missing := baselines.missing():
+    missing = baselines.missing()
+    suiting = [*baselines.default(data), *missing]
+    if not parsed.only and (left := [n for n in baselines.registry if n not in suiting]):
+        print(f"Left out, since they do not suit these shards: {', '.join(left)}")
+    if missing:
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 

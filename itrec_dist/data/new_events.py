@@ -38,13 +38,13 @@ class Events:
 def columns_of(manifest: Manifest) -> TableColumns:
     """The column names that windowing was given; a source without any has the usual ones."""
     recorded = manifest.source.get("columns")
-    names = recorded if isinstance(recorded, dict) else {}
-    rating = names.get("rating") or "rating"
-    return TableColumns(
-        user=names.get("user", "user"), item=names.get("item", "item"),
-        timestamp=names.get("timestamp", "timestamp"),
-        rating=rating if manifest.has_ratings else None,
-    )  # fmt: skip
+    names = {
+        name: value
+        for name, value in (recorded if isinstance(recorded, dict) else {}).items()
+        if name in ("user", "item", "timestamp", "order", "session", "rating")
+    }
+    rating = (names.get("rating") or "rating") if manifest.has_ratings else None
+    return TableColumns(**{**names, "rating": rating})
 
 
 def read_events(path: Path, manifest: Manifest) -> Events:
@@ -56,8 +56,8 @@ def read_events(path: Path, manifest: Manifest) -> Events:
         DataError: a file or column is missing, a value cannot be read, or there are no events.
     """
     columns = columns_of(manifest)
-    names = [columns.user, columns.item, columns.timestamp]
-    names += [columns.rating] if columns.rating else []
+    optional = (columns.timestamp, columns.order, columns.session, columns.rating)
+    names = [columns.user, columns.item, *(name for name in optional if name is not None)]
     with Database() as database:
         opened(database, path, names, _REMEDY)
         staged = TableConfig(columns=columns).stage(database, path)

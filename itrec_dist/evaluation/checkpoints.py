@@ -36,6 +36,12 @@ def judge_checkpoint(
     splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to evaluate")
+    most, known = fitting.manifest.target_length, restored.manifest.target_length
+    if most > known:
+        raise ShardsError(
+            f"{shards} has up to {most} targets in a row and the model's own shards up to {known}: "
+            f"window it with --target_length {known}"
+        )
     choice = replace(choice or restored.run.evaluation.choice, slices=True)
     if restored.task.ranks:
         refuse_without_history(choice.seen, fitting.manifest.samples, "--seen")
@@ -53,7 +59,8 @@ def judge_checkpoint(
 def _tell_first_times(restored: Restored, fitting: FittingShards, context: LocalContext) -> None:
     """Of the data that the model was trained on; with other shards they are not known."""
     mine, given = restored.manifest, fitting.manifest
-    if given.samples == "histories" and given.fingerprint == mine.fingerprint:
+    has_times = given.samples == "histories" and not given.has_order_alone
+    if has_times and given.fingerprint == mine.fingerprint:
         rows = fitting.history_split(TRAIN, context.blocks)
         restored.task.tell_first_times(torch.from_numpy(first_times(rows, given.num_items)))
 

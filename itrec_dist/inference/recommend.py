@@ -64,13 +64,14 @@ def recommend(
     """Write recommendations to a Parquet file, ordered by user as they are served, and rank.
 
     Raises:
-        ConfigError: k is below 1 or above the number of items that may be recommended.
+        ConfigError: k is below 1 or above the number of items that may be recommended, or the
+            model needs the time of the query.
         DataError: none of the items in `among` is known.
         OutputError: `out` is taken.
     """
+    ranking = _Ranking(restored, served, request)
     if out.exists():
         atomic.refuse_existing(out, overwrite=overwrite)
-    ranking = _Ranking(restored, served, request)
     with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
         for table in ranking.tables():
             writer.write_table(table)
@@ -88,6 +89,11 @@ class _Ranking:
     def __init__(self, restored: Restored, served: Served, request: Request) -> None:
         self._restored, self._served, self._k = restored, served, request.k
         self._seen = request.seen or restored.run.evaluation.seen
+        if restored.run.model.uses_time_of_query:
+            raise ConfigError(
+                "the model was trained with model.time_of_query=true: it must be told when the "
+                "next event happens, which is not known of the future: train one without"
+            )
         self._is_allowed_C = _allowed(restored, request)
         self._users = 0
         is_event_UL = served.histories.item_ids != PAD

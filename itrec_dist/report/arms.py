@@ -8,7 +8,7 @@ runs of an arm have the same configuration, except for the seed and file locatio
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import Seen
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.metrics.metric import LOSS, FigureName
+from itrec_dist.metrics.metric import LOSS, RANKINGS, FigureName
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.report import measures
 from itrec_dist.report.measures import Figure
@@ -126,7 +126,10 @@ class Section:
     @cached_property
     def headline(self) -> FigureName:
         """The main metric of the task, at the nearest available cut-off; arms are ranked by it."""
-        own = TASKS[self.task].headline
+        samples = self.manifest.samples if self.manifest else "windows"
+        own = TASKS[self.task].headline_of(samples)
+        if self.seen == "none" and own.group in RANKINGS:  # which are the same then
+            own = replace(own, group=RANKINGS[0])
         held = (f.cutoff for f in self.figures if (f.group, f.metric) == (own.group, own.metric))
         return own.nearest([cutoff for cutoff in held if cutoff is not None])
 

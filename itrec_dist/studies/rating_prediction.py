@@ -56,6 +56,7 @@ STUDY = Study(
         StudyArm("autorec-item", "rating_autorec", protocols=_RATED),
         StudyArm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
+    sources=("ml-1m", "ml-100k"),
     figures=_figures,
     markdown=_markdown,
 )  # fmt: skip

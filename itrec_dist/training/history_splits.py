@@ -8,6 +8,7 @@ import torch
 
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.history_feeds import (
+    Ahead,
     HistoryFeed,
     HistoryShare,
     HistoryTable,
@@ -21,6 +22,7 @@ from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import read_history_split
 from itrec_dist.distributed.context import WorkerContext
+from itrec_dist.errors import ConfigError
 from itrec_dist.training.config import RunConfig
 
 
@@ -35,7 +37,7 @@ class HistorySplits:
         self.sampled: Windows | None = None
         """Rows that the report shows: of the test split, else of validation."""
         self.first_times_C: torch.Tensor | None = None
-        """When training first has each item; set by reading it."""
+        """When training first has each item; set by reading it, if events have times."""
 
     def read(self, shards: Path, num_sampled: int) -> dict[str, Feed]:
         """The feeds of the splits that the run needs, by split, and of the training sample."""
@@ -54,8 +56,9 @@ class HistorySplits:
                 self.sampled = as_windows(shown, inputs, targets)
                 continue
             feeds[split] = self._training(rows)
-            first_times_C = first_times(rows, self._manifest.num_items)
-            self.first_times_C = torch.from_numpy(first_times_C)
+            if not self._manifest.has_order_alone:
+                first_times_C = first_times(rows, self._manifest.num_items)
+                self.first_times_C = torch.from_numpy(first_times_C)
             if run.evaluation.train_sample:
                 sample = rows.take(spread(len(rows), run.evaluation.train_sample))
                 feeds["train sample"] = self.judged(as_judged(sample))
@@ -80,7 +83,14 @@ class HistorySplits:
     def _feed(self, rows: HistoryRows, share: HistoryShare, use: Use) -> Feed:
         device = self._context.device
         held = torch.device("cpu") if self._run.feed.cache == "host" else device
-        table = HistoryTable(rows, held, self._manifest.target_length)
+        training = self._run.training
+        ahead = Ahead(training.next_targets, training.next_within) if use != "judged" else None
+        table = HistoryTable(rows, held, self._manifest.target_length, ahead)
+        if use != "judged" and not table.num_targets.any():
+            raise ConfigError(
+                f"training.next_within={training.next_within} leaves nothing to learn from: no "
+                "event of these histories follows another one so soon, set it higher or to null"
+            )
         # A model without steps may have a vector for each of input_length positions.
         width = None if self._steps else self._manifest.input_length
         return HistoryFeed(table, share, device, use, width)

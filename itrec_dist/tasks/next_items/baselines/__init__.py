@@ -62,6 +62,8 @@ class Baseline(ABC):
     """Number of float64 item-by-item matrices that it holds at once."""
     samples: ClassVar[tuple[SampleKind, ...]] = ("windows", "histories")
     """What it can be fitted to."""
+    uses_times: ClassVar[bool] = False
+    """Whether it asks when events happened, which an order alone does not say."""
     package: ClassVar[str | None] = None
     """The optional package that it imports, part of the extra `references`; None if none."""
 
@@ -103,7 +105,9 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
         return {
             name: kind()
             for name, kind in self.registry.items()
-            if is_installed(kind) and data.samples in kind.samples
+            if is_installed(kind)
+            and data.samples in kind.samples
+            and not (kind.uses_times and data.has_order_alone)
         }
 
     def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
@@ -125,6 +129,11 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
                 f"the baseline {name} is fitted to {' or '.join(baseline.samples)} and these "
                 f"shards hold {data.samples}: give others to --only, such as "
                 f"{', '.join(self.default(data))}"
+            )
+        if baseline.uses_times and data.has_order_alone:
+            raise ConfigError(
+                f"the baseline {name} asks when events happened, and these have an order alone: "
+                "leave it out with --only, or window the data with --columns.timestamp"
             )
         refuse_too_large(name, data.num_items)
 
@@ -167,7 +176,7 @@ def _slices(training: NextItemsTrainingData, choice: MetricChoice) -> Slices | N
     data, rows = training.manifest, training.rows
     popularity_C = torch.tensor(training.items.num_train_targets)
     first_times_C = None
-    if isinstance(rows, HistoryRows):
+    if isinstance(rows, HistoryRows) and not data.has_order_alone:
         first_times_C = torch.from_numpy(first_times(rows, data.num_items))
     return Slices(popularity_C, data.input_length, choice.cutoffs, first_times_C)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class RecentPopularity(Baseline):
     histories one by one, by time and then by user. What counts as recent is fixed at the end of
     training, for all evaluated rows.
     """
+
+    uses_times: ClassVar[bool] = True
 
     share: float = 0.1
     """Fraction of the training windows, or of the targets of histories, that counts as recent,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Trending(Baseline):
     It is told the time of the query. Where that is after the end of training, the last days of
     training count.
     """
+
+    uses_times: ClassVar[bool] = True
 
     days: float = 7.0
     """Number of days, above 0. Timestamps are taken for seconds, milliseconds or microseconds,
