@@ -22,6 +22,10 @@ RUNS = {"ite": "shards", "dot_product": "rated"}
 EPOCH = ("epoch", "step", "loss", "train", "validation", "is_best")
 
 
+ADDED = {"targets", "slices"}
+"""What judgements hold besides since then."""
+
+
 @pytest.fixture(scope="module")
 def old(tmp_path_factory):
     """What was written, in another place than it was written to. Not to be changed."""
@@ -54,7 +58,7 @@ def assert_same_epochs(run: Path, old: Path) -> None:
 def assert_same(found, wanted) -> None:
     """The same figures, but for rounding where another processor adds in another order."""
     if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys()
+        assert found.keys() - ADDED == wanted.keys()
         for name, value in wanted.items():
             assert_same(found[name], value)
     elif isinstance(wanted, float):

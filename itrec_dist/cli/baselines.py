@@ -63,7 +63,10 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         help="Comma-separated baselines to evaluate; all that suit the shards if not given "
         f"({'; '.join(known)}).",
     )
-    add_choice(made, "null takes [5, 10, 20] and no additional metrics")
+    add_choice(
+        made, "null takes [5, 10, 20] and no additional metrics",
+        "null takes history for histories and input for windows",
+    )  # fmt: skip
     made.add_argument("--overwrite", action="store_true", help="Replace existing run directories.")
     for registry in registries:
         for name, settings in registry.items():
@@ -99,6 +102,7 @@ def run(parsed: Any) -> int:
     """Fit, evaluate, write and print."""
     from itrec_dist import tasks
     from itrec_dist.evaluation.baselines import judge_all
+    from itrec_dist.metrics import targets
     from itrec_dist.report.terminal import print_comparison
 
     data = manifest.read(parsed.shards)
@@ -110,6 +114,9 @@ def run(parsed: Any) -> int:
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
+    for split, judgement in next(iter(judgements.values())).items():
+        if text := targets.warning(split, judgement.targets, "--seen"):
+            print(f"warning: {text}")
     missing = baselines.missing()
     suiting = [*baselines.default(data), *missing]
     if not parsed.only and (left := [n for n in baselines.registry if n not in suiting]):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import Parser
+from itrec_dist.data.schema import Seen
 from itrec_dist.errors import ConfigError
 from itrec_dist.runs.directory import BEST
 from itrec_dist.storage.uri import Uri
@@ -48,8 +49,8 @@ def add_model(options: Parser) -> None:
     )
 
 
-def add_choice(options: Parser, without: str) -> None:
-    """Add the options that choose metrics; `without` says what happens if they are not given."""
+def add_choice(options: Parser, without: str, without_seen: str = "") -> None:
+    """Add the options that choose figures; `without` says what happens if they are not given."""
     options.add_argument(
         "--cutoffs",
         type=tuple[int, ...] | None,
@@ -61,6 +62,13 @@ def add_choice(options: Parser, without: str) -> None:
         type=tuple[str, ...] | None,
         default=None,
         help=f"Additional metrics, as [module:Class]; {without}.",
+    )
+    options.add_argument(
+        "--seen",
+        type=Seen | None,
+        default=None,
+        help="What the masked ranking leaves out: history, input or none; "
+        f"{without_seen or without}.",
     )
 
 
@@ -77,6 +85,7 @@ def choice_from(parsed: Any, without: MetricChoice) -> MetricChoice:
         choice = MetricChoice(
             without.cutoffs if parsed.cutoffs is None else tuple(parsed.cutoffs),
             without.more if parsed.metrics is None else tuple(parsed.metrics),
+            without.seen if parsed.seen is None else parsed.seen,
         )
     except ValueError as error:
         raise ConfigError(f"--{error}") from error
@@ -99,6 +108,7 @@ def run(parsed: Any) -> int:
     from itrec_dist.data.shards import fetch
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
     from itrec_dist.inference import fitting
+    from itrec_dist.metrics import targets
     from itrec_dist.report.terminal import print_judgements
     from itrec_dist.storage import atomic
 
@@ -112,6 +122,9 @@ def run(parsed: Any) -> int:
     judgements = judge_checkpoint(restored, shards, choice)
     print(f"{restored.run.label}, epoch {restored.record.epoch}, on {place}")
     print_judgements(judgements)
+    for split, judgement in judgements.items():
+        if text := targets.warning(split, judgement.targets, "--seen"):
+            print(f"warning: {text}")
     if warning := fitting.warning(restored, shards, place):
         print(f"{warning}: it may have been trained on rows that it is evaluated on here")
     if parsed.out is not None:

@@ -15,13 +15,16 @@ Item ids are dense: 0 is padding, 1 .. C are items, so column c of a `_BC` tenso
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
 
 PAD = 0
 """Item id of an empty position; also the code of an unknown feature value."""
+
+Seen = Literal["history", "input", "none"]
+"""What a ranking leaves out: all items before the targets, those of the input, or nothing."""
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -50,8 +53,8 @@ class Batch:
     Histories are as wide as the longest of the batch. In training `step_target_ids_BL` holds the
     item to predict at each position, PAD where there is none; losses and the denominator are then
     of targets, and `target_ids_BK` is the last of them. `further_target_ids_BLK` are the events
-    after that one, where a position has several targets. Judged histories have `seen_ids_BS`, what
-    is left out of the ranking: all items before the targets, padded with PAD.
+    after that one, where a position has several targets. Judged histories have `seen_ids_BS`: all
+    items before the targets, padded with PAD.
     """
 
     window_ids_B: torch.Tensor

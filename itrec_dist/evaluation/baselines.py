@@ -5,6 +5,7 @@ Reports then treat a baseline like any other run.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
+from itrec_dist.models.seen import refuse_without_history
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
 from itrec_dist.system import environment
@@ -43,6 +45,8 @@ def judge_all(
     for name in chosen:
         atomic.refuse_taken(out / name, marker=MARKER, overwrite=overwrite)
     data = manifest.read(shards)
+    choice = replace(choice or MetricChoice(), slices=True)
+    refuse_without_history(choice.seen, data.samples, "--seen")
     present = [split for split in EVALUATED if data.num_windows(split)]
     if not present:
         raise ShardsError(
@@ -53,7 +57,6 @@ def judge_all(
         baselines.check(name, settings, data)
     training = baselines.training(shards, data)
     splits = {split: baselines.read(shards, data, split) for split in present}
-    choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():
         with atomic.new_directory(out / name, marker=MARKER, overwrite=overwrite) as building:
@@ -82,7 +85,7 @@ def _begin(
         "name": name,
         "shards": str(shards.absolute()),
         "settings": config.to_dict(settings),
-        "evaluation": {"cutoffs": choice.cutoffs, "metrics": choice.more},
+        "evaluation": {"cutoffs": choice.cutoffs, "metrics": choice.more, "seen": choice.seen},
     }
     atomic.write_text(directory.config, config.as_yaml(values))
     directory.write_json(directory.manifest, described.to_json())

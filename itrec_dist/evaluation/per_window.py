@@ -11,13 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from itrec_dist.data import feeds
-from itrec_dist.data.batches import Share
 from itrec_dist.data.schema import PAD, TEST, Batch
 from itrec_dist.data.shards import fetch
-from itrec_dist.data.shards.splits import read_split
-from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError
+from itrec_dist.evaluation.checkpoints import feed_of
 from itrec_dist.inference import fitting
 from itrec_dist.inference.load import restore
 from itrec_dist.models.output import Output, RankingOutput
@@ -40,7 +37,7 @@ class WindowFigures:
     unmasked: npt.NDArray[np.float64]
     """precision@5 over the whole catalogue."""
     masked: npt.NDArray[np.float64]
-    """precision@5 without the items of the input."""
+    """precision@5 without what the run's evaluation leaves out."""
 
     def values(self, masking: str, figure: str) -> npt.NDArray[np.float64]:
         """The precision or hit_rate of each window."""
@@ -61,21 +58,13 @@ def write(run: Path) -> None:
     restored = restore(run)
     columns: dict[str, list[torch.Tensor]] = {n: [] for n in WindowFigures.__dataclass_fields__}
     if restored.task.ranks:
-        context = LocalContext(restored.engine.device, restored.run.cluster.threads)
         shards = fetch.local(restored.run.shards)
         fitting.refuse_wrong_checksum(restored, shards, restored.run.shards)
-        windows = read_split(
-            shards, restored.manifest, TEST, context.blocks, times=restored.run.model.uses_times
-        )
-        share = Share(restored.run.evaluation.batch_size)
-        feed = feeds.cached(windows, share, context.device)
-        columns["users"].append(torch.as_tensor(windows.user_ids, dtype=torch.int64))
-        features = torch.as_tensor(windows.user_features, dtype=torch.int64)
-        columns["features"].append(features)
-        columns["targets"].append(torch.as_tensor(windows.target_ids[:, 0], dtype=torch.int64))
+        feed = feed_of(restored, fitting.fit(restored, shards), TEST)
+        restored.task.judge(restored.engine.device, restored.run.evaluation.choice)
         with torch.inference_mode():
             for batch in feed.epoch(None):
-                for name, value in _figures(batch, restored.engine(batch)).items():
+                for name, value in _columns(batch, restored.engine(batch)).items():
                     columns[name].append(value.cpu())
     arrays = {name: torch.cat(parts).numpy() for name, parts in columns.items() if parts}
     with atomic.new_file(run / FILE) as temporary, temporary.open("wb") as file:
@@ -100,15 +89,21 @@ def read(run: Path) -> WindowFigures | None:
         raise CheckpointError(f"{place} is damaged ({error}): remove it and resume") from error
 
 
-def _figures(batch: Batch, output: Output) -> dict[str, torch.Tensor]:
-    """The same metrics as `metrics.RankingMetrics`, not summed over windows."""
+def _columns(batch: Batch, output: Output) -> dict[str, torch.Tensor]:
+    """The real windows, and the same metrics as `metrics.RankingMetrics`, not summed over them."""
     is_real_B = batch.weight_B > 0
     assert isinstance(output, RankingOutput)
-    rankings = {"unmasked": output.top_ids_BN, "masked": output.unseen_ids_BN}
-    rankings = {name: top_BN[is_real_B, :CUTOFF] for name, top_BN in rankings.items()}
     targets_BK = batch.target_ids_BK[is_real_B]
     is_target_BK = (targets_BK != PAD)[:, None]
+
+    def precision(top_BN: torch.Tensor) -> torch.Tensor:
+        is_hit_BNK = top_BN[is_real_B, :CUTOFF, None] == targets_BK[:, None]
+        return (is_hit_BNK & is_target_BK).any(2).double().mean(1)
+
     return {
-        name: ((top_BN[:, :, None] == targets_BK[:, None]) & is_target_BK).any(2).double().mean(1)
-        for name, top_BN in rankings.items()
+        "users": batch.user_ids_B[is_real_B].long(),
+        "features": batch.user_features_BF[is_real_B].long(),
+        "targets": targets_BK[:, 0].long(),
+        "unmasked": precision(output.top_ids_BN),
+        "masked": precision(output.unseen_ids_BN),
     }

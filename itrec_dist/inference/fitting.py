@@ -86,13 +86,37 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
                 f"{shards} has {name}={getattr(other, name)}, the model was trained with "
                 f"{getattr(mine, name)}: window it with the same settings"
             )
+    _refuse_other_features(shards, other, mine)
+    return FittingShards(shards, other, item_ids, _users(restored, shards, other))
+
+
+def needs_users(restored: Restored) -> bool:
+    """Whether the model knows something of users besides their events."""
+    is_by_id = isinstance(restored.task.model, RatingModel)
+    return is_by_id or bool(restored.manifest.user_features)
+
+
+def known_users(restored: Restored, shards: Path) -> dict[str, tuple[int, Int32]]:
+    """The users of `shards` by source id: the model's id, PAD if it has none, and their features.
+
+    Raises:
+        ShardsError: features differ from the model's, or see `fit`.
+    """
+    other = manifests.read(shards)
+    _refuse_other_features(shards, other, restored.manifest)
+    users, ids = reader.read_users(shards, other), _users(restored, shards, other)
+    own = np.arange(1, len(users) + 1, dtype=np.int32) if ids is None else ids[1:]
+    rows = zip(own.tolist(), users.user_features, strict=True)
+    return dict(zip(users.source_ids, rows, strict=True))
+
+
+def _refuse_other_features(shards: Path, other: Manifest, mine: Manifest) -> None:
     if other.user_features != mine.user_features:
         raise ShardsError(
             f"{shards} has the user features {_named(other)}, the model was trained with "
             f"{_named(mine)}; features and values must be the same, in the same order: window it "
             "from the same users"
         )
-    return FittingShards(shards, other, item_ids, _users(restored, shards, other))
 
 
 def refuse_wrong_checksum(restored: Restored, shards: Path, place: Uri | Path) -> None:

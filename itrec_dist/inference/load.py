@@ -36,11 +36,12 @@ class Restored:
     engine: InferenceEngine
 
     def top_items(
-        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor,
+        is_allowed_C: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """The top n unseen items of each window and their scores; see `Task.top_items`."""
         with torch.no_grad(), autocast(self.engine.device, self.run.engine.precision):
-            return self.task.top_items(batch, n, seen_ids_BS)
+            return self.task.top_items(batch, n, seen_ids_BS, is_allowed_C)
 
 
 def restore(run_folder: Path, name: str = BEST) -> Restored:

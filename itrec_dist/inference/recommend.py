@@ -1,6 +1,7 @@
-"""Predicts the next items of every user from their latest events, as a Parquet table."""
+"""Predicts the next items of users from their latest events, as a table."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pyarrow.parquet as pq
 import torch
 
 from itrec_dist.data import batches
-from itrec_dist.data.schema import PAD
-from itrec_dist.data.shards import arrays, reader
-from itrec_dist.data.shards.arrays import Histories
-from itrec_dist.errors import ConfigError
-from itrec_dist.inference.fitting import fit
+from itrec_dist.data.schema import PAD, Seen
+from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.inference.load import Restored
+from itrec_dist.inference.served import Served
+from itrec_dist.models import rank
+from itrec_dist.models.seen import left_out
 from itrec_dist.storage import atomic
 
 _BATCH = 1024
@@ -31,73 +32,161 @@ COLUMNS = pa.schema(
 )
 
 
-def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite: bool) -> int:
-    """Write the top k unseen items of every user of `shards`; returns how many users got any.
+@dataclass(frozen=True)
+class Request:
+    """How many items to recommend to everybody, and which."""
 
-    A user who has seen nearly the whole catalogue gets fewer rows, or none. Rows are ordered by
-    user (as in users.parquet) and rank.
+    k: int
+    """Items per user; one who has seen nearly all that is allowed gets fewer, or none."""
+    seen: Seen | None = None
+    """What is left out: the history, the model's input, or nothing; None is as the run says."""
+    among: tuple[str, ...] | None = None
+    """Source ids of the only items to recommend; None allows all."""
+    without: tuple[str, ...] = ()
+    """Source ids of items not to recommend."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was recommended, in numbers."""
+
+    users: int
+    """Users with an item."""
+    popular: int
+    """Of them, those of whom the model knows no event: they got the most popular items."""
+    short: int
+    """Users with fewer events than any window that the model was trained on."""
+
+
+def recommend(
+    restored: Restored, served: Served, request: Request, out: Path, *, overwrite: bool
+) -> Outcome:
+    """Write recommendations to a Parquet file, ordered by user as they are served, and rank.
 
     Raises:
-        ConfigError: k is below 1 or above the catalogue, or the model needs the time of the query.
+        ConfigError: k is below 1 or above the number of items that may be recommended, or the
+            model needs the time of the query.
+        DataError: none of the items in `among` is known.
         OutputError: `out` is taken.
-        ShardsError: `shards` does not fit the model; see `fitting.fit`.
     """
-    fitting = fit(restored, shards)
-    manifest = fitting.manifest
-    if not 1 <= k <= manifest.num_items:
-        raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
-    if restored.run.model.uses_time_of_query:
-        raise ConfigError(
-            "the model was trained with model.time_of_query=true: it must be told when the next "
-            "event happens, which is not known of the future: train one without"
-        )
+    ranking = _Ranking(restored, served, request)
     if out.exists():
         atomic.refuse_existing(out, overwrite=overwrite)
-    histories = fitting.histories()
-    users = reader.read_users(shards, manifest)
-    served = 0
     with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
-        for rows, top_BN, scores_BN in _ranked(restored, histories, k):
-            writer.write_table(_table(restored, users, rows, top_BN, scores_BN))
-            served += int((top_BN != PAD).any(axis=1).sum())
-    return served
+        for table in ranking.tables():
+            writer.write_table(table)
+    return ranking.outcome()
 
 
-def _ranked(
-    restored: Restored, histories: Histories, k: int
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-    """Yields per block of users their positions, the top item ids and their scores."""
-    device = restored.engine.device
-    for start in range(0, len(histories), _BATCH):
-        rows = np.arange(start, min(start + _BATCH, len(histories)))
+def table_of(restored: Restored, served: Served, request: Request) -> pa.Table:
+    """The same as one table in memory; see `recommend` for errors."""
+    return pa.concat_tables(_Ranking(restored, served, request).tables())
+
+
+class _Ranking:
+    """Recommendations block by block, and what was counted meanwhile."""
+
+    def __init__(self, restored: Restored, served: Served, request: Request) -> None:
+        self._restored, self._served, self._k = restored, served, request.k
+        self._seen = request.seen or restored.run.evaluation.seen
+        if restored.run.model.uses_time_of_query:
+            raise ConfigError(
+                "the model was trained with model.time_of_query=true: it must be told when the "
+                "next event happens, which is not known of the future: train one without"
+            )
+        self._is_allowed_C = _allowed(restored, request)
+        self._users = 0
+        is_event_UL = served.histories.item_ids != PAD
+        self._num_events_U = is_event_UL.sum(axis=1)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows of a block of users after the other."""
+        for start in range(0, len(self._served.users), _BATCH):
+            rows = np.arange(start, min(start + _BATCH, len(self._served.users)))
+            top_BN, scores_BN = self._ranked(rows)
+            self._users += int((top_BN != PAD).any(axis=1).sum())
+            yield _table(self._restored, self._served.users, rows, (top_BN, scores_BN))
+
+    def outcome(self) -> Outcome:
+        """What the blocks so far have counted."""
+        manifest = self._restored.manifest
+        length = manifest.input_length if manifest.samples == "windows" else 0
+        num_events_U = self._num_events_U
+        return Outcome(
+            users=self._users,
+            popular=int((num_events_U == 0).sum()),
+            short=int(((num_events_U > 0) & (num_events_U < length)).sum()),
+        )
+
+    def _ranked(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """The top item ids of a block of users, and their scores."""
+        restored, histories = self._restored, self._served.histories
+        device = restored.engine.device
         windows = histories.windows(rows, times=restored.run.model.uses_times)
-        batch = batches.whole_batch(windows, device)
-        seen_ids_BS = torch.from_numpy(_seen(histories, rows)).to(device)
-        top_BN, scores_BN = restored.top_items(batch, k, seen_ids_BS)
-        yield rows, top_BN.cpu().numpy(), scores_BN.cpu().numpy()
+        seen = [histories.seen(row) for row in rows.tolist()]
+        seen_ids_BS = torch.from_numpy(_padded(seen)).to(device)
+        batch = replace(batches.whole_batch(windows, device), seen_ids_BS=seen_ids_BS)
+        left_out_BS = left_out(batch, self._seen)
+        top_BN, scores_BN = restored.top_items(batch, self._k, left_out_BS, self._is_allowed_C)
+        is_empty_B = torch.from_numpy(self._num_events_U[rows] == 0).to(device)
+        if is_empty_B.any():
+            popular_N, counts_N = self._popular(device)
+            top_BN = torch.where(is_empty_B[:, None], popular_N, top_BN)
+            scores_BN = torch.where(is_empty_B[:, None], counts_N, scores_BN)
+        return top_BN.cpu().numpy(), scores_BN.float().cpu().numpy()
+
+    def _popular(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """The most frequent targets of training, as the baseline ranks them, and their counts."""
+        counts_C = torch.from_numpy(self._restored.items.num_train_targets.copy()).to(device)
+        blocks = [counts_C[None].float()]
+        if self._is_allowed_C is not None:
+            blocks = list(rank.among(blocks, self._is_allowed_C))
+        return rank.top_items(blocks, self._k)
 
 
-def _seen(histories: Histories, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """All items that each user has seen, [B, S], padded with PAD."""
-    seen = [histories.seen(row) for row in rows.tolist()]
-    seen_BS = np.full((len(seen), max(map(len, seen), default=0)), PAD, dtype=np.int64)
-    for place, ids in zip(seen_BS, seen, strict=True):
+def _allowed(restored: Restored, request: Request) -> torch.Tensor | None:
+    """Which items may be recommended, [C]; None for all."""
+    sources = restored.items.source_ids
+    what = f"the catalogue's {len(sources)} items"
+    is_allowed_C = None
+    if request.among is not None or request.without:
+        chosen = set(sources if request.among is None else request.among)
+        if not chosen & set(sources):
+            raise DataError(
+                f"--among names no item that the model knows, but {', '.join(sorted(chosen)[:3])}: "
+                f"give source ids such as {sources[0]}"
+            )
+        chosen -= set(request.without)
+        is_allowed_C = torch.tensor([source in chosen for source in sources])
+        what = f"the {int(is_allowed_C.sum())} items that --among and --without leave"
+    num_allowed = len(sources) if is_allowed_C is None else int(is_allowed_C.sum())
+    if not 1 <= request.k <= num_allowed:
+        raise ConfigError(f"-k {request.k} is not between 1 and {what}")
+    return None if is_allowed_C is None else is_allowed_C.to(restored.engine.device)
+
+
+def _padded(lists: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int64]:
+    """Lists of ids as rows of one length, [B, S], padded with PAD."""
+    filled_BS = np.full((len(lists), max(map(len, lists), default=0)), PAD, dtype=np.int64)
+    for place, ids in zip(filled_BS, lists, strict=True):
         place[: len(ids)] = ids
-    return seen_BS
+    return filled_BS
 
 
 def _table(
-    restored: Restored, users: arrays.Users, rows: npt.NDArray[np.int64],
-    top_BN: npt.NDArray[np.int64], scores_BN: npt.NDArray[np.float32],
+    restored: Restored, users: tuple[str, ...], rows: npt.NDArray[np.int64],
+    ranked: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
 ) -> pa.Table:  # fmt: skip
-    items = restored.items
+    items, (top_BN, scores_BN) = restored.items, ranked
     is_item_BN = top_BN != PAD
     ids = (top_BN[is_item_BN] - 1).tolist()
     of_user = np.repeat(rows, is_item_BN.sum(axis=1)).tolist()
     rank_BN = np.broadcast_to(np.arange(1, top_BN.shape[1] + 1, dtype=np.int32), top_BN.shape)
     return pa.table(
         {
-            "user": [users.source_ids[u] for u in of_user],
+            "user": [users[u] for u in of_user],
             "rank": rank_BN[is_item_BN],
             "item": [items.source_ids[i] for i in ids],
             "title": [items.titles[i] or items.source_ids[i] for i in ids],

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from itrec_dist.metrics.metric import LOSS, FigureName
+from itrec_dist.metrics.targets import Slice, TargetCounts
+
+_OWN = ("loss", "num_windows", "targets", "slices")
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class Judgement:
     """Windows that were judged."""
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Group -> `metric@cutoff` -> figure."""
+    targets: TargetCounts | None = None
+    """Of a ranking, which targets could be found."""
+    slices: tuple[Slice, ...] = ()
+    """Of a ranking, how many targets were found by kinds of windows and of targets."""
 
     def value(self, name: FigureName) -> float | None:
         """A figure; None if it is missing."""
@@ -35,8 +42,13 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """As evaluation.json and the log hold it."""
-        groups = {group: dict(values) for group, values in self.groups.items()}
-        return {"loss": self.loss, "num_windows": self.num_windows, **groups}
+        content: dict[str, Any] = {"loss": self.loss, "num_windows": self.num_windows}
+        if self.targets is not None:
+            content["targets"] = self.targets.to_json()
+        content |= {group: dict(values) for group, values in self.groups.items()}
+        if self.slices:
+            content["slices"] = [each.to_json() for each in self.slices]
+        return content
 
     @classmethod
     def from_json(cls, content: Any) -> "Judgement":
@@ -49,14 +61,20 @@ class Judgement:
             raise ValueError(f"a judgement is misshapen: {content!r}")
         groups = {}
         for group, values in content.items():
-            if group in ("loss", "num_windows") or values is None:
+            if group in _OWN or values is None:
                 continue
             if not isinstance(values, dict):
                 raise ValueError(f"a judgement is misshapen: {group} is {values!r}")
             finite = ((str(key), _finite(value)) for key, value in values.items())
             groups[group] = {key: value for key, value in finite if value is not None}
         loss, windows = (_finite(content.get(name)) for name in ("loss", "num_windows"))
-        return cls(loss, int(windows or 0), groups)
+        slices = content.get("slices") or []
+        if not isinstance(slices, list):
+            raise ValueError(f"a judgement is misshapen: slices is {slices!r}")
+        return cls(
+            loss, int(windows or 0), groups, TargetCounts.from_json(content.get("targets")),
+            tuple(map(Slice.from_json, slices)),
+        )  # fmt: skip
 
 
 def _finite(value: Any) -> float | None:

@@ -16,11 +16,13 @@ from itrec_dist.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from itrec_dist.data.schema import Seen
+
 CUTOFFS = (5, 10, 20)
 """The lengths of the ranked list at which rankings are judged by default."""
 
 RANKINGS = ("unmasked", "masked")
-"""The two rankings that are judged: of all items, and without the items of the input."""
+"""The two rankings that are judged: of all items, and without those that the user has seen."""
 
 RATINGS = "ratings"
 """The group of rating errors."""
@@ -175,12 +177,16 @@ class RankingCounts:
 
 @dataclass(frozen=True)
 class MetricChoice:
-    """Which figures a judge computes: every metric of its kind, and the cut-offs of rankings."""
+    """What a judge computes: every metric of its kind, at which cut-offs, of which ranking."""
 
     cutoffs: tuple[int, ...] = CUTOFFS
     """Lengths of the ranked list."""
     more: tuple[str, ...] = ()
     """Additional metrics that no package registers, as `module:Class`."""
+    seen: Seen | None = None
+    """What the masked ranking leaves out; None is the history, or of windows the input."""
+    slices: bool = False
+    """Whether targets are also counted by slice: by length of history, popularity and age."""
 
     def __post_init__(self) -> None:
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from itrec_dist import metrics
-from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import (
@@ -30,6 +30,8 @@ from itrec_dist.metrics.metric import (
     RankingCounts,
     RankingMetric,
 )
+from itrec_dist.metrics.slices import Slices
+from itrec_dist.metrics.target_counter import TargetCounter, distinct
 from itrec_dist.models.output import RankingOutput
 
 
@@ -79,10 +81,7 @@ class RankingMetrics:
         counts, depth = self._counts, self.depth
         assert top_BN.shape[1] >= depth, (top_BN.shape, depth)
         top_BN = top_BN[:, :depth].to(torch.int64)
-        targets_BK = target_ids_BK.to(torch.int64).sort(dim=1).values
-        is_target_BK = targets_BK != PAD
-        is_target_BK[:, 1:] &= targets_BK[:, 1:] != targets_BK[:, :-1]
-        is_target_BK &= (weight_B > 0)[:, None]
+        targets_BK, is_target_BK = distinct(target_ids_BK, weight_B)
         num_targets_B = is_target_BK.sum(1)
         counted_B = num_targets_B > 0
 
@@ -141,17 +140,25 @@ class RankingMetrics:
 
 
 class Judge:
-    """Judges one split by the ranking of all items and by the one without the input's items."""
+    """Judges one split by the ranking of all items and by the one without the seen items."""
 
     def __init__(
-        self, popularity_C: Tensor, target_length: int, choice: MetricChoice | None = None
-    ) -> None:
+        self, popularity_C: Tensor, target_length: int, choice: MetricChoice | None = None,
+        slices: Slices | None = None,
+    ) -> None:  # fmt: skip
         """Start at zero; `choice` gives the cut-offs and additional metrics."""
         choice = choice or MetricChoice()
         chosen = metrics.chosen(RankingMetric, choice)
         self.unmasked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
         self.masked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
+        self._targets = TargetCounter(popularity_C)
+        self._slices = slices
         self._loss = torch.zeros(2, dtype=torch.float64, device=popularity_C.device)
+
+    @property
+    def depth(self) -> int:
+        """Length of the rankings that it needs."""
+        return self.unmasked.depth
 
     def update(
         self, top_BN: Tensor, unseen_BN: Tensor, target_ids_BK: Tensor, weight_B: Tensor
@@ -165,9 +172,19 @@ class Judge:
 
     def add(self, batch: Batch, output: RankingOutput) -> None:
         """Count the real windows of a batch."""
-        weight_B = batch.weight_B
-        self.update(output.top_ids_BN, output.unseen_ids_BN, batch.target_ids_BK, weight_B)
-        self.add_loss((output.loss_B * weight_B).sum(), weight_B.sum())
+        self.count(batch, output.top_ids_BN, output.unseen_ids_BN, output.left_out_ids_BS)
+        self.add_loss((output.loss_B * batch.weight_B).sum(), batch.weight_B.sum())
+
+    def count(
+        self, batch: Batch, top_BN: Tensor, unseen_BN: Tensor, left_out_ids_BS: Tensor | None
+    ) -> None:
+        """Count the real windows of a batch that has no loss, and the second ranking's gaps."""
+        self.update(top_BN, unseen_BN, batch.target_ids_BK, batch.weight_B)
+        counted = distinct(batch.target_ids_BK, batch.weight_B)
+        if left_out_ids_BS is not None:
+            self._targets.update(*counted, left_out_ids_BS)
+        if self._slices is not None:
+            self._slices.update(batch, *counted, (top_BN, unseen_BN))
 
     def add_loss(self, total: Tensor | float, num_windows: Tensor | float) -> None:
         """Add the loss summed over `num_windows` real windows."""
@@ -176,15 +193,15 @@ class Judge:
 
     def state(self) -> Tensor:
         """All counts, flat float64, to be summed over workers."""
-        return torch.cat([self._loss, self.unmasked.state(), self.masked.state()])
+        return torch.cat([self._loss, *(part.state() for part in self._parts)])
 
     def load(self, state: Tensor) -> None:
         """Replace all counts by a state, such as the sum of all workers' states."""
-        loss, counts = state[:2], state[2:]
+        sizes = [len(part.state()) for part in self._parts]
+        loss, *states = state.split([len(self._loss), *sizes])
         self._loss.copy_(loss)
-        half = len(counts) // 2
-        self.unmasked.load(counts[:half])
-        self.masked.load(counts[half:])
+        for part, own in zip(self._parts, states, strict=True):
+            part.load(own)
 
     def judgement(self) -> Judgement:
         """The figures; the loss is None where none was added.
@@ -199,7 +216,18 @@ class Judge:
             groups=dict(
                 zip(RANKINGS, (self.unmasked.compute(), self.masked.compute()), strict=True)
             ),
+            targets=self._targets.counts(),
+            slices=self._slices.slices(RANKINGS) if self._slices else (),
         )
+
+    @property
+    def _parts(self) -> list[RankingMetrics | TargetCounter | Slices]:
+        return [
+            self.unmasked,
+            self.masked,
+            self._targets,
+            *([self._slices] if self._slices else []),
+        ]
 
 
 def _count_items(count_V: Tensor, ids: Tensor, counted: Tensor) -> None:

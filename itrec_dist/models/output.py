@@ -27,7 +27,9 @@ class RankingOutput(Output):
     top_ids_BN: Tensor
     """Of the whole catalogue."""
     unseen_ids_BN: Tensor
-    """Of the catalogue without the items of the window's input, or of the whole history."""
+    """Of the catalogue without what the user has seen; see models/seen.py."""
+    left_out_ids_BS: Tensor | None = None
+    """The items left out of the second ranking, padded with PAD; None where it is not known."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ An item at -inf is excluded; positions for which no item is left hold PAD.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -108,6 +108,15 @@ def top_items(
     for scores_BW in blocks:
         best.add(scores_BW)
     return best.result()
+
+
+def among(blocks: Iterable[Tensor], is_allowed_C: Tensor) -> Iterator[Tensor]:
+    """The same scores, at -inf for the items that are not allowed."""
+    start = 0
+    for scores_BW in blocks:
+        end = start + scores_BW.shape[1]
+        yield scores_BW.masked_fill(~is_allowed_C[start:end], -math.inf)
+        start = end
 
 
 def both_rankings(

@@ -1,13 +1,14 @@
 """Groups runs into arms (one configuration, several seeds) and sections (one data set).
 
-Metrics are comparable only on the same windows, so a section is one fingerprint and protocol. The
+Metrics are comparable only on the same windows and with the same items left out, so a section is
+one fingerprint, protocol and setting of what was seen. The
 runs of an arm have the same configuration, except for the seed and file locations.
 """
 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +16,9 @@ from itrec_dist import metrics, tasks
 from itrec_dist.config import flat
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import Seen
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.metrics.metric import LOSS, FigureName
+from itrec_dist.metrics.metric import LOSS, RANKINGS, FigureName
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.report import measures
 from itrec_dist.report.measures import Figure
@@ -88,6 +90,8 @@ class Section:
     manifest: Manifest | None
     arms: tuple[Arm, ...]
     task: str = ITEConfig.task
+    seen: Seen = "input"
+    """What the masked ranking leaves out."""
 
     @property
     def protocol(self) -> str:
@@ -124,6 +128,8 @@ class Section:
         """The main metric of the task, at the nearest available cut-off; arms are ranked by it."""
         samples = self.manifest.samples if self.manifest else "windows"
         own = TASKS[self.task].headline_of(samples)
+        if self.seen == "none" and own.group in RANKINGS:  # which are the same then
+            own = replace(own, group=RANKINGS[0])
         held = (f.cutoff for f in self.figures if (f.group, f.metric) == (own.group, own.metric))
         return own.nearest([cutoff for cutoff in held if cutoff is not None])
 
@@ -158,11 +164,11 @@ class Section:
 
 def sections(runs: Sequence[Run]) -> list[Section]:
     """Group runs by data, protocol and task, and within these by configuration without seed."""
-    by_data: dict[tuple[str, str, str], list[Run]] = {}
+    by_data: dict[tuple[str, str, str, Seen], list[Run]] = {}
     for run in runs:
         manifest = run.manifest
         data = (manifest.protocol, manifest.fingerprint) if manifest else ("unknown", "unknown")
-        by_data.setdefault((*data, run.task), []).append(run)
+        by_data.setdefault((*data, run.task, run.seen), []).append(run)
     order = {protocol: i for i, protocol in enumerate(tasks.protocols())}
     grouped = [
         Section(
@@ -170,8 +176,9 @@ def sections(runs: Sequence[Run]) -> list[Section]:
             manifest=next((r.manifest for r in members if r.manifest), None),
             arms=_arms(members),
             task=task,
+            seen=seen,
         )
-        for (_, fingerprint, task), members in by_data.items()
+        for (_, fingerprint, task, seen), members in by_data.items()
     ]
     return sorted(grouped, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
 

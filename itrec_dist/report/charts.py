@@ -7,6 +7,7 @@ labels and colours, not runs.
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -20,6 +21,8 @@ PALETTE = (
     "#0b5cad", "#b8430b", "#0f766e", "#7a35c9", "#b3195f", "#7a5a00", "#3d6b1f", "#4a5568",
 )  # fmt: skip
 """Colours of arms, each with a contrast of at least 4.5:1 on white; lines also have labels."""
+
+_LINE, _LETTER = 14, 6.4  # height of a line and width of a letter of a tick, in pixels
 
 Point = tuple[float, float]
 
@@ -59,12 +62,16 @@ class LineChart:
     height: int = 300
     label_width: int = 112
     x_label: str = "epoch"
+    x_names: tuple[str, ...] = ()
+    """Names of the places 0, 1, 2 ... of the x axis, in place of numbers: values are then shares,
+    and their axis begins at 0."""
 
     @property
     def is_log(self) -> bool:
         """Whether the y axis is logarithmic: the values span more than a factor of ten."""
         values = [y for line in self.lines for _, y in line.points]
-        return bool(values) and min(values) > 0 and max(values) / min(values) > 10
+        spans = bool(values) and min(values) > 0 and max(values) / min(values) > 10
+        return spans and not self.x_names
 
 
 @dataclass(frozen=True)
@@ -112,10 +119,14 @@ def line_chart(chart: LineChart) -> str:
     lines = [line for line in chart.lines if line.points]
     if not lines:
         return ""
-    left, right, top, bottom = 52, chart.width - chart.label_width, 12, chart.height - 38
+    left, right, top = 52, chart.width - chart.label_width, 12
+    bottom = chart.height - 24 - _LINE * max([1, *map(len, _wrapped(chart, right - left))])
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points] + [level.value for level in chart.levels]
     x = Scale(min(xs), max(xs), left, right)
+    if chart.x_names:
+        x = Scale(0, len(chart.x_names) - 1, left, right)
+        ys.append(0.0)
     ticks = _log_ticks(min(ys), max(ys)) if chart.is_log else _ticks(min(ys), max(ys))
     low, high = min(*ys, *ticks[:1]), max(*ys, *ticks[-1:])
     y = Scale(low, high, bottom, top, chart.is_log)
@@ -131,6 +142,7 @@ def line_chart(chart: LineChart) -> str:
         "y": [y.low, y.high, bottom, top, y.is_log],
         "top": top,
         "xLabel": chart.x_label,
+        "xNames": chart.x_names,
         "lines": [
             {"label": line.label, "colour": line.colour, "points": _rounded(line.points)}
             for line in named
@@ -224,16 +236,31 @@ def _axes(
         f"{_tick_text(t, ticks)}</text>"
         for t in ticks
     ]
-    parts += [
-        f'<text x="{x(t)}" y="{bottom + 17}" class="tick" text-anchor="middle">{t:.0f}</text>'
-        for t in _whole_ticks(x.low, x.high)
-    ]
+    if chart.x_names:
+        parts += [
+            f'<text x="{x(at)}" y="{bottom + 17 + _LINE * line}" class="tick" '
+            f'text-anchor="middle">{escape(text)}</text>'
+            for at, lines in enumerate(_wrapped(chart, right - left))
+            for line, text in enumerate(lines)
+        ]
+    else:
+        parts += [
+            f'<text x="{x(t)}" y="{bottom + 17}" class="tick" text-anchor="middle">{t:.0f}</text>'
+            for t in _whole_ticks(x.low, x.high)
+        ]
     note = " · log scale" if chart.is_log else ""
     parts.append(
-        f'<text x="{(left + right) / 2}" y="{bottom + 33}" class="tick" text-anchor="middle">'
+        f'<text x="{(left + right) / 2}" y="{chart.height - 5}" class="tick" text-anchor="middle">'
         f"{escape(chart.x_label)}{note}</text>"
     )
     return "".join(parts)
+
+
+def _wrapped(chart: LineChart, width: int) -> list[list[str]]:
+    """The names below the x axis, each in lines as wide as its place."""
+    place = width / max(1, len(chart.x_names) - 1)
+    letters = max(4, int(place / _LETTER))
+    return [textwrap.wrap(name, letters, break_long_words=False) for name in chart.x_names]
 
 
 def _level(level: Level, y: Scale, left: float, right: float) -> str:

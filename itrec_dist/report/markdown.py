@@ -20,7 +20,7 @@ def markdown(places: Sequence[Path]) -> str:
     blocks = [markdown_table(table) for table in across(found)]
     for section, name in zip(found, names(found), strict=True):
         shown = sections.of(section)
-        sentences = [*shown.sentences(), *provenance.audit_sentences(section)]
+        sentences = [*shown.sentences(), *provenance.sentences(section)]
         lines = [f"## {name}", "", f"Data fingerprint `{section.fingerprint[:16]}`."]
         lines += ["", *(f"- {sentence}" for sentence in sentences)]
         blocks.append("\n".join(lines))

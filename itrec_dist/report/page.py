@@ -58,9 +58,10 @@ def _section(section: Section, name: str, anchor: str) -> dict[str, Any]:
         "id": anchor,
         "name": name,
         "content": content,
-        "sentences": [*content.sentences, *provenance.audit_sentences(section)],
+        "sentences": [*content.sentences, *provenance.sentences(section)],
         "dots": _drawn(content.dots),
         "overlay": _drawn(content.overlay),
+        "slices": _drawn(content.slice_charts),
         "curves": [
             {"title": s.title, "remark": s.remark, "figures": _drawn(s.charts)}
             for s in content.curves

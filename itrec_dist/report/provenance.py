@@ -144,9 +144,14 @@ def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
     """The filters in order, with what is left after each: column titles and rows."""
     columns: list[str] = []
     for step in manifest.steps:
-        columns += [key for key in step if key != "name" and key not in columns]
+        columns += [
+            key
+            for key in step
+            if key != "name" and key not in columns and not key.endswith("_share")
+        ]
+    read = manifest.steps[0] if manifest.steps else {}
     rows = [
-        [str(step.get("name", "")), *(_count(step.get(column)) for column in columns)]
+        [str(step.get("name", "")), *(_left(step.get(c), read.get(c)) for c in columns)]
         for step in manifest.steps
     ]
     return ["step", *(_column(name, manifest) for name in columns)], rows
@@ -157,6 +162,33 @@ def _column(name: str, manifest: Manifest) -> str:
     what = name.removesuffix("_share")
     words = "events" if what == "ratings" and not manifest.has_ratings else what
     return f"share of {words}" if name != what else words
+
+
+def _left(value: Any, read: Any) -> str:
+    """A count, and its share of what was read where that is less than all."""
+    count, whole = number(value), number(read)
+    if count is None or not whole or count >= whole:
+        return _count(value)
+    return f"{_count(value)} ({count / whole:.1%})"
+
+
+def sentences(section: Section) -> list[str]:
+    """What filters dropped, and what leaks."""
+    return [*_dropped(section.manifest), *audit_sentences(section)]
+
+
+def _dropped(manifest: Manifest | None) -> list[str]:
+    """The shares of the ratings and users read that windowing's filters dropped."""
+    if manifest is None or len(manifest.steps) < 2:
+        return []
+    read, left = manifest.steps[0], manifest.steps[-1]
+    shares = [
+        f"{1 - after / before:.1%} of the {what} read"
+        for what in ("ratings", "users", "items")
+        if (before := number(read.get(what))) and (after := number(left.get(what))) is not None
+        and after < before
+    ]  # fmt: skip
+    return [f"Windowing dropped {measures.enumeration(shares)}."] if shares else []
 
 
 def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:

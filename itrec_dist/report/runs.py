@@ -8,17 +8,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from itrec_dist import metrics
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.schema import Seen
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.models import MODELS
 from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.seen import resolved
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks import TASKS
 
@@ -72,6 +74,14 @@ class Run:
         """Whether its windows have neither a validation nor a test split."""
         held_out = (schema.VALIDATION, schema.TEST)
         return self.manifest is not None and not any(map(self.manifest.num_windows, held_out))
+
+    @property
+    def seen(self) -> Seen:
+        """What its masked ranking leaves out."""
+        evaluation = self.config.get("evaluation")
+        given = evaluation.get("seen") if isinstance(evaluation, dict) else None
+        samples = self.manifest.samples if self.manifest else "windows"
+        return resolved(given if given in get_args(Seen) else None, samples)
 
     @property
     def planned_epochs(self) -> int | None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 from itrec_dist import metrics
 from itrec_dist.data import schema
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.metrics.metric import FigureName
+from itrec_dist.models.seen import resolved
 from itrec_dist.report import measures
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import MISSING, Figure
@@ -93,9 +95,12 @@ def _apart(section: Section) -> str:
 def _name(section: Section) -> str:
     if section.manifest is None:
         return "data unknown"
-    counts = [
-        section.manifest.num_windows(s) for s in schema.SPLITS if s in section.manifest.splits
-    ]
+    usual = section.seen == resolved(None, section.manifest.samples)
+    return _of_data(section, section.manifest) + ("" if usual else f", seen: {section.seen}")
+
+
+def _of_data(section: Section, manifest: Manifest) -> str:
+    counts = [manifest.num_windows(s) for s in schema.SPLITS if s in manifest.splits]
     total = sum(counts)
     if not total or section.protocol not in ("random_windows", "user_disjoint"):
         return section.protocol

@@ -28,7 +28,7 @@ def print_judgements(judgements: Mapping[str, Judgement], console: Console | Non
     if plain:
         console.print(_by_split(plain))
     if any("masked" in judgement.groups for judgement in judgements.values()):
-        console.print("masked: items of the input are excluded from the ranking.")
+        console.print("masked: what the user has seen is excluded from the ranking.")
 
 
 def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:

@@ -43,10 +43,14 @@ A Judgement (`metrics/judgement.py`) is what `evaluation.json` holds for each sp
 groups:
 
     {"loss": 23.1 | null, "num_windows": 6903,
+     "targets": {"num_targets": 34515, "untrained": 12, "left_out": 950},
      "unmasked": {"precision@5": 0.118, "hit_rate@5": 0.42, ...},
-     "masked":   {... the same keys, with the items of the input left out of the ranking ...}}
+     "masked":   {... the same keys, what the user has seen left out of the ranking ...},
+     "slices": [{"kind": "history length", "name": "5-9", "num_targets": 310,
+                 "found": {"unmasked": {"5": 40, ...}, "masked": {...}}}, ...]}
 
-with the metrics and cut-offs of the run's `evaluation` settings, or, for predicted ratings,
+with the metrics and cut-offs of the run's `evaluation` settings (for targets and slices see
+`metrics/targets.py`; epochs have no slices), or, for predicted ratings,
 {"loss": 0.71, "num_windows": 100021, "ratings": {"rmse": 0.8443,
 "mae": 0.6641}}.
 

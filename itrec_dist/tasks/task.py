@@ -99,16 +99,24 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def top_items(
-        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, batch: Batch, n: int, seen_ids_BS: torch.Tensor,
+        is_allowed_C: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """The n items to recommend for each window, best first, and their scores: [B, n] each.
 
-        Items of `seen_ids_BS` (padded with PAD) are excluded; positions without an item hold PAD.
+        Items of `seen_ids_BS` (padded with PAD) are excluded, and for all windows those that are
+        not allowed; positions without an item hold PAD.
 
         Raises:
             ConfigError: a score is NaN, or the task recommends nothing.
         """
-        return rank.top_items(self.catalogue_scores(batch), n, seen_ids_BS)
+        scores = self.catalogue_scores(batch)
+        if is_allowed_C is not None:
+            scores = rank.among(scores, is_allowed_C)
+        return rank.top_items(scores, n, seen_ids_BS)
 
     def fit_statistics(self, ratings: Callable[[], TrainingRatings]) -> None:
         """Compute statistics of the training ratings, such as biases, before the first step."""
+
+    def tell_first_times(self, first_times_C: torch.Tensor) -> None:
+        """Take in when training first has each item, int64; most tasks have no use for it."""

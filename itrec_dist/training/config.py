@@ -15,7 +15,7 @@ from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.schema import TRAIN, VALIDATION
+from itrec_dist.data.schema import TRAIN, VALIDATION, Seen
 from itrec_dist.data.shards import fetch
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
@@ -27,6 +27,7 @@ from itrec_dist.metrics.metric import CUTOFFS, MetricChoice
 from itrec_dist.models import MODELS
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.ite import ITEConfig
+from itrec_dist.models.seen import refuse_without_history
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import cache
@@ -48,6 +49,11 @@ class EvaluationConfig:
     metrics: tuple[str, ...] = ()
     """Additional metrics, as module:Class; those of itrec-dist and of installed packages are always
     computed."""
+    seen: Seen | None = None
+    """What the masked ranking leaves out: all items before the targets (history), those that the
+    model is shown (input), or none, where users repeat themselves; null is history for histories
+    and input for windows, which hold no more. `itrec recommend` does the same, but leaves out a
+    user's history if null."""
     judge_test: bool = True
     """Whether the best epoch is evaluated on the test split too; the trials of a sweep are not."""
 
@@ -64,7 +70,7 @@ class EvaluationConfig:
     @property
     def choice(self) -> MetricChoice:
         """The cut-offs and additional metrics to compute."""
-        return MetricChoice(tuple(self.cutoffs), tuple(self.metrics))
+        return MetricChoice(tuple(self.cutoffs), tuple(self.metrics), self.seen)
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,8 @@ def _check_samples(run: RunConfig, data: Manifest) -> None:
             f"training.batch_tokens={training.batch_tokens} is for histories, {run.shards} has "
             "windows of one length: set training.batch_size, or window with --samples histories"
         )
+    if TASKS[run.model.task].ranks:
+        refuse_without_history(run.evaluation.seen, data.samples, "evaluation.seen")
     if data.samples == "windows" and (training.next_targets, training.next_within) != (1, None):
         raise ConfigError(
             "training.next_targets and training.next_within are for histories, the windows of "

@@ -19,6 +19,7 @@ from itrec_dist.data.history_feeds import (
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards.arrays import HistoryRows, Windows
+from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import read_history_split
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.errors import ConfigError
@@ -35,6 +36,8 @@ class HistorySplits:
         self._run, self._manifest, self._context, self._steps = run, manifest, context, steps
         self.sampled: Windows | None = None
         """Rows that the report shows: of the test split, else of validation."""
+        self.first_times_C: torch.Tensor | None = None
+        """When training first has each item; set by reading it, if events have times."""
 
     def read(self, shards: Path, num_sampled: int) -> dict[str, Feed]:
         """The feeds of the splits that the run needs, by split, and of the training sample."""
@@ -53,6 +56,9 @@ class HistorySplits:
                 self.sampled = as_windows(shown, inputs, targets)
                 continue
             feeds[split] = self._training(rows)
+            if not self._manifest.has_order_alone:
+                first_times_C = first_times(rows, self._manifest.num_items)
+                self.first_times_C = torch.from_numpy(first_times_C)
             if run.evaluation.train_sample:
                 sample = rows.take(spread(len(rows), run.evaluation.train_sample))
                 feeds["train sample"] = self.judged(as_judged(sample))

@@ -6,7 +6,7 @@ All workers run the same code; worker 0 writes the files.
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,6 +22,7 @@ from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
 from itrec_dist.errors import ConfigError, OutputError
+from itrec_dist.metrics import targets
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.models.output import RankingOutput
 from itrec_dist.runs.checkpoints.manager import CheckpointManager
@@ -92,6 +93,7 @@ class _Worker:
         self._state = context.share(point.state if point else None)
         begun = 0 if restart else None
         step = self._state.position.step if self._state else begun
+        self._has_warned = self._state is not None
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
         self._shards = fetch.local(run.shards)
         self._manifest = manifest.read(self._shards)
@@ -266,6 +268,8 @@ class _Worker:
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
             feeds = splits.read(self._shards, _NUM_SAMPLED)
             self._sampled = splits.sampled
+            if splits.first_times_C is not None:
+                self._task.tell_first_times(splits.first_times_C)
             return feeds
         return self._window_feeds()
 
@@ -319,14 +323,20 @@ class _Worker:
         total = self._feeds[TRAIN].steps_per_epoch * self._run.training.epochs
         return kind(self._task, self._run.engine, self._run.optimizer, total, self._context.device)
 
-    def _judge(self, split: str) -> Judgement | None:
+    def _judge(self, split: str, *, slices: bool = False) -> Judgement | None:
         if split not in self._feeds:
             return None
-        judge = self._task.judge(self._context.device, self._run.evaluation.choice)
+        choice = replace(self._run.evaluation.choice, slices=slices)
+        judge = self._task.judge(self._context.device, choice)
         return evaluate(self._engine, self._feeds[split], judge, self._context)
 
     def _judge_epoch(self) -> tuple[Judgement | None, Judgement | None]:
-        return self._judge("train sample"), self._judge(VALIDATION)
+        on_sample, on_validation = self._judge("train sample"), self._judge(VALIDATION)
+        if on_validation is not None and not self._has_warned:
+            self._has_warned = True
+            if text := targets.warning(VALIDATION, on_validation.targets, "--evaluation.seen"):
+                self._recorder.note(f"warning: {text}")
+        return on_sample, on_validation
 
     def _save(self, kinds: Sequence[str], at: Position, value: float | None) -> None:
         figures = {} if value is None else {str(self._run.training.monitor): value}
@@ -342,7 +352,7 @@ class _Worker:
         judgements = {
             split: judgement
             for split in (VALIDATION, TEST)
-            if (judgement := self._judge(split)) is not None
+            if (judgement := self._judge(split, slices=True)) is not None
         }
         top_BN = None
         if self._sampled is not None and self._task.ranks:  # on all workers: weights may be sharded

@@ -6,6 +6,7 @@ common to all formats to data/sources/staging.py, and units of times to data/sou
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,22 @@ class TableConfig(Source):
     def recorded(self) -> dict[str, Any]:
         """The names of the columns."""
         return {"columns": configuration.to_dict(self.columns)}
+
+
+def opened(database: Database, path: Path, names: Sequence[str], remedy: str) -> SourceFiles:
+    """Open a user's table that must have columns of these names.
+
+    Raises:
+        DataError: the file or a column is missing, and `remedy` then says what to do.
+    """
+    source = database.open(_files(path))
+    for part in source.parts:
+        if missing := [name for name in names if name not in part.types]:
+            raise DataError(
+                f"{part.path} has no column {missing[0]!r}, its columns are "
+                f"{', '.join(part.types)}: {remedy}"
+            )
+    return source
 
 
 def _doubts(database: Database) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itrec_dist import metrics
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import FigureName
-from itrec_dist.report import curves, measures, samples
+from itrec_dist.report import curves, measures, samples, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import ite as published_ite
@@ -34,6 +34,12 @@ from itrec_dist.report.tables import (
     names,
     row,
 )
+
+_SEEN = {
+    "history": "all items that the user has seen before",
+    "input": "the items of the input",
+    "none": "nothing",
+}
 
 
 def accuracies(section: Section) -> Table:
@@ -68,7 +74,7 @@ def split_title(section: Section, split: str) -> str:
 
 
 def details(section: Section, split: str, group: str) -> Table:
-    """All metrics on one split, with or without the items of the input in the ranking."""
+    """All metrics on one split, with or without what the user has seen in the ranking."""
     main, _ = main_figures(section, group)
     shown = [name for name in section.figures if name.group == group]
     shown = shown or list(main_figures(section, group))
@@ -91,7 +97,7 @@ def beside_published(section: Section) -> list[Table]:
     Baselines and models are ranked together by NDCG@10 on the test split.
     """
     published = leaderboard.results_on(section.manifest)
-    if not published or schema.TEST not in section.splits:
+    if not published or schema.TEST not in section.splits or section.seen != "history":
         return []
     figures = (leaderboard.HIT_RATE, leaderboard.NDCG)
     columns = [column_of(name, measures.label(name)) for name in figures]
@@ -152,6 +158,9 @@ class NextItemsSection(TaskSection):
             lambda arm, name: _printed(section, arm, name),
             published_ite.SOURCE,
         )
+        # The ranking as it is served; the paper's own recommends what was seen as well.
+        is_masked = "masked" in rankings(section) and not section.is_papers
+        sliced = "masked" if is_masked else "unmasked"
         return SectionContent(
             sentences=self.sentences(),
             results=self.results(),
@@ -170,6 +179,10 @@ class NextItemsSection(TaskSection):
                 ),
             ],
             details_remark=notes(section),
+            targets=slices.targets(section),
+            slices=slices.tables(section, sliced),
+            slice_charts=slices.charts(section, sliced),
+            slices_remark=slices.REMARK,
             samples=samples.of(section),
         )
 
@@ -181,7 +194,9 @@ class NextItemsSection(TaskSection):
 
 def _results_remark(section: Section) -> str:
     said = ["Mean ± sample standard deviation over seeds; the highest value of a column is bold."]
-    masked = "“masked” excludes the items of the input from the ranking."
+    masked = f"“masked” excludes {_SEEN[section.seen]} from the ranking."
+    if section.seen == "none":
+        masked = "No ranking excludes what the user has seen."
     if section.is_papers:
         said.append(
             "The paper's Accuracy 1 is precision@5, its Accuracy 2 is hit rate@5; " + masked

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import RANKINGS, FigureName
-from itrec_dist.report import measures
+from itrec_dist.report import measures, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
@@ -31,13 +31,19 @@ def sentences(section: Section) -> list[str]:
     found += _gap(section)
     found += _against_paper(section)
     found += _sampling(section)
+    found += slices.sentences(section)
     found += left_out(section)
     return found
 
 
 def rankings(section: Section) -> list[str]:
-    """The evaluated rankings, that of the headline first."""
+    """The evaluated rankings, that of the headline first.
+
+    Where nothing is left out the two are one.
+    """
     held = [group for group in section.groups if group in RANKINGS]
+    if section.seen == "none":
+        return [section.headline.group] if held else []
     return sorted(held, key=lambda group: group != section.headline.group)
 
 

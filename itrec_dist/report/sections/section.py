@@ -44,6 +44,11 @@ class SectionContent:
     curves_remark: str = ""
     details: list[Table] = field(default_factory=list)
     details_remark: str = ""
+    targets: Table | None = None
+    """Which targets could be found."""
+    slices: list[Table] = field(default_factory=list)
+    slice_charts: list[Chart] = field(default_factory=list)
+    slices_remark: str = ""
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -90,7 +95,8 @@ class TaskSection:
     def tables(self) -> list[Table]:
         """The result tables, for Markdown."""
         content = self.content()
-        return [content.results, *content.details]
+        targets = [content.targets] if content.targets else []
+        return [content.results, *content.details, *targets, *content.slices]
 
     @classmethod
     def across(cls, found: Sequence[Section]) -> Table:

@@ -45,7 +45,7 @@
         `<circle cx="${x}" cy="${scale(chart.y, l.value)}" r="3.5" fill="${l.colour}"/>`).join("");
       cursor.innerHTML = `<line class="cursor" x1="${x}" x2="${x}" y1="${chart.top}" y2="${chart.y[2]}"/>${dots}`;
       const head = document.createElement("b");
-      head.textContent = `${chart.xLabel} ${epoch}`;
+      head.textContent = `${chart.xLabel} ${chart.xNames[epoch] ?? epoch}`;
       readout.replaceChildren(head, ...seen.map((l) => row(l.label, l.colour, l.value)),
         ...chart.levels.map((l) => row(l.label, l.colour, l.value, "level")));
       readout.style.display = "block";

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from itrec_dist.data.manifest import SampleKind
-from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.schema import PAD, Batch, Seen
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
 from itrec_dist.losses.loss import RankingLoss
 from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoice
 from itrec_dist.metrics.ranking import Judge
+from itrec_dist.metrics.slices import Slices
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import (
@@ -25,6 +26,7 @@ from itrec_dist.models.item_table import (
     StepModel,
 )
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
+from itrec_dist.models.seen import left_out
 from itrec_dist.tasks.task import Task
 
 _MOST_SHOWN = 50  # items that are ranked for the sake of samples alone
@@ -68,7 +70,9 @@ class NextItems(Task):
         self.model = built
         self.learns_steps = isinstance(built, StepModel | StepChooser)
         self._loss = loss
-        self._target_length = spec.target_length
+        self._input_length, self._target_length = spec.input_length, spec.target_length
+        self._seen: Seen | None = None
+        self._first_times_C: torch.Tensor | None = None
         self._popularity_C = spec.target_counts_C
         self.depth = max(*CUTOFFS, min(spec.target_length, _MOST_SHOWN))
         self.learns_ahead = isinstance(built, StepModel)
@@ -93,11 +97,21 @@ class NextItems(Task):
     def judge(self, device: torch.device, choice: MetricChoice | None = None) -> Judge:
         """A judge of full rankings of the catalogue; popularity is that of the training targets.
 
-        From now on, the rankings of `forward` are as long as this judge needs.
+        From now on, the rankings of `forward` are as long as this judge needs, and leave out what
+        `choice` says.
         """
-        judge = Judge(self._popularity_C.to(device), self._target_length, choice)
-        self.depth = max(self.depth, judge.unmasked.depth)
+        popularity_C = self._popularity_C.to(device)
+        slices = None
+        if choice is not None and choice.slices:
+            slices = Slices(popularity_C, self._input_length, choice.cutoffs, self._first_times_C)
+        judge = Judge(popularity_C, self._target_length, choice, slices)
+        self.depth = max(self.depth, judge.depth)
+        self._seen = choice.seen if choice else None
         return judge
+
+    def tell_first_times(self, first_times_C: torch.Tensor) -> None:
+        """For figures by the age of an item."""
+        self._first_times_C = first_times_C
 
     def catalogue_scores(self, batch: Batch) -> Iterable[torch.Tensor]:
         """The catalogue's scores, in the blocks of the item table."""
@@ -139,11 +153,11 @@ class NextItems(Task):
         hidden_BD = torch.where(is_real_B1, queries.hidden_ND, 0.0)
         queries = Queries(hidden_BD, queries.bias_ids_NJ, queries.bias_NJ)
         loss_B = self._loss.per_query(queries, batch.target_ids_BK, table)
-        seen_ids_BS = batch.item_ids_BL if batch.seen_ids_BS is None else batch.seen_ids_BS
+        left_out_BS = left_out(batch, self._seen)
         top_BN, unseen_BN = rank.both_rankings(
-            table.blocks(queries), self.depth, seen_ids_BS, batch.window_ids_B
+            table.blocks(queries), self.depth, left_out_BS, batch.window_ids_B
         )
-        return RankingOutput(loss_B, top_BN, unseen_BN)
+        return RankingOutput(loss_B, top_BN, unseen_BN, left_out_BS)
 
     @property
     def _ranking_model(self) -> RankingModel:

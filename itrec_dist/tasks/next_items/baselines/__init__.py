@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import HistoryRows, Items
+from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import read_history_split, read_split
 from itrec_dist.data.training_sequences import Sequences
 from itrec_dist.errors import ConfigError, EnvironmentProblem
@@ -32,6 +33,9 @@ from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.system import limits
 from itrec_dist.tasks.baselines import Rows, TaskBaselines, is_installed
 from itrec_dist.tasks.next_items.scoring import Inputs, Scorer
+
+if TYPE_CHECKING:
+    from itrec_dist.metrics.slices import Slices
 
 SCORES_PER_BATCH = 4_000_000
 
@@ -148,19 +152,36 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
 
         from itrec_dist.metrics.ranking import Judge
         from itrec_dist.models.rank import both_rankings
+        from itrec_dist.models.seen import left_out
 
         data = training.manifest
         popularity_C = torch.tensor(training.items.num_train_targets)
-        counted = Judge(popularity_C, data.target_length, choice)
+        counted = Judge(popularity_C, data.target_length, choice, _slices(training, choice))
         for batch in _batches(rows, data.target_length, self.batch_size(data)):
             assert batch.target_time_B is not None
             inputs = Inputs(batch.item_ids_BL.long(), batch.target_time_B, batch.times_BL)
-            seen_ids_BS = batch.item_ids_BL if batch.seen_ids_BS is None else batch.seen_ids_BS
+            left_out_BS = left_out(batch, choice.seen)
             rankings = both_rankings(
-                [fitted(inputs)], counted.unmasked.depth, seen_ids_BS, batch.window_ids_B
+                [fitted(inputs)], counted.depth, left_out_BS, batch.window_ids_B
             )
-            counted.update(*rankings, batch.target_ids_BK, batch.weight_B)
+            counted.count(batch, *rankings, left_out_BS)
         return counted.judgement()
+
+
+def _slices(training: NextItemsTrainingData, choice: MetricChoice) -> Slices | None:
+    """What the targets are also counted by, if they are; by age with histories."""
+    import torch
+
+    from itrec_dist.metrics.slices import Slices
+
+    if not choice.slices:
+        return None
+    data, rows = training.manifest, training.rows
+    popularity_C = torch.tensor(training.items.num_train_targets)
+    first_times_C = None
+    if isinstance(rows, HistoryRows) and not data.has_order_alone:
+        first_times_C = torch.from_numpy(first_times(rows, data.num_items))
+    return Slices(popularity_C, data.input_length, choice.cutoffs, first_times_C)
 
 
 def _batches(rows: Rows, target_length: int, batch_size: int) -> Iterator[Batch]:

@@ -1,0 +1,121 @@
+"""Reads events to be served, and lists of items, in the source's ids.
+
+The columns are those that windowing was given, and events are ordered as windowing orders them:
+by time, and of equal times in the order of the file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from itrec_dist.data.database import Database
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards.arrays import Float32, Int64
+from itrec_dist.data.source_files import SourceColumn
+from itrec_dist.data.sources import staging
+from itrec_dist.data.sources.table import SUFFIXES, TableColumns, TableConfig, opened
+from itrec_dist.errors import DataError
+
+_TEXT = ".txt"
+_REMEDY = "name them as in the table that the model's data was windowed from"
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of users, one user after the other, each user's oldest first."""
+
+    users: tuple[str, ...]
+    offsets: Int64
+    """[U + 1]: the events of user i are those from offsets[i] to offsets[i + 1]."""
+    items: tuple[str, ...]
+    """Of each event, the item's source id."""
+    times: Int64
+    ratings: Float32
+
+
+def columns_of(manifest: Manifest) -> TableColumns:
+    """The column names that windowing was given; a source without any has the usual ones."""
+    recorded = manifest.source.get("columns")
+    names = {
+        name: value
+        for name, value in (recorded if isinstance(recorded, dict) else {}).items()
+        if name in ("user", "item", "timestamp", "order", "session", "rating")
+    }
+    rating = (names.get("rating") or "rating") if manifest.has_ratings else None
+    return TableColumns(**{**names, "rating": rating})
+
+
+def read_events(path: Path, manifest: Manifest) -> Events:
+    """Read a Parquet or CSV file of events; `manifest` is that of the model's data.
+
+    Where windowing kept only the first or last event of a user and item, so does this.
+
+    Raises:
+        DataError: a file or column is missing, a value cannot be read, or there are no events.
+    """
+    columns = columns_of(manifest)
+    optional = (columns.timestamp, columns.order, columns.session, columns.rating)
+    names = [columns.user, columns.item, *(name for name in optional if name is not None)]
+    with Database() as database:
+        opened(database, path, names, _REMEDY)
+        staged = TableConfig(columns=columns).stage(database, path)
+        staging.key_events(database, staged, may_repeat=True)
+        if (kept := manifest.settings.get("repeats")) in ("first", "last"):
+            database.table("events", "next_items/histories/repeats", keeps_last=kept == "last")
+        return _events(database.arrow("shared/served_events"))
+
+
+def _events(rows: pa.Table) -> Events:
+    users = rows["user_source_id"].combine_chunks().dictionary_encode()
+    codes = users.indices.to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    return Events(
+        users=tuple(users.dictionary.to_pylist()),
+        offsets=np.append(starts, len(codes)).astype(np.int64),
+        items=tuple(rows["item_source_id"].to_pylist()),
+        times=rows["event_time"].to_numpy().astype(np.int64),
+        ratings=rows["rating"].to_numpy().astype(np.float32),
+    )
+
+
+def read_item_list(given: str, manifest: Manifest) -> tuple[str, ...]:
+    """The source ids of items in a file, or separated by commas, in order.
+
+    A file is a table with the item column of windowing, or a .txt with an id per line.
+
+    Raises:
+        DataError: the file or its column is missing, or there is no id.
+    """
+    path = Path(given)
+    if given.endswith(_TEXT):
+        ids = _lines(path)
+    elif given.endswith(SUFFIXES):
+        ids = _column(path, columns_of(manifest).item)
+    else:
+        ids = [part.strip() for part in given.split(",")]
+    found = tuple(each for each in ids if each)
+    if not found:
+        raise DataError(
+            f"{given!r} names no item: give ids separated by commas, a {_TEXT} file with one id "
+            f"per line, or a {' or '.join(SUFFIXES)} file"
+        )
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def _column(path: Path, name: str) -> list[str | None]:
+    with Database() as database:
+        source = opened(database, path, [name], _REMEDY)
+        database.load("listed", source, {"item": SourceColumn("text", (name,))})
+        if source.is_text:
+            staging.refuse_rejected(database)
+        return [item for batch in database.stored("listed") for item in batch["item"].to_pylist()]

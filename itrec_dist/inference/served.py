@@ -1,0 +1,149 @@
+"""Whom to recommend to: everybody of some shards, users in a file of events, or one list of items.
+
+All of them become `Histories` in the model's ids: the newest events that a model is shown, padded
+on the left, and every item seen. So equal events give equal recommendations, wherever they came
+from.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from itrec_dist.data.schema import PAD
+from itrec_dist.data.shards import fetch, reader
+from itrec_dist.data.shards.arrays import Float32, Histories, Int32, Int64
+from itrec_dist.errors import DataError
+from itrec_dist.inference.fitting import fit, known_users, needs_users
+from itrec_dist.inference.load import Restored
+from itrec_dist.storage.uri import Uri
+
+NOBODY = ""
+"""The user of a list of items."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Users and their histories in the model's ids; row i is user i."""
+
+    users: tuple[str, ...]
+    histories: Histories
+    unknown_events: int = 0
+    """Events that were skipped: the model does not know their items."""
+    unknown_items: int = 0
+    """Those items."""
+
+
+def from_shards(restored: Restored, shards: Path) -> Served:
+    """Every kept user of `shards`.
+
+    Raises:
+        ShardsError: `shards` does not fit the model; see `fitting.fit`.
+    """
+    fitting = fit(restored, shards)
+    users = reader.read_users(shards, fitting.manifest)
+    return Served(users.source_ids, fitting.histories())
+
+
+def from_events(restored: Restored, path: Path, place: Uri | Path) -> Served:
+    """The users of a file of events, which holds their whole histories.
+
+    Users are met by their source id in the shards at `place`, if the model knows more of users than
+    their events; a user who is not there has unknown features.
+
+    Raises:
+        DataError: the file cannot be read, or the model knows none of its items.
+        ShardsError: the shards are needed and do not fit the model.
+    """
+    from itrec_dist.data import new_events  # which imports DuckDB, and who serves shards needs none
+
+    events = new_events.read_events(path, restored.manifest)
+    known = known_users(restored, fetch.local(place)) if needs_users(restored) else {}
+    stranger = PAD, np.zeros(len(restored.manifest.user_features), dtype=np.int32)
+    found = [known.get(user, stranger) for user in events.users]
+    item_ids = _ids(restored, events.items)
+    if not item_ids.any():
+        raise DataError(
+            f"the model knows none of the {len(set(events.items)):,} items in {path}, such as "
+            f"{events.items[0]!r}: give events of the items that it was trained on"
+        )
+    owner = np.repeat(np.arange(len(events.users)), np.diff(events.offsets))
+    is_known = item_ids != PAD
+    histories = _histories(
+        _Events(owner, item_ids, events.ratings, events.times).where(is_known),
+        np.array([user_id for user_id, _ in found], dtype=np.int32),
+        np.stack([features for _, features in found]),
+        restored.manifest.input_length,
+    )
+    skipped = {item for item, is_there in zip(events.items, is_known, strict=True) if not is_there}
+    return Served(events.users, histories, int((~is_known).sum()), len(skipped))
+
+
+def from_items(restored: Restored, given: tuple[str, ...]) -> Served:
+    """One history of these items, oldest first, with ratings at the mean and of one moment.
+
+    Raises:
+        DataError: the model knows none of them.
+    """
+    item_ids = _ids(restored, given)
+    if not item_ids.any():
+        raise DataError(
+            f"the model knows none of the items {', '.join(given)}: give source ids such as "
+            f"{restored.items.source_ids[0]}"
+        )
+    known = item_ids[item_ids != PAD]
+    ratings = np.full(len(known), restored.manifest.rating_mean, dtype=np.float32)
+    nothing = np.zeros(len(known), dtype=np.int64)
+    features = np.zeros((1, len(restored.manifest.user_features)), dtype=np.int32)
+    histories = _histories(
+        _Events(nothing, known, ratings, nothing), np.array([PAD], dtype=np.int32), features,
+        restored.manifest.input_length,
+    )  # fmt: skip
+    unknown = len(given) - len(known)
+    return Served((NOBODY,), histories, unknown, unknown)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Events of several users, one user after the other, each user's oldest first."""
+
+    owner: Int64
+    """The row of the user."""
+    item_ids: Int32
+    ratings: Float32
+    times: Int64
+
+    def where(self, is_chosen: npt.NDArray[np.bool_]) -> "_Events":
+        """Some of them."""
+        return _Events(*(column[is_chosen] for column in vars(self).values()))
+
+
+def _histories(events: _Events, user_ids: Int32, user_features: Int32, length: int) -> Histories:
+    """Histories as windowing writes them."""
+    count = len(user_ids)
+    sizes = np.bincount(events.owner, minlength=count)
+    ends = sizes.cumsum()
+    left = ends[events.owner] - np.arange(len(events.owner))  # 1 is the newest event
+    is_shown = left <= length
+    at = events.owner[is_shown], length - left[is_shown]
+
+    def newest(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        filled_UL = np.zeros((count, length), dtype=column.dtype)
+        filled_UL[at] = column[is_shown]
+        return filled_UL
+
+    pairs = np.unique(np.stack([events.owner, events.item_ids], axis=1), axis=0)
+    seen = np.bincount(pairs[:, 0], minlength=count).cumsum()
+    return Histories(
+        user_ids=user_ids, user_features=user_features, item_ids=newest(events.item_ids),
+        ratings=newest(events.ratings), times=newest(events.times),
+        seen_ids=pairs[:, 1].astype(np.int32), seen_offsets=np.concatenate([[0], seen]),
+    )  # fmt: skip
+
+
+def _ids(restored: Restored, source_ids: tuple[str, ...]) -> Int32:
+    """The model's ids of items, PAD where it does not know them."""
+    ids = {source_id: i for i, source_id in enumerate(restored.items.source_ids, 1)}
+    return np.array([ids.get(item, PAD) for item in source_ids], dtype=np.int32)
