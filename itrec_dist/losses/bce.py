@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from itrec_dist.config.fields import FREE
+from itrec_dist.losses import catalogue
 from itrec_dist.losses.catalogue import Memory, softplus_sum
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.negatives import is_first
 
 
@@ -39,6 +40,10 @@ class BceConfig:
         labels_NK = table.scores_of(queries, target_ids_NK).masked_fill(~is_label_NK, 0.0)
         loss_N = negative_N - labels_NK.sum(dim=1)
         return loss_N.masked_fill(~is_label_NK.any(dim=1), 0.0)
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds of the catalogue's scores."""
+        return catalogue.held(self.memory, num_queries, num_items, device)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
         """Log-odds that an item is among a training window's targets, smoothed by one count, [C].

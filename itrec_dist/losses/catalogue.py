@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 
 Memory = Literal["auto", "whole", "chunks"]
 """How the scores of the catalogue are held while gradients are recorded."""
 
 _WHOLE_CPU, _WHOLE_GPU = 1 << 21, 1 << 26
 _CHUNK_CPU, _CHUNK_GPU = (128, 1024), (4096, 16_384)  # [R, W]; on a CPU, what its cache holds
+_COPIES = 4
 
 
 def log_normaliser(queries: Queries, table: ItemTable, memory: Memory = "auto") -> Tensor:
@@ -32,7 +33,7 @@ def log_normaliser(queries: Queries, table: ItemTable, memory: Memory = "auto") 
     if not torch.is_grad_enabled():
         parts = [scores_NW.logsumexp(dim=1) for scores_NW in table.blocks(queries)]
         return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).logsumexp(dim=1)
-    if is_in_chunks(queries, table, memory):
+    if _are_in_chunks(queries, table, memory):
         sums_N: Tensor = _sum_of_chunks(queries, table, _LogSumExp)
         return sums_N
     return table.all_scores(queries).logsumexp(dim=1)
@@ -43,23 +44,38 @@ def softplus_sum(queries: Queries, table: ItemTable, memory: Memory = "auto") ->
     if not torch.is_grad_enabled():
         parts = [F.softplus(scores_NW).sum(dim=1) for scores_NW in table.blocks(queries)]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
-    if is_in_chunks(queries, table, memory):
+    if _are_in_chunks(queries, table, memory):
         sums_N: Tensor = _sum_of_chunks(queries, table, _SoftplusSum)
         return sums_N
     return F.softplus(table.all_scores(queries)).sum(dim=1)
 
 
-def is_in_chunks(queries: Queries, table: ItemTable, memory: Memory) -> bool:
+def held(memory: Memory, num_queries: int, num_items: int, device: torch.device) -> Held:
+    """What is held of the scores of so many queries.
+
+    Whole, they are four matrices at the peak: scores, two steps of their sum, and a gradient.
+    """
+    if _is_in_chunks(memory, num_queries, num_items, device):
+        rows, columns = _chunk_shape(device)
+        return Held(f"{num_items:,} items in chunks", _COPIES * 4 * rows * columns)
+    return Held(f"{num_items:,} items as a whole", _COPIES * 4 * num_queries * num_items)
+
+
+def _are_in_chunks(queries: Queries, table: ItemTable, memory: Memory) -> bool:
+    hidden_ND = queries.hidden_ND
+    return _is_in_chunks(memory, len(hidden_ND), table.num_items, hidden_ND.device)
+
+
+def _is_in_chunks(memory: Memory, num_queries: int, num_items: int, device: torch.device) -> bool:
     """Whether the scores are never held as a whole; `auto` decides by their number and device."""
     if memory != "auto":
         return memory == "chunks"
-    N, device = len(queries.hidden_ND), queries.hidden_ND.device
-    return N * table.num_items > most_whole(device)
+    most = _WHOLE_CPU if device.type == "cpu" else _WHOLE_GPU
+    return num_queries * num_items > most
 
 
-def most_whole(device: torch.device) -> int:
-    """The number of scores up to which `auto` holds all of them."""
-    return _WHOLE_CPU if device.type == "cpu" else _WHOLE_GPU
+def _chunk_shape(device: torch.device) -> tuple[int, int]:
+    return _CHUNK_CPU if device.type == "cpu" else _CHUNK_GPU
 
 
 # Not compiled: a graph would hold the loop over chunks unrolled.
@@ -135,8 +151,7 @@ class _Chunks:
         self.hidden_ND, self.weight_CD = hidden_ND.float(), weight_CD
         self.columns_NJ = None if ids_NJ is None or added_NJ is None else ids_NJ.long() - 1
         self.added_NJ = None if added_NJ is None else added_NJ.float()
-        is_cpu = hidden_ND.device.type == "cpu"
-        self._shape = _CHUNK_CPU if is_cpu else _CHUNK_GPU
+        self._shape = _chunk_shape(hidden_ND.device)
         self._buffer = self.hidden_ND.new_empty(self._shape[0] * self._shape[1])
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:

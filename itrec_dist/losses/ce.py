@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from itrec_dist.config.fields import FREE
+from itrec_dist.losses import catalogue
 from itrec_dist.losses.catalogue import Memory, log_normaliser
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.softmax import SoftmaxConfig
 
 
@@ -36,6 +37,10 @@ class CeConfig:
         normaliser_N1 = log_normaliser(queries, table, self.memory).unsqueeze(1)
         loss_N1 = normaliser_N1 - table.scores_of(queries, first_N1)
         return loss_N1.masked_fill(first_N1 == 0, 0.0).squeeze(1)
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds of the catalogue's scores."""
+        return catalogue.held(self.memory, num_queries, num_items, device)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
         """As for the softmax over all targets, [C]."""

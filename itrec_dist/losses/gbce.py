@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from itrec_dist.errors import ConfigError
+from itrec_dist.losses import negatives
 from itrec_dist.losses.bce import BceConfig
 from itrec_dist.losses.catalogue import softplus_sum
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.negatives import is_first, scored
 
 
@@ -71,6 +72,10 @@ class GbceConfig:
         positive_NK = F.softplus(-target_NK).masked_fill(~is_label_NK, 0.0)
         loss_N = self.beta(table.num_items) * positive_NK.sum(dim=1) + negative_N
         return loss_N.masked_fill(~is_label_NK.any(dim=1), 0.0)
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:  # noqa: ARG002
+        """What it holds of the drawn items' scores."""
+        return negatives.held(num_queries, self.num_negatives, shared=self.shared)
 
     def beta(self, num_items: int) -> float:
         """The weight of a target's term, from 0 to 1 if fewer items are drawn than there are.

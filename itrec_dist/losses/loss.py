@@ -8,8 +8,10 @@ block, D width, J items of a query whose scores are biased. Item ids are 1 .. C;
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -82,6 +84,24 @@ class CountingLoss(Protocol):
 
     def for_counts(self, target_counts_C: Tensor) -> RankingLoss:
         """The loss itself, on data whose training targets have these counts."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a loss holds of the scores while it is computed and differentiated."""
+
+    form: str
+    """In words, such as "256 drawn items"."""
+    bytes: int
+    """An estimate of its memory."""
+
+
+@runtime_checkable
+class MeasuredLoss(Protocol):
+    """A loss that knows its memory."""
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds for so many queries at a time."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 
 Source = Literal["uniform", "popularity", "in_batch", "mixed"]
 """Where negatives come from: all items alike; as often as they are targets in training; the targets
@@ -82,6 +82,11 @@ def scored(
         target_NK, drawn_NM = both.split([target_ids_NK.shape[1], ids.shape[1]], dim=1)
     is_hit_NM = (ids.unsqueeze(2) == target_ids_NK.unsqueeze(1)).any(dim=2)
     return target_NK, drawn_NM, is_hit_NM
+
+
+def held(num_queries: int, number: int, *, shared: bool) -> Held:
+    """What is held of the scores of drawn items: six matrices of them, and ids of their own."""
+    return Held(f"{number:,} drawn items", (24 if shared else 40) * num_queries * number)
 
 
 def is_first(target_ids_NK: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses import negatives as drawn
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.negatives import Sampler, Source, is_first, scored
 from itrec_dist.losses.softmax import SoftmaxConfig
 
@@ -48,6 +49,10 @@ class SampledSoftmaxConfig:
         """
         if self.num_negatives < 1:
             raise ConfigError(f"loss.num_negatives={self.num_negatives} must be at least 1")
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:  # noqa: ARG002
+        """What it holds of the drawn items' scores."""
+        return drawn.held(num_queries, self.num_negatives, shared=self.shared)
 
     def for_counts(self, target_counts_C: Tensor) -> "SampledSoftmax":
         """The loss, on data with these counts of training targets."""

@@ -9,11 +9,13 @@ Collaborative Filtering (2018), equation 2, on the targets of a window.
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from itrec_dist.config.fields import FREE
+from itrec_dist.losses import catalogue
 from itrec_dist.losses.catalogue import Memory, log_normaliser
-from itrec_dist.losses.loss import ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class SoftmaxConfig:
         target_N = table.scores_of(queries, target_ids_NK).sum(dim=1) / count_N.clamp(min=1)
         normaliser_N = log_normaliser(queries, table, self.memory)
         return (normaliser_N - target_N).masked_fill(count_N == 0, 0.0)
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds of the catalogue's scores."""
+        return catalogue.held(self.memory, num_queries, num_items, device)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:  # noqa: ARG002
         """Log-probability of each item among the training targets, smoothed by one count, [C]."""
