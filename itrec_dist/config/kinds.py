@@ -6,7 +6,7 @@ a `Registry`, which takes `module:Class` too. `model.kind` chooses the class of 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from itrec_dist.config.recipes import Recipe
@@ -87,28 +87,29 @@ def listed(field: dataclasses.Field[Any]) -> str:
 def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str, Given]:
     """Take the kind of a section out of the arguments; returns it and the other arguments.
 
-    The last kind that is given wins.
+    The last kind that is given wins. A recipe of another kind may hold that one's defaults, as the
+    stored configuration of a run does; they are left out.
 
     Raises:
         ConfigError: a recipe gives settings of another kind than the last one.
     """
     name = field.name
-    kinds: list[tuple[str | None, bool]] = []
+    kinds: list[tuple[str | None, int | None]] = []  # and the place of their recipe in `rest`
     rest: Given = []
     waits = False
     for part in given:
         if isinstance(part, Recipe):
-            content, kind, has_settings = _without_kind(part.content, field)
-            rest.append(Recipe(part.path, content))
+            content, kind = _without_kind(part.content, field)
             if kind is not _ABSENT:
-                kinds.append((kind, has_settings))
+                kinds.append((kind, len(rest)))
+            rest.append(Recipe(part.path, content))
             continue
         option, equals, value = part.partition("=")
         if waits:
-            kinds.append((_or_null(part), False))
+            kinds.append((_or_null(part), None))
             waits = False
         elif option in (f"--{name}", f"--{name}.kind") and equals:
-            kinds.append((_or_null(value), False))
+            kinds.append((_or_null(value), None))
         elif option in (f"--{name}", f"--{name}.kind"):
             waits = True
         else:
@@ -118,8 +119,13 @@ def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str
     kind = next((kind for kind, _ in reversed(kinds) if kind is not None), None)
     if kinds and kinds[-1][0] is None:
         kind = None
-    _check_one_kind(name, kind or default, kinds)
-    return kind or default, rest
+    kind = kind or default
+    for other, place in kinds:
+        if place is not None and other is not None and other != kind:
+            recipe = rest[place]
+            assert isinstance(recipe, Recipe)
+            rest[place] = _without_settings(recipe, field, other, kind)
+    return kind, rest
 
 
 _ABSENT: Any = object()
@@ -131,8 +137,8 @@ def _or_null(value: str) -> str | None:
 
 def _without_kind(
     content: Mapping[str, Any], field: dataclasses.Field[Any]
-) -> tuple[dict[str, Any], Any, bool]:
-    """A recipe without a section's kind; the kind; whether it has other settings of the section."""
+) -> tuple[dict[str, Any], Any]:
+    """A recipe without a section's kind, and the kind."""
     name, rest = field.name, dict(content)
     kind = rest.pop(f"{name}.kind", _ABSENT)
     section = rest.get(name, _ABSENT)
@@ -144,14 +150,20 @@ def _without_kind(
         rest[name] = inner
         if not inner and section:
             del rest[name]
-    has_settings = bool(rest.get(name)) or any(key.startswith(f"{name}.") for key in rest)
-    return rest, kind if kind is _ABSENT or kind is None else str(kind), has_settings
+    return rest, kind if kind is _ABSENT or kind is None else str(kind)
 
 
-def _check_one_kind(name: str, kind: str, kinds: Sequence[tuple[str | None, bool]]) -> None:
-    for other, has_settings in kinds:
-        if other is not None and other != kind and has_settings:
-            raise ConfigError(
-                f"{name}.kind={other} and {name}.kind={kind} are both given and have different "
-                f"settings: give one of them, with a recipe of its kind"
-            )
+def _without_settings(
+    recipe: Recipe, field: dataclasses.Field[Any], other: str, kind: str
+) -> Recipe:
+    """A recipe without the settings of its own kind `other`, all of them at their defaults."""
+    name, rest = field.name, dict(recipe.content)
+    settings = rest.pop(name, None) or {}
+    is_dotted = any(key.startswith(f"{name}.") for key in rest)
+    defaults = {f.name: f.default for f in dataclasses.fields(class_of(field, other))}
+    if is_dotted or any(defaults.get(key, _ABSENT) != value for key, value in settings.items()):
+        raise ConfigError(
+            f"{name}.kind={other} and {name}.kind={kind} are both given and have different "
+            f"settings: give one of them, with a recipe of its kind"
+        )
+    return Recipe(recipe.path, rest)

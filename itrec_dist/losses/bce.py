@@ -7,14 +7,17 @@ many epochs. For the same reason the output bias starts at the log-odds of each 
 Source: Nitayanont, Informative Transformer Encoder, section 3 (second scenario).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from itrec_dist.losses.loss import ItemTable, Queries, score_blocks
+from itrec_dist.config.fields import FREE
+from itrec_dist.losses import catalogue
+from itrec_dist.losses.catalogue import Memory, softplus_sum
+from itrec_dist.losses.loss import Held, ItemTable, Queries
+from itrec_dist.losses.negatives import is_first
 
 
 @dataclass(frozen=True)
@@ -23,20 +26,24 @@ class BceConfig:
 
     kind: Literal["bce"] = "bce"
     """Kind of loss."""
+    memory: Memory = field(default="auto", metadata=FREE)
+    """How the scores of the catalogue are held: whole, in chunks that are computed twice, or auto:
+    whole where they are few. The result is the same."""
 
     def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
         """Sum over the catalogue of the binary cross entropy against the multi-hot targets, [N].
 
         An item that occurs twice among a query's targets is one label.
         """
-        is_target_NK = target_ids_NK > 0
-        same_NKK = target_ids_NK.unsqueeze(2) == target_ids_NK.unsqueeze(1)
-        is_label_NK = is_target_NK & ~same_NKK.tril(diagonal=-1).any(dim=2)
-        parts = [F.softplus(s_NW).sum(dim=1) for s_NW in score_blocks(queries, table)]
-        negative_N = parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
+        is_label_NK = is_first(target_ids_NK)
+        negative_N = softplus_sum(queries, table, self.memory)
         labels_NK = table.scores_of(queries, target_ids_NK).masked_fill(~is_label_NK, 0.0)
         loss_N = negative_N - labels_NK.sum(dim=1)
-        return loss_N.masked_fill(~is_target_NK.any(dim=1), 0.0)
+        return loss_N.masked_fill(~is_label_NK.any(dim=1), 0.0)
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds of the catalogue's scores."""
+        return catalogue.held(self.memory, num_queries, num_items, device)
 
     def initial_bias(self, target_counts_C: Tensor, num_windows: int) -> Tensor:
         """Log-odds that an item is among a training window's targets, smoothed by one count, [C].

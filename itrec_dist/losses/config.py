@@ -6,7 +6,7 @@ from typing import Protocol
 class LossConfig(Protocol):
     """The settings of one kind of loss: a frozen dataclass with the field `kind`.
 
-    The same object is the loss, a `RankingLoss` or a `RatingLoss`.
+    The same object is the loss, a `RankingLoss` or a `RatingLoss`, or makes it, a `CountingLoss`.
     """
 
     @property

@@ -7,7 +7,8 @@ Letters: N queries, C items of the catalogue, K targets or chosen items of a que
 block, D width, J items of a query whose scores are biased. Item ids are 1 .. C; 0 is padding.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -30,6 +31,12 @@ class Queries(Protocol):
 class ItemTable(Protocol):
     """The items' output vectors: turns queries into float32 scores, the higher the likelier."""
 
+    weight_CD: Tensor
+    """The vectors."""
+
+    bias_C: Tensor | None
+    """A term of each item's scores; None if there is none."""
+
     @property
     def num_items(self) -> int:
         """Size of the catalogue, C."""
@@ -42,6 +49,11 @@ class ItemTable(Protocol):
 
     def scores_of(self, queries: Queries, ids_NK: Tensor) -> Tensor:
         """Scores of chosen items of each query, [N, K]; 0 where the id is padding."""
+
+    def scores_of_shared(
+        self, queries: Queries, ids_NK: Tensor, shared_ids_M: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of chosen items of each query, and of items chosen for all: [N, K] and [N, M]."""
 
 
 @runtime_checkable
@@ -63,6 +75,36 @@ class RankingLoss(Protocol):
 
 
 @runtime_checkable
+class CountingLoss(Protocol):
+    """The settings of a loss of next items that needs to know how often items are targets."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in recipes."""
+
+    def for_counts(self, target_counts_C: Tensor) -> RankingLoss:
+        """The loss itself, on data whose training targets have these counts."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a loss holds of the scores while it is computed and differentiated."""
+
+    form: str
+    """In words, such as "256 drawn items"."""
+    bytes: int
+    """An estimate of its memory."""
+
+
+@runtime_checkable
+class MeasuredLoss(Protocol):
+    """A loss that knows its memory."""
+
+    def held(self, num_queries: int, num_items: int, device: torch.device) -> Held:
+        """What it holds for so many queries at a time."""
+
+
+@runtime_checkable
 class RatingLoss(Protocol):
     """A loss of predicted ratings."""
 
@@ -72,18 +114,3 @@ class RatingLoss(Protocol):
 
     def per_window(self, predicted_BK: Tensor, ratings_BK: Tensor) -> Tensor:
         """Loss of each window, [B], from the predicted and the given ratings of its targets."""
-
-
-def score_blocks(queries: Queries, table: ItemTable) -> Iterable[Tensor]:
-    """The scores of the whole catalogue, as consecutive blocks [N, W].
-
-    One block if gradients are recorded, since the graph keeps all scores anyway; otherwise many,
-    so that [N, C] scores are never held at once.
-    """
-    return [table.all_scores(queries)] if torch.is_grad_enabled() else table.blocks(queries)
-
-
-def log_normaliser(queries: Queries, table: ItemTable) -> Tensor:
-    """Logarithm of the softmax's denominator over the catalogue, [N]."""
-    parts = [scores_NW.logsumexp(dim=1) for scores_NW in score_blocks(queries, table)]
-    return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1).logsumexp(dim=1)

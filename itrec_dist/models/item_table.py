@@ -15,6 +15,7 @@ from torch import Tensor
 
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.losses import loss
+from itrec_dist.models.chosen_dots import chosen_dots
 
 # Rankings are defined by scores computed in these blocks: a product over other columns may round
 # differently. Measured with torch 2.13 in float32 on a CPU with AVX-512, with one and two threads:
@@ -102,23 +103,59 @@ class ItemTable:
         """Scores of chosen items of each query, float32 [N, K]; 0 where the id is padding."""
         columns_NK = (ids_NK.long() - 1).clamp(min=0)
         with torch.autocast(self.weight_CD.device.type, enabled=False):
-            vector_NKD = F.embedding(columns_NK, self.weight_CD).float()
-            scores_NK = (vector_NKD @ queries.hidden_ND.float().unsqueeze(2)).squeeze(2)
-            if self.bias_C is not None:
-                # As an embedding, since the gradient of plain indexing is not deterministic.
-                bias_NK1 = F.embedding(columns_NK, self.bias_C.unsqueeze(1))
-                scores_NK = scores_NK + bias_NK1.squeeze(2).float()
-            if queries.bias_ids_NJ is not None and queries.bias_NJ is not None:
-                is_same_NKJ = ids_NK.unsqueeze(2) == queries.bias_ids_NJ.unsqueeze(1)
-                added_NKJ = queries.bias_NJ.float().unsqueeze(1) * is_same_NKJ
-                scores_NK = scores_NK + added_NKJ.sum(dim=2)
+            scores_NK = chosen_dots(queries.hidden_ND, self.weight_CD, columns_NK)
+            scores_NK = _plus_bias(scores_NK, self.bias_C, columns_NK)
+            scores_NK = _plus_added(scores_NK, queries, ids_NK)
         return scores_NK.masked_fill(ids_NK == PAD, 0.0)
+
+    def scores_of_shared(
+        self, queries: loss.Queries, ids_NK: Tensor, shared_ids_M: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of chosen items of each query, and of items chosen for all: [N, K] and [N, M].
+
+        All vectors are looked up at once, since each look-up has a gradient as large as the table.
+        """
+        ids_X = torch.cat([ids_NK.flatten(), shared_ids_M])
+        columns_X = (ids_X.long() - 1).clamp(min=0)
+        hidden_ND = queries.hidden_ND.float()
+        own = ids_NK.numel()
+        with torch.autocast(self.weight_CD.device.type, enabled=False):
+            vectors_XD = F.embedding(columns_X, self.weight_CD).float()
+            vectors_NKD = vectors_XD[:own].unflatten(0, ids_NK.shape)
+            scores_NK = (vectors_NKD @ hidden_ND.unsqueeze(2)).squeeze(2)
+            scores_NM = hidden_ND @ vectors_XD[own:].t()
+            if self.bias_C is not None:
+                bias_X = F.embedding(columns_X, self.bias_C.unsqueeze(1)).squeeze(1).float()
+                scores_NK = scores_NK + bias_X[:own].unflatten(0, ids_NK.shape)
+                scores_NM = scores_NM + bias_X[own:]
+            scores_NK = _plus_added(scores_NK, queries, ids_NK)
+            scores_NM = _plus_added(scores_NM, queries, shared_ids_M.unsqueeze(0))
+        scores_NK = scores_NK.masked_fill(ids_NK == PAD, 0.0)
+        return scores_NK, scores_NM.masked_fill(shared_ids_M == PAD, 0.0)
 
     @torch.no_grad()
     def set_bias(self, bias_C: Tensor) -> None:
         """Set the initial bias of each item; does nothing if the table has no bias."""
         if self.bias_C is not None:
             self.bias_C.copy_(bias_C)
+
+
+def _plus_bias(scores_NK: Tensor, bias_C: Tensor | None, columns_NK: Tensor) -> Tensor:
+    if bias_C is None:
+        return scores_NK
+    if bias_C.device.type == "cpu":  # an embedding's gradient takes four times as long there
+        bias_NK = bias_C.gather(0, columns_NK.flatten()).view(columns_NK.shape)
+    else:  # elsewhere the gradients of others are not deterministic
+        bias_NK = F.embedding(columns_NK, bias_C.unsqueeze(1)).squeeze(2)
+    return scores_NK + bias_NK.float()
+
+
+def _plus_added(scores_NK: Tensor, queries: loss.Queries, ids_NK: Tensor) -> Tensor:
+    """With what a query adds to the scores of some of its items; ids may be [1, K], for all."""
+    if queries.bias_ids_NJ is None or queries.bias_NJ is None:
+        return scores_NK
+    is_same_NKJ = ids_NK.unsqueeze(2) == queries.bias_ids_NJ.unsqueeze(1)
+    return scores_NK + (queries.bias_NJ.float().unsqueeze(1) * is_same_NKJ).sum(dim=2)
 
 
 @runtime_checkable

@@ -61,6 +61,8 @@ class ProgressView:
             f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
             f"{event['steps_per_epoch']} steps of {_batch(event)}"
         )
+        if event.get("loss_memory"):
+            self._console.print(event["loss_memory"])
         self.close()  # from before workers were lost
         if self._console.is_terminal:
             self._progress = _progress(self._console)

@@ -34,7 +34,7 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import precision, resume, samples, warm_start
+from itrec_dist.training import loss_memory, precision, resume, samples, warm_start
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
@@ -104,6 +104,10 @@ class _Worker:
         self._task.fit_statistics(
             lambda: training_ratings.read(self._shards, self._manifest, context.blocks)
         )
+        num_queries = loss_memory.most_queries(
+            run, self._manifest, context.world_size, steps=self._task.learns_steps
+        )
+        self._loss_memory = loss_memory.check(run, self._manifest, num_queries, context.device)
         # Counted before the engine, which may shard them.
         self._num_parameters = sum(p.numel() for p in self._task.parameters())
         warm_start.start_model(self._task.model, run, self._items)
@@ -137,7 +141,7 @@ class _Worker:
             num_parameters=self._num_parameters,
             batch_tokens=self._run.training.batch_tokens,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
-            precision=self._run.engine.precision,
+            precision=self._run.engine.precision, loss_memory=self._loss_memory,
             seconds_to_start=round(time.monotonic() - self._started, 3),
         )  # fmt: skip
         if self._restart:

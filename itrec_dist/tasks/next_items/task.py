@@ -11,7 +11,7 @@ from itrec_dist.data.schema import PAD, Batch, Seen
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
-from itrec_dist.losses.loss import RankingLoss
+from itrec_dist.losses.loss import CountingLoss, RankingLoss
 from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoice
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.metrics.slices import Slices
@@ -40,7 +40,7 @@ class NextItems(Task):
     models on the last target.
     """
 
-    losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
+    losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax", "sampled_softmax", "gbce")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
     headlines: ClassVar[Mapping[SampleKind, FigureName]] = {
@@ -55,6 +55,8 @@ class NextItems(Task):
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
+        if isinstance(loss, CountingLoss):
+            loss = loss.for_counts(spec.target_counts_C)
         if not isinstance(loss, RankingLoss):
             raise ConfigError(
                 f"loss={loss.kind} does not rank items, which model.kind={model.kind} is trained "
@@ -82,7 +84,7 @@ class NextItems(Task):
     @classmethod
     def accepts(cls, loss: LossConfig) -> bool:
         """Any ranking loss."""
-        return isinstance(loss, RankingLoss)
+        return isinstance(loss, RankingLoss | CountingLoss)
 
     def forward(self, batch: Batch) -> Output:
         """Losses, and outside training a `RankingOutput` with the `depth` best items."""

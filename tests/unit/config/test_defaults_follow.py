@@ -30,7 +30,7 @@ def test_loss_and_monitor_follow_from_the_model(kind, loss, monitor, tmp_path, i
 
     recipe = tmp_path / "config.yaml"
     recipe.write_text(config.to_yaml(run))
-    assert yaml.safe_load(recipe.read_text())["loss"] == {"kind": loss}
+    assert yaml.safe_load(recipe.read_text())["loss"]["kind"] == loss
     assert config.load(RunConfig, recipe) == run
 
     code, printed, _ = itrec(
@@ -38,7 +38,7 @@ def test_loss_and_monitor_follow_from_the_model(kind, loss, monitor, tmp_path, i
     )
     assert code == 0
     shown = yaml.safe_load(printed)
-    assert shown["loss"] == {"kind": loss}
+    assert shown["loss"]["kind"] == loss
     assert shown["training"]["monitor"] == monitor
 
 
@@ -48,6 +48,18 @@ def test_every_model_has_defaults_that_fit_its_task(kind):
     task = TASKS[run.model.task]
     assert task.accepts(run.loss)
     assert run.training.figure in metrics.monitors(task.groups, run.evaluation.choice)
+
+
+def test_another_loss_in_place_of_a_stored_one_unless_it_has_settings(tmp_path):
+    recipe = tmp_path / "config.yaml"
+    recipe.write_text(config.to_yaml(config.load(RunConfig, None, [*PLACES, "loss=softmax"])))
+    run = config.load(RunConfig, recipe, ["loss=gbce", "loss.num_negatives=7"])
+    assert (run.loss.kind, run.loss.num_negatives) == ("gbce", 7)
+    assert config.load(RunConfig, recipe).loss.kind == "softmax"
+    recipe.write_text(config.to_yaml(run))
+    assert config.load(RunConfig, recipe).loss.num_negatives == 7
+    with pytest.raises(ConfigError, match=r"loss\.kind=gbce and loss\.kind=ce are both given"):
+        config.load(RunConfig, recipe, ["loss=ce"])
 
 
 @pytest.mark.parametrize("text", ["loss: ce\n", "loss: {kind: ce}\n", "loss.kind: ce\n"])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from itrec_dist.losses import LOSSES
 from itrec_dist.losses.bce import BceConfig
 from itrec_dist.losses.ce import CeConfig
-from itrec_dist.losses.loss import RankingLoss, RatingLoss
+from itrec_dist.losses.loss import CountingLoss, RankingLoss, RatingLoss
 from itrec_dist.losses.mse import MseConfig
 from itrec_dist.losses.softmax import SoftmaxConfig
 from itrec_dist.models import item_table
@@ -110,7 +110,8 @@ def test_a_query_without_targets_has_no_loss_and_no_gradient(name, broken):
 def test_kinds_and_what_they_are_for():
     kinds = {name: config() for name, config in LOSSES.items()}
     assert {name: loss.kind for name, loss in kinds.items()} == {name: name for name in kinds}
-    assert {n for n, loss in kinds.items() if isinstance(loss, RankingLoss)} == set(RANKING)
+    assert {n for n, loss in kinds.items() if isinstance(loss, RankingLoss)} == {*RANKING, "gbce"}
+    assert {n for n, loss in kinds.items() if isinstance(loss, CountingLoss)} == {"sampled_softmax"}
     assert {n for n, loss in kinds.items() if isinstance(loss, RatingLoss)} == {"mse"}
 
 

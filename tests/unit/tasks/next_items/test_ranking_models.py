@@ -169,7 +169,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("loss", ["bce", "ce", "softmax"])
-def test_judging_and_recommending_never_hold_all_scores(loss, spec):
+def test_all_scores_are_held_in_training_only_where_a_setting_says_so(loss, spec):
     items, windows = 200_000, 256
     large = replace(
         spec, num_items=items, target_counts_C=torch.zeros(items, dtype=torch.int64),
@@ -182,5 +182,9 @@ def test_judging_and_recommending_never_hold_all_scores(loss, spec):
         task.top_items(batch, 10, batch.item_ids_BL)
     assert windows * BLOCK / 2 < largest.elements < windows * items / 10
     with Largest() as largest:
-        task.train()(batch)
+        task.train()(batch).loss_B.sum().backward()
+    assert largest.elements < windows * items / 10
+    whole = NextItems(SMALL, LOSSES[loss](memory="whole"), large)
+    with Largest() as largest:
+        whole(batch)
     assert largest.elements >= windows * items, "the spy sees what training holds"
