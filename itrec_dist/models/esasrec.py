@@ -5,7 +5,7 @@ Fashion (2025).
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.spec import DataSpec
@@ -18,9 +18,6 @@ from itrec_dist.models.parts.pairs import see_earlier
 @dataclass(frozen=True)
 class EsasrecConfig(SequenceConfig):
     """The transformer's shape."""
-
-    default_loss: ClassVar[str | None] = "softmax"
-    """One over the catalogue at every position."""
 
     kind: Literal["esasrec"] = "esasrec"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -43,4 +40,4 @@ class EsasrecConfig(SequenceConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"eSASRec {loss}"
+        return f"eSASRec {loss}{self.features_label}"

@@ -6,7 +6,7 @@ label.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.parts.config import TimedConfig, refuse_below_one
@@ -17,9 +17,6 @@ from itrec_dist.models.parts.fuxi_block import FuxiBlock
 @dataclass(frozen=True)
 class FuxiConfig(TimedConfig):
     """The transformer's shape."""
-
-    default_loss: ClassVar[str | None] = "softmax"
-    """One over the catalogue at every position."""
 
     kind: Literal["fuxi"] = "fuxi"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -41,4 +38,4 @@ class FuxiConfig(TimedConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"FuXi-alpha {loss}{self.query_note}"
+        return f"FuXi-alpha {loss}{self.features_label}{self.query_note}"

@@ -6,7 +6,7 @@ to predict; here that is a switch, off by default, and said in the label.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.parts.config import TimedConfig
@@ -17,9 +17,6 @@ from itrec_dist.models.parts.pointwise_block import PointwiseBlock
 @dataclass(frozen=True)
 class HstuConfig(TimedConfig):
     """The transformer's shape."""
-
-    default_loss: ClassVar[str | None] = "softmax"
-    """One over the catalogue at every position."""
 
     kind: Literal["hstu"] = "hstu"
     """Kind of model; `--model.kind NAME --help` lists the settings of another."""
@@ -34,4 +31,4 @@ class HstuConfig(TimedConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"HSTU {loss}{self.query_note}"
+        return f"HSTU {loss}{self.features_label}{self.query_note}"

@@ -40,7 +40,7 @@ class SasrecConfig(SequenceConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes its arms."""
-        return f"SASRec {loss}{'' if self.causal else ' bidirectional'}"
+        return f"SASRec {loss}{'' if self.causal else ' bidirectional'}{self.features_label}"
 
     def _block(self) -> PreNormBlock:
         inner = self.width * self.feedforward_multiplier

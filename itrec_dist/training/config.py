@@ -119,7 +119,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
-    """Loss; null takes the default of the model, or else of its task."""
+    """Loss; null takes the default of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """Model, which determines the task."""
     item_vectors: Path | None = None
@@ -150,7 +150,8 @@ class RunConfig:
         if self.loss is None:
             object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
         if self.training.monitor in (None, following["training.monitor"]):
-            headline = TASKS[self.model.task].headline.nearest(self.evaluation.cutoffs)
+            own = TASKS[self.model.task].headline_of(self.model.samples)
+            headline = own.nearest(self.evaluation.cutoffs)
             training = replace(self.training, monitor=str(headline))
             object.__setattr__(self, "training", training)
 
@@ -159,8 +160,9 @@ class RunConfig:
         """The defaults that depend on the model: the loss and the monitored metric."""
         model = chosen["model"]
         task = TASKS[model.task]
+        headline = task.headline_of(model.samples)
         loss = model.default_loss or task.losses[0]
-        return {"loss.kind": loss, "training.monitor": str(task.headline)}
+        return {"loss.kind": loss, "training.monitor": str(headline)}
 
     @property
     def folder(self) -> Path:
@@ -212,10 +214,26 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 def _check_samples(run: RunConfig, data: Manifest) -> None:
     """Refuse settings that are of the other kind of samples."""
-    if data.samples == "windows" and run.training.batch_tokens is not None:
+    training = run.training
+    if data.samples == "windows" and training.batch_tokens is not None:
         raise ConfigError(
-            f"training.batch_tokens={run.training.batch_tokens} is for histories, {run.shards} has "
+            f"training.batch_tokens={training.batch_tokens} is for histories, {run.shards} has "
             "windows of one length: set training.batch_size, or window with --samples histories"
+        )
+    if data.samples == "windows" and (training.next_targets, training.next_within) != (1, None):
+        raise ConfigError(
+            "training.next_targets and training.next_within are for histories, the windows of "
+            f"{run.shards} have {data.target_length} targets each: window with --samples histories"
+        )
+    if training.next_within is not None and data.has_order_alone:
+        raise ConfigError(
+            f"training.next_within={training.next_within} is a time, and the events of "
+            f"{run.shards} have an order alone: leave it out, or set training.next_targets"
+        )
+    if training.next_targets > 1 and run.loss.kind == "ce":
+        raise ConfigError(
+            f"training.next_targets={training.next_targets} does not work with loss=ce, which "
+            "learns from the next item alone: give --loss softmax or bce"
         )
     if data.samples == "histories" and run.feed.cache == "none":
         raise ConfigError(

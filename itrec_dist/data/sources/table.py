@@ -1,7 +1,7 @@
 """Reads a user's own table: any Parquet or CSV file of users, items and timestamps.
 
 Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves what is
-common to all formats to data/sources/staging.py.
+common to all formats to data/sources/staging.py, and units of times to data/sources/time_units.py.
 """
 
 import math
@@ -12,7 +12,9 @@ from typing import Any
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
+from itrec_dist.data.manifest import ORDER
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
+from itrec_dist.data.sources import numbers, time_units
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
@@ -24,6 +26,7 @@ from itrec_dist.data.sources.staging import (
     register_no_features,
     register_no_items,
 )
+from itrec_dist.data.sources.time_units import TimeUnit
 from itrec_dist.errors import ConfigError, DataError
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv")
@@ -37,9 +40,15 @@ class TableColumns:
     """Column of user ids, read as text; also the id column of --users."""
     item: str = "item"
     """Column of item ids, read as text; also the id column of --items."""
-    timestamp: str = "timestamp"
-    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since
-    1970)."""
+    timestamp: str | None = "timestamp"
+    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since 1970;
+    without a zone they are UTC); null if there is only an order."""
+    order: str | None = None
+    """Column of numbers in the order of a user's events: of those at one time, or of all if
+    columns.timestamp is null. Without it the order of the rows decides."""
+    session: str | None = None
+    """Column of session ids: a row without a user belongs to the user session:ID; null refuses such
+    a row. To make each session a user, give its column as columns.user instead."""
     rating: str | None = None
     """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
@@ -56,6 +65,11 @@ class TableConfig(Source):
     """Parquet or CSV file with one row per item."""
     users: Path | None = None
     """Parquet or CSV file with one row per user."""
+    time_unit: TimeUnit | None = None
+    """Unit of times that are numbers, counted from 1970: values that do not look like it are
+    refused; null takes numbers of any unit and start."""
+    no_user: tuple[str, ...] = ("NA", "N/A", "NULL", "null", "NaN", "nan", "None")
+    """Texts in the column of users that mean that there is none, where columns.session is given."""
     header: bool = True
     """Whether the first line of a CSV --input names its columns; if not, their names are column0,
     column1 and so on."""
@@ -64,6 +78,11 @@ class TableConfig(Source):
     with values separated by |."""
     user_features: tuple[str, ...] = ()
     """Columns of --users to use as categories, one value per user."""
+    item_numbers: tuple[str, ...] = ()
+    """Columns of --items with numbers, such as '[price, year]': each becomes the range, one of
+    about ten with as many items, that it lies in, and that a category."""
+    user_numbers: tuple[str, ...] = ()
+    """Columns of --users with numbers, likewise."""
 
     def __post_init__(self) -> None:
         """Refuse feature columns without the table that contains them.
@@ -71,18 +90,44 @@ class TableConfig(Source):
         Raises:
             ConfigError: the message names the missing setting.
         """
-        for kind, path, names in (
-            ("item", self.items, self.item_features),
-            ("user", self.users, self.user_features),
+        for kind, path, names, numeric in (
+            ("item", self.items, self.all_item_features, self.item_numbers),
+            ("user", self.users, self.all_user_features, self.user_numbers),
         ):
+            setting = f"{kind}_features" if len(names) > len(numeric) else f"{kind}_numbers"
             if names and path is None:
-                raise ConfigError(
-                    f"{kind}_features needs --{kind}s, the file that holds {names[0]}"
-                )
+                raise ConfigError(f"{setting} needs --{kind}s, the file that holds {names[0]}")
             if len(set(names)) != len(names):
-                raise ConfigError(f"{kind}_features names a column twice: {', '.join(names)}")
+                also = f" with {kind}_numbers" if numeric else ""
+                raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
+        self._check_times()
+
+    @property
+    def all_item_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.item_features + self.item_numbers
+
+    @property
+    def all_user_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.user_features + self.user_numbers
+
+    def _check_times(self) -> None:
+        columns = self.columns
+        if columns.timestamp is not None:
+            return
+        if columns.order is None:
+            raise ConfigError(
+                "columns.timestamp and columns.order are both null: name the column that says when "
+                "events happened, or the one that says in which order"
+            )
+        if self.time_unit is not None:
+            raise ConfigError(
+                f"time_unit is {self.time_unit} and columns.timestamp is null: without times there "
+                "is no unit, leave it out"
+            )
 
     def stage(self, database: Database, path: Path) -> Staged:
         """Fill the staging tables from a user's table.
@@ -90,34 +135,28 @@ class TableConfig(Source):
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
         """
-        columns = self.columns
-        ratings = {
-            "user_source_id": SourceColumn("text", (columns.user,)),
-            "is_user_inexact": SourceColumn("inexact", (columns.user,)),
-            "item_source_id": SourceColumn("text", (columns.item,)),
-            "is_item_inexact": SourceColumn("inexact", (columns.item,)),
-            "event_time": SourceColumn("time", (columns.timestamp,)),
-            "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
-            "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
-        }
-        parts = _load(database, "source_ratings", path, ratings, header=self.header)
-        database.table("parsed_ratings", "staging/table/parsed_ratings")
-        database.drop("source_ratings")
-        for row in database.rows("checks/unreadable_values"):
-            where = place(parts, row["row_number"])
-            raise DataError(f"{where}: {row['reason']}: correct the row")
-        database.table("ratings", "staging/table/ratings")
+        parts = self._stage_events(database, path)
+        unit = (
+            time_units.settled(database, self.time_unit, path) if self.columns.timestamp else ORDER
+        )
+        how = "ratings" if self.columns.timestamp else "ordered_ratings"
+        database.table("ratings", f"staging/table/{how}")
+        rows = None
+        if self.columns.order is not None:
+            rows = database.arrow("staging/table/source_rows").column("source_row")
+        doubts = _doubts(database)
         database.drop("parsed_ratings")
         _stage_items(database, self)
         _stage_users(database, self)
+        numbers.to_ranges(database, self.user_numbers, self.item_numbers)
         multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
         kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
         return Staged(
             ratings_file=path,
             items_file=self.items,
-            has_ratings=columns.rating is not None,
-            item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
-            user_features=tuple((name, "single") for name in self.user_features),
+            has_ratings=self.columns.rating is not None,
+            item_features=tuple((n, kinds[n in multiple]) for n in self.all_item_features),
+            user_features=tuple((name, "single") for name in self.all_user_features),
             files=tuple(
                 checksum(file)
                 for given in (path, self.items, self.users)
@@ -126,11 +165,59 @@ class TableConfig(Source):
             ),
             latest_time=None,
             ratings_parts=parts,
+            time_unit=unit,
+            source_rows=rows,
+            warnings=doubts,
         )
+
+    def _stage_events(self, database: Database, path: Path) -> Parts:
+        """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
+        columns = self.columns
+
+        def optional(name: str | None) -> tuple[str, ...]:
+            return () if name is None else (name,)
+
+        times = optional(columns.timestamp)
+        ratings = {
+            "user_source_id": SourceColumn("text", (columns.user,)),
+            "is_user_inexact": SourceColumn("inexact", (columns.user,)),
+            "session_source_id": SourceColumn("text", optional(columns.session)),
+            "is_session_inexact": SourceColumn("inexact", optional(columns.session)),
+            "item_source_id": SourceColumn("text", (columns.item,)),
+            "is_item_inexact": SourceColumn("inexact", (columns.item,)),
+            "event_time": SourceColumn("time", times),
+            "time_unit": SourceColumn("time_unit" if times else "text", times),
+            "event_order": SourceColumn("number", optional(columns.order)),
+            "rating": SourceColumn("number", optional(columns.rating)),
+        }
+        parts = _load(database, "source_ratings", path, ratings, header=self.header)
+        has_sessions = columns.session is not None
+        database.table(
+            "parsed_ratings",
+            "staging/table/parsed_ratings",
+            no_user=list(self.no_user) if has_sessions else [],
+            has_sessions=has_sessions,
+        )
+        database.drop("source_ratings")
+        given = {"has_times": bool(times), "has_order": columns.order is not None}
+        for row in database.rows("checks/unreadable_values", **given):
+            where = place(parts, row["row_number"])
+            raise DataError(f"{where}: {row['reason']}: correct the row")
+        return parts
 
     def recorded(self) -> dict[str, Any]:
         """The names of the columns."""
         return {"columns": configuration.to_dict(self.columns)}
+
+
+def _doubts(database: Database) -> tuple[str, ...]:
+    """What is probably not meant in `parsed_ratings`, in sentences."""
+    return tuple(
+        f"{row['num_rows']:,} of {row['num_all']:,} rows are of the user "
+        f"{row['user_source_id']!r}: if that means that there is none, name the column of sessions "
+        "with --columns.session, or as --columns.user to make each session a user"
+        for row in database.rows("staging/table/suspected_no_user")
+    )
 
 
 def _stage_items(database: Database, table: TableConfig) -> None:
@@ -143,10 +230,10 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         "item_source_id": SourceColumn("text", (columns.item,)),
         "is_inexact": SourceColumn("inexact", (columns.item,)),
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
-        "feature_lists": SourceColumn("lists", table.item_features),
+        "feature_lists": SourceColumn("lists", table.all_item_features),
     }
     parts = _load(database, "source_items", table.items, described)
-    names = list(table.item_features)
+    names = list(table.all_item_features)
     for row in database.rows("checks/unnamed_items"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     for row in database.rows("checks/written_lists", features=names):
@@ -166,12 +253,12 @@ def _stage_users(database: Database, table: TableConfig) -> None:
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
         "is_inexact": SourceColumn("inexact", (table.columns.user,)),
-        "feature_lists": SourceColumn("lists", table.user_features),
+        "feature_lists": SourceColumn("lists", table.all_user_features),
     }
     parts = _load(database, "source_users", table.users, described)
     for row in database.rows("checks/unnamed_users"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
-    names = list(table.user_features)
+    names = list(table.all_user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
 

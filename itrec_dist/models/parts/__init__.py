@@ -1,6 +1,9 @@
 """The parts of a transformer over histories, from which models are put together.
 
     inputs      the vectors that the first block gets: of items and of positions
+    features    side information: of users, of items (in the item table too), ratings
+    context     of events in time: gap, hour, weekday
+    masking     events hidden at random, to be predicted from both sides
     layout      where the padding stands: behind the events, so that causality hides it
     pairs       what blocks know about each pair of positions, such as the time between them
     attention   softmax attention, and learned biases of relative position and time

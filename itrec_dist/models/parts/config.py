@@ -5,24 +5,26 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from itrec_dist.config.fields import CHANGEABLE
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.errors import ConfigError
-from itrec_dist.models.config import ModelConfig
+from itrec_dist.models.parts.features import FeatureConfig
 from itrec_dist.models.parts.pairs import Pairs, see_times, see_times_of_query
 
 
 @dataclass(frozen=True)
-class SequenceConfig(ModelConfig):
+class SequenceConfig(FeatureConfig):
     """The transformer's shape; each kind adds its own settings."""
 
     task: ClassVar[str] = "next_items"
     """It scores the catalogue."""
+    samples: ClassVar[SampleKind] = "histories"
+    """It learns from every position of a history."""
+    default_loss: ClassVar[str | None] = "softmax"
+    """One target at every position: the likelihood of the next item."""
     item_embedding: ClassVar[str | None] = "item_embedding.weight"
     """Its item vectors."""
 
-    width: int = 64
-    """Width of the item vectors and of the transformer."""
     num_layers: int = 2
     """Number of transformer layers."""
     num_heads: int = 1
@@ -58,20 +60,19 @@ class SequenceConfig(ModelConfig):
         """The width."""
         return self.width
 
-    def check(self, data: Manifest) -> None:
-        """Histories or windows will do."""
-
 
 @dataclass(frozen=True)
 class TimedConfig(SequenceConfig):
     """The settings of transformers that know the times between events."""
 
-    uses_times: ClassVar[bool] = True
-    """It needs them; data without times has the same one for all events."""
-
     time_of_query: bool = False
     """Tell each position when the event that it is to predict happens, in training and when it is
     judged: another task than predicting from the past alone, named in every label."""
+
+    @property
+    def uses_times(self) -> bool:
+        """It needs them; data without times has the same one for all events."""
+        return True
 
     @property
     def uses_time_of_query(self) -> bool:
@@ -89,11 +90,12 @@ class TimedConfig(SequenceConfig):
         return ", time of query" if self.time_of_query else ""
 
     def check(self, data: Manifest) -> None:
-        """Refuse the time of the query without times.
+        """Refuse data without the configured features or times.
 
         Raises:
             ConfigError: the data has none.
         """
+        super().check(data)
         if self.time_of_query and not data.has_times:
             raise ConfigError(
                 "model.time_of_query=true needs the times of events, the shards have none: window "

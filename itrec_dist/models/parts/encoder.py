@@ -11,6 +11,7 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.item_table import ItemTable, Queries
 from itrec_dist.models.parts import layout
 from itrec_dist.models.parts.config import SequenceConfig
+from itrec_dist.models.parts.features import EventFeatures
 from itrec_dist.models.parts.inputs import ItemVectors, PositionVectors
 from itrec_dist.models.parts.pairs import Pairs, see_all
 from itrec_dist.models.transformer import Dropout
@@ -43,8 +44,9 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.pairs = pairs
         self.temperature = config.temperature
-        self.item_embedding = ItemVectors(spec.num_items, config.width)
+        self.item_embedding = ItemVectors(config, spec)
         self.position_embedding = PositionVectors(spec.input_length, config.width)
+        self.event_features = EventFeatures(config, spec)
         self.layers = nn.ModuleList(block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.item_bias = nn.Parameter(torch.zeros(spec.num_items)) if config.item_bias else None
@@ -58,10 +60,10 @@ class SequenceEncoder(nn.Module):
 
     def item_table(self) -> ItemTable:
         """The item vectors and biases."""
-        weight_CD = self.item_embedding.weight[1:]
-        if self.temperature is not None:
-            weight_CD = F.normalize(weight_CD, dim=1) / self.temperature
-        return ItemTable(weight_CD, self.item_bias)
+        table = self.item_embedding.table(self.item_bias)
+        if self.temperature is None:
+            return table
+        return ItemTable(F.normalize(table.weight_CD, dim=1) / self.temperature, table.bias_C)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """The hidden state of every position, [B, L, D]; rows may be of any width up to L."""
@@ -75,7 +77,13 @@ class SequenceEncoder(nn.Module):
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""
         ids_BL = batch.item_ids_BL
-        vector_BLD: torch.Tensor = self.item_embedding(ids_BL) + self.position_embedding(ids_BL)
+        vector_BLD = self.item_vectors(ids_BL) + self.position_embedding(ids_BL)
+        told_BLD: torch.Tensor = self.event_features(vector_BLD, batch)
+        return told_BLD
+
+    def item_vectors(self, ids_BL: torch.Tensor) -> torch.Tensor:
+        """The vectors of the events' items, [B, L, D]."""
+        vector_BLD: torch.Tensor = self.item_embedding(ids_BL)
         return vector_BLD
 
 

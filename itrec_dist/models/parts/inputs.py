@@ -6,28 +6,47 @@ Their values are drawn by `draw`, which an encoder calls when all its parts are 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from itrec_dist.data.schema import PAD
-
-_STD = 0.02  # small, so that early scores stay near the popularity prior of the item bias
+from itrec_dist.data.spec import DataSpec
+from itrec_dist.models.item_table import ItemTable
+from itrec_dist.models.parts.features import STD, FeatureConfig, ItemFeatures
+from itrec_dist.models.side_information import uses_items
 
 
 class ItemVectors(nn.Embedding):
-    """A vector per item, [V, D]; row 0 is padding and stays zero."""
+    """A vector per item, [V, D], of its id and, if the settings say so, of its features.
 
-    def __init__(self, num_items: int, width: int) -> None:
-        super().__init__(num_items + 1, width, padding_idx=PAD)
+    Row 0 is padding and stays zero.
+    """
+
+    def __init__(self, config: FeatureConfig, spec: DataSpec) -> None:
+        super().__init__(spec.num_items + 1, config.width, padding_idx=PAD)
+        uses = uses_items(config.side_information)
+        self.features = ItemFeatures(spec, config.width) if uses else None
+        self.scores_features = config.scores_features
 
     def forward(self, ids_BL: torch.Tensor) -> torch.Tensor:
         """The vectors of the items times the root of their width, [B, L, D]."""
-        return super().forward(ids_BL) * math.sqrt(self.embedding_dim)
+        vectors_BLD = F.embedding(ids_BL, self._vectors_VD(), PAD)
+        return vectors_BLD * math.sqrt(self.embedding_dim)
+
+    def table(self, bias_C: torch.Tensor | None) -> ItemTable:
+        """The same vectors as an item table."""
+        weight_VD = self._vectors_VD() if self.scores_features else self.weight
+        return ItemTable(weight_VD[1:], bias_C)
 
     @torch.no_grad()
     def draw(self) -> None:
         """Set the initial values."""
-        nn.init.normal_(self.weight, std=_STD)
+        nn.init.normal_(self.weight, std=STD)
         self.weight[PAD].zero_()
+
+    def _vectors_VD(self) -> torch.Tensor:  # noqa: N802
+        # Of the whole catalogue at once: cheaper than features at every position of a batch.
+        return self.weight if self.features is None else self.weight + self.features()
 
 
 class PositionVectors(nn.Embedding):
@@ -41,4 +60,4 @@ class PositionVectors(nn.Embedding):
 
     def draw(self) -> None:
         """Set the initial values."""
-        nn.init.normal_(self.weight, std=_STD)
+        nn.init.normal_(self.weight, std=STD)

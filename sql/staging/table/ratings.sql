@@ -1,4 +1,4 @@
--- Ratings of a user's table, in the order of its rows.
+-- Ratings of a user's table, in the order of its column of order, if it has one, then of its rows.
 -- Grain: one row per row of the table. Timestamps become whole numbers: whole numbers of any unit
 -- are kept; if some have a fraction, all are converted to millionths of their unit; dates become
 -- microseconds since 1970, or nanoseconds if some of them need it.
@@ -15,6 +15,7 @@ precision as (
 ratings as (
     select
         parsed_ratings.rowid as source_row,
+        parsed_ratings.event_order,
         parsed_ratings.user_source_id,
         parsed_ratings.item_source_id,
         case
@@ -37,4 +38,4 @@ select
     event_time,
     rating
 from ratings
-order by source_row
+order by event_order, source_row

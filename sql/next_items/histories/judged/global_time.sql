@@ -1,7 +1,7 @@
 -- What is judged: the first target_length events of each user after a cut, if others precede it
 -- and they lie within the horizon.
 -- Grain: one row per judged user and split: positions first_target <= target < end_target.
--- Parameters: $target_length, events; $horizon, time after the cut that targets may lie in, in the
+-- Parameters: $target_length, events, null for all; $horizon, time after the cut that targets may lie in, in the
 -- unit of the timestamps, null for all until the next cut.
 -- Reads: ranges, sequences, cuts.
 with
@@ -19,7 +19,11 @@ after_cut as (
         on
             ranges.user_id = sequences.user_id
             and ranges.first_target <= sequences.place
-            and least(ranges.end_target, ranges.first_target + $target_length) > sequences.place
+            and ranges.end_target > sequences.place
+            and (
+                $target_length::bigint is null
+                or ranges.first_target + $target_length::bigint > sequences.place
+            )
     where ranges.split != 'train' and ranges.first_target > 0
 )
 
