@@ -125,7 +125,7 @@ class RunConfig:
     seed: int = 0
     """Seed of the initial weights, the dropout and the order of windows."""
     loss: LossConfig = field(default=None, metadata={config.KINDS: LOSSES})  # type: ignore[assignment]
-    """Loss; null takes the default of the model, or else of its task."""
+    """Loss; null takes the default of the model's task."""
     model: ModelConfig = field(default_factory=ITEConfig, metadata={config.KINDS: MODELS})
     """Model, which determines the task."""
     item_vectors: Path | None = None

@@ -18,7 +18,6 @@ PLACES = ("shards=shards", "out=out")
     ("kind", "loss", "monitor"),
     [
         ("ite", "bce", "unmasked/precision@5"),
-        ("esasrec", "softmax", "unmasked/precision@5"),
         ("biased_mf", "mse", "ratings/rmse"),
         ("item2vec", "contrast", "loss"),
     ],
