@@ -134,7 +134,8 @@ class HistoryTable:
         """The place of the nth target of each row, counted from the row's start."""
         if self._near is None:
             return self._num_context[rows] + nth
-        return self._near[self._first_near[rows] + nth]
+        near: Indices = self._near[self._first_near[rows] + nth]
+        return near
 
     def judged(self, rows_B: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
         """The tensors of judged rows: `width` positions that end right before the targets."""

@@ -56,6 +56,9 @@ class Task(nn.Module):
     learns_steps: bool = False
     """Whether it learns from every position of a history: from `step_target_ids_BL`."""
 
+    learns_ahead: bool = False
+    """Whether a position of a history may have several targets: `further_target_ids_BLK`."""
+
     data: ClassVar["TaskData | None"] = None
     """Windows and baselines of a task of another package; None if it is trained on the windows of
     other tasks. Ours are in `tasks/NAME/data.py`, so that workers do not import DuckDB."""

@@ -257,6 +257,12 @@ class _Worker:
         self._is_streamed = False
         if self._manifest.samples == "histories":
             steps = self._task.learns_steps
+            if self._run.training.next_targets > 1 and steps and not self._task.learns_ahead:
+                raise ConfigError(
+                    f"training.next_targets={self._run.training.next_targets} is for models that "
+                    f"predict what follows each position, which {self._run.model.kind} does not: "
+                    "set it to 1"
+                )
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
             feeds = splits.read(self._shards, _NUM_SAMPLED)
             self._sampled = splits.sampled

@@ -1,14 +1,14 @@
 """The unit of a table's times: what it is, and whether values look like the one that was stated."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from itrec_dist.data.database import Database
 from itrec_dist.errors import DataError
 
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
 
-_PER_SECOND = dict(zip(get_args(TimeUnit), (1, 10**3, 10**6, 10**9), strict=True))
+_PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _YEAR_1980, _YEAR_2200 = 315_532_800, 7_258_118_400  # in seconds
 
 

@@ -71,6 +71,7 @@ class NextItems(Task):
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
         self.depth = max(*CUTOFFS, min(spec.target_length, _MOST_SHOWN))
+        self.learns_ahead = isinstance(built, StepModel)
         bias_C = loss.initial_bias(spec.target_counts_C, spec.num_train_windows)
         built.item_table().set_bias(bias_C)
 

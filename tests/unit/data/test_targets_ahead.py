@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 
-def rows_in_order(count: int = 40):
+def rows_in_order(count: int = 25):
     """Training rows whose times do not fall."""
     rows = training_rows(count, longest=12, seed=4)
     times = np.concatenate([np.sort(rows.times[i]) for i in range(count)])

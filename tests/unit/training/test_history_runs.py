@@ -18,13 +18,15 @@ STILL = {"model": {"dropout": 0.0}, "optimizer": {"name": "sgd", "learning_rate"
 
 def run_of(data, out, kind):
     training = {"epochs": 2, "batch_tokens": 400, "patience": None}
+    if kind == "ahead":
+        training |= {"next_targets": 3}
     run = config_of(data, out, training=training, **STILL)
     if kind == "prefixes":
         return run
     return replace(run, model=SasrecConfig(width=16, num_layers=1, dropout=0.0))
 
 
-@pytest.mark.parametrize("kind", ["causal", "prefixes"])
+@pytest.mark.parametrize("kind", ["causal", "prefixes", "ahead"])
 def test_a_run_stopped_within_an_epoch_ends_to_the_bit_as_one_that_was_not(
     kind, history_shards, tmp_path
 ):

@@ -13,6 +13,7 @@ from itrec_dist.data.batches import whole_batch
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
+from itrec_dist.errors import DataError
 from itrec_dist.losses import LOSSES
 from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks.next_items.task import NextItems
@@ -90,5 +91,5 @@ def test_short_users_have_a_window_and_the_setting_leaves_old_fingerprints(event
 def test_nothing_to_learn_from_is_said_with_the_lengths_that_count(events, tmp_path):
     first = pq.read_table(events).filter(pa.compute.field("timestamp") < 1)
     pq.write_table(first, tmp_path / "first.parquet")
-    with pytest.raises(Exception, match=r"needs 2 events in a row \(1 input \+ target_length 1\)"):
+    with pytest.raises(DataError, match=r"needs 2 events in a row \(1 input \+ target_length 1\)"):
         cut(tmp_path / "first.parquet", tmp_path / "a", short_histories=True)
