@@ -3,25 +3,33 @@
 -- Reads: source_items (its rowid is the table's row order).
 with
 
-longest as (
-    select max(len(vector)) as num_numbers
+vectors as (
+    select
+        rowid + 1 as row_number,
+        len(vector) as num_numbers,
+        len(list_filter(vector, lambda v: isfinite(v))) as num_finite
     from source_items
+),
+
+longest as (
+    select max(num_numbers) as num_numbers
+    from vectors
 )
 
 select
-    source_items.rowid + 1 as row_number,
+    vectors.row_number,
     if(
-        len(source_items.vector) != longest.num_numbers,
+        vectors.num_numbers != longest.num_numbers,
         concat(
-            'has a vector of ', len(source_items.vector), ' numbers, and another row one of ',
+            'has a vector of ', vectors.num_numbers, ' numbers, and another row one of ',
             longest.num_numbers
         ),
         'has a vector with a number that is missing or not finite'
     ) as reason
-from source_items
+from vectors
 cross join longest
 where
-    len(source_items.vector) != longest.num_numbers
-    or len(list_filter(source_items.vector, lambda v: isfinite(v))) < len(source_items.vector)
-order by row_number
+    vectors.num_numbers != longest.num_numbers
+    or vectors.num_finite < vectors.num_numbers
+order by vectors.row_number
 limit 1
