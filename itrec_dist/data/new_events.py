@@ -4,6 +4,7 @@ The columns are those that windowing was given, and events are ordered as window
 by time, and of equal times in the order of the file.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def read_item_list(given: str, manifest: Manifest) -> tuple[str, ...]:
         DataError: the file or its column is missing, or there is no id.
     """
     path = Path(given)
+    ids: Sequence[str | None]
     if given.endswith(_TEXT):
         ids = _lines(path)
     elif given.endswith(SUFFIXES):

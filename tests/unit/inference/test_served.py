@@ -1,6 +1,7 @@
 """Recommendations for histories from files and from the command line, and lists of items."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist.data import manifest as manifests
+from itrec_dist.data.new_events import read_events
 from itrec_dist.data.shards import reader
 from itrec_dist.inference.load import restore
 from itrec_dist.inference.recommend import COLUMNS
+from tests.stopped_runs import reseal
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ["user", "item", "timestamp", "rating"]
@@ -206,8 +209,6 @@ def test_a_model_of_windows_says_whom_it_has_not_learned_to_serve(trained, itrec
 def test_the_configured_default_is_that_of_the_evaluation(history_run, itrec, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(history_run, run)
-    from tests.stopped_runs import reseal
-
     config = run / "checkpoints" / "best" / "config.yaml"
     text = config.read_text()
     assert "  seen: null\n" in text
@@ -258,3 +259,23 @@ def test_without_a_place_to_write_and_without_items_nothing_is_computed(history_
     code, _, err = itrec("recommend", history_run)
     assert code == 2
     assert err == "itrec: error: --out is missing: give the Parquet file to write\n"
+
+
+def test_the_columns_are_those_that_windowing_was_given(history_run, tmp_path):
+    names = {"user": "who", "item": "what", "timestamp": "when", "order": "line", "title": "name"}
+    described = replace(
+        manifests.read(history_run), source={"columns": names | {"rating": None}}, has_ratings=False
+    )
+    file = tmp_path / "events.csv"
+    file.write_text(
+        "what,when,who,line\nb,2020-01-02,u,1\na,2020-01-01,u,1\nd,2020-01-02,007,9\n"
+        "c,2020-01-02,007,2\na,2020-01-02,u,0\n"
+    )
+    events = read_events(file, described)
+    assert events.users == ("u", "007")
+    assert events.offsets.tolist() == [0, 3, 5]
+    assert events.items == ("a", "a", "b", "c", "d")
+    day = 86_400 * 10**6
+    assert np.diff(events.times).tolist() == [day, 0, 0, 0]
+    once = replace(described, settings={"repeats": "last"})
+    assert read_events(file, once).items == ("a", "b", "c", "d")
