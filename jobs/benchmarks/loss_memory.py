@@ -5,8 +5,8 @@
 prints a line per loss: its name, the ratio, the peak and its times. Each is measured in a process
 of its own on queries [batch, width] and an item table [items, width] with biases, for one target
 per query. The peak is what the system says that the process held at most (VmHWM of Linux, reset
-before the pass) less what it held before, which includes queries and table, and less the gradients of
-these, which every loss leaves behind. What libraries allocate at their first use is allocated
+before the pass) less what it held before, which includes queries and table, and less the gradients
+of these, which every loss leaves behind. What libraries allocate at their first use is allocated
 before, by a pass over a small table.
 
     python jobs/benchmarks/loss_memory.py --items 1000000 --batch 25600 --step
