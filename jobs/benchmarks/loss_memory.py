@@ -2,11 +2,11 @@
 
     python jobs/benchmarks/loss_memory.py --items 400000 --batch 512
 
-prints a line per loss: its name, the ratio, the peak and the time. Each is measured in a process of
-its own on queries [batch, width] and an item table [items, width] with biases, for one target per
-query. The peak is what the system says that the process held at most (VmHWM of Linux, reset before
-the pass) less what it held before, which includes queries and table, and less the gradients of
-these, which every loss leaves behind. What libraries allocate at their first use is allocated
+prints a line per loss: its name, the ratio, the peak and its times. Each is measured in a process
+of its own on queries [batch, width] and an item table [items, width] with biases, for one target
+per query. The peak is what the system says that the process held at most (VmHWM of Linux, reset
+before the pass) less what it held before, which includes queries and table, and less the gradients
+of these, which every loss leaves behind. What libraries allocate at their first use is allocated
 before, by a pass over a small table.
 
     python jobs/benchmarks/loss_memory.py --items 1000000 --batch 25600 --step
@@ -74,8 +74,8 @@ class Sizes:
         return 4 * self.items * self.batch
 
 
-Measured = tuple[int, float]
-"""Peak in bytes, and seconds."""
+Measured = tuple[int, float, float]
+"""Peak in bytes, seconds of the clock, and of processors, which other programs disturb less."""
 
 
 def forward_and_backward(name: str, sizes: Sizes) -> Measured:
@@ -94,12 +94,12 @@ def _pass(name: str, sizes: Sizes) -> Measured:
     bias_C = torch.zeros(sizes.items).requires_grad_()
     targets_N1 = torch.randint(1, sizes.items + 1, (sizes.batch, 1))
     before = _reset_peak()
-    started = time.perf_counter()
+    started = _now()
     loss_N = loss.per_query(Queries(hidden_ND), targets_N1, ItemTable(weight_CD, bias_C))
     loss_N.mean().backward()
-    seconds = time.perf_counter() - started
+    seconds = _since(started)
     gradients = 4 * (hidden_ND.numel() + weight_CD.numel() + bias_C.numel())
-    return _memory("VmHWM") - before - gradients, seconds
+    return _memory("VmHWM") - before - gradients, *seconds
 
 
 def training_step(name: str, sizes: Sizes) -> Measured:
@@ -116,9 +116,10 @@ def training_step(name: str, sizes: Sizes) -> Measured:
     engine = SingleEngine(task, EngineConfig(precision="fp32"), OptimizerConfig(), 2, device)
     train_step(engine, _histories(2, sizes.items))
     batch = _histories(sizes.batch // HISTORY, sizes.items)
-    started = time.perf_counter()
+    started = _now()
     train_step(engine, batch)
-    return _memory("VmHWM"), time.perf_counter() - started
+    seconds = _since(started)
+    return _memory("VmHWM"), *seconds
 
 
 def _histories(B: int, num_items: int) -> Batch:
@@ -130,6 +131,15 @@ def _histories(B: int, num_items: int) -> Batch:
         target_ids_BK=ids_BL[:, -1:], target_ratings_BK=torch.ones(B, 1), weight_B=torch.ones(B),
         denominator=float(B * HISTORY), step_target_ids_BL=ids_BL[:, 1:],
     )  # fmt: skip
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(started: tuple[float, float]) -> tuple[float, float]:
+    clock, processors = _now()
+    return clock - started[0], processors - started[1]
 
 
 def _reset_peak() -> int:
@@ -173,9 +183,10 @@ def main() -> None:
         flush=True,
     )
     for name in given.losses:
-        peak, seconds = _in_a_process_of_its_own(measure, name, sizes)
+        peak, clock, processors = _in_a_process_of_its_own(measure, name, sizes)
         ratio = peak / sizes.logits
-        print(f"{name} {ratio:.3f} ({peak / 1e6:,.0f} MB, {seconds:.2f} s)", flush=True)
+        took = f"{clock:.2f} s, {processors:.2f} s of processors"
+        print(f"{name} {ratio:.3f} ({peak / 1e6:,.0f} MB, {took})", flush=True)
 
 
 if __name__ == "__main__":
