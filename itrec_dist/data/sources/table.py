@@ -38,8 +38,8 @@ class TableColumns:
     item: str = "item"
     """Column of item ids, read as text; also the id column of --items."""
     timestamp: str = "timestamp"
-    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since
-    1970)."""
+    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since 1970,
+    or in nanoseconds if some are finer)."""
     rating: str | None = None
     """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
@@ -106,6 +106,13 @@ class TableConfig(Source):
         for row in database.rows("checks/unreadable_values"):
             where = place(parts, row["row_number"])
             raise DataError(f"{where}: {row['reason']}: correct the row")
+        for row in database.rows("checks/merged_times"):
+            where = place(parts, row["last_row_number"])
+            raise DataError(
+                f"{where}: user {row['user_source_id']} has timestamps {row['first_time']} and "
+                f"{row['last_time']}, which differ by less than a millionth: round them, or give "
+                "whole numbers of a smaller unit"
+            )
         database.table("ratings", "staging/table/ratings")
         database.drop("parsed_ratings")
         _stage_items(database, self)

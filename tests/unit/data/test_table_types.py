@@ -197,6 +197,46 @@ def test_dates_written_as_text_are_read_only_in_the_order_year_month_day(tmp_pat
     )
 
 
+def test_nanoseconds_written_as_text_are_kept_where_there_are_any(tmp_path):
+    day, nano = "2020-01-01T00:00:00", 1_577_836_800 * 10**9
+    times = [f"{day}.000000003Z", f"{day}.000000002Z", f"{day}.0000001", f"{day}.25"]
+    path = write(tmp_path / "t.parquet", timestamp=times)
+    assert column(path, "event_time") == [nano + n for n in (3, 2, 100, 25 * 10**7)]
+    lines = [f"a,{n},{time}" for n, time in enumerate(times)]
+    (tmp_path / "t.csv").write_text("\n".join(["user,item,timestamp", *lines]))
+    assert column(tmp_path / "t.csv", "event_time", TableConfig())[:2] == [nano + 3, nano + 2]
+    path = write(tmp_path / "t.parquet", timestamp=[f"{day}.1234560000"] * 3 + ["9999-12-31"])
+    assert column(path, "event_time")[2] == nano // 1000 + 123_456
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        (
+            ["2020-01-01 00:00:00.0000000001", "2020-01-01"],
+            "row 1: timestamp '2020-01-01 00:00:00.0000000001' cannot be kept in nanoseconds",
+        ),
+        (["2020-01-01", "9999-01-01 00:00:00.0000001"], "row 2: timestamp '9999-01-01 00:00:00.00"),
+        (
+            ["2020-01-01 00:00:00.0000001", "9999-01-01"],
+            "row 2: timestamp 9999-01-01 00:00:00 is too far from 1970",
+        ),
+        (
+            ["1700000000.12345678", "1700000000.12345679"],
+            "row 2: user a has timestamps 1700000000.12345678 and 1700000000.12345679, which",
+        ),
+    ],
+)
+def test_times_that_would_become_equal_or_overflow_are_refused(tmp_path, times, words):
+    assert words in refusal(write(tmp_path / "t.parquet", timestamp=[*times, times[0], times[0]]))
+
+
+def test_fractions_beyond_millionths_are_rounded_where_no_two_meet(tmp_path):
+    times = ["1700000000.12345678", "1700000000.12345", "1700000001.12345678", "1.50"]
+    path = write(tmp_path / "t.parquet", timestamp=times)
+    assert column(path, "event_time")[0] == 1_700_000_000_123_457
+
+
 @pytest.mark.parametrize("kind", [pa.time64("us"), pa.bool_(), pa.list_(pa.int64())])
 def test_a_type_that_is_no_time_is_refused(tmp_path, kind):
     path = write(tmp_path / "t.parquet", timestamp=pa.nulls(4, kind))
