@@ -94,9 +94,9 @@ def test_infrequent_items_go_before_infrequent_users(database):
 
 def test_repeats_leave_the_first_or_the_last(database):
     give(database, "events", EVENTS, *[(0, i, t, 1.0, t) for t, i in enumerate((4, 5, 4, 6))])
-    first = run(database, f"{FOLDER}/repeats", keeps_last=False)
+    first = run(database, "next_items/repeats", keeps_last=False)
     assert sorted((place, item) for _, item, _, _, place in first) == [(0, 4), (1, 5), (2, 6)]
-    last = run(database, f"{FOLDER}/repeats", keeps_last=True)
+    last = run(database, "next_items/repeats", keeps_last=True)
     assert sorted((place, item) for _, item, _, _, place in last) == [(0, 5), (1, 4), (2, 6)]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from itrec_dist import config as configuration
 from itrec_dist.errors import ConfigError
 
+_RECORDED_IF_GIVEN = ("repeats",)  # shards of before the setting keep their fingerprint
 _OF_THE_MACHINE = ("memory_limit", "threads")  # settings that do not affect the result
 
 
@@ -83,7 +84,11 @@ def fractions(settings: HoldsOut) -> dict[str, float]:
 def recorded(settings: WindowSettings) -> dict[str, Any]:
     """The settings that the windows depend on, as recorded in the manifest."""
     values = configuration.to_dict(settings)
-    return {name: value for name, value in values.items() if name not in _OF_THE_MACHINE}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in _OF_THE_MACHINE and not (name in _RECORDED_IF_GIVEN and value is None)
+    }
 
 
 def steps(names: Sequence[str], counted: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
