@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
+import pyarrow.parquet as pq
 
 from itrec_dist.errors import DataError
 
@@ -114,6 +115,23 @@ class SourceFiles:
             relations.append(self._open([part.path for part in group]).project(*projected))
         return relations
 
+    def named(self, part: FilePart, name: str) -> list[str]:
+        """The columns of a file that DuckDB cannot tell from `name`, as the file names them.
+
+        It ignores case, and gives all but the first of them another name: `user_1`.
+        """
+        alike = name.casefold()
+        if f"{alike}_1" not in {found.casefold() for found in part.types}:
+            return [name] if name in part.types else []
+        if part.path.suffix == ".parquet":
+            given = pq.read_schema(part.path).names
+        else:
+            first = self._guard(
+                str(part.path), lambda: self._text(part.path, header=False).limit(1)
+            )
+            given = [str(cell) for cell in first.fetchall()[0]]
+        return [found for found in given if found.strip("\ufeff ").casefold() == alike]
+
     def _part(self, file: Path) -> FilePart:
         opened = self._open([file])
         types = dict(zip(opened.columns, opened.types, strict=True))
@@ -131,17 +149,17 @@ class SourceFiles:
                     names, hive_partitioning=False, binary_as_string=True
                 ),
             )
-        return self._guard(
-            str(files[0]),
-            lambda: self._connection.read_csv(
-                names[0],
-                header=self._header,
-                hive_partitioning=False,
-                all_varchar=True,  # an id 007 is not 7, and 02/01/2020 is ambiguous
-                sample_size=-1,
-                store_rejects=True,
-                rejects_limit=100,
-            ),
+        return self._guard(str(files[0]), lambda: self._text(files[0], header=self._header))
+
+    def _text(self, file: Path, *, header: bool) -> duckdb.DuckDBPyRelation:
+        return self._connection.read_csv(
+            exactly(file),
+            header=header,
+            hive_partitioning=False,
+            all_varchar=True,  # an id 007 is not 7, and 02/01/2020 is ambiguous
+            sample_size=-1,
+            store_rejects=True,
+            rejects_limit=100,
         )
 
 

@@ -71,6 +71,7 @@ def test_rows_hold_their_events_and_targets(database):
 
 def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
     give(database, "cuts", "validation_from test_from", (10, 20))
+    give(database, "time_scale", "units", (1,))
     times = (1, 10, 12, 13, 20, 29)
     give(database, "sequences", SEQUENCES, *[(1, p, 1, t, 0.0, True) for p, t in enumerate(times)])
     ranges = [(1, "train", 0, 1), (1, "validation", 1, 4), (1, "test", 4, 6)]
@@ -82,6 +83,9 @@ def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
     assert judged(target_length=1, horizon=None) == [(1, "test", 4, 5), (1, "validation", 1, 2)]
     assert judged(target_length=9, horizon=3) == [(1, "test", 4, 5), (1, "validation", 1, 3)]
     assert judged(target_length=2, horizon=9) == [(1, "test", 4, 5), (1, "validation", 1, 3)]
+    give(database, "time_scale", "units", (2,))
+    assert judged(target_length=9, horizon=1) == [(1, "test", 4, 5), (1, "validation", 1, 2)]
+    assert judged(target_length=9, horizon=5) == [(1, "test", 4, 6), (1, "validation", 1, 4)]
 
 
 def test_infrequent_items_go_before_infrequent_users(database):

@@ -41,6 +41,9 @@ class Staged:
     """Further staged features, beyond those of the paper's models."""
     ratings_parts: Parts = ()
     """The files of the ratings, if there are several."""
+    time_scale: int = 1
+    """How many units of `event_time` are one unit of the source's times; microseconds if it has
+    dates."""
 
     def place(self, row_number: int) -> str:
         """File and row of a rating, for error messages."""
@@ -116,6 +119,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
             f"{row['feature']}: describe each user once, with one value per feature"
         )
     database.drop("ratings")
+    database.register("time_scale", pa.table({"units": [staged.time_scale]}))
 
 
 def vocabulary(

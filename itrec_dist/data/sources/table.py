@@ -113,7 +113,8 @@ class TableConfig(Source):
                 f"{row['last_time']}, which differ by less than a millionth: round them, or give "
                 "whole numbers of a smaller unit"
             )
-        database.table("ratings", "staging/table/ratings")
+        time_scale = int(database.rows("staging/table/time_scale")[0]["units"])
+        database.table("ratings", "staging/table/ratings", time_scale=time_scale)
         database.drop("parsed_ratings")
         _stage_items(database, self)
         _stage_users(database, self)
@@ -133,6 +134,7 @@ class TableConfig(Source):
             ),
             latest_time=None,
             ratings_parts=parts,
+            time_scale=time_scale,
         )
 
     def recorded(self) -> dict[str, Any]:
@@ -201,6 +203,12 @@ def _load(
 
 def _refuse_missing(source: SourceFiles, path: Path, wanted: list[str]) -> None:
     for part in source.parts:
+        for name in wanted:
+            if len(same := source.named(part, name)) > 1:
+                raise DataError(
+                    f"{part.path} has {len(same)} columns {name!r} ({', '.join(same)}): rename all "
+                    "but one, since which of them is meant cannot be told"
+                )
         missing = [c for c in wanted if c not in part.types]
         if not missing:
             continue

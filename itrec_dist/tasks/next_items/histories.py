@@ -42,7 +42,7 @@ class HistoryConfig:
     """Events of a judged user that are to be predicted, at most; leave_one_out has 1."""
     horizon: int | None = None
     """With global_time, the targets happen within this much time after a cut, in the unit of the
-    timestamps (seconds in MovieLens); null sets no limit."""
+    timestamps (seconds in MovieLens, microseconds of dates); null sets no limit."""
     overlap: int = 0
     """Events that a row of a cut training history repeats from the row before, as context for its
     targets; at least one is repeated."""

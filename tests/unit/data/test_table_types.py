@@ -107,6 +107,25 @@ def test_parts_are_read_in_the_order_of_their_numbers(tmp_path):
     assert [items[i - 1] for i in seen] == ["10y", "10z"]
 
 
+@pytest.mark.parametrize(
+    "names", [["user", "item", "timestamp", "user"], ["User", "item", "timestamp", "user"]]
+)
+def test_two_columns_of_one_name_are_refused(tmp_path, names):
+    columns = [pa.array(list("aabb")), pa.array(list("xyxy")), pa.array([1, 2, 3, 4])]
+    pq.write_table(pa.table([*columns, columns[0]], names=names), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text(",".join(names) + "\na,x,1,b\na,y,2,b\n")
+    for name in ("t.parquet", "t.csv"):
+        words = f"{name} has 2 columns 'user' ({names[0]}, user): rename all but one"
+        assert words in refusal(tmp_path / name, TableConfig())
+
+
+def test_a_column_may_be_named_as_duckdb_would_name_a_second_one(tmp_path):
+    path = write(tmp_path / "t.parquet", user_1=list("cdef"))
+    assert column(path, "user_source_id") == list("aabb")
+    (tmp_path / "t.csv").write_text("user,item,timestamp,user_1\na,x,1,b\na,y,2,b\n")
+    assert column(tmp_path / "t.csv", "user_source_id", TableConfig()) == ["a", "a"]
+
+
 # Ids.
 
 
