@@ -18,8 +18,8 @@ from itrec_dist.errors import DataError
 
 FeatureKind = Literal["single", "multi"]
 
-Parts = tuple[tuple[Path, int], ...]
-"""Files that were read in sequence, each with its number of rows."""
+Parts = tuple[tuple[Path | str, int], ...]
+"""Files, by what messages call them, that were read in sequence, each with its number of rows."""
 
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
@@ -30,8 +30,9 @@ _ENCODING = "invalid encoding"  # as DuckDB calls it
 class Staged:
     """The result of staging: the features in order, and the files with their checksums."""
 
-    ratings_file: Path
-    items_file: Path | None
+    ratings_file: Path | str
+    """What messages call it."""
+    items_file: Path | str | None
     has_ratings: bool
     item_features: tuple[tuple[str, FeatureKind], ...]
     user_features: tuple[tuple[str, FeatureKind], ...]

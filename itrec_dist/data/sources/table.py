@@ -1,17 +1,19 @@
-"""Reads a user's own table: any Parquet or CSV file of users, items and timestamps.
+"""Reads a user's own table of users, items and timestamps: files, a database's table, a query.
 
-Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves what is
-common to all formats to data/sources/staging.py.
+Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves where rows
+come from to data/doors/, and what is common to all formats to data/sources/staging.py.
 """
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
+from itrec_dist.data.doors import databases
+from itrec_dist.data.doors.files import InputFile, Layout, found
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
@@ -25,8 +27,9 @@ from itrec_dist.data.sources.staging import (
     register_no_items,
 )
 from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.storage.uri import Uri
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv")
+Place = Path | Uri
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,24 @@ class TableColumns:
 class TableConfig(Source):
     """Files and columns of --source table."""
 
+    takes_places: ClassVar[bool] = True
+
     columns: TableColumns = field(default_factory=TableColumns)
     """Column names, such as --columns.user visitor_id."""
-    items: Path | None = None
-    """Parquet or CSV file with one row per item."""
-    users: Path | None = None
-    """Parquet or CSV file with one row per user."""
+    table: str | None = None
+    """Table or view to read, if --input is a DuckDB or SQLite file, or a URI such as
+    postgresql://host/shop or mysql://host/shop."""
+    query: Path | None = None
+    """SQL file with one SELECT of DuckDB, over the tables of the database --input, or over the
+    table `input`, the files of --input; its rows are the events."""
+    glob: bool = False
+    """Whether --input is a pattern, in which * and [] match names and ** any folders."""
+    hive: bool = False
+    """Whether folders key=value below --input are columns, as Hive, Spark and Polars write them."""
+    items: Uri | Path | None = None
+    """File with one row per item."""
+    users: Uri | Path | None = None
+    """File with one row per user."""
     header: bool = True
     """Whether the first line of a CSV --input names its columns; if not, their names are column0,
     column1 and so on."""
@@ -81,15 +96,21 @@ class TableConfig(Source):
                 )
             if len(set(names)) != len(names):
                 raise ConfigError(f"{kind}_features names a column twice: {', '.join(names)}")
+        for one, other in (("glob", "hive"), ("table", "query")):
+            if getattr(self, one) and getattr(self, other):
+                raise ConfigError(f"--{one} and --{other} exclude each other: give one of them")
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
 
-    def stage(self, database: Database, path: Path) -> Staged:
+    def stage(self, database: Database, path: Place | Sequence[Place]) -> Staged:
         """Fill the staging tables from a user's table.
 
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
+            EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
         """
+        places = [path] if isinstance(path, (Path, Uri)) else list(path)
+        shown = str(self.query or ", ".join(map(str, places)))
         columns = self.columns
         ratings = {
             "user_source_id": SourceColumn("text", (columns.user,)),
@@ -100,7 +121,8 @@ class TableConfig(Source):
             "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
             "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
         }
-        parts = _load(database, "source_ratings", path, ratings, header=self.header)
+        opened = _opened(database, self, places)
+        parts = _load(database, "source_ratings", opened, ratings)
         database.table("parsed_ratings", "staging/table/parsed_ratings")
         database.drop("source_ratings")
         for row in database.rows("checks/unreadable_values"):
@@ -116,37 +138,87 @@ class TableConfig(Source):
         time_scale = int(database.rows("staging/table/time_scale")[0]["units"])
         database.table("ratings", "staging/table/ratings", time_scale=time_scale)
         database.drop("parsed_ratings")
-        _stage_items(database, self)
-        _stage_users(database, self)
+        if not opened.is_ordered:
+            _refuse_ties(database, opened)
+        items = _stage_items(database, self)
+        users = _stage_users(database, self)
         multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
         kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
         return Staged(
-            ratings_file=path,
+            ratings_file=shown,
             items_file=self.items,
             has_ratings=columns.rating is not None,
             item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
             user_features=tuple((name, "single") for name in self.user_features),
-            files=tuple(
-                checksum(file)
-                for given in (path, self.items, self.users)
-                if given is not None
-                for file in _files(given)
-            ),
+            files=tuple(map(checksum, (*opened.files, *items, *users))),
             latest_time=None,
             ratings_parts=parts,
             time_scale=time_scale,
         )
 
     def recorded(self) -> dict[str, Any]:
-        """The names of the columns."""
-        return {"columns": configuration.to_dict(self.columns)}
+        """The names of the columns, and how the input was read."""
+        doors = {"table": self.table, "query": self.query and self.query.name}
+        layout = {"glob": self.glob, "hive": self.hive}
+        given = {name: value for name, value in (doors | layout).items() if value}
+        return {"columns": configuration.to_dict(self.columns), **given}
 
 
-def _stage_items(database: Database, table: TableConfig) -> None:
+@dataclass(frozen=True)
+class _Opened:
+    """A source, the files on this machine that it reads, and whether its rows have an order."""
+
+    source: SourceFiles
+    files: tuple[Path, ...]
+    is_ordered: bool = True
+
+
+def _opened(database: Database, table: TableConfig, places: Sequence[Place]) -> _Opened:
+    """The events: of a database, or of files, as they are or by a query."""
+    of_databases = [place for place in places if databases.is_database(place)]
+    queries = () if table.query is None else (table.query,)
+    if of_databases:
+        place = of_databases[0]
+        if len(places) > 1 or table.glob or table.hive:
+            raise ConfigError(
+                f"{place} is a database: give it alone, without --glob and --hive, and join it "
+                "with other data in a --query"
+            )
+        files = (place, *queries) if isinstance(place, Path) else queries
+        if table.query is None:
+            source, is_ordered = database.open_table(place, table.table)
+        else:
+            source, is_ordered = database.open_query(table.query, place)
+        return _Opened(source, files, is_ordered)
+    layout: Layout = "glob" if table.glob else "hive" if table.hive else "exact"
+    read = found(places, layout, database.scratch)
+    if table.table is not None:
+        raise ConfigError(
+            f"--table {table.table} names a table of a database, and {places[0]} is none: give a "
+            "DuckDB or SQLite file, or a URI such as postgresql://host/shop"
+        )
+    source, paths = database.open(read, header=table.header), tuple(file.path for file in read)
+    if table.query is None:
+        return _Opened(source, paths)
+    source, is_ordered = database.open_query(table.query, source)
+    return _Opened(source, (*paths, *queries), is_ordered)
+
+
+def _refuse_ties(database: Database, opened: _Opened) -> None:
+    for row in database.rows("checks/tied_events"):
+        where, user = opened.source.parts[0].shown, row["user_source_id"]
+        raise DataError(
+            f"{where} gives user {user} {row['num_events']} events at {row['event_time']} and no "
+            "order of them: give a --query with an ORDER BY, by time and then by what tells "
+            "events of one time apart"
+        )
+
+
+def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:
     if table.items is None:
         register_no_items(database)
         register_no_features(database, "item")
-        return
+        return ()
     columns = table.columns
     described = {
         "item_source_id": SourceColumn("text", (columns.item,)),
@@ -154,7 +226,8 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
         "feature_lists": SourceColumn("lists", table.item_features),
     }
-    parts = _load(database, "source_items", table.items, described)
+    opened = _described(database, table.items)
+    parts = _load(database, "source_items", opened, described)
     names = list(table.item_features)
     for row in database.rows("checks/unnamed_items"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
@@ -166,59 +239,64 @@ def _stage_items(database: Database, table: TableConfig) -> None:
     database.table("items", "staging/table/items", features=names)
     database.table("item_features", "staging/table/item_features", features=names)
     database.drop("source_items")
+    return opened.files
 
 
-def _stage_users(database: Database, table: TableConfig) -> None:
+def _stage_users(database: Database, table: TableConfig) -> tuple[Path, ...]:
     if table.users is None:
         register_no_features(database, "user")
-        return
+        return ()
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
         "is_inexact": SourceColumn("inexact", (table.columns.user,)),
         "feature_lists": SourceColumn("lists", table.user_features),
     }
-    parts = _load(database, "source_users", table.users, described)
+    opened = _described(database, table.users)
+    parts = _load(database, "source_users", opened, described)
     for row in database.rows("checks/unnamed_users"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     names = list(table.user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
+    return opened.files
+
+
+def _described(database: Database, place: Place) -> _Opened:
+    """A table of items or users."""
+    files: list[InputFile] = found([place], "exact", database.scratch)
+    return _Opened(database.open(files), tuple(file.path for file in files))
 
 
 def _load(
-    database: Database,
-    name: str,
-    path: Path,
-    columns: dict[str, SourceColumn],
-    *,
-    header: bool = True,
+    database: Database, name: str, opened: _Opened, columns: dict[str, SourceColumn]
 ) -> Parts:
-    source = database.open(_files(path), header=header)
-    _refuse_missing(source, path, [c for column in columns.values() for c in column.columns])
+    source = opened.source
+    _refuse_missing(source, [c for column in columns.values() for c in column.columns])
     parts = database.load(name, source, columns)
-    if source.is_text:
+    if any(part.is_text for part in source.parts):
         refuse_rejected(database)
     return parts
 
 
-def _refuse_missing(source: SourceFiles, path: Path, wanted: list[str]) -> None:
+def _refuse_missing(source: SourceFiles, wanted: list[str]) -> None:
     for part in source.parts:
         for name in wanted:
             if len(same := source.named(part, name)) > 1:
                 raise DataError(
-                    f"{part.path} has {len(same)} columns {name!r} ({', '.join(same)}): rename all "
-                    "but one, since which of them is meant cannot be told"
+                    f"{part.shown} has {len(same)} columns {name!r} ({', '.join(same)}): rename "
+                    "all but one, since which of them is meant cannot be told"
                 )
         missing = [c for c in wanted if c not in part.types]
         if not missing:
             continue
-        if source.is_text and any(_is_number(name) for name in part.types):
+        if part.is_text and any(_is_number(name) for name in part.types):
             raise DataError(
-                f"{path} has no header, its first line is {', '.join(part.types)}: put the names of"
-                " the columns there, or give --header false and --columns.user column0 and so on"
+                f"{part.shown} has no header, its first line is {', '.join(part.types)}: put the "
+                "names of the columns there, or give --header false and --columns.user column0 and "
+                "so on"
             )
         raise DataError(
-            f"{part.path} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
+            f"{part.shown} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
             "name the right ones with --columns, --item_features and --user_features"
         )
 
@@ -228,29 +306,3 @@ def _is_number(name: str) -> bool:
         return math.isfinite(float(name))
     except ValueError:
         return False
-
-
-def _in_natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key that puts part-2 before part-10."""
-    pieces = re.split(r"([0-9]+)", path.name)
-    return [(0, int(piece)) if n % 2 else (1, piece) for n, piece in enumerate(pieces)]
-
-
-def _files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder in natural order of their names."""
-    if path.is_dir():
-        files = sorted(sorted(path.glob("*.parquet")), key=_in_natural_order)
-        if not files:
-            raise DataError(f"{path} holds no *.parquet: give a file, or a folder of Parquet files")
-        return files
-    if not path.is_file():
-        raise DataError(f"there is no file {path}: give a {' or '.join(SUFFIXES)} file")
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} is of an unknown kind: give a {' or '.join(SUFFIXES)} file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty: give a file with a header and one row per event")
-    if path.suffix in (".csv", ".tsv"):
-        with path.open("rb") as file:
-            if b"\0" in file.read(4096):  # UTF-16 and the like
-                raise DataError(f"{path} is not UTF-8 text: save it as UTF-8")
-    return [path]
