@@ -1,7 +1,7 @@
 # make run         set up .venv, then all steps on generated data: ratings -> windows -> training on
 #                  two workers -> baselines -> report
 # make test        set up .venv, then the test suite
-# make test-fast   without the integration tests     make test-slow  only the tests that make test skips
+# make test-fast   without the integration tests     make test-slow  only what make test skips
 # make lint        ruff, check only                  make types      mypy, strict
 # make sql-lint    sqlfluff                          make wheel      build the wheel into dist/
 # make clean       remove everything that these made
@@ -29,6 +29,8 @@ run: $(READY)
 # other. Two pytest processes on any machine: all tests that need Ray share one of them.
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest --timeout 600 -n 2
 
+RANDOM_INPUT := tests/unit/data/test_file_doors.py tests/unit/tasks/test_protocols.py
+
 test: $(READY)
 	$(PYTEST)
 
@@ -37,6 +39,7 @@ test-fast: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m slow
+	$(PYTEST) --hypothesis-profile thorough $(RANDOM_INPUT)
 
 lint: $(READY)
 	$(BIN)/ruff check .

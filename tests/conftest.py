@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from itrec_dist import metrics
@@ -23,6 +24,15 @@ from tests.pair import Pair
 
 # Ray reads it once, when it is imported, and would put its workers behind all else on the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Each is a process of its own that no test asks for: reports to Ray's makers, and a watch for nodes
+# that announce their end.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+# Every example cuts windows anew; `make test-slow` takes many.
+hypothesis.settings.register_profile("quick", max_examples=5)
+hypothesis.settings.register_profile("thorough", max_examples=100)
+hypothesis.settings.load_profile("quick")
 
 ROOT = Path(__file__).parents[1]
 DEBUG_RECIPE = ROOT / "jobs" / "recipes" / "debug.yaml"

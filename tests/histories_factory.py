@@ -1,7 +1,10 @@
 """Rows of histories from random numbers, for tests that need no shards."""
 
 import numpy as np
+import torch
 
+from itrec_dist.data.history_feeds import HistoryTable
+from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards.arrays import HistoryRows, Ragged
 
 
@@ -44,3 +47,15 @@ def judged_rows(count: int, *, longest: int, targets: int, seed: int = 0) -> His
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, longest + 1, count)
     return of_lengths(rng, lengths, rng.integers(1, targets + 1, count), lengths)
+
+
+def judged_batch(rows: HistoryRows, width: int) -> Batch:
+    """All rows as one batch to be judged."""
+    tensors = HistoryTable(rows, torch.device("cpu"), 2).judged(torch.arange(len(rows)), width)
+    return Batch(**tensors, weight_B=torch.ones(len(rows)), denominator=len(rows))
+
+
+def training_batch(rows: HistoryRows, width: int) -> Batch:
+    """All rows as one batch to be learned from at every position."""
+    tensors = HistoryTable(rows, torch.device("cpu"), 2).steps(torch.arange(len(rows)), width)
+    return Batch(**tensors, weight_B=torch.ones(len(rows)), denominator=len(rows))

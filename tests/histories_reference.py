@@ -96,7 +96,7 @@ def expected_histories(events: list[Event], config: HistoryConfig) -> Expected:
     histories = {u: without_repeats(h, config.repeats) for u, h in histories.items()}
     histories = filtered(histories, config)
     # A deal is of names; those that can be judged are dealt by themselves.
-    long = [u for u, h in histories.items() if len(h) > config.target_length]
+    long = [u for u, h in histories.items() if len(h) > (config.target_length or 0)]
     dealt = deal(long, replace(config), source_order) if config.protocol == "user_disjoint" else {}
     left = [e for h in histories.values() for e in h]
     cuts = cut_points(left, config) if config.protocol == "global_time" else None

@@ -1,7 +1,7 @@
 """`itrec baselines`: evaluate the non-neural baselines of the shards' task.
 
-They are evaluated on the same windows as models. Each is written as a run directory of its own, so
-that reports treat it like any other run.
+They are evaluated on the same windows or histories as models. Each is written as a run directory of
+its own, so that reports treat it like any other run.
 """
 
 import itertools
@@ -12,6 +12,7 @@ from typing import Any
 from itrec_dist import config
 from itrec_dist.cli.evaluate import add_choice, choice_from
 from itrec_dist.data import manifest
+from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import ConfigError, ShardsError
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
@@ -44,8 +45,8 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
     registries = [baselines_of(task).registry for task in of_tasks]
     made = kind(
         "itrec baselines",
-        "Evaluate the non-neural baselines on the windows of a shards folder. Each is fitted on "
-        "the training windows and written as a run directory, which `itrec report` reads.",
+        "Evaluate the non-neural baselines on the rows of a shards folder. Each is fitted on "
+        "the training rows and written as a run directory, which `itrec report` reads.",
     )
     made.add_argument(
         "--shards", type=Path, required=True, help="Folder that `itrec window` wrote."
@@ -59,7 +60,7 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         "--only",
         type=str,
         default="",
-        help="Comma-separated baselines to evaluate; all of the shards' task if not given "
+        help="Comma-separated baselines to evaluate; all that suit the shards if not given "
         f"({'; '.join(known)}).",
     )
     add_choice(made, "null takes [5, 10, 20] and no additional metrics")
@@ -100,26 +101,31 @@ def run(parsed: Any) -> int:
     from itrec_dist.evaluation.baselines import judge_all
     from itrec_dist.report.terminal import print_comparison
 
-    baselines = baselines_of(tasks.task_of(manifest.read(parsed.shards)))
-    chosen = _chosen(parsed, baselines)
+    data = manifest.read(parsed.shards)
+    baselines = baselines_of(tasks.task_of(data))
+    chosen = _chosen(parsed, baselines, data)
     judgements = judge_all(
         baselines, parsed.shards, parsed.out, chosen,
         overwrite=parsed.overwrite, choice=choice_from(parsed, MetricChoice()),
     )  # fmt: skip
     print_comparison(judgements)
     print(f"\nWritten to {parsed.out}: {', '.join(chosen)}")
-    if missing := baselines.missing():
+    missing = baselines.missing()
+    suiting = [*baselines.default(data), *missing]
+    if not parsed.only and (left := [n for n in baselines.registry if n not in suiting]):
+        print(f"Left out, since they do not suit these shards: {', '.join(left)}")
+    if missing:
         print(f"Not installed: {', '.join(missing)} (pip install 'itrec-dist[references]')")
     return 0
 
 
-def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any]) -> dict[str, Any]:
+def _chosen(parsed: Any, baselines: TaskBaselines[Any, Any, Any], data: Manifest) -> dict[str, Any]:
     """The settings of the chosen baselines, or of the default ones."""
     names = [name.strip() for name in parsed.only.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(baselines.registry)}")
     chosen = {}
-    for name in dict.fromkeys(names or baselines.installed()):
+    for name in dict.fromkeys(names or baselines.default(data)):
         settings = baselines.registry[name]
         chosen[name] = parsed[name] if name in parsed else settings()
     return chosen

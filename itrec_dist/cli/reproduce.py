@@ -21,11 +21,17 @@ def parser() -> Parser:
     options.add_argument(
         "study",
         type=Literal[tuple(studies.names())],
-        help="ite (or paper): the Informative Transformer Encoder; rating_prediction (or blog).",
+        help="ite (or paper): the Informative Transformer Encoder; rating_prediction (or blog); "
+        "leaderboard: models and baselines on whole histories, beside published results.",
     )
-    options.add_argument("--input", type=Path, required=True, help="Folder of the raw ratings.")
     options.add_argument(
-        "--source", type=str, default="ml-1m", help="Format of the ratings: ml-1m or ml-100k."
+        "--input", type=Path, required=True, help="Folder or file of the raw ratings."
+    )
+    options.add_argument(
+        "--source",
+        type=str,
+        default="ml-1m",
+        help="Format of the ratings: ml-1m or ml-100k; for leaderboard also a table of your own.",
     )
     options.add_argument("--out", type=Path, required=True, help="Folder for shards and runs.")
     options.add_class_arguments(StudyConfig)
@@ -35,11 +41,12 @@ def parser() -> Parser:
 def run(parsed: Any) -> int:
     """Run what is missing, then report."""
     from itrec_dist import studies
-    from itrec_dist.studies.runner import StudyConfig, StudySetup, check_source, reproduce
+    from itrec_dist.studies.runner import StudyConfig, StudySetup, reproduce
 
-    check_source(parsed.source)
+    study = studies.find(parsed.study)
+    study.check_source(parsed.source)
     setup = StudySetup(
-        studies.find(parsed.study), parsed.source, parsed.input, parsed.out,
+        study, parsed.source, parsed.input, parsed.out,
         lambda line: print(line, flush=True),
     )  # fmt: skip
     written = reproduce(setup, pick(StudyConfig, parsed))

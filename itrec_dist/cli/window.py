@@ -139,20 +139,26 @@ def run(parsed: Any) -> int:
 
 def steps(manifest: Manifest) -> list[str]:
     """What is left after each filter, in lines."""
-    rows = [f"{'ratings':>14}{'users':>11}{'items':>10}"]
+    what = _events(manifest)
+    rows = [f"{what:>14}{'users':>11}{'items':>10}"]
     for before, step in zip((None, *manifest.steps), manifest.steps, strict=False):
         counts = f"{step['ratings']:>14,}{step['users']:>11,}{step['items']:>10,}"
-        rows.append(f"{counts}  {step['name']}{_dropped(before, step)}")
+        rows.append(f"{counts}  {step['name']}{_dropped(before, step, what)}")
     return rows
 
 
-def _dropped(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str:
-    """The shares of ratings and users that a filter dropped, in words."""
+def _events(manifest: Manifest) -> str:
+    """What the rows of the source are called."""
+    return "ratings" if manifest.has_ratings else "events"
+
+
+def _dropped(before: Mapping[str, Any] | None, after: Mapping[str, Any], events: str) -> str:
+    """The shares of events and users that a filter dropped, in words."""
     if before is None:
         return ""
     shares = [
-        f"{1 - after[what] / before[what]:.1%} of the {what}"
-        for what in ("ratings", "users")
+        f"{1 - after[what] / before[what]:.1%} of the {name}"
+        for what, name in (("ratings", events), ("users", "users"))
         if after[what] < before[what]
     ]
     return f", dropping {' and '.join(shares)}" if shares else ""
@@ -187,7 +193,7 @@ def warnings(manifest: Manifest) -> list[str]:
     from itrec_dist import tasks
 
     windows = tasks.data_of(tasks.task_of(manifest)).of(manifest.samples)
-    texts = []
+    texts = [f"warning: {doubt}" for doubt in manifest.source.get("warnings", ())]
     for split in (schema.VALIDATION, schema.TEST):
         if windows.expects(manifest, split) and split not in manifest.splits:
             texts.append(

@@ -7,7 +7,11 @@ not on the number of workers: each takes an equal share of the rows, with filler
 
 A batch is as wide as its longest row, padded on the left. Models that predict at every position
 are given a target for each of them; others are given the events before one target of each row,
-drawn anew every epoch, so that they learn from beginnings of every length.
+drawn anew every epoch, so that they learn from beginnings of every length. A target may be several
+events, as far ahead as `Ahead` says; those beyond the end of a row are not among them.
+
+In memory an event costs 17 bytes (item, rating, time, whether it is a target), a row some 80, and
+an item of a judged row's whole history 4.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from itrec_dist.data.batches import Indices, _to_device
@@ -55,21 +60,46 @@ class HistoryShare:
         return math.ceil(rows / (self.world_size * self.multiple)) * self.multiple
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """How far ahead the targets of a position lie in training."""
+
+    count: int = 1
+    """The next so many events at most."""
+    within: int | None = None
+    """Not later than this after the newest event of the position, in the unit of the times; None
+    sets no limit."""
+
+
 class HistoryTable:
     """Rows of histories as flat tensors, so that a batch costs one gather per column."""
 
-    def __init__(self, rows: HistoryRows, device: torch.device, targets: int) -> None:
+    def __init__(
+        self, rows: HistoryRows, device: torch.device, targets: int, ahead: Ahead | None = None
+    ) -> None:
         """Keep them on a device.
 
         Args:
             rows: the histories.
             device: where they are kept.
             targets: targets of a judged row at most, K.
+            ahead: the targets of a position in training; None takes the next event.
         """
         self._targets = targets
+        self._ahead = ahead or Ahead()
         self.device = device
         self.lengths = rows.item_ids.lengths
-        self.num_context = rows.num_context.astype(np.int64)
+        self._num_context = rows.num_context.astype(np.int64)
+        self.num_targets = self.lengths - self._num_context
+        """Places of each row that have a target in training."""
+        is_target = _may_be_targets(rows, self._ahead.within)
+        self._near: Indices | None = None
+        if self._ahead.within is not None:
+            starts = rows.item_ids.offsets[:-1]
+            self._near = np.flatnonzero(is_target)
+            bounds = np.searchsorted(self._near, rows.item_ids.offsets)
+            self.num_targets, self._first_near = np.diff(bounds), bounds[:-1]
+            self._near -= np.repeat(starts, self.num_targets)
 
         def tensor(array: Any) -> torch.Tensor:
             return torch.from_numpy(np.array(array)).to(device)
@@ -81,7 +111,7 @@ class HistoryTable:
         }
         self._starts = tensor(rows.item_ids.offsets[:-1])
         self._ends = tensor(rows.item_ids.offsets[1:])
-        self._context = tensor(self.num_context)
+        self._is_target = tensor(is_target)
         self._targets_of = {
             name: (tensor(ragged.values), tensor(ragged.offsets))
             for name, ragged in (
@@ -100,6 +130,12 @@ class HistoryTable:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def nth_target(self, rows: Indices, nth: Indices) -> Indices:
+        """The place of the nth target of each row, counted from the row's start."""
+        if self._near is None:
+            return self._num_context[rows] + nth
+        return self._near[self._first_near[rows] + nth]
+
     def judged(self, rows_B: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
         """The tensors of judged rows: `width` positions that end right before the targets."""
         tensors = self._inputs(rows_B, self._ends[rows_B], width)
@@ -115,11 +151,15 @@ class HistoryTable:
         """The tensors of training rows: at each position the target is the event that follows."""
         end_B = self._ends[rows_B] - 1
         tensors = self._inputs(rows_B, end_B, width)
-        target_place_BL = self._places(end_B, width) + 1
-        first_B = self._starts[rows_B] + self._context[rows_B]
-        is_target_BL = target_place_BL >= first_B[:, None]
-        ids_BL = self._flat["item_ids"][target_place_BL.clamp(min=0)]
-        tensors["step_target_ids_BL"] = torch.where(is_target_BL, ids_BL, PAD)
+        place_BL = self._places(end_B, width) + 1
+        is_target_BL = (place_BL > self._starts[rows_B][:, None]) & self._is_target[
+            place_BL.clamp(min=0)
+        ]
+        ids_BLK = self._ahead_of(rows_B[:, None], place_BL)["target_ids"]
+        ids_BLK = torch.where(is_target_BL[:, :, None], ids_BLK, PAD)
+        tensors["step_target_ids_BL"] = ids_BLK[:, :, 0]
+        if self._ahead.count > 1:
+            tensors["further_target_ids_BLK"] = ids_BLK[:, :, 1:]
         return tensors | self._target_at(end_B)
 
     def prefixes(
@@ -127,7 +167,29 @@ class HistoryTable:
     ) -> dict[str, torch.Tensor]:
         """The tensors of training rows up to one target, which stands at `place_B` of its row."""
         end_B = self._starts[rows_B] + place_B
-        return self._inputs(rows_B, end_B, width) | self._target_at(end_B)
+        found = self._ahead_of(rows_B, end_B)
+        targets = {f"{name}_BK": values_BK for name, values_BK in found.items()}
+        return self._inputs(rows_B, end_B, width) | self._target_at(end_B) | targets
+
+    def _ahead_of(self, rows: torch.Tensor, place: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Items and ratings of the targets from `place` on, in a last dimension of `Ahead.count`.
+
+        Those beyond the row's end or later than allowed are 0.
+        """
+        ahead = self._ahead
+        places = place[..., None] + torch.arange(ahead.count, device=self.device)
+        is_there = places < self._ends[rows][..., None]
+        places = places.clamp(0, len(self._is_target) - 1)
+        if ahead.within is not None:
+            times = self._flat["times"]
+            newest = times[(place - 1).clamp(min=0)][..., None]
+            is_there &= times[places] - newest <= ahead.within
+        return {
+            f"target_{name.removeprefix('item_')}": torch.where(
+                is_there, self._flat[name][places], 0
+            )
+            for name in ("item_ids", "ratings")
+        }
 
     def _target_at(self, place_B: torch.Tensor) -> dict[str, torch.Tensor]:
         return {
@@ -184,10 +246,12 @@ class HistoryFeed:
         self._table, self._share, self._device = table, share, device
         self._use, self._width = use, width
         self._inputs = table.lengths if use == "judged" else table.lengths - 1
-        self._num_targets = table.lengths - table.num_context
+        self._rows = np.arange(len(table))
+        if use != "judged":
+            self._rows = np.flatnonzero(table.num_targets)
         self._bounds = _bucket_bounds(int(self._inputs.max(initial=1)), width)
         self._bucket = np.searchsorted(self._bounds, self._inputs)
-        self.num_windows = int(self._num_targets.sum()) if use == "steps" else len(table)
+        self.num_windows = int(table.num_targets.sum()) if use == "steps" else len(self._rows)
         self.steps_per_epoch = len(self._batches((0, 0)))
 
     def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
@@ -205,7 +269,7 @@ class HistoryFeed:
             count, size = len(self._table), self._share.batch_size
             return [np.arange(at, min(at + size, count)) for at in range(0, count, size)]
         random = np.random.default_rng(seed)
-        batches = self._cut(random.permutation(len(self._table)))
+        batches = self._cut(self._rows[random.permutation(len(self._rows))])
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cut(self, order: Indices) -> list[Indices]:
@@ -233,19 +297,21 @@ class HistoryFeed:
         if self._use == "judged":
             tensors, count = table.judged(rows_B, width), len(rows)
         elif self._use == "steps":
-            tensors, count = table.steps(rows_B, width), int(self._num_targets[rows].sum())
+            tensors, count = table.steps(rows_B, width), int(table.num_targets[rows].sum())
         else:
             assert seed is not None
-            places = torch.from_numpy(self._places(seed)[filled]).to(table.device)
+            places = torch.from_numpy(self._places(seed, filled)).to(table.device)
             tensors, count = table.prefixes(rows_B, places, width), len(rows)
         weight_B = (torch.arange(local, device=table.device) < len(mine)).float()
         batch: dict[str, Any] = tensors
         return Batch(**batch, weight_B=weight_B, denominator=count / share.world_size)
 
-    def _places(self, seed: Seed) -> Indices:
-        """The target of every row in this epoch: any of its targets, each as likely."""
-        drawn = np.random.default_rng([*seed, 1]).random(len(self._table))
-        return self._table.num_context + (drawn * self._num_targets).astype(np.int64)
+    def _places(self, seed: Seed, rows: Indices) -> Indices:
+        """The target of each row in this epoch: any of its targets, each as likely."""
+        drawn = np.random.default_rng([*seed, 1]).random(len(self._table))[rows]
+        return self._table.nth_target(
+            rows, (drawn * self._table.num_targets[rows]).astype(np.int64)
+        )
 
 
 def _bucket_bounds(longest: int, width: int | None) -> list[int]:
@@ -256,6 +322,16 @@ def _bucket_bounds(longest: int, width: int | None) -> list[int]:
     while bounds[-1] < longest:
         bounds.append(min(longest, max(bounds[-1] + 1, int(bounds[-1] * _GROWTH))))
     return bounds
+
+
+def _may_be_targets(rows: HistoryRows, within: int | None) -> npt.NDArray[np.bool_]:
+    """Which events are the first target of the place before them."""
+    starts, times = rows.item_ids.offsets[:-1], rows.times.values
+    place = np.arange(len(times)) - np.repeat(starts, rows.item_ids.lengths)
+    is_target: npt.NDArray[np.bool_] = place >= np.repeat(rows.num_context, rows.item_ids.lengths)
+    if within is not None:
+        is_target[1:] &= np.diff(times) <= within
+    return is_target
 
 
 def as_judged(rows: HistoryRows) -> HistoryRows:

@@ -63,6 +63,11 @@ class ShardFile:
     sha256: str
 
 
+_SECONDS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+
+ORDER = "order"
+"""Stands in place of the unit of the times where events have an order alone."""
+
 ANY_SPLIT = "any"
 """The value of `Coverage.split` for all splits together."""
 
@@ -114,6 +119,9 @@ class Manifest:
     """The leakage audit: see sql/checks."""
     has_times: bool = False
     """Whether windows and histories hold the time of each input; they did not in old versions."""
+    time_unit: str = ""
+    """Unit of the times: seconds, milliseconds, microseconds, nanoseconds, such a unit / 1e6 where
+    there were fractions, "order" if the events have an order alone, empty if nobody stated it."""
     rating_min: float = 0.0
     """Lower end of the rating scale; equal to the upper end if the scale is unknown."""
     rating_max: float = 0.0
@@ -131,6 +139,17 @@ class Manifest:
     def num_windows(self, split: str) -> int:
         """Number of windows of a split; 0 if it is absent."""
         return sum(file.rows for file in self.splits.get(split, ()))
+
+    @property
+    def seconds_per_unit(self) -> float:
+        """Seconds in a unit of the times; 0 if it is not known."""
+        name, _, divisor = self.time_unit.partition(" / ")
+        return _SECONDS.get(name, 0.0) / float(divisor or 1)
+
+    @property
+    def has_order_alone(self) -> bool:
+        """Whether the events have an order and no times."""
+        return self.time_unit == ORDER
 
     @property
     def item_feature_width(self) -> int:

@@ -49,7 +49,8 @@ class Batch:
 
     Histories are as wide as the longest of the batch. In training `step_target_ids_BL` holds the
     item to predict at each position, PAD where there is none; losses and the denominator are then
-    of targets, and `target_ids_BK` is the last of them. Judged histories have `seen_ids_BS`, what
+    of targets, and `target_ids_BK` is the last of them. `further_target_ids_BLK` are the events
+    after that one, where a position has several targets. Judged histories have `seen_ids_BS`, what
     is left out of the ranking: all items before the targets, padded with PAD.
     """
 
@@ -65,4 +66,5 @@ class Batch:
     times_BL: torch.Tensor | None = None
     target_time_B: torch.Tensor | None = None
     step_target_ids_BL: torch.Tensor | None = None
+    further_target_ids_BLK: torch.Tensor | None = None
     seen_ids_BS: torch.Tensor | None = None

@@ -142,7 +142,7 @@ class SourceFiles:
         )
         self._guard(
             self.parts[0].shown,
-            lambda: self._connection.execute(f"create temp view input as {parts}"),
+            lambda: self._connection.sql(parts).create_view("input"),
         )
 
     def named(self, part: Part, name: str) -> list[str]:

@@ -6,6 +6,7 @@ give the same model.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from itrec_dist.data.manifest import Manifest
@@ -17,9 +18,11 @@ class DataSpec:
     """Sizes and tables; tensors are on the CPU.
 
     `item_features_VF` is the one-hot vector of each item's features (float32, row 0 is padding
-    and all zero), `target_counts_C` how often each item is a target of a training window.
+    and all zero; sparse, since words of titles may be many), `target_counts_C` how often each item
+    is a target of a training window.
     `num_train_windows` counts training windows, or the targets of training histories.
-    Without `has_times`, `Batch.times_BL` is all zeros.
+    Without `has_times`, `Batch.times_BL` is all zeros; `seconds_per_unit` is that of the times, 0
+    if their unit is not known.
     """
 
     input_length: int
@@ -35,6 +38,7 @@ class DataSpec:
     has_times: bool
     item_features_VF: torch.Tensor
     target_counts_C: torch.Tensor
+    seconds_per_unit: float = 0.0
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
@@ -54,6 +58,18 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         rating_min=manifest.rating_min,
         rating_max=manifest.rating_max,
         has_times=manifest.has_times,
-        item_features_VF=torch.from_numpy(items.feature_matrix()),
+        item_features_VF=_features(items),
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
+        seconds_per_unit=manifest.seconds_per_unit,
+    )
+
+
+def _features(items: arrays.Items) -> torch.Tensor:
+    rows, columns = items.feature_places()
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack([rows, columns]).astype(np.int64)),
+        torch.ones(len(rows)),
+        (len(items) + 1, items.feature_width),
+        check_invariants=False,
+        is_coalesced=True,
     )

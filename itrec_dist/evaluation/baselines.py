@@ -11,7 +11,6 @@ from typing import Any
 from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.shards.splits import read_split
 from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
@@ -53,7 +52,7 @@ def judge_all(
     for name, settings in chosen.items():
         baselines.check(name, settings, data)
     training = baselines.training(shards, data)
-    splits = {split: read_split(shards, data, split) for split in present}
+    splits = {split: baselines.read(shards, data, split) for split in present}
     choice = choice or MetricChoice()
     judgements = {}
     for name, settings in chosen.items():
@@ -65,8 +64,8 @@ def judge_all(
             fitted = settings.fit(training)
             directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
             judgements[name] = {
-                split: baselines.judge(fitted, windows, training, choice)
-                for split, windows in splits.items()
+                split: baselines.judge(fitted, rows, training, choice)
+                for split, rows in splits.items()
             }
             _finish(directory, name, data, judgements[name], begun)
     return judgements

@@ -31,6 +31,12 @@ def judge_checkpoint(
     splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to evaluate")
+    most, known = fitting.manifest.target_length, restored.manifest.target_length
+    if most > known:
+        raise ShardsError(
+            f"{shards} has up to {most} targets in a row and the model's own shards up to {known}: "
+            f"window it with --target_length {known}"
+        )
     context = LocalContext(restored.engine.device)
     judgements = {}
     for split in splits:

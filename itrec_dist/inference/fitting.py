@@ -77,7 +77,10 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
     """
     other, mine = manifests.read(shards), restored.manifest
     item_ids = _items(restored, shards, other)
-    for name in ("input_length", "target_length", "has_ratings"):
+    names = ["input_length", "target_length", "has_ratings"]
+    if {m.settings.get("target_length", 0) for m in (other, mine)} == {None}:
+        names.remove("target_length")  # as many as there are
+    for name in names:
         if getattr(other, name) != getattr(mine, name):
             raise ShardsError(
                 f"{shards} has {name}={getattr(other, name)}, the model was trained with "

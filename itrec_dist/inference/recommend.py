@@ -38,7 +38,7 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     user (as in users.parquet) and rank.
 
     Raises:
-        ConfigError: k is below 1 or above the catalogue.
+        ConfigError: k is below 1 or above the catalogue, or the model needs the time of the query.
         OutputError: `out` is taken.
         ShardsError: `shards` does not fit the model; see `fitting.fit`.
     """
@@ -46,6 +46,11 @@ def recommend(restored: Restored, shards: Path, out: Path, k: int, *, overwrite:
     manifest = fitting.manifest
     if not 1 <= k <= manifest.num_items:
         raise ConfigError(f"-k {k} is not between 1 and the catalogue's {manifest.num_items} items")
+    if restored.run.model.uses_time_of_query:
+        raise ConfigError(
+            "the model was trained with model.time_of_query=true: it must be told when the next "
+            "event happens, which is not known of the future: train one without"
+        )
     if out.exists():
         atomic.refuse_existing(out, overwrite=overwrite)
     histories = fitting.histories()

@@ -145,8 +145,8 @@ class RankingCounts:
     num_windows: int
     """Windows with a target."""
     nth_hits: Sequence[Sequence[Sequence[int]]]
-    """[T + 1][depth][T]: of the windows with t targets, how many have their (n + 1)-th hit at rank
-    r + 1."""
+    """[T + 1][depth][min(T, depth)]: of the windows with t targets, how many have their
+    (n + 1)-th hit at rank r + 1."""
     recommended_C: Mapping[int, Tensor]
     """Cut-off -> how often each item appears in the first k places."""
     targets_C: Tensor

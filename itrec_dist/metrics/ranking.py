@@ -54,13 +54,13 @@ class RankingMetrics:
         self.cutoffs = tuple(sorted(cutoffs))
         self.num_items = len(popularity_C)
         self.depth = self.cutoffs[-1]
-        self._target_length = target_length
+        self._most_hits = min(target_length, self.depth)
         self._popularity_C = popularity_C.to(torch.int64)
         sizes = {
             "windows": (1,),
             # hits by the number of targets of their window, their rank, and which of the window's
             # hits they are
-            "hits": (target_length + 1, self.depth, target_length),
+            "hits": (target_length + 1, self.depth, self._most_hits),
             "targets": (self.num_items + 1,),  # windows by item (column 0 is padding)
             # recommendations by item, between each cutoff and the one before
             "recommended": (len(self.cutoffs), self.num_items + 1),
@@ -91,7 +91,7 @@ class RankingMetrics:
         # A place without a hit adds 0, whatever its nth is.
         nth_BN = (is_hit_BN.cumsum(1) - 1).clamp(min=0)
         ranks_N = torch.arange(depth, device=top_BN.device)
-        place_BN = (num_targets_B[:, None] * depth + ranks_N) * self._target_length + nth_BN
+        place_BN = (num_targets_B[:, None] * depth + ranks_N) * self._most_hits + nth_BN
         _count_items(counts["hits"].view(-1), place_BN, is_hit_BN)
         _count_items(counts["targets"], targets_BK, is_target_BK)
         shown_BN = counted_B[:, None].expand_as(top_BN)

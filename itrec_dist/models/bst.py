@@ -139,7 +139,8 @@ class BST(RatingModel):
         nn.init.constant_(output.bias, 0.0 if config.biases else spec.rating_mean)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets, persistent=False)
-        self.register_buffer("item_features_VF", spec.item_features_VF, persistent=False)
+        features_VF = spec.item_features_VF.to_dense()
+        self.register_buffer("item_features_VF", features_VF, persistent=False)
 
     def forward(
         self, batch: Batch, item_ids_BN: torch.Tensor

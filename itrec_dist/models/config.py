@@ -4,7 +4,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.spec import DataSpec
 
 
@@ -22,8 +22,11 @@ class ModelConfig(Protocol):
     """Dotted name of the parameter with the item vectors [V, D] (row 0 is padding), used for warm
     starts from and for other runs; None if there is none."""
 
-    uses_times: ClassVar[bool] = False
-    """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
+    samples: ClassVar[SampleKind] = "windows"
+    """The samples that it is made for, which decide the default of `training.monitor`."""
+
+    default_loss: ClassVar[str | None] = None
+    """Its loss unless another one is chosen; None takes the first of the task's losses."""
 
     @property
     def kind(self) -> str:
@@ -32,6 +35,16 @@ class ModelConfig(Protocol):
     @property
     def sparse_gradients(self) -> bool:
         """Whether its embeddings get sparse gradients, which not every optimiser supports."""
+        return False
+
+    @property
+    def uses_times(self) -> bool:
+        """Whether it needs `times_BL` and `target_time_B`, which are not read for other models."""
+        return False
+
+    @property
+    def uses_time_of_query(self) -> bool:
+        """Whether it needs to know when the event happens that it predicts: `target_time_B`."""
         return False
 
     @property

@@ -16,12 +16,15 @@ from itrec_dist.config.fields import CHANGEABLE
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
-from itrec_dist.errors import ConfigError
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries
+from itrec_dist.models.side_information import (
+    SideInformation,
+    refuse_missing,
+    uses_items,
+    uses_users,
+)
 from itrec_dist.models.transformer import Dropout, EncoderLayer
-
-SideInformation = Literal["none", "user", "movie", "both"]
 
 _EMBEDDING_STD = 0.02  # small, so that early scores stay near the popularity prior of the bias
 
@@ -50,7 +53,7 @@ class ITEConfig(ModelConfig):
     dropout: float = field(default=0.2, metadata=CHANGEABLE)
     """Dropout on the input vectors, inside the layers and before the output, 0 <= p < 1."""
     side_information: SideInformation = "both"
-    """Which features the model sees: none, user, movie or both."""
+    """Which features the model sees: none, user, movie (or item, which is the same) or both."""
     movie_feature_width: int = 32
     """Part of the width that the projected movie features take where they are used; the id
     embedding has the rest, minus one for the rating."""
@@ -78,12 +81,12 @@ class ITEConfig(ModelConfig):
     @property
     def uses_user(self) -> bool:
         """Whether a user vector is prepended."""
-        return self.side_information in ("user", "both")
+        return uses_users(self.side_information)
 
     @property
     def uses_movie(self) -> bool:
         """Whether movie features are stacked on the id embedding."""
-        return self.side_information in ("movie", "both")
+        return uses_items(self.side_information)
 
     @property
     def item_width(self) -> int:
@@ -104,16 +107,7 @@ class ITEConfig(ModelConfig):
         Raises:
             ConfigError: the message says what the data lacks.
         """
-        if self.uses_movie and not data.item_feature_width:
-            raise ConfigError(
-                f"model.side_information={self.side_information} needs item features, the shards "
-                "have none: window the data with an item table, or choose none or user"
-            )
-        if self.uses_user and not data.user_features:
-            raise ConfigError(
-                f"model.side_information={self.side_information} needs user features, the shards "
-                "have none: window the data with a user table, or choose none or movie"
-            )
+        refuse_missing(self.side_information, data)
 
 
 class ITE(nn.Module):
@@ -151,7 +145,8 @@ class ITE(nn.Module):
         self.dropout = Dropout(config.dropout)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
-        self.register_buffer("item_features_VF", spec.item_features_VF, persistent=False)
+        features_VF = spec.item_features_VF.to_dense()
+        self.register_buffer("item_features_VF", features_VF, persistent=False)
         self.register_buffer("positions_L", torch.arange(spec.input_length), persistent=False)
         self.rating_mean, self.rating_std = spec.rating_mean, spec.rating_std or 1.0
         self._initialise()

@@ -133,6 +133,30 @@ class StepModel(Protocol):
         """
 
 
+@dataclass
+class ChosenSteps:
+    """The positions of a batch that a model learns from, by its own choice."""
+
+    hidden_BLD: Tensor
+    """The hidden states of as many positions as the model likes."""
+    target_ids_BL: Tensor
+    """The item to predict at each of them; PAD where nothing is learned. Those that are chosen
+    stand for all targets of the batch: their losses weigh as much together."""
+    further_ids_BLK: Tensor | None = None
+    """The events after each target, if several ahead are learned from; padded with PAD."""
+
+
+@runtime_checkable
+class StepChooser(Protocol):
+    """What a ranking model has instead if it chooses what it learns from a history."""
+
+    def choose_steps(self, batch: Batch) -> ChosenSteps:
+        """Choose among the targets of a training batch, which has `step_target_ids_BL`.
+
+        What is drawn is drawn from torch's generator of the batch's device.
+        """
+
+
 @runtime_checkable
 class RankingModel(Protocol):
     """What the next-items task requires of a model, besides being a torch module."""

@@ -122,7 +122,8 @@ class Section:
     @cached_property
     def headline(self) -> FigureName:
         """The main metric of the task, at the nearest available cut-off; arms are ranked by it."""
-        own = TASKS[self.task].headline
+        samples = self.manifest.samples if self.manifest else "windows"
+        own = TASKS[self.task].headline_of(samples)
         held = (f.cutoff for f in self.figures if (f.group, f.metric) == (own.group, own.metric))
         return own.nearest([cutoff for cutoff in held if cutoff is not None])
 

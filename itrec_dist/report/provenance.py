@@ -149,7 +149,14 @@ def steps(manifest: Manifest) -> tuple[list[str], list[list[str]]]:
         [str(step.get("name", "")), *(_count(step.get(column)) for column in columns)]
         for step in manifest.steps
     ]
-    return ["step", *columns], rows
+    return ["step", *(_column(name, manifest) for name in columns)], rows
+
+
+def _column(name: str, manifest: Manifest) -> str:
+    """A column of the steps in words: ratings_share becomes "share of ratings"."""
+    what = name.removesuffix("_share")
+    words = "events" if what == "ratings" and not manifest.has_ratings else what
+    return f"share of {words}" if name != what else words
 
 
 def leaks(manifest: Manifest) -> list[tuple[str, list[Leak]]]:

@@ -42,6 +42,7 @@ STUDY = Study(
         ),
         StudyArm("best", "ml1m_best", ("name=ITE bce both, large, repeat bias",)),
     ),
+    sources=("ml-1m", "ml-100k"),
     figures=_figures,
     markdown=markdown.markdown,
 )

@@ -15,7 +15,7 @@ from itrec_dist.report import markdown
 from itrec_dist.report.sections.ratings import MAE, RMSE
 from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
-from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.tasks.ratings.baselines import RatingsBaselines
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig
 
 _RATED = ("random-80-10-10", "last-80-10-10")
@@ -29,7 +29,7 @@ def _figures(splits: Mapping[str, Judgement]) -> str:
 def _markdown(places: Sequence[Path]) -> str:
     """The tables, and a note on references that could not be run."""
     text = markdown.markdown(places)
-    if missing := rating_baselines.missing():
+    if missing := RatingsBaselines().missing():
         text += f"\nNot run because not installed: {', '.join(missing)} (itrec-dist[references]).\n"
     return text
 
@@ -56,6 +56,7 @@ STUDY = Study(
         StudyArm("autorec-item", "rating_autorec", protocols=_RATED),
         StudyArm("autorec-user", "rating_autorec", ("model.side=user",), _RATED),
     ),
+    sources=("ml-1m", "ml-100k"),
     figures=_figures,
     markdown=_markdown,
 )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from itrec_dist import config, tasks
+from itrec_dist import config
 from itrec_dist.config import shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources import staging
@@ -120,7 +120,7 @@ def _shards(setup: StudySetup, name: str) -> Path:
     try:
         existing = manifest.read(folder)
     except ShardsError:
-        made = tasks.data_of(cut.task).windows.write(source, path, folder, cut.settings)
+        made = cut.windows.write(source, path, folder, cut.settings)
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
         setup.say(f"windowed {name}: {counts}")
         return folder
@@ -138,7 +138,8 @@ def _shards(setup: StudySetup, name: str) -> Path:
 def _is_made_from(existing: manifest.Manifest, path: Path) -> bool:
     """Whether the source files at `path` are, byte for byte, those that were windowed."""
     try:
-        return all(staging.checksum(path / f["name"]) == f for f in existing.source["files"])
+        folder = path.parent if path.is_file() else path
+        return all(staging.checksum(folder / f["name"]) == f for f in existing.source["files"])
     except (OSError, KeyError):
         return False
 
@@ -148,6 +149,7 @@ def planned(
 ) -> Iterator[RunConfig]:
     """Every run, seed by seed, so that an interrupted study has complete comparisons early."""
     arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
+    described = {name: manifest.read(folder) for name, folder in shards.items()}
     for seed in range(chosen.seeds):
         for arm in arms:
             for name in study.protocols_of(arm):
@@ -160,9 +162,10 @@ def planned(
                     "cluster.threads=1" if _default_jobs() > 1 else "cluster.threads=null",
                     *arm.overrides,
                 ]
+                recipe = study.recipe_of(arm, described[name])
                 if chosen.epochs is not None:
                     overrides.append(f"training.epochs={chosen.epochs}")
-                yield config.load(RunConfig, shipped_files.recipe(arm.recipe), overrides)
+                yield config.load(RunConfig, shipped_files.recipe(recipe), overrides)
 
 
 def is_done(run: RunConfig) -> bool:
@@ -260,16 +263,3 @@ def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) ->
     written = report.write(places, out / "report.html", setup.study.title, overwrite=True)
     setup.say(f"results as Markdown: {out / 'results.md'}")
     return written
-
-
-def check_source(source: str) -> None:
-    """Check that the study can be run on a format.
-
-    Raises:
-        ConfigError: the format lacks user or movie features.
-    """
-    if source not in ("ml-1m", "ml-100k"):
-        raise ConfigError(
-            f"the study needs user and movie features, {source!r} does not have both: "
-            "give --source ml-1m or ml-100k"
-        )

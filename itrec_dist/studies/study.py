@@ -7,6 +7,9 @@ from typing import Any
 
 from itrec_dist import tasks
 from itrec_dist.data import manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
+from itrec_dist.data.windowing.task_windows import TaskWindows
+from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation import baselines
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
@@ -15,10 +18,16 @@ from itrec_dist.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Cut:
-    """How ratings are cut into windows: a task, and settings of its windows."""
+    """How ratings are cut into windows or histories: a task, and the settings of its samples."""
 
     task: str
     settings: Any
+    samples: SampleKind = "windows"
+
+    @property
+    def windows(self) -> TaskWindows[Any]:
+        """What cuts them."""
+        return tasks.data_of(self.task).of(self.samples)
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,25 @@ class StudyArm:
 
     name: str
     recipe: str
+    """Without the suffix where the study has several sets of recipes."""
     overrides: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
     """The protocols it is trained on; empty means all that no other arm names."""
+
+
+@dataclass(frozen=True)
+class RecipeSets:
+    """Two sets of recipes, told apart by their suffix: for long histories and for short ones."""
+
+    long: str
+    short: str
+    boundary: float
+    """Events per user from which on histories count as long."""
+
+    def suffix(self, data: Manifest) -> str:
+        """The set that fits the data."""
+        kept = data.steps[-1]
+        return self.long if kept["ratings"] >= self.boundary * kept["users"] else self.short
 
 
 @dataclass(frozen=True)
@@ -48,11 +73,32 @@ class Study:
     """Formats the main metrics of a run, given its judgements by split."""
     markdown: Callable[[Sequence[Path]], str]
     """The result tables over run directories."""
+    sources: tuple[str, ...] = ()
+    """The formats of ratings that it can be run on, such as those with user and movie features;
+    empty for any."""
+    recipes: RecipeSets | None = None
+    """Its sets of recipes, if the arms have more than one."""
 
     def protocols_of(self, arm: StudyArm) -> tuple[str, ...]:
         """The protocols that an arm is trained on."""
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
+
+    def recipe_of(self, arm: StudyArm, data: Manifest) -> str:
+        """The name of the recipe that an arm is trained by on this data."""
+        return arm.recipe if self.recipes is None else f"{arm.recipe}_{self.recipes.suffix(data)}"
+
+    def check_source(self, source: str) -> None:
+        """Check that the study can be run on a format.
+
+        Raises:
+            ConfigError: the format lacks user or movie features.
+        """
+        if self.sources and source not in self.sources:
+            raise ConfigError(
+                f"the study needs user and movie features, {source!r} does not have both: "
+                f"give --source {' or '.join(self.sources)}"
+            )
 
     def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
         """Write a run directory in `out` for each baseline that can be fitted here.
@@ -64,7 +110,7 @@ class Study:
         data = manifest.read(shards)
         if of_task is None or not any(data.num_windows(split) for split in baselines.EVALUATED):
             return {}
-        chosen = of_task.installed()
+        chosen = of_task.default(data)
         if all(RunDirectory(out / name).is_complete for name in chosen):
             return {}
         return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)

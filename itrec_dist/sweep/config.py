@@ -239,7 +239,7 @@ class Runs:
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
         self._is_grouped = base.cluster.num_workers > 1
         task = TASKS[base.model.task]
-        self.metric = sweep.metric or str(task.headline)
+        self.metric = sweep.metric or str(task.headline_of(base.model.samples))
         valid = metrics.monitors(task.groups, base.evaluation.choice)
         why = f"is no figure of model.kind={base.model.kind}"
         if refusal := metrics.refusal("metric", self.metric, valid, why):

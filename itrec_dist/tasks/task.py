@@ -1,11 +1,12 @@
 """The interface of a task: a model and a loss as one module, and the judge of its output."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 
+from itrec_dist.data.manifest import SampleKind
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.data.training_ratings import TrainingRatings
@@ -45,6 +46,8 @@ class Task(nn.Module):
     """The groups of figures in its judgement besides the loss; see `Metric.groups`."""
     headline: ClassVar[FigureName]
     """The figure that its models are compared by, and that chooses the best epoch by default."""
+    headlines: ClassVar[Mapping[SampleKind, FigureName]] = {}
+    """The same for samples that have another one."""
     section: ClassVar[str] = ""
     """The file of `report/sections/` that shows its runs; empty for a generic section."""
     ranks: ClassVar[bool]
@@ -66,6 +69,11 @@ class Task(nn.Module):
             ConfigError: the model or the loss does not fit the task.
         """
         super().__init__()
+
+    @classmethod
+    def headline_of(cls, samples: SampleKind) -> FigureName:
+        """The main figure on one kind of samples."""
+        return cls.headlines.get(samples, cls.headline)
 
     @classmethod
     def accepts(cls, loss: LossConfig) -> bool:

@@ -150,15 +150,19 @@ class RunConfig:
         if self.loss is None:
             object.__setattr__(self, "loss", LOSSES[following["loss.kind"]]())
         if self.training.monitor in (None, following["training.monitor"]):
-            headline = TASKS[self.model.task].headline.nearest(self.evaluation.cutoffs)
+            own = TASKS[self.model.task].headline_of(self.model.samples)
+            headline = own.nearest(self.evaluation.cutoffs)
             training = replace(self.training, monitor=str(headline))
             object.__setattr__(self, "training", training)
 
     @classmethod
     def following(cls, chosen: Mapping[str, type[Any]]) -> dict[str, Any]:
         """The defaults that depend on the model: the loss and the monitored metric."""
-        task = TASKS[chosen["model"].task]
-        return {"loss.kind": task.losses[0], "training.monitor": str(task.headline)}
+        model = chosen["model"]
+        task = TASKS[model.task]
+        headline = task.headline_of(model.samples)
+        loss = model.default_loss or task.losses[0]
+        return {"loss.kind": loss, "training.monitor": str(headline)}
 
     @property
     def folder(self) -> Path:
@@ -210,10 +214,26 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
 
 def _check_samples(run: RunConfig, data: Manifest) -> None:
     """Refuse settings that are of the other kind of samples."""
-    if data.samples == "windows" and run.training.batch_tokens is not None:
+    training = run.training
+    if data.samples == "windows" and training.batch_tokens is not None:
         raise ConfigError(
-            f"training.batch_tokens={run.training.batch_tokens} is for histories, {run.shards} has "
+            f"training.batch_tokens={training.batch_tokens} is for histories, {run.shards} has "
             "windows of one length: set training.batch_size, or window with --samples histories"
+        )
+    if data.samples == "windows" and (training.next_targets, training.next_within) != (1, None):
+        raise ConfigError(
+            "training.next_targets and training.next_within are for histories, the windows of "
+            f"{run.shards} have {data.target_length} targets each: window with --samples histories"
+        )
+    if training.next_within is not None and data.has_order_alone:
+        raise ConfigError(
+            f"training.next_within={training.next_within} is a time, and the events of "
+            f"{run.shards} have an order alone: leave it out, or set training.next_targets"
+        )
+    if training.next_targets > 1 and run.loss.kind == "ce":
+        raise ConfigError(
+            f"training.next_targets={training.next_targets} does not work with loss=ce, which "
+            "learns from the next item alone: give --loss softmax or bce"
         )
     if data.samples == "histories" and run.feed.cache == "none":
         raise ConfigError(

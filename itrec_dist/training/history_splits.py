@@ -8,6 +8,7 @@ import torch
 
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.history_feeds import (
+    Ahead,
     HistoryFeed,
     HistoryShare,
     HistoryTable,
@@ -20,6 +21,7 @@ from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.data.shards.splits import read_history_split
 from itrec_dist.distributed.context import WorkerContext
+from itrec_dist.errors import ConfigError
 from itrec_dist.training.config import RunConfig
 
 
@@ -75,7 +77,14 @@ class HistorySplits:
     def _feed(self, rows: HistoryRows, share: HistoryShare, use: Use) -> Feed:
         device = self._context.device
         held = torch.device("cpu") if self._run.feed.cache == "host" else device
-        table = HistoryTable(rows, held, self._manifest.target_length)
+        training = self._run.training
+        ahead = Ahead(training.next_targets, training.next_within) if use != "judged" else None
+        table = HistoryTable(rows, held, self._manifest.target_length, ahead)
+        if use != "judged" and not table.num_targets.any():
+            raise ConfigError(
+                f"training.next_within={training.next_within} leaves nothing to learn from: no "
+                "event of these histories follows another one so soon, set it higher or to null"
+            )
         # A model without steps may have a vector for each of input_length positions.
         width = None if self._steps else self._manifest.input_length
         return HistoryFeed(table, share, device, use, width)

@@ -44,6 +44,13 @@ class TrainingConfig:
     batch_tokens: int | None = None
     """With histories, positions per update instead, padding included: short histories share a batch
     with more others of about their length; null counts histories by batch_size."""
+    next_targets: int = 1
+    """With histories, how many of the next events are the targets of a position, at most; the loss
+    must take several, as softmax and bce do. A step needs memory for so many item vectors at every
+    position."""
+    next_within: int | None = None
+    """With histories, targets lie within this much time after a position's newest event, in the
+    unit of the timestamps; positions without any are not learned from. null sets no limit."""
     monitor: str | None = None
     """Validation metric that selects the best epoch: loss, ranking/metric@cutoff with one of
     evaluation.cutoffs, or ratings/rmse and ratings/mae for rating prediction; null takes the main
@@ -64,6 +71,10 @@ class TrainingConfig:
             raise ValueError(
                 f"training.batch_tokens={self.batch_tokens} must be at least 1, or null"
             )
+        if self.next_targets < 1:
+            raise ValueError(f"training.next_targets={self.next_targets} must be at least 1")
+        if self.next_within is not None and self.next_within < 0:
+            raise ValueError(f"training.next_within={self.next_within} must be at least 0, or null")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"training.patience={self.patience} must be at least 1, or null")
         if self.monitor is None:

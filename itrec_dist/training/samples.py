@@ -8,7 +8,7 @@ import numpy.typing as npt
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards.arrays import Items, Users, Windows
 
-_NUM_SHOWN = 20  # inputs that are listed, the newest ones
+_NUM_SHOWN = 20  # inputs that are listed, the newest ones, and targets, the first ones
 
 
 def describe(
@@ -38,7 +38,7 @@ def describe(
                         strict=True,
                     )
                 ],
-                "actual": [_item(items, i) for i in actual],
+                "actual": [_item(items, i) for i in actual[:_NUM_SHOWN]],
                 "predicted": [
                     _item(items, i) | {"is_hit": i in actual, "is_seen": i in watched}
                     for i in predicted

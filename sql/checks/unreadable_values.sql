@@ -1,10 +1,13 @@
 -- Invalid values in a user's table.
 -- Grain: one row, the first such row, or none: the check passes by returning no rows.
+-- Parameters: $has_times, $has_order, whether the table has columns of times and of order.
 -- Reads: parsed_ratings (its rowid is the table's row order).
 with
 
 table_facts as (
     select
+        $has_times::boolean as has_times,
+        $has_order::boolean as has_order,
         if(bool_or(number != floor(number)), 1e6, 1) as units_per_number,
         coalesce(bool_or(nanoseconds % 1000 != 0), false) as has_nanoseconds,
         arg_min(number is null, rowid) filter (
@@ -65,6 +68,12 @@ judged as (
                             ''' is a date and those before it are numbers'
                         )
                     )
+            when table_facts.has_order and coalesce(parsed_ratings.given_order, '') in ('', 'nan')
+                then if(table_facts.has_times, null, 'the order is missing')
+            when table_facts.has_order and not coalesce(isfinite(parsed_ratings.event_order), false)
+                then concat('order ''', parsed_ratings.given_order, ''' is not a number')
+            when abs(parsed_ratings.event_order) >= 9007199254740992
+                then concat('order ', parsed_ratings.given_order, ' is too large to be exact')
             when
                 parsed_ratings.rating is not null
                 and try_cast(parsed_ratings.rating as double) is null

@@ -11,7 +11,7 @@ from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.ite import STUDY
 from itrec_dist.studies.runner import StudyConfig, is_done, planned
-from itrec_dist.tasks.next_items import baselines
+from itrec_dist.tasks.next_items.data import DATA
 
 ARM = "bce-none"
 PROTOCOLS = STUDY.protocols
@@ -52,9 +52,10 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
         run = RunDirectory(out / "runs" / protocol / ARM / "seed-0")
         assert run.is_complete
         assert len(run.events("epoch")) == 1
-        fingerprint = manifest.read(out / "shards" / protocol).fingerprint
-        assert run.read_json(run.evaluation)["fingerprint"] == fingerprint
-        for name in baselines.BASELINES:
+        data = manifest.read(out / "shards" / protocol)
+        assert run.read_json(run.evaluation)["fingerprint"] == data.fingerprint
+        chosen = DATA.baselines.default(data)
+        for name in chosen:
             assert RunDirectory(out / "runs" / protocol / "baselines" / name).is_complete
         assert f"{protocol} {ARM} seed-0: " in shown
     assert "3 runs, 0 complete" in shown
@@ -62,7 +63,7 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
     assert not list(out.rglob("seed-*.yaml"))
     results = (out / "results.md").read_text(encoding="utf-8")
     assert "ITE bce none" in results
-    for name in baselines.BASELINES:
+    for name in chosen:
         assert name in results
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "ITE bce none" in page
@@ -98,7 +99,7 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(
     assert set(after) == set(before)
     changed = {name for name in before if after[name] != before[name]}
     again = {str((lost.parent / name / "evaluation.json").relative_to(out)) for name in
-             list(baselines.BASELINES)}  # fmt: skip
+             DATA.baselines.default(manifest.read(out / "shards" / "paper-90-10"))}  # fmt: skip
     assert changed == {str(interrupted.relative_to(out)), *again}
     assert json.loads(interrupted.read_text()) == figures  # the same seed, the same figures
 

@@ -1,17 +1,22 @@
-"""`itrec reproduce blog`: two arms for one epoch, on a small generated data set."""
+"""`itrec reproduce blog`: two arms for one epoch, on a small generated data set.
+
+The runs are trained in this process: that each has one of its own is shown in `test_reproduce`.
+"""
 
 import json
 
 import pytest
 
+from itrec_dist.cli.train import train
 from itrec_dist.config import load, shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.report.published import rating_study
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.studies import runner
 from itrec_dist.studies.rating_prediction import STUDY
 from itrec_dist.studies.runner import StudyConfig, planned
-from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.training.config import RunConfig
 from tests.integration.test_reproduce import written_at
 
@@ -33,11 +38,23 @@ def study(ratings, tmp_path_factory, itrec):
     return out, shown
 
 
+class Here:
+    """Trains one run after the other in this process."""
+
+    def train(self, run):
+        train(run, local=True, existing="overwrite")
+
+    def end(self):
+        """Nothing is left running."""
+
+
 def reproduced(itrec, ratings, out, *more):
-    return itrec(
-        "reproduce", "blog", "--input", ratings, "--out", out, "--epochs", 1,
-        "--arms", f"[{', '.join(ARMS)}]", "--jobs", 1, *more,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_Children", Here)
+        return itrec(
+            "reproduce", "blog", "--input", ratings, "--out", out, "--epochs", 1,
+            "--arms", f"[{', '.join(ARMS)}]", "--jobs", 1, *more,
+        )  # fmt: skip
 
 
 def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
@@ -52,7 +69,7 @@ def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
                 judged[arm.name] = run.read_json(run.evaluation)
             else:
                 assert not run.path.exists()
-        for name in rating_baselines.installed():
+        for name in DATA.baselines.default(data):
             run = RunDirectory(out / "runs" / protocol / "baselines" / name)
             judged[name] = run.read_json(run.evaluation)
         assert {j["fingerprint"] for j in judged.values()} == {data.fingerprint}
@@ -69,7 +86,7 @@ def test_the_results_are_one_table_beside_the_printed_figures(study):
     assert "| Dot product |  | 0.877 epoch 30 |" in first
     assert "| BST baseline |  | 0.961 epoch 4 |" in first
     missing = "Not run because not installed: surprise_svd" in results
-    assert missing != ("surprise_svd" in rating_baselines.installed())
+    assert missing == ("surprise_svd" in DATA.baselines.missing())
     assert "RMSE per epoch" in (out / "report.html").read_text(encoding="utf-8")
 
 

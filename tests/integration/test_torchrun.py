@@ -225,7 +225,7 @@ def test_an_interruption_ends_all_in_order_and_the_run_can_go_on(
     assert (end["event"], end["reason"]) == ("end", "interrupted")
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best", "last"]
     resumed = ("--config", out / "config.yaml", "--resume")
-    if number == signal.SIGINT:
+    if number == signal.SIGTERM:
         code, _, err = itrec("train", "--local", *resumed)
     else:
         process = start(shards, out, *resumed)

@@ -82,6 +82,8 @@ def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
 
     assert judged(target_length=1, horizon=None) == [(1, "test", 4, 5), (1, "validation", 1, 2)]
     assert judged(target_length=9, horizon=3) == [(1, "test", 4, 5), (1, "validation", 1, 3)]
+    assert judged(target_length=None, horizon=None) == [(1, "test", 4, 6), (1, "validation", 1, 4)]
+    assert judged(target_length=None, horizon=9) == [(1, "test", 4, 5), (1, "validation", 1, 4)]
     assert judged(target_length=2, horizon=9) == [(1, "test", 4, 5), (1, "validation", 1, 3)]
     give(database, "time_scale", "units", (2,))
     assert judged(target_length=9, horizon=1) == [(1, "test", 4, 5), (1, "validation", 1, 2)]

@@ -165,11 +165,15 @@ class Items:
     def __len__(self) -> int:
         return len(self.source_ids)
 
+    def feature_places(self) -> tuple[Int64, Int32]:
+        """Rows and columns of the ones in the one-hot vectors of all items; row 0 is padding."""
+        rows = np.repeat(np.arange(1, len(self) + 1), np.diff(self.feature_offsets))
+        return rows, self.feature_codes
+
     def feature_matrix(self) -> Float32:
         """One-hot item features, float32[V, F]; row 0, the padding, is all zeros."""
         matrix = np.zeros((len(self) + 1, self.feature_width), dtype=np.float32)
-        rows = np.repeat(np.arange(1, len(self) + 1), np.diff(self.feature_offsets))
-        matrix[rows, self.feature_codes] = 1.0
+        matrix[self.feature_places()] = 1.0
         return matrix
 
 

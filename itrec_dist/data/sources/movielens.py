@@ -71,6 +71,7 @@ class MovieLens(Source):
             else (),
             files=tuple(checksum(path / file) for file in files),
             latest_time=YEAR_2200,
+            time_unit="seconds",
             more_user_features=(("region", "single"),) if self.users else (),
         )
 

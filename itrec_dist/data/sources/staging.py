@@ -6,7 +6,7 @@ ends in the same tables: `ratings`, `items`, `item_features`, `user_features` an
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ FeatureKind = Literal["single", "multi"]
 Parts = tuple[tuple[Path | str, int], ...]
 """Files, by what messages call them, that were read in sequence, each with its number of rows."""
 
+
+TITLE_WORDS = "title words"
+"""Name of the item feature that holds them."""
 
 _WITH_HEADER = (".csv", ".gz", ".tsv")
 _ENCODING = "invalid encoding"  # as DuckDB calls it
@@ -45,9 +48,23 @@ class Staged:
     time_scale: int = 1
     """How many units of `event_time` are one unit of the source's times; microseconds if it has
     dates."""
+    time_unit: str = ""
+    """Unit of the times; empty if unknown, manifest.ORDER if they are an order alone."""
+    source_rows: pa.ChunkedArray | None = None
+    """Where each rating stands in its files, counted from 0; None where `ratings` keeps that
+    order."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the data, in sentences."""
+
+    def row(self, row_number: int) -> int:
+        """The row of its files, counted from 1, at which a row of `ratings` stands."""
+        if self.source_rows is None:
+            return row_number
+        return int(self.source_rows[row_number - 1].as_py()) + 1
 
     def place(self, row_number: int) -> str:
-        """File and row of a rating, for error messages."""
+        """File and row of a rating, counted from 1 in `ratings`, for error messages."""
+        row_number = self.row(row_number)
         return place(self.ratings_parts or ((self.ratings_file, row_number),), row_number)
 
 
@@ -101,7 +118,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
     database.table("events", "shared/events")
     for row in [] if may_repeat else database.rows("checks/duplicate_ratings"):
         first, last = row["first_row_number"], row["last_row_number"]
-        rows = f"{ratings_file}: rows {first} and {last}"
+        rows = f"{ratings_file}: rows {staged.row(first)} and {staged.row(last)}"
         if len(staged.ratings_parts) > 1:
             rows = f"{staged.place(first)} and {staged.place(last)}"
         raise DataError(
@@ -121,6 +138,29 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
         )
     database.drop("ratings")
     database.register("time_scale", pa.table({"units": [staged.time_scale]}))
+
+
+def add_title_words(database: Database, staged: Staged, least: int) -> Staged:
+    """Make the words that stand in at least `least` titles a feature of the items.
+
+    Raises:
+        DataError: there are no titles, or no word stands in that many.
+    """
+    if TITLE_WORDS in dict(staged.item_features):
+        raise DataError(
+            f"item_features names a column {TITLE_WORDS}, as the words of titles are called: name "
+            "it otherwise, or give title_words 0"
+        )
+    before = database.rows("shared/num_item_features")[0]["num_rows"]
+    after = database.table(
+        "item_features", "shared/title_words", words_name=TITLE_WORDS, least=least
+    )
+    if after == before:
+        raise DataError(
+            f"no word stands in {least} titles of {staged.items_file or 'the items'}: lower "
+            "title_words, give titles (--items and --columns.title), or give title_words 0"
+        )
+    return replace(staged, item_features=(*staged.item_features, (TITLE_WORDS, "multi")))
 
 
 def vocabulary(

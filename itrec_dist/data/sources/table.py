@@ -1,10 +1,10 @@
 """Reads a user's own table of users, items and timestamps: files, a database's table, a query.
 
-Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves where rows
-come from to data/doors/, and what is common to all formats to data/sources/staging.py.
+Owns the settings that map its columns, and refuses unsuitable values. Leaves opening the input to
+data/sources/opening.py, what is common to all formats to data/sources/staging.py, and units of
+times to data/sources/time_units.py.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
-from itrec_dist.data.doors import databases
-from itrec_dist.data.doors.files import InputFile, Layout, found
-from itrec_dist.data.source_files import SourceColumn, SourceFiles
+from itrec_dist.data.doors.files import Layout
+from itrec_dist.data.manifest import ORDER
+from itrec_dist.data.source_files import SourceColumn
+from itrec_dist.data.sources import numbers, time_units
+from itrec_dist.data.sources.opening import Door, Opened, load, opened, refuse_ties
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
@@ -22,10 +24,10 @@ from itrec_dist.data.sources.staging import (
     Staged,
     checksum,
     place,
-    refuse_rejected,
     register_no_features,
     register_no_items,
 )
+from itrec_dist.data.sources.time_units import TimeUnit
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage.uri import Uri
 
@@ -40,9 +42,16 @@ class TableColumns:
     """Column of user ids, read as text; also the id column of --users."""
     item: str = "item"
     """Column of item ids, read as text; also the id column of --items."""
-    timestamp: str = "timestamp"
+    timestamp: str | None = "timestamp"
     """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since 1970,
-    or in nanoseconds if some are finer)."""
+    in nanoseconds if some are finer; without a zone they are UTC); null if there is only an
+    order."""
+    order: str | None = None
+    """Column of numbers in the order of a user's events: of those at one time, or of all if
+    columns.timestamp is null. Without it the order of the rows decides."""
+    session: str | None = None
+    """Column of session ids: a row without a user belongs to the user session:ID; null refuses such
+    a row. To make each session a user, give its column as columns.user instead."""
     rating: str | None = None
     """Column of ratings, as numbers; null if there are none."""
     title: str | None = None
@@ -71,6 +80,11 @@ class TableConfig(Source):
     """File with one row per item."""
     users: Uri | Path | None = None
     """File with one row per user."""
+    time_unit: TimeUnit | None = None
+    """Unit of times that are numbers, counted from 1970: values that do not look like it are
+    refused; null takes numbers of any unit and start."""
+    no_user: tuple[str, ...] = ("NA", "N/A", "NULL", "null", "NaN", "nan", "None")
+    """Texts in the column of users that mean that there is none, where columns.session is given."""
     header: bool = True
     """Whether the first line of a CSV --input names its columns; if not, their names are column0,
     column1 and so on."""
@@ -79,6 +93,11 @@ class TableConfig(Source):
     with values separated by |."""
     user_features: tuple[str, ...] = ()
     """Columns of --users to use as categories, one value per user."""
+    item_numbers: tuple[str, ...] = ()
+    """Columns of --items with numbers, such as '[price, year]': each becomes the range, one of
+    about ten with as many items, that it lies in, and that a category."""
+    user_numbers: tuple[str, ...] = ()
+    """Columns of --users with numbers, likewise."""
 
     def __post_init__(self) -> None:
         """Refuse feature columns without the table that contains them.
@@ -86,21 +105,47 @@ class TableConfig(Source):
         Raises:
             ConfigError: the message names the missing setting.
         """
-        for kind, path, names in (
-            ("item", self.items, self.item_features),
-            ("user", self.users, self.user_features),
+        for kind, path, names, numeric in (
+            ("item", self.items, self.all_item_features, self.item_numbers),
+            ("user", self.users, self.all_user_features, self.user_numbers),
         ):
+            setting = f"{kind}_features" if len(names) > len(numeric) else f"{kind}_numbers"
             if names and path is None:
-                raise ConfigError(
-                    f"{kind}_features needs --{kind}s, the file that holds {names[0]}"
-                )
+                raise ConfigError(f"{setting} needs --{kind}s, the file that holds {names[0]}")
             if len(set(names)) != len(names):
-                raise ConfigError(f"{kind}_features names a column twice: {', '.join(names)}")
+                also = f" with {kind}_numbers" if numeric else ""
+                raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
         for one, other in (("glob", "hive"), ("table", "query")):
             if getattr(self, one) and getattr(self, other):
                 raise ConfigError(f"--{one} and --{other} exclude each other: give one of them")
         if self.columns.title is not None and self.items is None:
             raise ConfigError("columns.title needs --items, the file that holds it")
+        self._check_times()
+
+    @property
+    def all_item_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.item_features + self.item_numbers
+
+    @property
+    def all_user_features(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.user_features + self.user_numbers
+
+    def _check_times(self) -> None:
+        columns = self.columns
+        if columns.timestamp is not None:
+            return
+        if columns.order is None:
+            raise ConfigError(
+                "columns.timestamp and columns.order are both null: name the column that says when "
+                "events happened, or the one that says in which order"
+            )
+        if self.time_unit is not None:
+            raise ConfigError(
+                f"time_unit is {self.time_unit} and columns.timestamp is null: without times there "
+                "is no unit, leave it out"
+            )
 
     def stage(self, database: Database, path: Place | Sequence[Place]) -> Staged:
         """Fill the staging tables from a user's table.
@@ -110,22 +155,72 @@ class TableConfig(Source):
             EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
         """
         places = [path] if isinstance(path, (Path, Uri)) else list(path)
-        shown = str(self.query or ", ".join(map(str, places)))
+        layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
+        events = opened(database, Door(layout, self.table, self.query, self.header), places)
+        parts = self._stage_events(database, events)
+        shown = events.shown if self.query else ", ".join(map(str, places))
+        unit = ORDER
+        if self.columns.timestamp:
+            unit = time_units.settled(database, self.time_unit, shown)
+        how = "ratings" if self.columns.timestamp else "ordered_ratings"
+        database.table("ratings", f"staging/table/{how}")
+        scale = time_units.scale(database)
+        rows = None
+        if self.columns.order is not None:
+            rows = database.arrow("staging/table/source_rows").column("source_row")
+        doubts = _doubts(database)
+        database.drop("parsed_ratings")
+        items = _stage_items(database, self)
+        users = _stage_users(database, self)
+        numbers.to_ranges(database, self.user_numbers, self.item_numbers)
+        multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
+        kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
+        return Staged(
+            ratings_file=shown,
+            items_file=self.items,
+            has_ratings=self.columns.rating is not None,
+            item_features=tuple((n, kinds[n in multiple]) for n in self.all_item_features),
+            user_features=tuple((name, "single") for name in self.all_user_features),
+            files=tuple(map(checksum, (*events.files, *items, *users))),
+            latest_time=None,
+            ratings_parts=parts,
+            time_unit=unit,
+            time_scale=scale,
+            source_rows=rows,
+            warnings=doubts,
+        )
+
+    def _stage_events(self, database: Database, events: Opened) -> Parts:
+        """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
         columns = self.columns
+
+        def optional(name: str | None) -> tuple[str, ...]:
+            return () if name is None else (name,)
+
+        times = optional(columns.timestamp)
         ratings = {
             "user_source_id": SourceColumn("text", (columns.user,)),
             "is_user_inexact": SourceColumn("inexact", (columns.user,)),
+            "session_source_id": SourceColumn("text", optional(columns.session)),
+            "is_session_inexact": SourceColumn("inexact", optional(columns.session)),
             "item_source_id": SourceColumn("text", (columns.item,)),
             "is_item_inexact": SourceColumn("inexact", (columns.item,)),
-            "event_time": SourceColumn("time", (columns.timestamp,)),
-            "time_unit": SourceColumn("time_unit", (columns.timestamp,)),
-            "rating": SourceColumn("number", (columns.rating,) if columns.rating else ()),
+            "event_time": SourceColumn("time", times),
+            "time_unit": SourceColumn("time_unit" if times else "text", times),
+            "event_order": SourceColumn("number", optional(columns.order)),
+            "rating": SourceColumn("number", optional(columns.rating)),
         }
-        opened = _opened(database, self, places)
-        parts = _load(database, "source_ratings", opened, ratings)
-        database.table("parsed_ratings", "staging/table/parsed_ratings")
+        parts = load(database, "source_ratings", events, ratings)
+        has_sessions = columns.session is not None
+        database.table(
+            "parsed_ratings",
+            "staging/table/parsed_ratings",
+            no_user=list(self.no_user) if has_sessions else [],
+            has_sessions=has_sessions,
+        )
         database.drop("source_ratings")
-        for row in database.rows("checks/unreadable_values"):
+        given = {"has_times": bool(times), "has_order": columns.order is not None}
+        for row in database.rows("checks/unreadable_values", **given):
             where = place(parts, row["row_number"])
             raise DataError(f"{where}: {row['reason']}: correct the row")
         for row in database.rows("checks/merged_times"):
@@ -135,26 +230,8 @@ class TableConfig(Source):
                 f"{row['last_time']}, which differ by less than a millionth: round them, or give "
                 "whole numbers of a smaller unit"
             )
-        time_scale = int(database.rows("staging/table/time_scale")[0]["units"])
-        database.table("ratings", "staging/table/ratings", time_scale=time_scale)
-        database.drop("parsed_ratings")
-        if not opened.is_ordered:
-            _refuse_ties(database, opened)
-        items = _stage_items(database, self)
-        users = _stage_users(database, self)
-        multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
-        kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
-        return Staged(
-            ratings_file=shown,
-            items_file=self.items,
-            has_ratings=columns.rating is not None,
-            item_features=tuple((name, kinds[name in multiple]) for name in self.item_features),
-            user_features=tuple((name, "single") for name in self.user_features),
-            files=tuple(map(checksum, (*opened.files, *items, *users))),
-            latest_time=None,
-            ratings_parts=parts,
-            time_scale=time_scale,
-        )
+        refuse_ties(database, events)
+        return parts
 
     def recorded(self) -> dict[str, Any]:
         """The names of the columns, and how the input was read."""
@@ -164,54 +241,14 @@ class TableConfig(Source):
         return {"columns": configuration.to_dict(self.columns), **given}
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A source, the files on this machine that it reads, and whether its rows have an order."""
-
-    source: SourceFiles
-    files: tuple[Path, ...]
-    is_ordered: bool = True
-
-
-def _opened(database: Database, table: TableConfig, places: Sequence[Place]) -> _Opened:
-    """The events: of a database, or of files, as they are or by a query."""
-    of_databases = [place for place in places if databases.is_database(place)]
-    queries = () if table.query is None else (table.query,)
-    if of_databases:
-        place = of_databases[0]
-        if len(places) > 1 or table.glob or table.hive:
-            raise ConfigError(
-                f"{place} is a database: give it alone, without --glob and --hive, and join it "
-                "with other data in a --query"
-            )
-        files = (place, *queries) if isinstance(place, Path) else queries
-        if table.query is None:
-            source, is_ordered = database.open_table(place, table.table)
-        else:
-            source, is_ordered = database.open_query(table.query, place)
-        return _Opened(source, files, is_ordered)
-    layout: Layout = "glob" if table.glob else "hive" if table.hive else "exact"
-    read = found(places, layout, database.scratch)
-    if table.table is not None:
-        raise ConfigError(
-            f"--table {table.table} names a table of a database, and {places[0]} is none: give a "
-            "DuckDB or SQLite file, or a URI such as postgresql://host/shop"
-        )
-    source, paths = database.open(read, header=table.header), tuple(file.path for file in read)
-    if table.query is None:
-        return _Opened(source, paths)
-    source, is_ordered = database.open_query(table.query, source)
-    return _Opened(source, (*paths, *queries), is_ordered)
-
-
-def _refuse_ties(database: Database, opened: _Opened) -> None:
-    for row in database.rows("checks/tied_events"):
-        where, user = opened.source.parts[0].shown, row["user_source_id"]
-        raise DataError(
-            f"{where} gives user {user} {row['num_events']} events at {row['event_time']} and no "
-            "order of them: give a --query with an ORDER BY, by time and then by what tells "
-            "events of one time apart"
-        )
+def _doubts(database: Database) -> tuple[str, ...]:
+    """What is probably not meant in `parsed_ratings`, in sentences."""
+    return tuple(
+        f"{row['num_rows']:,} of {row['num_all']:,} rows are of the user "
+        f"{row['user_source_id']!r}: if that means that there is none, name the column of sessions "
+        "with --columns.session, or as --columns.user to make each session a user"
+        for row in database.rows("staging/table/suspected_no_user")
+    )
 
 
 def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:
@@ -224,11 +261,11 @@ def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:
         "item_source_id": SourceColumn("text", (columns.item,)),
         "is_inexact": SourceColumn("inexact", (columns.item,)),
         "title": SourceColumn("text", (columns.title,) if columns.title else ()),
-        "feature_lists": SourceColumn("lists", table.item_features),
+        "feature_lists": SourceColumn("lists", table.all_item_features),
     }
-    opened = _described(database, table.items)
-    parts = _load(database, "source_items", opened, described)
-    names = list(table.item_features)
+    file = opened(database, Door(), [table.items])
+    parts = load(database, "source_items", file, described)
+    names = list(table.all_item_features)
     for row in database.rows("checks/unnamed_items"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     for row in database.rows("checks/written_lists", features=names):
@@ -239,7 +276,7 @@ def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:
     database.table("items", "staging/table/items", features=names)
     database.table("item_features", "staging/table/item_features", features=names)
     database.drop("source_items")
-    return opened.files
+    return file.files
 
 
 def _stage_users(database: Database, table: TableConfig) -> tuple[Path, ...]:
@@ -249,60 +286,13 @@ def _stage_users(database: Database, table: TableConfig) -> tuple[Path, ...]:
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
         "is_inexact": SourceColumn("inexact", (table.columns.user,)),
-        "feature_lists": SourceColumn("lists", table.user_features),
+        "feature_lists": SourceColumn("lists", table.all_user_features),
     }
-    opened = _described(database, table.users)
-    parts = _load(database, "source_users", opened, described)
+    file = opened(database, Door(), [table.users])
+    parts = load(database, "source_users", file, described)
     for row in database.rows("checks/unnamed_users"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
-    names = list(table.user_features)
+    names = list(table.all_user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
-    return opened.files
-
-
-def _described(database: Database, place: Place) -> _Opened:
-    """A table of items or users."""
-    files: list[InputFile] = found([place], "exact", database.scratch)
-    return _Opened(database.open(files), tuple(file.path for file in files))
-
-
-def _load(
-    database: Database, name: str, opened: _Opened, columns: dict[str, SourceColumn]
-) -> Parts:
-    source = opened.source
-    _refuse_missing(source, [c for column in columns.values() for c in column.columns])
-    parts = database.load(name, source, columns)
-    if any(part.is_text for part in source.parts):
-        refuse_rejected(database)
-    return parts
-
-
-def _refuse_missing(source: SourceFiles, wanted: list[str]) -> None:
-    for part in source.parts:
-        for name in wanted:
-            if len(same := source.named(part, name)) > 1:
-                raise DataError(
-                    f"{part.shown} has {len(same)} columns {name!r} ({', '.join(same)}): rename "
-                    "all but one, since which of them is meant cannot be told"
-                )
-        missing = [c for c in wanted if c not in part.types]
-        if not missing:
-            continue
-        if part.is_text and any(_is_number(name) for name in part.types):
-            raise DataError(
-                f"{part.shown} has no header, its first line is {', '.join(part.types)}: put the "
-                "names of the columns there, or give --header false and --columns.user column0 and "
-                "so on"
-            )
-        raise DataError(
-            f"{part.shown} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
-            "name the right ones with --columns, --item_features and --user_features"
-        )
-
-
-def _is_number(name: str) -> bool:
-    try:
-        return math.isfinite(float(name))
-    except ValueError:
-        return False
+    return file.files

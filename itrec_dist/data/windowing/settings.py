@@ -22,8 +22,8 @@ class WindowSettings(Protocol):
         """Number of input positions of a window, L."""
 
     @property
-    def target_length(self) -> int:
-        """Number of targets of a window, K."""
+    def target_length(self) -> int | None:
+        """Number of targets of a window, K; None takes as many as there are."""
 
     @property
     def num_shards(self) -> int:

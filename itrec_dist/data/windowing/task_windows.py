@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import itrec_dist
 from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
-from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
+from itrec_dist.data.manifest import ORDER, Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import Column, Widths
 from itrec_dist.data.shards.writer import ContentDigest
@@ -23,7 +23,7 @@ from itrec_dist.data.sources.source import Source
 from itrec_dist.data.windowing import shards
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
-from itrec_dist.errors import DataError
+from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 
@@ -59,6 +59,8 @@ class TaskWindows(ABC, Generic[S]):
     """SQL file for `rating_mean` and `rating_std` of the ratings that models are trained on."""
     catalogue_from_all: ClassVar[tuple[str, ...]] = ()
     """Protocols whose catalogue is counted on all data, including held-out events."""
+    by_time: ClassVar[tuple[str, ...]] = ()
+    """Protocols that cut at a point in time, for which an order of events does not do."""
     samples: ClassVar[SampleKind] = "windows"
     """Whether the rows of its splits are windows of fixed length or histories of any length."""
     columns: ClassVar[tuple[Column, ...]] = WINDOW_COLUMNS
@@ -96,6 +98,20 @@ class TaskWindows(ABC, Generic[S]):
         Raises:
             DataError: the message says what is missing.
         """
+
+    def target_length(self, database: Database, config: S) -> int:  # noqa: ARG002
+        """The targets of a row at most, K; called when `windows` is filled."""
+        assert config.target_length is not None, "a task that allows it says how many there are"
+        return config.target_length
+
+    def described(
+        self,
+        database: Database,  # noqa: ARG002
+        staged: staging.Staged,
+        config: S,  # noqa: ARG002
+    ) -> staging.Staged:
+        """Add item and user features to those of the source."""
+        return staged
 
     def may_repeat(self, config: S) -> bool:  # noqa: ARG002
         """Whether a user may have two ratings of one item at the same time."""
@@ -162,6 +178,8 @@ class TaskWindows(ABC, Generic[S]):
             Database(config.memory_limit, config.threads, folders) as database,
         ):
             staged = chosen.stage(database, given)
+            self._refuse_without_times(staged, config)
+            staged = self.described(database, staged, config)
             self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
             steps = self.cut(database, config)
@@ -172,10 +190,19 @@ class TaskWindows(ABC, Generic[S]):
                 "files": list(staged.files),
                 **chosen.recorded(),
                 **shards.undescribed(database),
+                **({"warnings": list(staged.warnings)} if staged.warnings else {}),
             }
             manifest = dataclasses.replace(manifest, source=origin, steps=steps)
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
+
+    def _refuse_without_times(self, staged: staging.Staged, config: S) -> None:
+        if staged.time_unit == ORDER and config.protocol in self.by_time:
+            others = ", ".join(p for p in self.protocols if p not in self.by_time)
+            raise ConfigError(
+                f"protocol {config.protocol} cuts at a point in time, and {staged.ratings_file} is "
+                f"read with an order of events alone: give --columns.timestamp, or one of {others}"
+            )
 
     def _write_shards(
         self, database: Database, config: S, staged: staging.Staged, building: Path
@@ -190,12 +217,13 @@ class TaskWindows(ABC, Generic[S]):
         sizes = {r["split"]: r["num_windows"] for r in database.rows("shared/split_sizes")}
         if not sizes.get(schema.TRAIN):
             raise DataError(self.no_training(database, config, sizes))
+        target_length = self.target_length(database, config)
         audit = self.audit(database, config)
         coverage = self.coverage(database, config)
         moments = database.rows(self.rating_moments)[0]
         scale = database.rows("shared/rating_scale")[0]
         lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
-        widths = Widths(config.input_length, config.target_length, len(names))
+        widths = Widths(config.input_length, target_length, len(names))
         digest = ContentDigest()
         shards.write_tables(database, widths, building, digest)
         rows = shards.SplitRows(
@@ -208,7 +236,7 @@ class TaskWindows(ABC, Generic[S]):
         return Manifest(
             task=self.task,
             input_length=config.input_length,
-            target_length=config.target_length,
+            target_length=target_length,
             num_items=num_items,
             num_users=num_users,
             protocol=config.protocol,
@@ -216,7 +244,8 @@ class TaskWindows(ABC, Generic[S]):
             has_ratings=staged.has_ratings,
             rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
             rating_std=moments["rating_std"] or 1.0,  # a divisor, must not be 0
-            has_times=True,
+            has_times=staged.time_unit != ORDER,
+            time_unit=staged.time_unit,
             rating_min=lowest if staged.has_ratings else 0.0,
             rating_max=highest if staged.has_ratings else 0.0,
             user_features=user_features,

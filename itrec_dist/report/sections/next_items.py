@@ -9,6 +9,7 @@ from itrec_dist.report import curves, measures, samples
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import ite as published_ite
+from itrec_dist.report.published import leaderboard
 from itrec_dist.report.sections.next_items_findings import (
     in_words,
     main_figures,
@@ -22,7 +23,17 @@ from itrec_dist.report.sections.section import (
     notes,
     same_arms,
 )
-from itrec_dist.report.tables import Cell, Column, Table, column_of, figure_cell, marked, names, row
+from itrec_dist.report.tables import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    column_of,
+    figure_cell,
+    marked,
+    names,
+    row,
+)
 
 
 def accuracies(section: Section) -> Table:
@@ -58,7 +69,7 @@ def split_title(section: Section, split: str) -> str:
 
 def details(section: Section, split: str, group: str) -> Table:
     """All metrics on one split, with or without the items of the input in the ranking."""
-    precision, _ = main_figures(section, group)
+    main, _ = main_figures(section, group)
     shown = [name for name in section.figures if name.group == group]
     shown = shown or list(main_figures(section, group))
     columns = []
@@ -68,10 +79,36 @@ def details(section: Section, split: str, group: str) -> Table:
         columns.append(column_of(name, f"@{name.cutoff}", subtitle, metric))
     rows = [
         row(arm, [figure_cell(section, arm, split, name) for name in shown])
-        for arm in section.ranked_by(split, precision)
+        for arm in section.ranked_by(split, main)
     ]
     title = f"{split.capitalize()}, {in_words(group)}"
     return Table(title, tuple(columns), marked(columns, rows))
+
+
+def beside_published(section: Section) -> list[Table]:
+    """The arms and the published results on the same histories, the best first; one table or none.
+
+    Baselines and models are ranked together by NDCG@10 on the test split.
+    """
+    published = leaderboard.results_on(section.manifest)
+    if not published or schema.TEST not in section.splits:
+        return []
+    figures = (leaderboard.HIT_RATE, leaderboard.NDCG)
+    columns = [column_of(name, measures.label(name)) for name in figures]
+    columns.append(Column("Query time", "known to the model", scores=False))
+    rows = []
+    for result in published:
+        cells = [Cell(measures.digits(v), value=v) for v in (result.hit_rate, result.ndcg)]
+        told = Cell("yes" if result.knows_query_time else "no")
+        rows.append(Row(result.system, f"published: {result.source}", True, (*cells, told)))
+    for arm in section.arms:
+        if not arm.complete:
+            continue
+        cells = [figure_cell(section, arm, schema.TEST, name) for name in figures]
+        told = Cell("yes" if leaderboard.knows_query_time(arm.runs[0].config) else "no")
+        rows.append(row(arm, [*cells, told]))
+    rows.sort(key=lambda found: -(found.cells[1].value or 0.0))
+    return [Table("Beside published results", tuple(columns), tuple(rows), (leaderboard.REMARK,))]
 
 
 def across(found: Sequence[Section]) -> Table:
@@ -125,9 +162,12 @@ class NextItemsSection(TaskSection):
             curves=curves.of_arms(section, shown),
             curves_remark=_curves_remark(section),
             details=[
-                details(section, split, group)
-                for split in reversed(section.splits)
-                for group in rankings(section)
+                *beside_published(section),
+                *(
+                    details(section, split, group)
+                    for split in reversed(section.splits)
+                    for group in rankings(section)
+                ),
             ],
             details_remark=notes(section),
             samples=samples.of(section),
@@ -169,8 +209,8 @@ def _curves_remark(section: Section) -> str:
     sample = curves.training_sample(section)
     training = f" Training metrics use a sample of {sample:,} training windows." if sample else ""
     return (
-        f"Nothing masked.{training} Point at a chart, or focus it and use the arrow keys, to read "
-        "its values."
+        f"{in_words(section.headline.group).capitalize()}.{training} Point at a chart, or focus it "
+        "and use the arrow keys, to read its values."
     )
 
 

@@ -1,8 +1,8 @@
 """Findings of the task next_items in sentences: which model ranks best, and by how much.
 
-Two metrics represent all others: precision and hit rate at one cut-off, which the paper calls
-Accuracy 1 and Accuracy 2; its names and results are shown only on its own data. Values are compared
-before rounding.
+Two metrics represent all others: the headline and the hit rate at its cut-off. On the paper's
+windows these are its Accuracy 1 and Accuracy 2; its names and results are shown only there. Values
+are compared before rounding.
 """
 
 import math
@@ -36,21 +36,25 @@ def sentences(section: Section) -> list[str]:
 
 
 def rankings(section: Section) -> list[str]:
-    """The evaluated rankings."""
-    return [group for group in section.groups if group in RANKINGS]
+    """The evaluated rankings, that of the headline first."""
+    held = [group for group in section.groups if group in RANKINGS]
+    return sorted(held, key=lambda group: group != section.headline.group)
 
 
-def main_figures(section: Section, group: str = "unmasked") -> tuple[FigureName, FigureName]:
-    """Precision and hit rate, the metrics that arms are compared by."""
-    precision = replace(section.headline, group=group)
-    return precision, replace(precision, metric="hit_rate")
+def main_figures(section: Section, group: str | None = None) -> tuple[FigureName, FigureName]:
+    """The two metrics that arms are compared by: the headline, and the hit rate at its cut-off.
+
+    Of the headline's ranking unless another one is given.
+    """
+    main = section.headline if group is None else replace(section.headline, group=group)
+    return main, replace(main, metric="hit_rate")
 
 
 def _verdict(section: Section, group: str) -> list[str]:
     """The best trained arm on the final split, compared with the best baseline."""
     split = section.final_split
-    precision, _ = main_figures(section, group)
-    ranked = [arm for arm in section.ranked_by(split, precision) if arm.figure(split, precision).n]
+    main, _ = main_figures(section, group)
+    ranked = [arm for arm in section.ranked_by(split, main) if arm.figure(split, main).n]
     trained = next((arm for arm in ranked if not arm.is_baseline), None)
     baseline = next((arm for arm in ranked if arm.is_baseline), None)
     where = f"On {split}, {in_words(group)}"
@@ -62,7 +66,7 @@ def _verdict(section: Section, group: str) -> list[str]:
     best = f"{where}, the best trained model is {_reached(section, trained, group)}"
     if baseline is None:
         return [f"{best}. No baseline was evaluated on these windows to compare it with."]
-    return [f"{best}. {_comparison(section, trained, baseline, precision)}"]
+    return [f"{best}. {_comparison(section, trained, baseline, main)}"]
 
 
 def _behind(section: Section) -> list[str]:
@@ -71,9 +75,9 @@ def _behind(section: Section) -> list[str]:
     behind: dict[str, list[str]] = {}
     found = []
     for group in rankings(section):
-        precision, _ = main_figures(section, group)
-        ranked = section.ranked_by(split, precision)
-        means = {arm.label: arm.figure(split, precision).mean or 0.0 for arm in ranked}
+        main, _ = main_figures(section, group)
+        ranked = section.ranked_by(split, main)
+        means = {arm.label: arm.figure(split, main).mean or 0.0 for arm in ranked}
         trained = [arm.label for arm in ranked if not arm.is_baseline and arm.complete]
         baselines = [arm.label for arm in ranked if arm.is_baseline]
         if not baselines:
@@ -115,9 +119,9 @@ def _seeds(arm: Arm) -> str:
     return f"mean ± standard deviation over {n} {'seeds' if len(arm.seeds) == n else 'runs'}"
 
 
-def _comparison(section: Section, trained: Arm, baseline: Arm, precision: FigureName) -> str:
+def _comparison(section: Section, trained: Arm, baseline: Arm, main: FigureName) -> str:
     split = section.final_split
-    ours, theirs = (arm.figure(split, precision) for arm in (trained, baseline))
+    ours, theirs = (arm.figure(split, main) for arm in (trained, baseline))
     assert ours.mean is not None
     assert theirs.mean is not None
     difference = ours.mean - theirs.mean

@@ -14,6 +14,8 @@ from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import HISTORY_ROW_COLUMNS
 from itrec_dist.data.shards.columns import Column
+from itrec_dist.data.sources import staging
+from itrec_dist.data.sources.staging import Staged
 from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
@@ -38,8 +40,9 @@ class HistoryConfig:
     max_length: int = 200
     """Events that a model is shown at most, the newest ones; longer training histories are cut into
     several rows, so that every event is learned from."""
-    target_length: int = 1
-    """Events of a judged user that are to be predicted, at most; leave_one_out has 1."""
+    target_length: int | None = 1
+    """Events of a judged user that are to be predicted, at most; leave_one_out has 1. With
+    global_time, null takes all of the horizon, or all until the next cut."""
     horizon: int | None = None
     """With global_time, the targets happen within this much time after a cut, in the unit of the
     timestamps (seconds in MovieLens, microseconds of dates); null sets no limit."""
@@ -58,6 +61,9 @@ class HistoryConfig:
     repeats: Repeats = "keep"
     """Several events of one user with one item: keep them all, the first or the last, or refuse
     the data."""
+    title_words: int = 0
+    """Make the words that stand in at least this many titles a feature of the items; 0 makes none.
+    Models see it with their other item features."""
     validation_fraction: float = 0.1
     """Share for validation: of ratings (global_time) or of users (user_disjoint); the others do not
     use it."""
@@ -81,10 +87,20 @@ class HistoryConfig:
         counts = ("max_length", "target_length", "min_user_events", "min_item_events", "num_shards")
         optional = ("threads", "top_items", "horizon")
         window_settings.check(self, (*counts, *optional), get_args(HistoryProtocol))
+        if self.title_words < 0:
+            raise ConfigError(f"title_words is {self.title_words}: give 0 or more")
         if not 0 <= self.overlap < self.max_length:
             raise ConfigError(
                 f"overlap is {self.overlap}: give 0 or more and less than max_length "
                 f"({self.max_length})"
+            )
+        self._check_targets()
+
+    def _check_targets(self) -> None:
+        if self.target_length is None and self.protocol != "global_time":
+            raise ConfigError(
+                f"target_length is null and protocol {self.protocol} holds out a number of events: "
+                "give that number, or protocol global_time for all events after a date"
             )
         if self.protocol == "leave_one_out" and self.target_length != 1:
             raise ConfigError(
@@ -109,6 +125,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     task = "next_items"
     settings = HistoryConfig
     protocols = get_args(HistoryProtocol)
+    by_time = ("global_time",)
     leakage = next_item_audit.HISTORY_LEAKAGE
     samples: ClassVar[SampleKind] = "histories"
     columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS
@@ -118,6 +135,16 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         "and user tables, a manifest and a leakage audit. The defaults drop nobody and hold out "
         "each user's last event."
     )
+
+    def described(self, database: Database, staged: Staged, config: HistoryConfig) -> Staged:
+        """With the words of titles, if they are asked for.
+
+        Raises:
+            DataError: there are none.
+        """
+        if not config.title_words:
+            return staged
+        return staging.add_title_words(database, staged, config.title_words)
 
     def may_repeat(self, config: HistoryConfig) -> bool:
         """Rows that agree in everything are repeats like others."""
@@ -145,9 +172,17 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         """The events of each row, and its targets."""
         database.table("windows", f"{FOLDER}/windows")
 
+    def target_length(self, database: Database, config: HistoryConfig) -> int:
+        """As many as any row has, where the settings leave it open."""
+        if config.target_length is not None:
+            return config.target_length
+        return int(database.rows(f"{FOLDER}/most_targets")[0]["num_targets"])
+
     def audit(self, database: Database, config: HistoryConfig) -> dict[str, Any]:
         """See audit.py."""
-        lengths = {"max_length": config.max_length, "target_length": config.target_length}
+        lengths = {
+            "max_length": config.max_length, "target_length": self.target_length(database, config)
+        }  # fmt: skip
         return next_item_audit.audit_histories(database, config.protocol, lengths)
 
     def no_training(

@@ -1,11 +1,12 @@
 """The next-items task: rank the catalogue for a window, trained on the items that follow it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
+from itrec_dist.data.manifest import SampleKind
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
@@ -15,26 +16,40 @@ from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoic
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.models import rank
 from itrec_dist.models.config import ModelConfig
-from itrec_dist.models.item_table import ItemTable, Queries, RankingModel, StepModel
+from itrec_dist.models.item_table import (
+    ChosenSteps,
+    ItemTable,
+    Queries,
+    RankingModel,
+    StepChooser,
+    StepModel,
+)
 from itrec_dist.models.output import LossOutput, Output, RankingOutput
 from itrec_dist.tasks.task import Task
+
+_MOST_SHOWN = 50  # items that are ranked for the sake of samples alone
 
 
 class NextItems(Task):
     """A model encodes each window as a query, which is scored against the item table.
 
     Both are used only inside forward, where engines gather sharded weights. A `StepModel` is
-    trained on every position of a history, other models on the last target.
+    trained on every position of a history, a `StepChooser` on those that it chooses, and other
+    models on the last target.
     """
 
     losses: ClassVar[tuple[str, ...]] = ("bce", "ce", "softmax")
     groups: ClassVar[tuple[str, ...]] = RANKINGS
     headline: ClassVar[FigureName] = FigureName("unmasked", "precision", 5)
+    headlines: ClassVar[Mapping[SampleKind, FigureName]] = {
+        "histories": FigureName("masked", "ndcg", 10)
+    }
     section: ClassVar[str] = "next_items"
     ranks: ClassVar[bool] = True
 
     depth: int
-    """Length of the rankings in a `RankingOutput`: at least the largest cut-off."""
+    """Length of the rankings in a `RankingOutput`: at least the largest cut-off and, up to a
+    bound, the number of targets."""
 
     def __init__(self, model: ModelConfig, loss: LossConfig, spec: DataSpec) -> None:
         super().__init__(model, loss, spec)
@@ -51,11 +66,11 @@ class NextItems(Task):
                 "which has no encode and item_table: give it both methods, or name another task"
             )
         self.model = built
-        self.learns_steps = isinstance(built, StepModel)
+        self.learns_steps = isinstance(built, StepModel | StepChooser)
         self._loss = loss
         self._target_length = spec.target_length
         self._popularity_C = spec.target_counts_C
-        self.depth = max(*CUTOFFS, spec.target_length)
+        self.depth = max(*CUTOFFS, min(spec.target_length, _MOST_SHOWN))
         bias_C = loss.initial_bias(spec.target_counts_C, spec.num_train_windows)
         built.item_table().set_bias(bias_C)
 
@@ -90,16 +105,29 @@ class NextItems(Task):
     # Not compiled: shapes depend on the number of targets.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_losses(self, batch: Batch, target_ids_BL: torch.Tensor) -> torch.Tensor:
-        """The sum of each history's losses, [B]: one query and one target at every position."""
+        """The sum of each history's losses, [B]: one query and its targets at every position."""
+        steps = self._steps(batch, target_ids_BL)
+        is_real_B1 = (batch.weight_B > 0)[:, None]
+        is_target_BL = (steps.target_ids_BL != PAD) & is_real_B1
+        row_N, place_N = is_target_BL.nonzero().T
+        # As an embedding, since the gradient of plain indexing is slow and not deterministic.
+        at_N = row_N * is_target_BL.shape[1] + place_N
+        queries = Queries(F.embedding(at_N, steps.hidden_BLD.flatten(0, 1).float()))
+        target_ids_NK = steps.target_ids_BL[row_N, place_N][:, None]
+        if steps.further_ids_BLK is not None:
+            further_NK = steps.further_ids_BLK[row_N, place_N]
+            target_ids_NK = torch.cat([target_ids_NK, further_NK], dim=1)
+        loss_N = self._loss.per_query(queries, target_ids_NK, self._ranking_model.item_table())
+        stands_for = ((target_ids_BL != PAD) & is_real_B1).sum() / max(1, len(row_N))
+        return loss_N.new_zeros(len(target_ids_BL)).index_add(0, row_N, loss_N * stands_for)
+
+    def _steps(self, batch: Batch, target_ids_BL: torch.Tensor) -> ChosenSteps:
+        """What is learned from a batch of histories."""
+        if isinstance(self.model, StepChooser):
+            return self.model.choose_steps(batch)
         assert isinstance(self.model, StepModel)
         hidden_BLD = self.model.encode_steps(batch)
-        row_N, place_N = ((target_ids_BL != PAD) & (batch.weight_B > 0)[:, None]).nonzero().T
-        # As an embedding, since the gradient of plain indexing is slow and not deterministic.
-        at_N = row_N * target_ids_BL.shape[1] + place_N
-        queries = Queries(F.embedding(at_N, hidden_BLD.flatten(0, 1).float()))
-        target_ids_N1 = target_ids_BL[row_N, place_N][:, None]
-        loss_N = self._loss.per_query(queries, target_ids_N1, self._ranking_model.item_table())
-        return loss_N.new_zeros(len(target_ids_BL)).index_add(0, row_N, loss_N)
+        return ChosenSteps(hidden_BLD, target_ids_BL, batch.further_target_ids_BLK)
 
     # Not compiled: shapes depend on the number of rows with ties.
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -74,6 +74,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
     task = "next_items"
     settings = WindowConfig
     protocols = get_args(Protocol)
+    by_time = ("global_time",)
     leakage = next_item_audit.LEAKAGE
     catalogue_from_all = ("random_windows",)
     description = (

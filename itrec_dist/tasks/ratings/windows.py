@@ -73,6 +73,7 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
     task = "ratings"
     settings = RatingWindowConfig
     protocols = get_args(RatingProtocol)
+    by_time = ("ratings_by_time",)
     leakage = rating_audit.LEAKAGE
     rating_moments = "ratings/rating_moments"
     description = (

@@ -1,23 +1,52 @@
--- Ratings of a user's table, with timestamps classified as numbers or dates.
+-- Ratings of a user's table, with timestamps classified as numbers or dates. A row without a user
+-- is of the user session:ID, after its session.
 -- Grain: one row per row of the table, in its order. At most one of number, microseconds and
 -- nanoseconds (since 1970) is set; text is a number if it can be parsed as one, otherwise a date,
 -- whose nanoseconds are set if it is finer than a microsecond; is_too_fine is whether it cannot be
 -- kept in nanoseconds either.
+-- Parameters: $no_user, user ids that mean that there is none; $has_sessions, whether the table has
+-- sessions.
 -- Reads: source_ratings, which holds the mapped columns as read.
 with
 
-numbers as (
+named as (
     select
         rowid as source_row,
-        user_source_id,
         item_source_id,
         event_time,
         time_unit,
+        event_order,
         rating,
+        user_source_id,
+        session_source_id,
         is_user_inexact,
+        is_session_inexact,
+        is_item_inexact,
+        $has_sessions::boolean
+        and (
+            coalesce(user_source_id, '') = ''
+            or list_contains($no_user::varchar[], user_source_id)
+        ) as is_nameless
+    from source_ratings
+),
+
+numbers as (
+    select
+        source_row,
+        if(
+            is_nameless,
+            'session:' || nullif(session_source_id, ''),
+            user_source_id
+        ) as user_source_id,
+        item_source_id,
+        event_time,
+        time_unit,
+        event_order,
+        rating,
+        if(is_nameless, is_session_inexact::boolean, is_user_inexact) as is_user_inexact,
         is_item_inexact,
         if(time_unit = '', try_cast(event_time as double), null) as number
-    from source_ratings
+    from named
 ),
 
 written as (
@@ -27,6 +56,7 @@ written as (
         item_source_id,
         event_time,
         time_unit,
+        event_order,
         rating,
         is_user_inexact,
         is_item_inexact,
@@ -42,6 +72,7 @@ dates as (
         item_source_id,
         event_time,
         time_unit,
+        event_order,
         rating,
         is_user_inexact,
         is_item_inexact,
@@ -59,6 +90,8 @@ parsed as (
         user_source_id,
         item_source_id,
         event_time,
+        try_cast(event_order as double) as event_order,
+        event_order::varchar as given_order,
         rating,
         is_user_inexact,
         is_item_inexact,
@@ -81,6 +114,8 @@ select
     user_source_id,
     item_source_id,
     event_time,
+    event_order,
+    given_order,
     rating,
     is_user_inexact,
     is_item_inexact,

@@ -125,7 +125,7 @@ def test_users_and_histories_go_from_the_writer_to_arrays(tmp_path):
 def test_every_column_of_a_window_has_its_tensor():
     tensors = {column.tensor(name) for name, column in columns_of(Windows).items()}
     others = {"weight_B", "denominator"}
-    others |= {"step_target_ids_BL", "seen_ids_BS"}  # of histories alone
+    others |= {"step_target_ids_BL", "further_target_ids_BLK", "seen_ids_BS"}  # of histories alone
     assert {field.name for field in dataclasses.fields(Batch)} == tensors | others
     assert [field.name for field in dataclasses.fields(Windows)] == list(columns_of(Windows))
 

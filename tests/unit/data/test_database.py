@@ -70,7 +70,7 @@ def test_columns_of_a_csv_are_mapped_by_kind(folder):
     with Database(folders=[folder]) as database:
         source = database.open([InputFile(path, str(path))])
         assert list(source.parts[0].types) == ["who", 'odd "name"', "when", "tags"]
-        assert database.load("loaded", source, columns) == ((path, 1),)
+        assert database.load("loaded", source, columns) == ((str(path), 1),)
         ((row,),) = (b.to_pylist() for b in database.stored("loaded"))
     assert row == {
         "id": "01",

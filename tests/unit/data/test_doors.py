@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.sources.table import TableConfig
+from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
@@ -235,7 +235,7 @@ def test_ties_without_an_order_of_rows_are_refused(tied, tmp_path, name, table):
     given = {"table": table}
     if table is None:
         given = {"query": written(tmp_path / "q.sql", "select * from e")}
-    words = "gives user a 3 events at 5 and no order of them: give a --query with an ORDER BY"
+    words = "gives user a 3 events at 5 and no order of them: give --columns.order, or a --query"
     assert words in refusal(tmp_path, tied / name, **given)
 
 
@@ -252,6 +252,13 @@ def test_ties_keep_the_order_of_insertion_or_of_the_query(tied, tmp_path, name):
     query = written(tmp_path / "q.sql", "from e order by timestamp, item desc")
     read(tmp_path, tied / name, query=query)
     assert items_of_the_window(tmp_path) == ["z", "y", "x"]
+    query = written(tmp_path / "q.sql", "select *, -rank() over (order by item) as n from e")
+    read(tmp_path, tied / name, query=query, columns=TableColumns(order="n"))
+    assert items_of_the_window(tmp_path) == ["z", "y", "x"]
+    assert "no order of them" in refusal(
+        tmp_path / "new", tied / name, query=written(tmp_path / "q.sql", "select *, 1 as n from e"),
+        columns=TableColumns(order="n"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

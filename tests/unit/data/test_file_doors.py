@@ -24,7 +24,7 @@ TINY = WindowConfig(
     min_user_events=1, input_length=1, target_length=1, stride=1, validation_fraction=0.0, threads=1
 )
 few = settings(
-    max_examples=8, deadline=None, derandomize=True, database=None,
+    deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 

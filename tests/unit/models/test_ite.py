@@ -97,7 +97,7 @@ def reference(model, spec):
         for item, rating, position in zip(item_ids, ratings, positions, strict=True):
             parts = [model.item_embedding.weight[item]]
             if model.config.uses_movie:
-                parts.append(model.movie_projection(spec.item_features_VF[item]))
+                parts.append(model.movie_projection(spec.item_features_VF.to_dense()[item]))
             place = model.position_embedding.weight[position]
             scaled = (rating - spec.rating_mean) / spec.rating_std
             vectors.append(torch.cat([torch.cat(parts) + place, scaled.view(1)]))
@@ -204,7 +204,9 @@ def test_weights_keep_their_names_and_order_so_that_checkpoints_can_be_read(spec
 def test_a_level_reacts_to_its_own_features_only(level, spec, batch):
     model = build(spec, level)
     other_users = replace(batch, user_features_BF=(batch.user_features_BF + 1) % 3)
-    other_items = build(replace(spec, item_features_VF=spec.item_features_VF.flip(1)), level)
+    other_items = build(
+        replace(spec, item_features_VF=spec.item_features_VF.to_dense().flip(1)), level
+    )
     other_items.load_state_dict(model.state_dict())
     reacts_to_user = not torch.equal(scores_of(model, batch), scores_of(model, other_users))
     reacts_to_movie = not torch.equal(scores_of(model, batch), scores_of(other_items, batch))

@@ -22,8 +22,8 @@ def spec(tmp_path_factory):
 
 def test_the_kinds_are_those_of_the_files():
     assert list(MODELS) == [
-        "autorec", "biased_mf", "bst", "dot_product", "ite", "item2vec", "neural_mf", "sasrec",
-        "svdpp",
+        "autorec", "bert4rec", "biased_mf", "bst", "dot_product", "esasrec", "fuxi", "gru4rec",
+        "hstu", "ite", "item2vec", "neural_mf", "sasrec", "svdpp",
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from tests.windowing_reference import Event, expected
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
 few = settings(
-    max_examples=10, deadline=None, derandomize=True, database=None,
+    deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate],  # to shrink a failure takes minutes
 )  # fmt: skip

@@ -1,37 +1,39 @@
 """The non-neural baselines of the next-items task: one file each, found by name.
 
-A file `some_name.py` here holds one frozen dataclass `SomeName`, whose fields are its settings,
-with `fit(training) -> Scorer`; no other file needs to change.
+A file `some_name.py` here holds one frozen dataclass `SomeName`, a `Baseline` whose fields are its
+settings; no other file needs to change.
 
-A baseline is fitted to training windows only, and scores a window by its inputs only.
+A baseline is fitted to training rows only, windows or histories, and scores a row by its inputs
+only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar
+
+import numpy as np
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.data import schema
-from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.manifest import Manifest, SampleKind
+from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
-from itrec_dist.data.shards.arrays import Items, Windows
-from itrec_dist.data.shards.splits import read_split
-from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.data.shards.arrays import HistoryRows, Items
+from itrec_dist.data.shards.splits import read_history_split, read_split
+from itrec_dist.data.training_sequences import Sequences
+from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.system import limits
-from itrec_dist.tasks.baselines import TaskBaselines
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from itrec_dist.tasks.baselines import Rows, TaskBaselines, is_installed
+from itrec_dist.tasks.next_items.scoring import Inputs, Scorer
 
 SCORES_PER_BATCH = 4_000_000
-
-Scorer = Callable[["Tensor"], "Tensor"]
-"""`item_ids_BL -> scores_BC`, int64 to float64; higher scores rank first."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,30 @@ class NextItemsTrainingData:
 
     shards: Path
     manifest: Manifest
-    windows: Windows
+    rows: Rows
     items: Items
 
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The events of the rows."""
+        return Sequences.of(self.rows)
 
-class Baseline(Protocol):
+
+class Baseline(ABC):
     """A baseline's settings, which can be fitted."""
 
-    matrices: ClassVar[int]
+    matrices: ClassVar[int] = 0
     """Number of float64 item-by-item matrices that it holds at once."""
+    samples: ClassVar[tuple[SampleKind, ...]] = ("windows", "histories")
+    """What it can be fitted to."""
+    uses_times: ClassVar[bool] = False
+    """Whether it asks when events happened, which an order alone does not say."""
+    package: ClassVar[str | None] = None
+    """The optional package that it imports, part of the extra `references`; None if none."""
 
+    @abstractmethod
     def fit(self, training: NextItemsTrainingData) -> Scorer:
-        """Fit the baseline to the training windows."""
+        """Fit the baseline to the training rows."""
 
 
 BASELINES: Registry[type[Baseline]] = Registry(
@@ -82,27 +96,51 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
 
     registry = BASELINES
 
-    def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
-        """The training windows and the item table."""
-        windows = read_split(shards, data, schema.TRAIN)
-        return NextItemsTrainingData(shards, data, windows, reader.read_items(shards, data))
+    def default(self, data: Manifest) -> dict[str, Baseline]:
+        """Those that can be fitted to this kind of samples, and whose packages are installed."""
+        return {
+            name: kind()
+            for name, kind in self.registry.items()
+            if is_installed(kind)
+            and data.samples in kind.samples
+            and not (kind.uses_times and data.has_order_alone)
+        }
 
-    def check(self, name: str, baseline: Baseline, data: Manifest) -> None:  # noqa: ARG002
-        """Refuse matrices that do not fit in memory."""
+    def training(self, shards: Path, data: Manifest) -> NextItemsTrainingData:
+        """The training rows and the item table."""
+        rows = self.read(shards, data, schema.TRAIN)
+        return NextItemsTrainingData(shards, data, rows, reader.read_items(shards, data))
+
+    def read(self, shards: Path, data: Manifest, split: str) -> Rows:
+        """A split of windows or of histories, with the times that it has."""
+        if data.samples == "histories":
+            return read_history_split(shards, data, split)
+        return read_split(shards, data, split, times=data.has_times)
+
+    def check(self, name: str, baseline: Baseline, data: Manifest) -> None:
+        """Refuse a missing package, the wrong kind of samples and matrices that do not fit."""
+        super().check(name, baseline, data)
+        if data.samples not in baseline.samples:
+            raise ConfigError(
+                f"the baseline {name} is fitted to {' or '.join(baseline.samples)} and these "
+                f"shards hold {data.samples}: give others to --only, such as "
+                f"{', '.join(self.default(data))}"
+            )
+        if baseline.uses_times and data.has_order_alone:
+            raise ConfigError(
+                f"the baseline {name} asks when events happened, and these have an order alone: "
+                "leave it out with --only, or window the data with --columns.timestamp"
+            )
         refuse_too_large(name, data.num_items)
 
     def batch_size(self, data: Manifest) -> int:
-        """The number of windows whose scores of the catalogue fit in memory."""
+        """The number of rows whose scores of the catalogue fit in memory."""
         return max(1, min(4096, SCORES_PER_BATCH // max(1, data.num_items)))
 
     def judge(
-        self,
-        fitted: Scorer,
-        windows: Windows,
-        training: NextItemsTrainingData,
-        choice: MetricChoice,
+        self, fitted: Scorer, rows: Rows, training: NextItemsTrainingData, choice: MetricChoice
     ) -> Judgement:
-        """Score all windows and count both rankings of each."""
+        """Score all rows, block by block, and count both rankings of each."""
         import torch
 
         from itrec_dist.metrics.ranking import Judge
@@ -111,14 +149,31 @@ class NextItemsBaselines(TaskBaselines[Baseline, NextItemsTrainingData, Scorer])
         data = training.manifest
         popularity_C = torch.tensor(training.items.num_train_targets)
         counted = Judge(popularity_C, data.target_length, choice)
-        batch_size = self.batch_size(data)
-        for start in range(0, len(windows), batch_size):
-            rows = slice(start, start + batch_size)
-            item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
-            target_ids_BK = torch.tensor(windows.target_ids[rows])
-            window_ids_B = torch.tensor(windows.window_ids[rows])
-            weight_B = torch.ones(len(item_ids_BL))
-            scores_BC = fitted(item_ids_BL)
-            rankings = both_rankings([scores_BC], counted.unmasked.depth, item_ids_BL, window_ids_B)
-            counted.update(*rankings, target_ids_BK, weight_B)
+        for batch in _batches(rows, data.target_length, self.batch_size(data)):
+            assert batch.target_time_B is not None
+            inputs = Inputs(batch.item_ids_BL.long(), batch.target_time_B, batch.times_BL)
+            seen_ids_BS = batch.item_ids_BL if batch.seen_ids_BS is None else batch.seen_ids_BS
+            rankings = both_rankings(
+                [fitted(inputs)], counted.unmasked.depth, seen_ids_BS, batch.window_ids_B
+            )
+            counted.update(*rankings, batch.target_ids_BK, batch.weight_B)
         return counted.judgement()
+
+
+def _batches(rows: Rows, target_length: int, batch_size: int) -> Iterator[Batch]:
+    """The rows in order; histories are as wide as the longest of a batch."""
+    import torch
+
+    from itrec_dist.data.batches import whole_batch
+    from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
+
+    device = torch.device("cpu")
+    if isinstance(rows, HistoryRows):
+        table = HistoryTable(rows, device, target_length)
+        yield from HistoryFeed(table, HistoryShare(batch_size), device, "judged").epoch(None)
+        return
+    for start in range(0, len(rows), batch_size):
+        part = rows.take(np.arange(start, min(start + batch_size, len(rows))))
+        # A batch of windows without the times of their inputs has no time of the targets either.
+        target_time_B = torch.from_numpy(part.target_time)
+        yield replace(whole_batch(part, device), target_time_B=target_time_B)

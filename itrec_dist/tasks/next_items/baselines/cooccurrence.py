@@ -1,25 +1,31 @@
-"""Item-to-item counts, computed in SQL: which targets followed the input items in training."""
+"""Item-to-item counts: which targets followed the input items in training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from itrec_dist.data import schema
+from itrec_dist.data.shards.arrays import Windows
+from itrec_dist.data.training_sequences import Sequences
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
+from itrec_dist.tasks.next_items.baselines import Baseline, NextItemsTrainingData
+from itrec_dist.tasks.next_items.scoring import Inputs, Scorer, summed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Cooccurrence:
+class Cooccurrence(Baseline):
     """The baseline `cooccurrence`: number of training windows with an input item and a target.
 
     The score is the sum, over the inputs, of the counts of
     `sql/next_items/baselines/cooccurrence.sql`, over the item's number of occurrences as a training
-    target to the power of `damping`.
+    target to the power of `damping`. Each target of a history counts with everything before it.
     """
 
     matrices: ClassVar[int] = 2
@@ -34,25 +40,45 @@ class Cooccurrence:
             raise ConfigError(f"cooccurrence.damping is {self.damping}, allowed is 0 to 1")
 
     def fit(self, training: NextItemsTrainingData) -> Scorer:
-        """Count pairs of input and target in the training shards."""
+        """Count pairs of input and target in training."""
         import torch
 
-        from itrec_dist.data.database import Database
-
         num_items = training.manifest.num_items
-        files = [training.shards / f.name for f in training.manifest.splits[schema.TRAIN]]
-        with Database() as database:
-            pairs = database.arrow("next_items/baselines/cooccurrence", files=files)
-        counts_VC = torch.zeros(num_items + 1, num_items, dtype=torch.float64)
-        input_ids, target_ids, counts = (
-            torch.tensor(pairs[name].to_numpy())
-            for name in ("input_id", "target_id", "num_windows")
-        )
-        counts_VC[input_ids, target_ids - 1] = counts.double()
+        if isinstance(training.rows, Windows):
+            counts = _in_windows(training)
+        else:
+            counts = _in_histories(training.sequences, num_items)
+        counts_VC = torch.from_numpy(counts)
         popularity_C = torch.tensor(training.items.num_train_targets, dtype=torch.float64)
         counts_VC /= popularity_C.clamp(min=1) ** self.damping
 
-        def score(item_ids_BL: Tensor) -> Tensor:
-            return torch.nn.functional.embedding_bag(item_ids_BL, counts_VC, mode="sum")
+        def score(inputs: Inputs) -> Tensor:
+            return summed(inputs.item_ids_BL, counts_VC)
 
         return score
+
+
+def _in_windows(training: NextItemsTrainingData) -> npt.NDArray[np.float64]:
+    """Number of windows with an input item and a target, [V, C], counted in SQL."""
+    from itrec_dist.data.database import Database
+
+    num_items = training.manifest.num_items
+    files = [training.shards / f.name for f in training.manifest.splits[schema.TRAIN]]
+    with Database() as database:
+        pairs = database.arrow("next_items/baselines/cooccurrence", files=files)
+    counts_VC = np.zeros((num_items + 1, num_items))
+    input_ids, target_ids = pairs["input_id"].to_numpy(), pairs["target_id"].to_numpy()
+    counts_VC[input_ids, target_ids - 1] = pairs["num_windows"].to_numpy()
+    return counts_VC
+
+
+def _in_histories(sequences: Sequences, num_items: int) -> npt.NDArray[np.float64]:
+    """Number of events of an item with another one anywhere before it, [V, C]."""
+    ids = sequences.item_ids.values.astype(np.int64)
+    counts_VC = np.zeros((num_items + 1, num_items))
+    repeat_in = sequences.next_of_item()
+    for distance, earlier, later in sequences.pairs():
+        is_counted = distance <= repeat_in[earlier]  # an item before the target counts once
+        places = ids[earlier] * num_items + ids[later] - 1
+        np.add.at(counts_VC.reshape(-1), places[is_counted], 1)
+    return counts_VC

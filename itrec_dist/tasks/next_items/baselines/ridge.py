@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from itrec_dist.data.schema import PAD
+from itrec_dist.data.manifest import SampleKind
+from itrec_dist.data.shards.arrays import Windows
 from itrec_dist.errors import ConfigError
-from itrec_dist.tasks.next_items.baselines import NextItemsTrainingData, Scorer
+from itrec_dist.tasks.next_items.baselines import Baseline, NextItemsTrainingData
+from itrec_dist.tasks.next_items.scoring import Inputs, Scorer, distinct, recency_weights, summed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,15 +19,16 @@ WINDOWS_PER_CHUNK = 16_384
 
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(Baseline):
     """The baseline `ridge`: linear regression from the recency-weighted inputs to the targets.
 
     Scores are x'W with W = (X'X + penalty I)^-1 X'Y, in float64. A row x of X holds decay^age at
     each input item of a window, the latest item having age 0 (an item that occurs twice gets the
-    sum); a row of Y holds 1 at each target.
+    sum); a row of Y holds 1 at each target. `linear_history` is its counterpart for histories.
     """
 
     matrices: ClassVar[int] = 4
+    samples: ClassVar[tuple[SampleKind, ...]] = ("windows",)
 
     penalty: float = 50.0
     """L2 penalty on the coefficients, above 0."""
@@ -47,14 +48,15 @@ class Ridge:
 
         num_items = training.manifest.num_items
         num_values = num_items + 1
-        windows = training.windows
+        windows = training.rows
+        assert isinstance(windows, Windows)
         inputs_VV = torch.zeros(num_values * num_values, dtype=torch.float64)
         targets_VV = torch.zeros(num_values * num_values, dtype=torch.float64)
         for start in range(0, len(windows), WINDOWS_PER_CHUNK):
             rows = slice(start, start + WINDOWS_PER_CHUNK)
             item_ids_BL = torch.tensor(windows.item_ids[rows], dtype=torch.int64)
-            target_ids_BK = _distinct(windows.target_ids[rows])
-            weights_BL = self._weights(item_ids_BL)
+            target_ids_BK = distinct(torch.tensor(windows.target_ids[rows], dtype=torch.int64))
+            weights_BL = recency_weights(item_ids_BL, self.decay)
             # The rows are sparse, so their outer products are scattered, not multiplied out.
             base_BL1 = item_ids_BL[:, :, None] * num_values
             squares_BLL = weights_BL[:, :, None] * weights_BL[:, None, :]
@@ -68,31 +70,11 @@ class Ridge:
         weights_VC = torch.zeros(num_values, num_items, dtype=torch.float64)
         weights_VC[1:] = torch.cholesky_solve(cross_CC, factor_CC)
 
-        def score(item_ids_BL: Tensor) -> Tensor:
-            return torch.nn.functional.embedding_bag(
-                item_ids_BL,
-                weights_VC,
-                mode="sum",
-                per_sample_weights=self._weights(item_ids_BL),
-            )
+        def score(inputs: Inputs) -> Tensor:
+            weights_BL = recency_weights(inputs.item_ids_BL, self.decay)
+            return summed(inputs.item_ids_BL, weights_VC, weights_BL)
 
         return score
-
-    def _weights(self, item_ids_BL: Tensor) -> Tensor:
-        """decay^age, [B, L]; 0 where padded."""
-        import torch
-
-        ages_L = torch.arange(item_ids_BL.shape[1] - 1, -1, -1, dtype=torch.float64)
-        return self.decay**ages_L * (item_ids_BL != PAD)
-
-
-def _distinct(target_ids_BK: np.ndarray) -> Tensor:
-    """Targets with all but one occurrence per window replaced by PAD."""
-    import torch
-
-    ids_BK = torch.tensor(np.sort(target_ids_BK, axis=1), dtype=torch.int64)
-    ids_BK[:, 1:][ids_BK[:, 1:] == ids_BK[:, :-1]] = PAD
-    return ids_BK
 
 
 def _scatter(sums: Tensor, places: Tensor, values: Tensor) -> None:

@@ -9,7 +9,6 @@ installed.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from itrec_dist.config.registry import Registry
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import Items, Windows
-from itrec_dist.errors import EnvironmentProblem, ShardsError
+from itrec_dist.errors import ShardsError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.tasks.baselines import TaskBaselines
@@ -58,50 +57,10 @@ BASELINES: Registry[type[RatingBaseline]] = Registry(
 """Name -> class."""
 
 
-def is_installed(baseline: RatingBaseline | type[RatingBaseline]) -> bool:
-    """Whether the package that a baseline needs is installed."""
-    return baseline.package is None or importlib.util.find_spec(baseline.package) is not None
-
-
-def installed() -> dict[str, RatingBaseline]:
-    """The baselines whose packages are installed, with default settings, by name."""
-    return {name: kind() for name, kind in BASELINES.items() if is_installed(kind)}
-
-
-def missing() -> list[str]:
-    """The names of the baselines whose packages are not installed."""
-    return [name for name, kind in BASELINES.items() if not is_installed(kind)]
-
-
-def refuse_missing(name: str, baseline: RatingBaseline) -> None:
-    """Refuse a baseline whose package is not installed.
-
-    Raises:
-        EnvironmentProblem: it is not; the message says how to install it.
-    """
-    if not is_installed(baseline):
-        raise EnvironmentProblem(
-            f"the rating baseline {name} needs the package {baseline.package}, which is not "
-            "installed: pip install 'itrec-dist[references]', or leave it out with --only"
-        )
-
-
 class RatingsBaselines(TaskBaselines[RatingBaseline, RatingsTrainingData, Predictor]):
     """Baselines that predict ratings, judged as models are."""
 
     registry = BASELINES
-
-    def installed(self) -> dict[str, RatingBaseline]:
-        """The baselines whose packages are installed."""
-        return installed()
-
-    def missing(self) -> list[str]:
-        """The names of the others."""
-        return missing()
-
-    def check(self, name: str, baseline: RatingBaseline, data: Manifest) -> None:  # noqa: ARG002
-        """Refuse a baseline whose package is not installed."""
-        refuse_missing(name, baseline)
 
     def training(self, shards: Path, data: Manifest) -> RatingsTrainingData:
         """The training ratings and the item table.

@@ -1,8 +1,8 @@
 -- What is judged: the first target_length events of each user after a cut, if others precede it
 -- and they lie within the horizon.
 -- Grain: one row per judged user and split: positions first_target <= target < end_target.
--- Parameters: $target_length, events; $horizon, time after the cut that targets may lie in, in the
--- unit of the source's times, null for all until the next cut.
+-- Parameters: $target_length, events, null for all; $horizon, time after the cut that targets may
+-- lie in, in the unit of the source's times, null for all until the next cut.
 -- Reads: ranges, sequences, cuts, time_scale.
 with
 
@@ -13,7 +13,7 @@ after_cut as (
         ranges.first_target,
         sequences.event_time
         - if(ranges.split = 'validation', cuts.validation_from, cuts.test_from) as time_passed,
-        $horizon::bigint * time_scale.units as longest
+        time_scale.units
     from ranges
     cross join cuts
     cross join time_scale
@@ -21,7 +21,11 @@ after_cut as (
         on
             ranges.user_id = sequences.user_id
             and ranges.first_target <= sequences.place
-            and least(ranges.end_target, ranges.first_target + $target_length) > sequences.place
+            and ranges.end_target > sequences.place
+            and (
+                $target_length::bigint is null
+                or ranges.first_target + $target_length::bigint > sequences.place
+            )
     where ranges.split != 'train' and ranges.first_target > 0
 )
 
@@ -31,5 +35,5 @@ select
     first_target,
     first_target + count(*) as end_target
 from after_cut
-where longest is null or time_passed < longest
+where $horizon::bigint is null or time_passed < $horizon::bigint * units
 group by user_id, split, first_target

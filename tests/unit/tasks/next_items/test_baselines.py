@@ -12,11 +12,15 @@ from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system import environment
+from itrec_dist.tasks.baselines import is_installed
 from itrec_dist.tasks.next_items import baselines
+from itrec_dist.tasks.next_items.scoring import Inputs
 from tests.drawn_ties import key
 from tests.shards_factory import make_shards, random_windows
 
-INPUTS = torch.tensor([[0, 0, 3, 1], [2, 2, 4, 2], [0, 0, 0, 12]])
+ITEM_IDS = torch.tensor([[0, 0, 3, 1], [2, 2, 4, 2], [0, 0, 0, 12]])
+INPUTS = Inputs(ITEM_IDS, torch.tensor([0, 500, 2000]))
+ON_WINDOWS = [name for name, kind in baselines.BASELINES.items() if "windows" in kind.samples]
 
 
 @pytest.fixture
@@ -58,10 +62,13 @@ def multi_hot(ids, weights=None):
 
 
 def test_every_file_is_a_baseline_found_by_its_name():
-    assert list(baselines.BASELINES) == ["cooccurrence", "popularity", "recent_popularity", "ridge"]
+    assert list(baselines.BASELINES) == [
+        "cooccurrence", "ease", "ials", "item_knn", "linear_history", "popularity",
+        "recent_popularity", "ridge", "trending",
+    ]  # fmt: skip
     for name in baselines.BASELINES:
         assert dataclasses.is_dataclass(baselines.BASELINES[name])
-    with pytest.raises(ConfigError, match="there are: cooccurrence, popularity"):
+    with pytest.raises(ConfigError, match="there are: cooccurrence, ease, ials"):
         baselines.BASELINES["knn"]
 
 
@@ -86,7 +93,7 @@ def test_cooccurrence_sums_counts_over_the_inputs(shards, damping):
     inputs, targets = multi_hot(windows.item_ids) > 0, multi_hot(windows.target_ids) > 0
     counts = inputs.T.astype(float) @ targets
     popularity = np.bincount(windows.target_ids.reshape(-1), minlength=13)[1:]
-    expected = multi_hot(INPUTS.numpy()) @ counts / popularity**damping
+    expected = multi_hot(ITEM_IDS.numpy()) @ counts / popularity**damping
     scores = fitted(shards, "cooccurrence", damping=damping)(INPUTS)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-13)
 
@@ -98,7 +105,7 @@ def test_ridge_equals_the_dense_closed_form(shards, monkeypatch):
     inputs = multi_hot(windows.item_ids, ages)
     targets = (multi_hot(windows.target_ids) > 0).astype(float)
     solved = np.linalg.inv(inputs.T @ inputs + 7 * np.eye(12)) @ inputs.T @ targets
-    expected = multi_hot(INPUTS.numpy(), ages[:3]) @ solved
+    expected = multi_hot(ITEM_IDS.numpy(), ages[:3]) @ solved
     scores = fitted(shards, "ridge", penalty=7.0, decay=0.8)(INPUTS)
     np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-9, atol=1e-12)
 
@@ -113,7 +120,7 @@ def test_ridge_by_hand(tmp_path):
     make_shards(tmp_path / "shards", {"train": windows}, num_items=2, num_files=1)
     score = fitted(tmp_path / "shards", "ridge", penalty=3.0, decay=0.5)
     given = torch.tensor([[0, 0, 0, 1], [0, 1, 2, 2], [0, 0, 0, 0]])
-    assert score(given).tolist() == [[0, 0.25], [0, 0.0625], [0, 0]]
+    assert score(Inputs(given, torch.zeros(3))).tolist() == [[0, 0.25], [0, 0.0625], [0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +131,13 @@ def test_ridge_by_hand(tmp_path):
         ("ridge", {"decay": 1.1}),
         ("recent_popularity", {"share": 0.0}),
         ("cooccurrence", {"damping": -1.0}),
+        ("ease", {"penalty": 0.0}),
+        ("item_knn", {"neighbours": 0}),
+        ("item_knn", {"shrink": -0.1}),
+        ("ials", {"width": 0}),
+        ("linear_history", {"penalty": float("inf")}),
+        ("linear_history", {"decay": 0.0}),
+        ("trending", {"days": 0.0}),
     ],
 )
 def test_impossible_settings_are_refused(name, settings):
@@ -131,9 +145,11 @@ def test_impossible_settings_are_refused(name, settings):
         baselines.BASELINES[name](**settings)
 
 
-@pytest.mark.parametrize("name", ["cooccurrence", "popularity", "recent_popularity", "ridge"])
+@pytest.mark.parametrize("name", ON_WINDOWS)
 def test_evaluation_windows_are_not_learned_from(tmp_path, name):
     """Other evaluation windows, same training windows: the same scores."""
+    if not is_installed(baselines.BASELINES[name]):
+        pytest.skip(f"{name} needs a package")
     scores = []
     for seed in (1, 2):
         folder = tmp_path / str(seed)
@@ -249,8 +265,11 @@ def test_nothing_to_judge_is_refused(tmp_path, capsys):
 def test_a_catalogue_that_memory_cannot_hold_is_refused_before_work():
     baselines.refuse_too_large("ridge", 1000)
     baselines.refuse_too_large("popularity", 50_000_000)
-    with pytest.raises(EnvironmentProblem, match=r"ridge over 50,000,000 items needs .* --only"):
-        baselines.refuse_too_large("ridge", 50_000_000)
+    baselines.refuse_too_large("item_knn", 50_000_000)
+    for name in ("ridge", "ease", "linear_history"):
+        sentence = rf"{name} over 5,000,000 items needs .* leave it out with --only"
+        with pytest.raises(EnvironmentProblem, match=sentence):
+            baselines.refuse_too_large(name, 5_000_000)
 
 
 def test_the_environment_is_plain_and_names_no_machine():

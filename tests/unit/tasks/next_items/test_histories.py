@@ -30,6 +30,8 @@ SETTINGS = {
     "global_time": [
         {"validation_fraction": 0.2, "test_fraction": 0.25},
         {"target_length": 3, "horizon": 2, "max_length": 5, "overlap": 1},
+        {"target_length": None, "horizon": 2},
+        {"target_length": None, "validation_fraction": 0.4, "test_fraction": 0.3},
     ],
     "user_disjoint": [
         {"validation_fraction": 0.3, "test_fraction": 0.2, "seed": 4, "max_length": 2},
@@ -154,7 +156,7 @@ def test_what_is_dropped_stands_in_the_manifest_and_on_the_screen(tmp_path, itre
         "--min_item_events", "2",
     )  # fmt: skip
     assert code == 0
-    assert "dropping 5.9% of the ratings and 11.1% of the users" in out
+    assert "dropping 5.9% of the events and 11.1% of the users" in out
     made = manifests.read(tmp_path / "other")
     assert (made.samples, made.max_length, made.input_length) == ("histories", 200, 200)
 
@@ -203,6 +205,7 @@ def test_repeats_can_be_refused(tmp_path):
     ("given", "words"),
     [
         ({"target_length": 2}, "leave_last"),
+        ({"target_length": None}, "target_length is null and protocol leave_one_out"),
         ({"overlap": 200}, "less than max_length"),
         ({"horizon": 5}, "global_time"),
         ({"min_item_events": 0}, "at least 1"),

@@ -14,17 +14,19 @@ from itrec_dist.data import spec as data_spec
 from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
+from itrec_dist.data.shards.arrays import HistoryRows
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES
-from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks.next_items.task import NextItems
 from tests.histories_factory import judged_rows, training_rows
 from tests.shards_factory import make_shards, random_windows
+from tests.small_models import SPEC, STEP_MODELS
 from tests.step_model import KIND, StepsConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 ROWS = training_rows(40, longest=12, seed=5)
+SOME_ROWS = training_rows(12, longest=12, seed=6)
 ITE = ["--model.kind", "ite", "--model.side_information", "none", "--model.width", "32"]
 ITE += ["--model.movie_feature_width", "8", "--model.dropout", "0.0"]
 
@@ -56,24 +58,28 @@ def learned(
     return losses, {name: p.grad.clone() for name, p in task.named_parameters()}
 
 
-def exactness(task: NextItems) -> None:
+def exactness(task: NextItems, rows: HistoryRows) -> None:
     """Fail unless rows by themselves and in batches of any width give the same."""
-    alone = [batch for n in range(len(ROWS)) for batch in batches(ROWS.take(np.array([n])))]
+    alone = [batch for n in range(len(rows)) for batch in batches(rows.take(np.array([n])))]
     losses, gradients = learned(task, alone)
     assert min(losses.values()) > 0
     for share, width in (({}, None), ({"batch_tokens": 30}, None), ({}, 12), ({"multiple": 5}, 12)):
-        found, others = learned(task, batches(ROWS, width=width, **share))
+        found, others = learned(task, batches(rows, width=width, **share))
         assert found == pytest.approx(losses, rel=1e-5)
         for name, gradient in gradients.items():
             torch.testing.assert_close(others[name], gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce"])
-@pytest.mark.parametrize("model", [StepsConfig(), SasrecConfig(width=16, dropout=0.0)])
-def test_padding_changes_neither_losses_nor_gradients(spec, model, loss):
+def test_padding_changes_neither_losses_nor_gradients(spec, loss):
     torch.manual_seed(0)
-    task = NextItems(model, LOSSES[loss](), spec).train()
-    exactness(task)
+    exactness(NextItems(StepsConfig(), LOSSES[loss](), spec).train(), ROWS)
+
+
+@pytest.mark.parametrize("name", STEP_MODELS)
+def test_padding_changes_no_model_of_ours(name):
+    torch.manual_seed(0)
+    exactness(NextItems(STEP_MODELS[name], LOSSES["softmax"](), SPEC).train(), SOME_ROWS)
 
 
 def test_learning_at_every_position_is_learning_from_every_prefix(spec):
@@ -158,6 +164,22 @@ def test_histories_are_trained_judged_evaluated_and_recommended(
     assert code == 0, err
     top = pq.read_table(tmp_path / "top.parquet").to_pylist()
     assert len({row["user"] for row in top}) > 100
+
+
+def test_a_model_that_is_told_the_time_of_the_query_is_judged_but_recommends_nothing(
+    histories, itrec, tmp_path
+):
+    run, out = tmp_path / "run", tmp_path / "top.parquet"
+    code, _, err = itrec(
+        "train", "--local", "--shards", histories, "--out", run, "--model.kind", "hstu",
+        "--model.time_of_query", "true", "--model.width", 8, "--model.num_layers", 1,
+        "--loss", "softmax", "--training.epochs", 1, "--cluster.threads", 1,
+    )  # fmt: skip
+    assert code == 0, err
+    code, _, err = itrec("recommend", run, "--out", out)
+    assert code == 2
+    assert "model.time_of_query=true" in err
+    assert not out.exists()
 
 
 def test_settings_of_the_other_kind_of_samples_are_refused(histories, shards, itrec, tmp_path):

@@ -12,7 +12,7 @@ from itrec_dist.data import manifest, training_ratings
 from itrec_dist.data.shards import reader, splits
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.evaluation.baselines import judge_all
-from itrec_dist.tasks.ratings import baselines as rating_baselines
+from itrec_dist.tasks.baselines import is_installed
 from itrec_dist.tasks.ratings.baselines import RatingsTrainingData
 from itrec_dist.tasks.ratings.baselines.biases import Biases
 from itrec_dist.tasks.ratings.baselines.content import Content, item_features
@@ -123,7 +123,7 @@ def test_title_words_are_features_where_they_stand_in_several_titles(training):
     assert (with_words[1, width:] * with_words[2, width:]).count_nonzero() == 1, "red"
 
 
-@pytest.mark.skipif(not rating_baselines.is_installed(SurpriseSvd), reason="no scikit-surprise")
+@pytest.mark.skipif(not is_installed(SurpriseSvd), reason="no scikit-surprise")
 def test_the_references_predictions_are_the_librarys_own(data, training):
     surprise = pytest.importorskip("surprise")
     settings = SurpriseSvd(width=4, epochs=3, learning_rate=0.02, penalty=0.1, seed=5)
@@ -157,14 +157,14 @@ def test_a_reference_that_is_not_installed_is_skipped_or_refused(
     assert code == 2
     assert "surprise_svd needs the package no_such_package, which is not installed" in err
     assert not (tmp_path / "x").exists()
-    assert "surprise_svd" not in rating_baselines.installed()
+    assert "surprise_svd" not in DATA.baselines.default(manifest.read(rated_shards))
     code, text, err = itrec("baselines", "--shards", rated_shards, "--out", tmp_path / "y")
     assert code == 0, err
     assert "Not installed: surprise_svd" in text
 
 
 def test_the_baselines_become_runs_that_are_in_order(rated_shards, tmp_path):
-    chosen = rating_baselines.installed()
+    chosen = DATA.baselines.default(manifest.read(rated_shards))
     judged = judge_all(DATA.baselines, rated_shards, tmp_path, chosen)
     for split in ("validation", "test"):
         of_mean = judged["global_mean"][split].groups["ratings"]["rmse"]

@@ -1,0 +1,32 @@
+"""Next-item models and baselines on whole histories, beside published results.
+
+The protocol is the field's: each user's last event is the test target and the one before it the
+validation target, nobody is dropped, the whole catalogue is ranked and the history is left out.
+Every model is trained with a fixed recipe, one set for data with long histories and one for data
+with short ones; the epoch is selected on validation. None is told the time of the query, except the
+arms that say so.
+"""
+
+from collections.abc import Mapping
+
+from itrec_dist.metrics.judgement import Judgement
+from itrec_dist.report import markdown
+from itrec_dist.report.published.leaderboard import HIT_RATE, NDCG
+from itrec_dist.studies.study import Cut, RecipeSets, Study, StudyArm, on_final_split
+from itrec_dist.tasks.next_items.histories import HistoryConfig
+
+
+def _figures(splits: Mapping[str, Judgement]) -> str:
+    return on_final_split(splits, {"HR@10": HIT_RATE, "NDCG@10": NDCG})
+
+
+STUDY = Study(
+    title="Leaderboard: models and baselines on whole histories",
+    task="next_items",
+    protocols={"leave-one-out": Cut("next_items", HistoryConfig(), samples="histories")},
+    arms=(StudyArm("sasrec", "sasrec"),),
+    figures=_figures,
+    markdown=markdown.markdown,
+    recipes=RecipeSets(long="ml1m", short="beauty", boundary=30.0),
+)
+"""`itrec reproduce leaderboard`."""
