@@ -158,10 +158,8 @@ def test_a_worker_that_is_killed(two_nodes, train_on, undisturbed):
     two_nodes.wait_until_idle()
 
 
-@pytest.mark.parametrize(
-    ("number", "exit_code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_driver_that_gets_a_signal_to_end(number, exit_code, shards, tmp_path, undisturbed):
     """With a cluster of its own: all of its processes end with it, and the run can go on."""
     environment = {**os.environ, "RAY_TMPDIR": f"/tmp/itrec-own-{os.getpid()}"}
@@ -218,6 +216,7 @@ def ended(out):
     return [e["trial"] for e in events if e["event"] == "ended"]
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_driver_is_killed_ends_as_an_undisturbed_one(two_nodes, shards, tmp_path):
     size = {"trials": 6, "resources": {"concurrent": 2}}
     sweep = sweep_of(shards, tmp_path / "sweep", **size)

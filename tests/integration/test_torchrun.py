@@ -202,10 +202,8 @@ def test_two_torchruns_as_on_two_machines_go_on_after_a_killed_worker(
     assert losses(out) == pytest.approx(losses(undisturbed), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [pytest.param(signal.SIGINT, marks=pytest.mark.slow, id="SIGINT"), signal.SIGTERM],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_all_in_order_and_the_run_can_go_on(
     number, undisturbed, shards, tmp_path, itrec
 ):
