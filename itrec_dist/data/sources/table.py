@@ -63,6 +63,7 @@ class TableConfig(Source):
     """Files and columns of --source table."""
 
     takes_places: ClassVar[bool] = True
+    """URIs and several inputs too."""
 
     columns: TableColumns = field(default_factory=TableColumns)
     """Column names, such as --columns.user visitor_id."""
