@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from itrec_dist.cli import baselines as baselines_command
 from itrec_dist.cli import window as window_command
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
@@ -136,8 +135,6 @@ def test_a_protocol_by_date_is_refused_without_times(tmp_path, kind):
 def test_recent_popularity_is_left_out_without_times(tmp_path, itrec):
     made = cut(tmp_path, protocol="leave_last")
     assert (made.has_order_alone, made.has_times) == (True, False)
-    baselines = baselines_command.baselines_of("next_items")
-    assert baselines.refusal("popularity", made) == ""
     asked = ("baselines", "--shards", tmp_path / "out", "--out", tmp_path / "b", "--only")
     code, _, err = itrec(*asked, "recent_popularity")
     assert code == 2
