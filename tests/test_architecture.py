@@ -22,7 +22,7 @@ ORDER = """
 
 RESTRICTED = {
     "deepspeed": {"engines.deepspeed"},
-    "duckdb": {"data.database", "data.source_files"},
+    "duckdb": {"data.database", "data.doors", "data.source_files"},
     "ray": {"launch", "sweep", "data.feeds", "distributed.context", "inference.recommend"}
     | {"system.doctor"},
 }

@@ -15,6 +15,7 @@ import yaml
 from itrec_dist import config
 from itrec_dist.data import schema, sources
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
+from itrec_dist.storage.uri import Uri, shown
 
 _SAMPLE = {"windows": "window", "histories": "history"}
 """One of each kind of samples, in words."""
@@ -81,7 +82,14 @@ def parser(
         required=True,
         help=f"Format of --input: {', '.join(sources.SOURCES)}, or one of your own as module:Class",
     )
-    made.add_argument("--input", type=Path, required=True, help="Folder or file of events")
+    made.add_argument(
+        "--input",
+        type=Uri | Path,
+        nargs="+",
+        required=True,
+        help="Folder or file of events; with --source table also several, a database, or URIs of "
+        "s3, gs, abfs, hdfs, https",
+    )
     made.add_argument("--out", type=Path, required=True, help="Shards folder to write")
     made.add_argument(
         "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
@@ -117,7 +125,8 @@ def run(parsed: Any) -> int:
     windows = tasks.data_of(parsed.task).of(parsed.samples)
     settings: Any = config.pick(windows.settings, parsed)
     of_source = config.pick(sources.settings_of(parsed.source), parsed)
-    print(f"windowing {parsed.input} ({parsed.source}, {settings.protocol})", flush=True)
+    given = ", ".join(shown(str(place)) for place in parsed.input)
+    print(f"windowing {given} ({parsed.source}, {settings.protocol})", flush=True)
     manifest = windows.write(
         parsed.source, parsed.input, parsed.out, settings, of_source, overwrite=parsed.overwrite
     )

@@ -142,7 +142,7 @@ class Parser(jsonargparse.ArgumentParser):
                 action = self._option_string_actions.get(part)
                 takes_value = action is not None and action.nargs != 0
             elif takes_value:
-                takes_value = False
+                takes_value = action is not None and action.nargs == "+"
             else:
                 return True
         return False
@@ -237,6 +237,8 @@ class Parser(jsonargparse.ArgumentParser):
             if value is not None or not takes_null:
                 null = " or null" if takes_null else ""
                 raise ConfigError(f"{key} must be text{null}, not {as_text(value)!r}")
+        if action.nargs == "+" and isinstance(value, list):
+            return [f"--{key}", *map(as_text, value)]
         return [f"--{key}={as_text(value)}"]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -17,8 +17,11 @@ import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
+from itrec_dist.data.doors import databases
+from itrec_dist.data.doors.files import InputFile
 from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
+from itrec_dist.storage.uri import Uri
 
 T = TypeVar("T")
 
@@ -103,8 +106,13 @@ class Database:
         )
         self._connection.unregister("incoming_rows")
 
-    def open(self, files: Sequence[Path], *, header: bool = True) -> SourceFiles:
-        """Open a user's CSV file, or Parquet files of the same columns, for inspection and `load`.
+    @property
+    def scratch(self) -> Path:
+        """A folder that is deleted when the database is closed."""
+        return Path(self._spill.name) / "inputs"
+
+    def open(self, files: Sequence[InputFile], *, header: bool = True) -> SourceFiles:
+        """Open a user's files of the same columns for inspection and `load`.
 
         `header` says whether the first line of a CSV file holds the column names.
 
@@ -113,9 +121,35 @@ class Database:
         """
         return SourceFiles(self._connection, files, _reading, header)
 
+    def open_table(self, place: Path | Uri, table: str | None) -> tuple[SourceFiles, bool]:
+        """A table or view of another database likewise, and whether its rows have an order.
+
+        Raises:
+            DataError: it cannot be read, or there is no such table.
+            EnvironmentProblem: an extension is missing, or a server is not reached.
+        """
+        attached = databases.AttachedDatabase(self._connection, place, _reading)
+        part, is_ordered = attached.table(table)
+        return SourceFiles(self._connection, part, _reading), is_ordered
+
+    def open_query(self, query: Path, given: Path | Uri | SourceFiles) -> tuple[SourceFiles, bool]:
+        """The rows of a query over a database, or over files that it names `input`, likewise.
+
+        Raises:
+            ConfigError: there is no such file.
+            DataError: it is not one SELECT, or cannot be run.
+        """
+        attached = None
+        if isinstance(given, SourceFiles):
+            given.whole()
+        else:
+            attached = databases.AttachedDatabase(self._connection, given, _reading)
+        part, is_ordered = databases.query(self._connection, query, attached, _reading)
+        return SourceFiles(self._connection, part, _reading), is_ordered
+
     def load(
         self, name: str, source: SourceFiles, columns: Mapping[str, SourceColumn]
-    ) -> tuple[tuple[Path, int], ...]:
+    ) -> tuple[tuple[str, int], ...]:
         """Create the table `name` from opened files, in row order; return each file's row count.
 
         Column names cannot be bound as parameters, so they are mapped here to the names used in the
@@ -126,13 +160,16 @@ class Database:
             DataError: the files cannot be read.
         """
         self.drop(name)
-        where = str(source.parts[0].path)
-        first, *others = source.mapped(columns)
-        _reading(where, lambda: first.create(name))
-        for relation in others:
-            _reading(where, partial(relation.insert_into, name))
-        total = int(self._connection.table(name).aggregate("count(*)").fetchall()[0][0])
-        return tuple((p.path, total if p.num_rows is None else p.num_rows) for p in source.parts)
+        where = source.parts[0].shown
+        counts: list[tuple[str, int]] = []
+        before = 0
+        for number, (parts, relation) in enumerate(source.mapped(columns)):
+            _reading(where, partial(relation.insert_into if number else relation.create, name))
+            total = len(self._connection.table(name))
+            lone = total - before  # of a text file, whose rows are known only now
+            counts += [(p.shown, lone if p.num_rows is None else p.num_rows) for p in parts]
+            before = total
+        return tuple(counts)
 
     def drop(self, *names: str) -> None:
         """Drop tables, which frees their memory."""

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.doors.files import SUFFIXES
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Float32, Int64
 from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.data.sources import staging
-from itrec_dist.data.sources.table import SUFFIXES, TableColumns, TableConfig, opened
+from itrec_dist.data.sources.opening import Door, Opened, opened
+from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 
 _TEXT = ".txt"
@@ -60,7 +62,7 @@ def read_events(path: Path, manifest: Manifest) -> Events:
     optional = (columns.timestamp, columns.order, columns.session, columns.rating)
     names = [columns.user, columns.item, *(name for name in optional if name is not None)]
     with Database() as database:
-        opened(database, path, names, _REMEDY)
+        _with_columns(database, path, names)
         staged = TableConfig(columns=columns).stage(database, path)
         staging.key_events(database, staged, may_repeat=True)
         if (kept := manifest.settings.get("repeats")) in ("first", "last"):
@@ -114,10 +116,21 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
+def _with_columns(database: Database, path: Path, names: Sequence[str]) -> Opened:
+    given = opened(database, Door(), [path])
+    for part in given.source.parts:
+        if missing := [name for name in names if name not in part.types]:
+            raise DataError(
+                f"{part.shown} has no column {missing[0]!r}, its columns are "
+                f"{', '.join(part.types)}: {_REMEDY}"
+            )
+    return given
+
+
 def _column(path: Path, name: str) -> list[str | None]:
     with Database() as database:
-        source = opened(database, path, [name], _REMEDY)
+        source = _with_columns(database, path, [name]).source
         database.load("listed", source, {"item": SourceColumn("text", (name,))})
-        if source.is_text:
+        if any(part.is_text for part in source.parts):
             staging.refuse_rejected(database)
         return [item for batch in database.stored("listed") for item in batch["item"].to_pylist()]

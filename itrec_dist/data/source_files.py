@@ -1,7 +1,7 @@
 """Opens users' files in DuckDB: exactly the named ones, each with its own types.
 
-Owns which parts are read and in which order, how a column of any type is read, and the refusal of
-unsuitable types. Leaves the meaning of columns to data/sources/ and the connection to
+Owns how a file and a column of any type are read, and the refusal of unsuitable types. Leaves which
+files there are to data/doors/, the meaning of columns to data/sources/ and the connection to
 data/database.py.
 """
 
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
+import pyarrow.parquet as pq
 
+from itrec_dist.data.doors.files import InputFile
 from itrec_dist.errors import DataError
 
 _FLOATS = {
@@ -24,9 +26,12 @@ _FLOATS = {
 _SMALL_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _INTEGERS = (*_SMALL_INTEGERS, "UBIGINT", "HUGEINT", "UHUGEINT")
 _NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS")
+_GUESSED = ("DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "UUID", "JSON")
 _UNKNOWN = '"NULL"'  # the type of a column without any value
 
 Guard = Callable[[str, Callable[[], duckdb.DuckDBPyRelation]], duckdb.DuckDBPyRelation]
+
+Mapped = tuple[list["Part"], duckdb.DuckDBPyRelation]
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,32 @@ class SourceColumn:
 
 
 @dataclass(frozen=True)
-class FilePart:
-    """One file and the types of its columns."""
+class Part:
+    """One file, or the rows of a table or query, and the types of the columns."""
 
-    path: Path
+    shown: str
+    """What messages call it."""
     types: Mapping[str, duckdb.sqltypes.DuckDBPyType]
     num_rows: int | None
-    """None for a text file, where it is not known before reading."""
+    """None where it is not known before reading."""
+    file: InputFile | None = None
+    """None for a table."""
+    table: str = ""
+    """The table's name in DuckDB."""
+    names: tuple[str, ...] = ()
+    """The columns as a query names them, where two may have one name."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a CSV file."""
+        return self.file is not None and self.file.kind == "csv"
+
+    @property
+    def joins(self) -> object:
+        """Equal for consecutive parts that can be read in one go."""
+        if self.file is None or self.file.kind != "parquet" or self.file.partitions:
+            return self.shown
+        return [(name, str(kind)) for name, kind in self.types.items()]
 
 
 def exactly(path: Path) -> str:
@@ -73,32 +97,27 @@ def exactly(path: Path) -> str:
 
 
 class SourceFiles:
-    """A CSV file, or Parquet files with the same columns, opened as one table, in their order."""
+    """Files with the same columns, or a table, opened as one table, in their order."""
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        files: Sequence[Path],
+        given: Sequence[InputFile] | Part,
         guard: Guard,
-        header: bool,
+        header: bool = True,
     ) -> None:
         self._connection, self._guard, self._header = connection, guard, header
-        parts = [self._part(file) for file in files]
+        parts = [given] if isinstance(given, Part) else [self._part(file) for file in given]
         self.parts = [p for p in parts if p.num_rows != 0] or parts[:1]
         """The parts with rows: the types of an empty file are meaningless."""
 
-    @property
-    def is_text(self) -> bool:
-        """Whether it is a CSV file."""
-        return self.parts[0].path.suffix != ".parquet"
-
-    def mapped(self, columns: Mapping[str, SourceColumn]) -> list[duckdb.DuckDBPyRelation]:
-        """Relations to be concatenated, with the given columns in equal types.
+    def mapped(self, columns: Mapping[str, SourceColumn]) -> list[Mapped]:
+        """Parts and their rows, to be concatenated, with the given columns in equal types.
 
         Raises:
             DataError: a column has an unsuitable type, or incompatible types in two parts.
         """
-        groups = [list(g) for _, g in groupby(self.parts, key=_described)]
+        groups = [list(g) for _, g in groupby(self.parts, key=lambda part: part.joins)]
         readers = [
             {n: _read(column, group[0]) for n, column in columns.items()} for group in groups
         ]
@@ -112,48 +131,113 @@ class SourceFiles:
         relations = []
         for group, types in zip(groups, readers, strict=True):
             projected = [duckdb.SQLExpression(sql).alias(n) for n, (sql, _) in types.items()]
-            relations.append(self._open([part.path for part in group]).project(*projected))
+            relations.append((group, self._open(group).project(*projected)))
         return relations
 
-    def _part(self, file: Path) -> FilePart:
-        opened = self._open([file])
-        types = dict(zip(opened.columns, opened.types, strict=True))
-        if file.suffix != ".parquet":
-            return FilePart(file, types, None)
-        counted = self._guard(str(file), lambda: opened.aggregate("count(*)"))
-        return FilePart(file, types, int(counted.fetchall()[0][0]))
+    def whole(self) -> None:
+        """Create the view `input` of all parts; a column that a part lacks is null there."""
+        for number, part in enumerate(self.parts):
+            self._open([part]).create_view(f"input_{number}")
+        parts = " union all by name ".join(
+            f"select * from input_{number}" for number in range(len(self.parts))
+        )
+        self._guard(
+            self.parts[0].shown,
+            lambda: self._connection.sql(parts).create_view("input"),
+        )
 
-    def _open(self, files: Sequence[Path]) -> duckdb.DuckDBPyRelation:
-        names = [exactly(file) for file in files]
-        if files[0].suffix == ".parquet":
-            return self._guard(
-                str(files[0]),
-                lambda: self._connection.read_parquet(
-                    names, hive_partitioning=False, binary_as_string=True
-                ),
+    def named(self, part: Part, name: str) -> list[str]:
+        """The columns of a file that DuckDB cannot tell from `name`, as the file names them.
+
+        It ignores case, and gives all but the first of them another name: `user_1`.
+        """
+        alike = name.casefold()
+        if f"{alike}_1" not in {found.casefold() for found in part.types}:
+            return [name] if name in part.types else []
+        given = list(part.names or part.types)
+        if part.file is not None and part.file.kind == "parquet":
+            given = pq.read_schema(part.file.path).names
+        elif part.file is not None and part.is_text:
+            path = part.file.path
+            first = self._guard(part.shown, lambda: self._text(path, header=False).limit(1))
+            given = [str(cell) for cell in first.fetchall()[0]]
+        return [found for found in given if found.strip("\ufeff ").casefold() == alike]
+
+    def _part(self, file: InputFile) -> Part:
+        opened = self._read_file([file])
+        taken = [name for name, _ in file.partitions if name in opened.columns]
+        if taken:
+            raise DataError(
+                f"{file.shown} has a column {taken[0]!r} and so has its folder: rename one of them"
             )
-        return self._guard(
-            str(files[0]),
-            lambda: self._connection.read_csv(
-                names[0],
-                header=self._header,
-                hive_partitioning=False,
-                all_varchar=True,  # an id 007 is not 7, and 02/01/2020 is ambiguous
-                sample_size=-1,
-                store_rejects=True,
-                rejects_limit=100,
+        opened = _with_partitions(opened, file)
+        types = dict(zip(opened.columns, opened.types, strict=True))
+        if file.kind != "parquet":
+            return Part(file.shown, types, None, file)
+        counted = self._guard(file.shown, lambda: opened.aggregate("count(*)"))
+        return Part(file.shown, types, int(counted.fetchall()[0][0]), file)
+
+    def _open(self, parts: Sequence[Part]) -> duckdb.DuckDBPyRelation:
+        if parts[0].file is None:
+            return self._connection.table(parts[0].table)
+        files = [part.file for part in parts if part.file is not None]
+        return _with_partitions(self._read_file(files), files[0])
+
+    def _read_file(self, files: Sequence[InputFile]) -> duckdb.DuckDBPyRelation:
+        """Parquet files of one schema, or one text file."""
+        names = [exactly(file.path) for file in files]
+        read = {
+            "parquet": lambda: self._connection.read_parquet(
+                names, hive_partitioning=False, binary_as_string=True
             ),
+            "csv": lambda: self._text(files[0].path, header=self._header),
+            "json": lambda: self._json(names[0]),
+        }[files[0].kind]
+        return self._guard(files[0].shown, read)
+
+    def _json(self, name: str) -> duckdb.DuckDBPyRelation:
+        """JSON lines; what is text there stays text, also if it looks like a date."""
+
+        def read(columns: dict[str, str] | None = None) -> duckdb.DuckDBPyRelation:
+            return self._connection.read_json(
+                name,
+                columns=columns,
+                format="newline_delimited",
+                sample_size=-1,
+                hive_partitioning=False,
+            )
+
+        found = read()
+        types = zip(found.columns, map(str, found.types), strict=True)
+        return read({n: "VARCHAR" if kind in _GUESSED else kind for n, kind in types})
+
+    def _text(self, file: Path, *, header: bool) -> duckdb.DuckDBPyRelation:
+        return self._connection.read_csv(
+            exactly(file),
+            header=header,
+            hive_partitioning=False,
+            all_varchar=True,  # an id 007 is not 7, and 02/01/2020 is ambiguous
+            sample_size=-1,
+            store_rejects=True,
+            rejects_limit=100,
         )
 
 
-def _described(part: FilePart) -> list[tuple[str, str]]:
-    return [(name, str(kind)) for name, kind in part.types.items()]
+def _with_partitions(opened: duckdb.DuckDBPyRelation, file: InputFile) -> duckdb.DuckDBPyRelation:
+    """The rows of a file with the columns that its folders are."""
+    if not file.partitions:
+        return opened
+    added = [
+        duckdb.ConstantExpression(value).cast("VARCHAR").alias(name)
+        for name, value in file.partitions
+    ]
+    return opened.project(duckdb.StarExpression(), *added)
 
 
-def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
+def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
     """SQL that reads a column of a part, and the type of the result."""
     if source.kind == "lists":
-        lists = [_list(_quoted(c), part.types[c], c, part.path) for c in source.columns]
+        lists = [_list(_quoted(c), part.types[c], c, part.shown) for c in source.columns]
         return f"list_value({', '.join(lists)})", "VARCHAR[][]"
     if source.kind == "vector":
         return _vector(source.columns, part), "FLOAT[]"
@@ -163,10 +247,10 @@ def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
     column, kind = _quoted(name), str(part.types[name])
     if _is_nested(kind):
         raise DataError(
-            f"{part.path}: column {name!r} is of type {kind}: give one number or text per row"
+            f"{part.shown}: column {name!r} is of type {kind}: give one number or text per row"
         )
     if source.kind == "time":
-        return _time(column, kind, name, part.path)
+        return _time(column, kind, name, part.shown)
     if source.kind == "number":
         is_number = kind in (*_INTEGERS, *_FLOATS, "BOOLEAN") or kind.startswith("DECIMAL")
         return column, "DOUBLE" if is_number else _UNKNOWN if kind == _UNKNOWN else "VARCHAR"
@@ -178,14 +262,14 @@ def _read(source: SourceColumn, part: FilePart) -> tuple[str, str]:
     }[source.kind]
 
 
-def _vector(columns: tuple[str, ...], part: FilePart) -> str:
+def _vector(columns: tuple[str, ...], part: Part) -> str:
     if not columns:
         return "null"
     kind = str(part.types[columns[0]])
     number = re.sub(r"\[\d*\]$", "", kind)
     if number == kind or number not in (*_INTEGERS, *_FLOATS):
         raise DataError(
-            f"{part.path}: column {columns[0]!r} is of type {kind}: give lists of numbers, in "
+            f"{part.shown}: column {columns[0]!r} is of type {kind}: give lists of numbers, in "
             "Parquet, all of one length"
         )
     return _quoted(columns[0])
@@ -214,7 +298,7 @@ def _is_inexact(value: str, kind: str) -> str:
     return "false"
 
 
-def _time(column: str, kind: str, name: str, path: Path) -> tuple[str, str]:
+def _time(column: str, kind: str, name: str, path: str) -> tuple[str, str]:
     if kind in _NANOSECONDS:
         return f"epoch_ns({column})", "BIGINT"
     if _is_date(kind):
@@ -230,7 +314,7 @@ def _time(column: str, kind: str, name: str, path: Path) -> tuple[str, str]:
     raise DataError(f"{path}: column {name!r} is of type {kind}: give numbers, dates or timestamps")
 
 
-def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
+def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: str) -> str:
     """SQL of a category column as a list of text."""
     type_name = str(kind)
     if type_name.endswith("]"):
@@ -243,7 +327,7 @@ def _list(column: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path
     return f"[{_category(column, kind, name, path)}]"
 
 
-def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: Path) -> str:
+def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: str) -> str:
     type_name = str(kind)
     if type_name.startswith("STRUCT"):
         fields = dict(kind.children)
@@ -257,7 +341,7 @@ def _category(value: str, kind: duckdb.sqltypes.DuckDBPyType, name: str, path: P
     return _text(value, type_name)
 
 
-def _refuse_numbers_and_dates(name: str, parts: Sequence[FilePart]) -> None:
+def _refuse_numbers_and_dates(name: str, parts: Sequence[Part]) -> None:
     """Refuse a column that is a number of some unit in one part and a date in another."""
     kinds = [(part, str(part.types[name])) for part in parts]
     dates = [found for found in kinds if _is_date(found[1])]
@@ -265,8 +349,8 @@ def _refuse_numbers_and_dates(name: str, parts: Sequence[FilePart]) -> None:
     if dates and numbers:
         (first, date), (second, number) = dates[0], numbers[0]
         raise DataError(
-            f"column {name!r} is {date} in {first.path} and {number} in {second.path}, whose unit "
-            "is not known: give it the same type in every part"
+            f"column {name!r} is {date} in {first.shown} and {number} in {second.shown}, whose "
+            "unit is not known: give it the same type in every part"
         )
 
 

@@ -6,6 +6,7 @@ torchrun context in each of several processes, a Ray context inside a Ray Train 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 import torch
 import torch.distributed as dist
+from pyarrow import fs
 
 from itrec_dist.distributed.torchrun import Peers
 from itrec_dist.errors import ConfigError
@@ -165,11 +167,16 @@ class RayContext(_Group):
         ray_context.enable_progress_bars = False
         # Otherwise blocks arrive as tasks end, and the same seed gives another order.
         ray_context.execution_options.preserve_order = True
+        # Ray takes a path for a URI, in which ? and # mean something: it gets names below the
+        # folder, which are ours.
+        folder = os.path.commonpath([path.parent.absolute() for path in files])
+        names = {path.absolute().relative_to(folder).as_posix(): path for path in files}
+        # A copy in this machine's cache can only be read by tasks on this machine.
+        scheme = "local://" if any(map(cache.is_copy, files)) else ""
         try:
-            # A copy in this machine's cache can only be read by tasks on this machine.
-            names = [f"local://{path}" if cache.is_copy(path) else str(path) for path in files]
             dataset = ray.data.read_parquet(
-                names,
+                [f"{scheme}{name}" for name in names],
+                filesystem=fs.SubTreeFileSystem(folder, fs.LocalFileSystem()),
                 columns=None if columns is None else list(columns),
                 override_num_blocks=len(files),
                 partitioning=None,
@@ -177,7 +184,7 @@ class RayContext(_Group):
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # includes Ray's task errors
             cause = getattr(error, "cause", None) or error
-            where = next((p for p in files if str(p) in str(cause)), files[0].parent)
+            where = next((path for n, path in names.items() if n in str(cause)), files[0].parent)
             raise parquet.unreadable(where, cause) from error
 
     def report(self, metrics: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 import contextlib
 import errno
-import glob
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -16,6 +16,8 @@ from typing import Any
 from itrec_dist.errors import OutputError
 from itrec_dist.storage import ray_job_folder
 from itrec_dist.storage.uri import Uri
+
+_DRAWN = "[a-z0-9_]{8}"  # what tempfile adds to the name of a folder
 
 
 @contextlib.contextmanager
@@ -60,11 +62,25 @@ def finish_interrupted(place: Path) -> None:
     Puts the old `place` back if it had been moved aside, and removes incomplete output. Only
     call it while no other process writes there.
     """
-    for aside in sorted(place.parent.glob(f".{glob.escape(place.name)}.*")):
-        old = aside / place.name
-        if aside.name.startswith(f".{place.name}.old.") and old.is_dir() and not place.exists():
-            old.rename(place)
+    name = re.escape(place.name)
+    holder = re.compile(rf"\.{name}\.old\.{_DRAWN}")
+    other = re.compile(rf"\.{name}\.(?:{_DRAWN}|gone\.[0-9]+)")
+    found = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+    for aside in (path for path in found if path.is_dir()):
+        if holder.fullmatch(aside.name) and not _holds_others(aside, place.name):
+            if (aside / place.name).is_dir() and not place.exists():
+                (aside / place.name).rename(place)
+        elif not other.fullmatch(aside.name):
+            continue
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _holds_others(folder: Path, name: str) -> bool:
+    """Whether a folder that may hold an old `name` holds something else: `name.old` in the making.
+
+    Both have the same names.
+    """
+    return any(path.name != name for path in folder.iterdir())
 
 
 def empty(folder: Path, *, keep_file: str) -> None:

@@ -16,7 +16,9 @@ HARMLESS = frozenset({
 """Options that a URI may carry; any other one could be a secret."""
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.DOTALL)
-_SCHEMES_WITH_USER = ("abfs", "abfss", "hdfs", "viewfs")  # container@account, user@host
+_SCHEMES_WITH_USER = (  # container@account, user@host
+    "abfs", "abfss", "hdfs", "viewfs", "postgres", "postgresql", "mysql"
+)  # fmt: skip
 _SQUASHED = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 
 

@@ -9,6 +9,7 @@ table_facts as (
         $has_times::boolean as has_times,
         $has_order::boolean as has_order,
         if(bool_or(number != floor(number)), 1e6, 1) as units_per_number,
+        coalesce(bool_or(nanoseconds % 1000 != 0), false) as has_nanoseconds,
         arg_min(number is null, rowid) filter (
             where number is not null or microseconds is not null or nanoseconds is not null
         ) as has_dates
@@ -23,6 +24,22 @@ judged as (
                 then concat('user ', parsed_ratings.user_source_id, ' is not a whole number')
             when parsed_ratings.is_item_inexact
                 then concat('item ', parsed_ratings.item_source_id, ' is not a whole number')
+            when parsed_ratings.is_too_fine
+                then
+                    concat(
+                        'timestamp ''',
+                        parsed_ratings.event_time,
+                        ''' cannot be kept in nanoseconds, with nine decimals and from 1677 to 2262'
+                    )
+            when
+                table_facts.has_nanoseconds
+                and abs(parsed_ratings.microseconds) >= 9.2e15
+                then
+                    concat(
+                        'timestamp ',
+                        make_timestamp(parsed_ratings.microseconds),
+                        ' is too far from 1970 to be counted in nanoseconds, as others need'
+                    )
             when
                 parsed_ratings.event_time is not null
                 and parsed_ratings.number is null

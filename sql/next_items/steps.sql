@@ -1,4 +1,4 @@
--- What remains after each filter.
+-- What remains after the filters of items and then of users.
 -- Grain: one row per step, in order: the ratings, users and items after it.
 -- Reads: events, catalogue, sequences.
 with
@@ -17,17 +17,10 @@ steps as (
         count(*) as num_ratings,
         count(distinct user_key) as num_users,
         count(distinct item_key) as num_items
-    from events
-    union all
-    select
-        2 as step,
-        count(*) as num_ratings,
-        count(distinct user_key) as num_users,
-        count(distinct item_key) as num_items
     from catalogue_events
     union all
     select
-        3 as step,
+        2 as step,
         count(*) as num_ratings,
         count(distinct user_id) as num_users,
         count(distinct item_id) as num_items

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist import config
@@ -119,6 +120,22 @@ def test_blocks_come_in_the_order_of_the_files(shards):
         streamed = [block["window_id"].to_pylist() for block in ray_blocks(order)]
         read = [block["window_id"].to_pylist() for block in LocalContext().blocks(order)]
         assert streamed == read
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_folder_of_any_name_is_read_and_no_other(cached, shards, tmp_path, monkeypatch):
+    if cached:
+        monkeypatch.setenv("ITREC_CACHE", str(tmp_path))
+    part, other = sorted((shards / "train").iterdir())[:2]
+    names = ["a", "a b", *"a%20b a% a? a?b a#b a;b [a] a* user=7 s3: ~".split()]
+    for name in names:
+        folder = tmp_path / name / "train"
+        folder.mkdir(parents=True)
+        shutil.copyfile(other if name == "a" else part, folder / part.name)
+    wanted = pq.read_table(part)["window_id"].to_pylist()
+    for name in names[1:]:
+        blocks = ray_blocks([tmp_path / name / "train" / part.name], ["window_id"])
+        assert [i for b in blocks for i in b["window_id"].to_pylist()] == wanted, name
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])

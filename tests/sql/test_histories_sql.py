@@ -71,6 +71,7 @@ def test_rows_hold_their_events_and_targets(database):
 
 def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
     give(database, "cuts", "validation_from test_from", (10, 20))
+    give(database, "time_scale", "units", (1,))
     times = (1, 10, 12, 13, 20, 29)
     give(database, "sequences", SEQUENCES, *[(1, p, 1, t, 0.0, True) for p, t in enumerate(times)])
     ranges = [(1, "train", 0, 1), (1, "validation", 1, 4), (1, "test", 4, 6)]
@@ -84,6 +85,9 @@ def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
     assert judged(target_length=None, horizon=None) == [(1, "test", 4, 6), (1, "validation", 1, 4)]
     assert judged(target_length=None, horizon=9) == [(1, "test", 4, 5), (1, "validation", 1, 4)]
     assert judged(target_length=2, horizon=9) == [(1, "test", 4, 5), (1, "validation", 1, 3)]
+    give(database, "time_scale", "units", (2,))
+    assert judged(target_length=9, horizon=1) == [(1, "test", 4, 5), (1, "validation", 1, 2)]
+    assert judged(target_length=9, horizon=5) == [(1, "test", 4, 6), (1, "validation", 1, 4)]
 
 
 def test_infrequent_items_go_before_infrequent_users(database):
@@ -96,9 +100,9 @@ def test_infrequent_items_go_before_infrequent_users(database):
 
 def test_repeats_leave_the_first_or_the_last(database):
     give(database, "events", EVENTS, *[(0, i, t, 1.0, t) for t, i in enumerate((4, 5, 4, 6))])
-    first = run(database, f"{FOLDER}/repeats", keeps_last=False)
+    first = run(database, "next_items/repeats", keeps_last=False)
     assert sorted((place, item) for _, item, _, _, place in first) == [(0, 4), (1, 5), (2, 6)]
-    last = run(database, f"{FOLDER}/repeats", keeps_last=True)
+    last = run(database, "next_items/repeats", keeps_last=True)
     assert sorted((place, item) for _, item, _, _, place in last) == [(0, 5), (1, 4), (2, 6)]
 
 

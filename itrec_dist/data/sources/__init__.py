@@ -10,11 +10,14 @@ Downloads (`download.py`) and generated data (`synthetic/`) produce files that a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config.registry import Registry
 from itrec_dist.errors import ConfigError
+from itrec_dist.storage.uri import Uri, refuse_credentials
 
 if TYPE_CHECKING:
     from itrec_dist.data.sources.source import Source
@@ -23,6 +26,8 @@ SOURCES: Registry[type[Source]] = Registry(
     "source", "itrec_dist.data.sources", group="itrec_dist.sources", suffix="Config", hyphens=True
 )
 """Name -> class."""
+
+Place = Path | Uri
 
 WITH_SETTINGS = "table"
 """The source whose settings are options of `itrec window` if the chosen source has none."""
@@ -57,6 +62,35 @@ def chosen(name: str, settings: Source | None = None) -> Source:
             f"{', '.join(f'--{field}' for field in given)} with --source {_name_of(settings)} only"
         )
     return kind()
+
+
+def given(name: str, source: Source, places: Place | Sequence[Place]) -> Any:
+    """The input as `stage` of the source takes it.
+
+    Raises:
+        ConfigError: the source takes no such input, or a URI carries a credential.
+    """
+    several = (places,) if isinstance(places, (Path, Uri)) else tuple(places)
+    for place in several:
+        if isinstance(place, Uri):
+            try:
+                refuse_credentials(place, "input")
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+    if len(several) == 1 and isinstance(several[0], Path):
+        return several[0]
+    if not source.takes_places:
+        raise ConfigError(
+            f"--source {name} reads one folder or file on this machine, not {shown(several)}: give "
+            "its path"
+        )
+    return several
+
+
+def shown(places: Place | Sequence[Place]) -> str:
+    """The input in the manifest's form."""
+    several = (places,) if isinstance(places, (Path, Uri)) else places
+    return ", ".join(str(p.absolute() if isinstance(p, Path) else p) for p in several)
 
 
 def _class_of(name: str) -> type[Source]:

@@ -20,6 +20,9 @@ class Source(ABC):
     """Folder of the SQL files of a source outside itrec_dist, searched before the shipped `sql/`;
     keep its files in a subfolder there, so that they hide no others."""
 
+    takes_places: ClassVar[bool] = False
+    """Whether `stage` also takes URIs, and a tuple of several inputs."""
+
     @abstractmethod
     def stage(self, database: Database, path: Path) -> Staged:
         """Fill the tables `ratings`, `items`, `item_features` and `user_features` from `path`.

@@ -18,8 +18,8 @@ from itrec_dist.errors import DataError
 
 FeatureKind = Literal["single", "multi"]
 
-Parts = tuple[tuple[Path, int], ...]
-"""Files that were read in sequence, each with its number of rows."""
+Parts = tuple[tuple[Path | str, int], ...]
+"""Files, by what messages call them, that were read in sequence, each with its number of rows."""
 
 
 TITLE_WORDS = "title words"
@@ -33,8 +33,9 @@ _ENCODING = "invalid encoding"  # as DuckDB calls it
 class Staged:
     """The result of staging: the features in order, and the files with their checksums."""
 
-    ratings_file: Path
-    items_file: Path | None
+    ratings_file: Path | str
+    """What messages call it."""
+    items_file: Path | str | None
     has_ratings: bool
     item_features: tuple[tuple[str, FeatureKind], ...]
     user_features: tuple[tuple[str, FeatureKind], ...]
@@ -44,6 +45,9 @@ class Staged:
     """Further staged features, beyond those of the paper's models."""
     ratings_parts: Parts = ()
     """The files of the ratings, if there are several."""
+    time_scale: int = 1
+    """How many units of `event_time` are one unit of the source's times; microseconds if it has
+    dates."""
     time_unit: str = ""
     """Unit of the times; empty if unknown, manifest.ORDER if they are an order alone."""
     source_rows: pa.ChunkedArray | None = None
@@ -139,6 +143,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
             f"{row['feature']}: describe each user once, with one value per feature"
         )
     database.drop("ratings")
+    database.register("time_scale", pa.table({"units": [staged.time_scale]}))
 
 
 def add_title_words(database: Database, staged: Staged, least: int) -> Staged:

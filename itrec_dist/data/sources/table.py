@@ -1,21 +1,22 @@
-"""Reads a user's own table: any Parquet or CSV file of users, items and timestamps.
+"""Reads a user's own table of users, items and timestamps: files, a database's table, a query.
 
-Owns the settings that map its columns, and refuses unsuitable columns and values. Leaves what is
-common to all formats to data/sources/staging.py, and units of times to data/sources/time_units.py.
+Owns the settings that map its columns, and refuses unsuitable values. Leaves opening the input to
+data/sources/opening.py, what is common to all formats to data/sources/staging.py, and units of
+times to data/sources/time_units.py.
 """
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
+from itrec_dist.data.doors.files import Layout
 from itrec_dist.data.manifest import ORDER
-from itrec_dist.data.source_files import SourceColumn, SourceFiles
+from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.data.sources import numbers, time_units
+from itrec_dist.data.sources.opening import Door, Opened, load, opened, refuse_ties
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
     FeatureKind,
@@ -23,14 +24,14 @@ from itrec_dist.data.sources.staging import (
     Staged,
     checksum,
     place,
-    refuse_rejected,
     register_no_features,
     register_no_items,
 )
 from itrec_dist.data.sources.time_units import TimeUnit
 from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.storage.uri import Uri
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv")
+Place = Path | Uri
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class TableColumns:
     item: str = "item"
     """Column of item ids, read as text; also the id column of --items."""
     timestamp: str | None = "timestamp"
-    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since 1970;
-    without a zone they are UTC); null if there is only an order."""
+    """Column of times: numbers of any unit, dates or timestamps (kept in microseconds since 1970,
+    in nanoseconds if some are finer; without a zone they are UTC); null if there is only an
+    order."""
     order: str | None = None
     """Column of numbers in the order of a user's events: of those at one time, or of all if
     columns.timestamp is null. Without it the order of the rows decides."""
@@ -64,12 +66,25 @@ class TableColumns:
 class TableConfig(Source):
     """Files and columns of --source table."""
 
+    takes_places: ClassVar[bool] = True
+    """URIs and several inputs too."""
+
     columns: TableColumns = field(default_factory=TableColumns)
     """Column names, such as --columns.user visitor_id."""
-    items: Path | None = None
-    """Parquet or CSV file with one row per item."""
-    users: Path | None = None
-    """Parquet or CSV file with one row per user."""
+    table: str | None = None
+    """Table or view to read, if --input is a DuckDB or SQLite file, or a URI such as
+    postgresql://host/shop or mysql://host/shop."""
+    query: Path | None = None
+    """SQL file with one SELECT of DuckDB, over the tables of the database --input, or over the
+    table `input`, the files of --input; its rows are the events."""
+    glob: bool = False
+    """Whether --input is a pattern, in which * and [] match names and ** any folders."""
+    hive: bool = False
+    """Whether folders key=value below --input are columns, as Hive, Spark and Polars write them."""
+    items: Uri | Path | None = None
+    """File with one row per item."""
+    users: Uri | Path | None = None
+    """File with one row per user."""
     time_unit: TimeUnit | None = None
     """Unit of times that are numbers, counted from 1970: values that do not look like it are
     refused; null takes numbers of any unit and start."""
@@ -108,6 +123,9 @@ class TableConfig(Source):
         for name in ("title", "vector"):
             if getattr(self.columns, name) is not None and self.items is None:
                 raise ConfigError(f"columns.{name} needs --items, the file that holds it")
+        for one, other in (("glob", "hive"), ("table", "query")):
+            if getattr(self, one) and getattr(self, other):
+                raise ConfigError(f"--{one} and --{other} exclude each other: give one of them")
         self._check_times()
 
     @property
@@ -135,48 +153,50 @@ class TableConfig(Source):
                 "is no unit, leave it out"
             )
 
-    def stage(self, database: Database, path: Path) -> Staged:
+    def stage(self, database: Database, path: Place | Sequence[Place]) -> Staged:
         """Fill the staging tables from a user's table.
 
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
+            EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
         """
-        parts = self._stage_events(database, path)
-        unit = (
-            time_units.settled(database, self.time_unit, path) if self.columns.timestamp else ORDER
-        )
+        places = [path] if isinstance(path, (Path, Uri)) else list(path)
+        layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
+        events = opened(database, Door(layout, self.table, self.query, self.header), places)
+        parts = self._stage_events(database, events)
+        shown = events.shown if self.query else ", ".join(map(str, places))
+        unit = ORDER
+        if self.columns.timestamp:
+            unit = time_units.settled(database, self.time_unit, shown)
         how = "ratings" if self.columns.timestamp else "ordered_ratings"
         database.table("ratings", f"staging/table/{how}")
+        scale = time_units.scale(database)
         rows = None
         if self.columns.order is not None:
             rows = database.arrow("staging/table/source_rows").column("source_row")
         doubts = _doubts(database)
         database.drop("parsed_ratings")
-        _stage_items(database, self)
-        _stage_users(database, self)
+        items = _stage_items(database, self)
+        users = _stage_users(database, self)
         numbers.to_ranges(database, self.user_numbers, self.item_numbers)
         multiple = {r["feature"] for r in database.rows("staging/table/multiple_features")}
         kinds: dict[bool, FeatureKind] = {True: "multi", False: "single"}
         return Staged(
-            ratings_file=path,
+            ratings_file=shown,
             items_file=self.items,
             has_ratings=self.columns.rating is not None,
             item_features=tuple((n, kinds[n in multiple]) for n in self.all_item_features),
             user_features=tuple((name, "single") for name in self.all_user_features),
-            files=tuple(
-                checksum(file)
-                for given in (path, self.items, self.users)
-                if given is not None
-                for file in _files(given)
-            ),
+            files=tuple(map(checksum, (*events.files, *items, *users))),
             latest_time=None,
             ratings_parts=parts,
             time_unit=unit,
+            time_scale=scale,
             source_rows=rows,
             warnings=doubts,
         )
 
-    def _stage_events(self, database: Database, path: Path) -> Parts:
+    def _stage_events(self, database: Database, events: Opened) -> Parts:
         """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
         columns = self.columns
 
@@ -196,7 +216,7 @@ class TableConfig(Source):
             "event_order": SourceColumn("number", optional(columns.order)),
             "rating": SourceColumn("number", optional(columns.rating)),
         }
-        parts = _load(database, "source_ratings", path, ratings, header=self.header)
+        parts = load(database, "source_ratings", events, ratings)
         has_sessions = columns.session is not None
         database.table(
             "parsed_ratings",
@@ -209,27 +229,22 @@ class TableConfig(Source):
         for row in database.rows("checks/unreadable_values", **given):
             where = place(parts, row["row_number"])
             raise DataError(f"{where}: {row['reason']}: correct the row")
+        for row in database.rows("checks/merged_times"):
+            where = place(parts, row["last_row_number"])
+            raise DataError(
+                f"{where}: user {row['user_source_id']} has timestamps {row['first_time']} and "
+                f"{row['last_time']}, which differ by less than a millionth: round them, or give "
+                "whole numbers of a smaller unit"
+            )
+        refuse_ties(database, events)
         return parts
 
     def recorded(self) -> dict[str, Any]:
-        """The names of the columns."""
-        return {"columns": configuration.to_dict(self.columns)}
-
-
-def opened(database: Database, path: Path, names: Sequence[str], remedy: str) -> SourceFiles:
-    """Open a user's table that must have columns of these names.
-
-    Raises:
-        DataError: the file or a column is missing, and `remedy` then says what to do.
-    """
-    source = database.open(_files(path))
-    for part in source.parts:
-        if missing := [name for name in names if name not in part.types]:
-            raise DataError(
-                f"{part.path} has no column {missing[0]!r}, its columns are "
-                f"{', '.join(part.types)}: {remedy}"
-            )
-    return source
+        """The names of the columns, and how the input was read."""
+        doors = {"table": self.table, "query": self.query and self.query.name}
+        layout = {"glob": self.glob, "hive": self.hive}
+        given = {name: value for name, value in (doors | layout).items() if value}
+        return {"columns": configuration.to_dict(self.columns), **given}
 
 
 def _doubts(database: Database) -> tuple[str, ...]:
@@ -242,11 +257,11 @@ def _doubts(database: Database) -> tuple[str, ...]:
     )
 
 
-def _stage_items(database: Database, table: TableConfig) -> None:
+def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:
     if table.items is None:
         register_no_items(database)
         register_no_features(database, "item")
-        return
+        return ()
     columns = table.columns
     described = {
         "item_source_id": SourceColumn("text", (columns.item,)),
@@ -255,7 +270,8 @@ def _stage_items(database: Database, table: TableConfig) -> None:
         "feature_lists": SourceColumn("lists", table.all_item_features),
         "vector": SourceColumn("vector", (columns.vector,) if columns.vector else ()),
     }
-    parts = _load(database, "source_items", table.items, described)
+    file = opened(database, Door(), [table.items])
+    parts = load(database, "source_items", file, described)
     names = list(table.all_item_features)
     for check in ("unnamed_items", "uneven_vectors"):
         for row in database.rows(f"checks/{check}"):
@@ -269,85 +285,23 @@ def _stage_items(database: Database, table: TableConfig) -> None:
     database.table("item_features", "staging/table/item_features", features=names)
     database.table("item_vectors", "staging/table/item_vectors")
     database.drop("source_items")
+    return file.files
 
 
-def _stage_users(database: Database, table: TableConfig) -> None:
+def _stage_users(database: Database, table: TableConfig) -> tuple[Path, ...]:
     if table.users is None:
         register_no_features(database, "user")
-        return
+        return ()
     described = {
         "user_source_id": SourceColumn("text", (table.columns.user,)),
         "is_inexact": SourceColumn("inexact", (table.columns.user,)),
         "feature_lists": SourceColumn("lists", table.all_user_features),
     }
-    parts = _load(database, "source_users", table.users, described)
+    file = opened(database, Door(), [table.users])
+    parts = load(database, "source_users", file, described)
     for row in database.rows("checks/unnamed_users"):
         raise DataError(f"{place(parts, row['row_number'])} {row['reason']}: correct the row")
     names = list(table.all_user_features)
     database.table("user_features", "staging/table/user_features", features=names)
     database.drop("source_users")
-
-
-def _load(
-    database: Database,
-    name: str,
-    path: Path,
-    columns: dict[str, SourceColumn],
-    *,
-    header: bool = True,
-) -> Parts:
-    source = database.open(_files(path), header=header)
-    _refuse_missing(source, path, [c for column in columns.values() for c in column.columns])
-    parts = database.load(name, source, columns)
-    if source.is_text:
-        refuse_rejected(database)
-    return parts
-
-
-def _refuse_missing(source: SourceFiles, path: Path, wanted: list[str]) -> None:
-    for part in source.parts:
-        missing = [c for c in wanted if c not in part.types]
-        if not missing:
-            continue
-        if source.is_text and any(_is_number(name) for name in part.types):
-            raise DataError(
-                f"{path} has no header, its first line is {', '.join(part.types)}: put the names of"
-                " the columns there, or give --header false and --columns.user column0 and so on"
-            )
-        raise DataError(
-            f"{part.path} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
-            "name the right ones with --columns, --item_features and --user_features"
-        )
-
-
-def _is_number(name: str) -> bool:
-    try:
-        return math.isfinite(float(name))
-    except ValueError:
-        return False
-
-
-def _in_natural_order(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key that puts part-2 before part-10."""
-    pieces = re.split(r"([0-9]+)", path.name)
-    return [(0, int(piece)) if n % 2 else (1, piece) for n, piece in enumerate(pieces)]
-
-
-def _files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder in natural order of their names."""
-    if path.is_dir():
-        files = sorted(sorted(path.glob("*.parquet")), key=_in_natural_order)
-        if not files:
-            raise DataError(f"{path} holds no *.parquet: give a file, or a folder of Parquet files")
-        return files
-    if not path.is_file():
-        raise DataError(f"there is no file {path}: give a {' or '.join(SUFFIXES)} file")
-    if not path.name.endswith(SUFFIXES):
-        raise DataError(f"{path} is of an unknown kind: give a {' or '.join(SUFFIXES)} file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty: give a file with a header and one row per event")
-    if path.suffix in (".csv", ".tsv"):
-        with path.open("rb") as file:
-            if b"\0" in file.read(4096):  # UTF-16 and the like
-                raise DataError(f"{path} is not UTF-8 text: save it as UTF-8")
-    return [path]
+    return file.files

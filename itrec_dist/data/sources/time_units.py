@@ -1,6 +1,5 @@
 """The unit of a table's times: what it is, and whether values look like the one that was stated."""
 
-from pathlib import Path
 from typing import Literal
 
 from itrec_dist.data.database import Database
@@ -12,7 +11,7 @@ _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nano
 _YEAR_1980, _YEAR_2200 = 315_532_800, 7_258_118_400  # in seconds
 
 
-def settled(database: Database, stated: TimeUnit | None, path: Path) -> str:
+def settled(database: Database, stated: TimeUnit | None, path: str) -> str:
     """The unit of `parsed_ratings`, empty if nobody stated it.
 
     Raises:
@@ -39,6 +38,12 @@ def settled(database: Database, stated: TimeUnit | None, path: Path) -> str:
         )
     # Where there are fractions, whole numbers of millionths are kept: staging/table/ratings.sql.
     return f"{stated} / 1e6" if row["has_fractions"] else stated
+
+
+def scale(database: Database) -> int:
+    """How many units of the kept times are one unit of `parsed_ratings`, or one microsecond."""
+    row = database.rows("staging/table/time_facts")[0]
+    return 10**6 if row["has_fractions"] else 1000 if row["has_nanoseconds"] else 1
 
 
 def _is_likely(latest: float, unit: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from itrec_dist import config as configuration
 from itrec_dist.errors import ConfigError
 
-_RECORDED_IF_GIVEN = ("short_histories",)  # others have the fingerprint of before the setting
+_RECORDED_IF_GIVEN = ("repeats", "short_histories")  # shards of before them keep their fingerprint
 _OF_THE_MACHINE = ("memory_limit", "threads")  # settings that do not affect the result
 
 

@@ -7,7 +7,7 @@ splits and the manifest. What differs between tasks is defined by subclasses of 
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,7 +25,9 @@ from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage import atomic
+from itrec_dist.storage.uri import Uri
 
+Place = Path | Uri
 S = TypeVar("S", bound=WindowSettings)
 Steps = tuple[dict[str, Any], ...]
 """What remains after each filter, as the manifest's `steps`."""
@@ -150,7 +152,7 @@ class TaskWindows(ABC, Generic[S]):
     def write(
         self,
         source: str,
-        path: Path,
+        path: Place | Sequence[Place],
         out: Path,
         config: S,
         settings: Source | None = None,
@@ -159,21 +161,24 @@ class TaskWindows(ABC, Generic[S]):
     ) -> Manifest:
         """Cut the ratings at `path` into windows and write the shards folder `out`.
 
-        `source` is the name of a source, `settings` its settings; None takes the defaults.
+        `source` is the name of a source, `settings` its settings; None takes the defaults. Some
+        sources also take a URI, or several inputs.
 
         Raises:
-            ConfigError: there is no such source, or the settings belong to another one.
+            ConfigError: there is no such source, the settings belong to another one, or it does not
+                take such an input.
             DataError: the input cannot be used, or nothing is left after a filter.
             OutputError: `out` already exists or cannot be written.
         """
         chosen = sources.chosen(source, settings)
+        given = sources.given(source, chosen, path)
         folders = [f for f in (self.sql_folder, chosen.sql_folder) if f is not None]
         with (
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
             Database(config.memory_limit, config.threads, folders) as database,
         ):
             staging.register_no_vectors(database)
-            staged = chosen.stage(database, path)
+            staged = chosen.stage(database, given)
             self._refuse_without_times(staged, config)
             staged = self.described(database, staged, config)
             self.check(database, staged, config)
@@ -182,7 +187,7 @@ class TaskWindows(ABC, Generic[S]):
             manifest = self._write_shards(database, config, staged, building)
             origin = {
                 "format": source,
-                "path": str(path.absolute()),
+                "path": sources.shown(given),
                 "files": list(staged.files),
                 **chosen.recorded(),
                 **shards.undescribed(database),

@@ -20,6 +20,8 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
+from itrec_dist.tasks.next_items import repeats
+from itrec_dist.tasks.next_items.repeats import Repeats
 
 HistoryProtocol = Literal["leave_one_out", "leave_last", "global_time", "user_disjoint"]
 
@@ -43,7 +45,7 @@ class HistoryConfig:
     global_time, null takes all of the horizon, or all until the next cut."""
     horizon: int | None = None
     """With global_time, the targets happen within this much time after a cut, in the unit of the
-    timestamps (seconds in MovieLens, microseconds for dates); null sets no limit."""
+    timestamps (seconds in MovieLens, microseconds of dates); null sets no limit."""
     overlap: int = 0
     """Events that a row of a cut training history repeats from the row before, as context for its
     targets; at least one is repeated."""
@@ -56,7 +58,7 @@ class HistoryConfig:
     left have enough events."""
     top_items: int | None = None
     """Keep this many of the items most frequent in training; null keeps all."""
-    repeats: Literal["keep", "first", "last", "refuse"] = "keep"
+    repeats: Repeats = "keep"
     """Several events of one user with one item: keep them all, the first or the last, or refuse
     the data."""
     title_words: int = 0
@@ -154,15 +156,14 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         Raises:
             DataError: nothing is left after a filter, or an item repeats that may not.
         """
-        steps = [("read", _sizes(database, "event_sizes"))]
-        steps += _without_repeats(database, config)
+        steps = [("read", repeats.sizes(database)), *repeats.settle(database, config.repeats)]
         steps += _filtered(database, config)
         _count(database, config)
         database.table("kept_users", "next_items/kept_users", min_user_events=1)
         database.table("sequences", "next_items/sequences")
         if config.top_items is not None:
             name = f"of the top {config.top_items:,} items of training"
-            steps.append((name, _sizes(database, "sequence_sizes")))
+            steps.append((name, database.rows(f"{FOLDER}/sequence_sizes")[0]))
         database.drop("events")
         _place(database, config)
         return _described(steps, config)
@@ -225,41 +226,18 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 histories = NextItemsHistories().write
 """Cut ratings into histories of items; see `TaskWindows.write`."""
 
-_Sized = tuple[str, Mapping[str, int]]
-"""The name of a step, and how many ratings, users and items it left."""
 
-
-def _sizes(database: Database, sql_name: str) -> Mapping[str, int]:
-    sizes: Mapping[str, int] = database.rows(f"{FOLDER}/{sql_name}")[0]
-    return sizes
-
-
-def _without_repeats(database: Database, config: HistoryConfig) -> list[_Sized]:
-    if config.repeats == "refuse":
-        for row in database.rows("checks/repeated_events"):
-            raise DataError(
-                f"user {row['user_source_id']} has {row['num_events']} events with item "
-                f"{row['item_source_id']} and --repeats is refuse: give keep, first or last, or "
-                "remove all but one of them"
-            )
-    if config.repeats not in ("first", "last"):
-        return []
-    database.table("events", f"{FOLDER}/repeats", keeps_last=config.repeats == "last")
-    name = f"{config.repeats} of each user and item"
-    return [(name, _sizes(database, "event_sizes"))]
-
-
-def _filtered(database: Database, config: HistoryConfig) -> list[_Sized]:
+def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
     """Drop infrequent items and users from `events`, once or until all have enough events."""
     least = {n: getattr(config, n) for n in ("min_item_events", "min_user_events")}
     if max(least.values()) == 1:
         return []
     before: Mapping[str, int] = {}
-    sizes, rounds = _sizes(database, "event_sizes"), 0
+    sizes, rounds = repeats.sizes(database), 0
     while sizes != before and sizes["num_ratings"] and not (rounds and config.core == "single"):
         rounds, before = rounds + 1, sizes
         database.table("events", f"{FOLDER}/filtered", **least)
-        sizes = _sizes(database, "event_sizes")
+        sizes = repeats.sizes(database)
     name = (
         f"of items with at least {config.min_item_events} events and then of users with at least "
         f"{config.min_user_events}"
@@ -313,7 +291,7 @@ def _place(database: Database, config: HistoryConfig) -> None:
     )  # fmt: skip
 
 
-def _described(steps: list[_Sized], config: HistoryConfig) -> Steps:
+def _described(steps: list[repeats.Sized], config: HistoryConfig) -> Steps:
     """The steps as the manifest has them, with the share of what was read that each one left.
 
     Raises:

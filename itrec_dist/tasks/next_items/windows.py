@@ -14,6 +14,8 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
+from itrec_dist.tasks.next_items import repeats
+from itrec_dist.tasks.next_items.repeats import Repeats
 
 Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
 
@@ -30,6 +32,9 @@ class WindowConfig:
     """Number of consecutive events that a model gets as inputs, L."""
     target_length: int = 5
     """Number of following events to be predicted, K."""
+    repeats: Repeats | None = None
+    """Several events of one user with one item: keep them all, the first or the last, or refuse
+    the data; null keeps them unless they are at the same time, which it refuses."""
     stride: int = 10
     """Events between the starts of consecutive windows of the same user and split."""
     short_histories: bool = False
@@ -81,19 +86,25 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         "a manifest and a leakage audit. The defaults are the paper's settings."
     )
 
+    def may_repeat(self, config: WindowConfig) -> bool:
+        """Rows that agree in everything are repeats like others, where repeats were thought of."""
+        return config.repeats not in (None, "refuse")
+
     def cut(self, database: Database, config: WindowConfig) -> Steps:
         """Fill the tables from `events` to `sequences` and `targets`.
 
         Raises:
-            DataError: nothing is left after a filter.
+            DataError: nothing is left after a filter, or an item repeats that may not.
         """
         protocol = config.protocol
+        read = repeats.sizes(database)
+        sized = repeats.settle(database, config.repeats)
         _count(database, config)
         database.table(
             "kept_users", "next_items/kept_users", min_user_events=config.min_user_events
         )
         database.table("sequences", "next_items/sequences")
-        steps = _steps(database, config)
+        steps = _steps(database, config, [("read", read), *sized])
         database.drop("events")
         if protocol == "leave_last":
             database.table(
@@ -205,10 +216,16 @@ def _count_without_held_out(database: Database, config: WindowConfig) -> None:
         database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
 
 
-def _steps(database: Database, config: WindowConfig) -> Steps:
+def _steps(database: Database, config: WindowConfig, earlier: list[repeats.Sized]) -> Steps:
+    """All steps: the given ones, of which the last left `events`, and the filters after them."""
     top = "all items" if config.top_items is None else f"the top {config.top_items:,} items"
-    names = ("read", f"of {top}", f"of users with at least {config.min_user_events} of those")
-    steps = window_settings.steps(names, database.rows("next_items/steps"))
+    names = [
+        *(name for name, _ in earlier),
+        f"of {top}",
+        f"of users with at least {config.min_user_events} of those",
+    ]
+    counts = [counted for _, counted in earlier] + database.rows("next_items/steps")
+    steps = window_settings.steps(names, counts)
     for before, after in itertools.pairwise(steps):
         if after["ratings"] == 0:
             raise DataError(

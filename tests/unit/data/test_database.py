@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.doors.files import InputFile
 from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 
@@ -67,9 +68,9 @@ def test_columns_of_a_csv_are_mapped_by_kind(folder):
         "absent": SourceColumn("number", ()),
     }
     with Database(folders=[folder]) as database:
-        source = database.open([path])
+        source = database.open([InputFile(path, str(path))])
         assert list(source.parts[0].types) == ["who", 'odd "name"', "when", "tags"]
-        assert database.load("loaded", source, columns) == ((path, 1),)
+        assert database.load("loaded", source, columns) == ((str(path), 1),)
         ((row,),) = (b.to_pylist() for b in database.stored("loaded"))
     assert row == {
         "id": "01",
@@ -84,7 +85,7 @@ def test_a_file_of_another_kind_is_refused(folder):
     path = folder / "t.parquet"
     path.write_text("no parquet")
     with Database(folders=[folder]) as database, pytest.raises(DataError, match=r"t\.parquet"):
-        database.open([path])
+        database.open([InputFile(path, str(path))])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C as a signal")

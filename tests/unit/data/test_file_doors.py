@@ -1,5 +1,6 @@
 """The same events give the same shards, whatever the file, its types, its name or its parts."""
 
+import csv
 import datetime
 import gzip
 import itertools
@@ -147,6 +148,27 @@ def test_csv_of_all_separators_and_endings(tmp_path, events, separator, mark, en
     path = tmp_path / f"t{suffix}"
     write_csv(path, events, separator, mark, ending)
     assert staged(path) == wanted(events)
+
+
+@settings(few, max_examples=30)
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    separator=st.sampled_from(",;\t|"),
+)
+def test_ids_of_any_text(tmp_path, names, separator):
+    rows = [(name, f"i{n}", n, 1.0) for n, name in enumerate(names)]
+    header = ["user", "item", "timestamp", "rating"]
+    pq.write_table(pa.table(list(zip(*rows, strict=True)), names=header), tmp_path / "t.parquet")
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([header, *rows])
+    wanted = sorted((name, 0, item, time, rating) for name, item, time, rating in rows)
+    assert staged(tmp_path / "t.parquet") == wanted
+    assert staged(tmp_path / "t.csv") == wanted
 
 
 @few

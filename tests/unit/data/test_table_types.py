@@ -12,46 +12,15 @@ import pytest
 
 from itrec_dist.cli import window as window_command
 from itrec_dist.data import schema
-from itrec_dist.data.database import Database
-from itrec_dist.data.sources import staging
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from tests.typed_tables import RATED, column, read, refusal, write
 
 SMALL = WindowConfig(
     min_user_events=1, input_length=2, target_length=1, stride=1, validation_fraction=0.0
 )
-RATED = TableConfig(columns=TableColumns(rating="rating"))
 NAN = float("nan")
-
-
-def write(path: Path, **columns: Any) -> Path:
-    """Four events; keywords replace columns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    base = {"user": list("aabb"), "item": list("xyxy"), "timestamp": [1, 2, 3, 4]}
-    table = base | {"rating": [1.0, 2.0, 3.0, 4.0]} | columns
-    pq.write_table(pa.table(table), path)
-    return path
-
-
-def read(path: Path, table: TableConfig = RATED) -> list[dict[str, Any]]:
-    """The rows of `ratings`, checked as windowing checks them."""
-    with Database(threads=1) as database:
-        staged = table.stage(database, path)
-        found = [row for batch in database.stored("ratings") for row in batch.to_pylist()]
-        staging.key_events(database, staged)
-    return found
-
-
-def column(path: Path, name: str, table: TableConfig = RATED) -> list[Any]:
-    return [row[name] for row in read(path, table)]
-
-
-def refusal(path: Path, table: TableConfig = RATED) -> str:
-    with pytest.raises(DataError) as caught:
-        read(path, table)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # Parts of unlike types.
@@ -138,69 +107,23 @@ def test_parts_are_read_in_the_order_of_their_numbers(tmp_path):
     assert [items[i - 1] for i in seen] == ["10y", "10z"]
 
 
-# Times.
-
-
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_timestamps_of_every_unit_and_zone_are_microseconds(tmp_path, unit, zone):
-    seconds = [1_577_836_800, 1_577_836_801, 1_577_836_802, 1_577_836_803]
-    factor = {"s": 1, "ms": 1_000, "us": 10**6, "ns": 10**9}[unit]
-    times = pa.array([s * factor for s in seconds], pa.timestamp(unit, zone))
-    path = write(tmp_path / "t.parquet", timestamp=times)
-    assert column(path, "event_time") == [s * 10**6 for s in seconds]
-
-
-@pytest.mark.parametrize("zone", [None, "UTC"])
-def test_nanoseconds_are_kept_where_they_tell_events_apart(tmp_path, zone):
-    last = pa.array([10**18 + n for n in (3, 2, 1, 0)], pa.timestamp("ns", zone))
-    path = write(tmp_path / "t" / "part-0.parquet", timestamp=last)
-    assert column(path, "event_time") == [10**18 + n for n in (3, 2, 1, 0)]
-    early = pa.array([1, 2, 3, 4], pa.timestamp("us", zone))
-    write(tmp_path / "t" / "part-1.parquet", timestamp=early)
-    assert column(tmp_path / "t", "event_time")[4:] == [1000, 2000, 3000, 4000]
-
-
 @pytest.mark.parametrize(
-    "times",
-    [
-        [1.7e9, 1_700_000_000.25, 1.7e9 + 1, 1.7e9 + 2],
-        ["1700000000", "1700000000.25", "1700000001", "1700000002"],
-        [
-            decimal.Decimal(n)
-            for n in ("1700000000.00", "1700000000.25", "1700000001", "1700000002")
-        ],
-    ],
+    "names", [["user", "item", "timestamp", "user"], ["User", "item", "timestamp", "user"]]
 )
-def test_fractions_of_a_second_are_kept(tmp_path, times):
-    wanted = [1_700_000_000_000_000, 1_700_000_000_250_000]
-    assert column(write(tmp_path / "t.parquet", timestamp=times), "event_time")[:2] == wanted
+def test_two_columns_of_one_name_are_refused(tmp_path, names):
+    columns = [pa.array(list("aabb")), pa.array(list("xyxy")), pa.array([1, 2, 3, 4])]
+    pq.write_table(pa.table([*columns, columns[0]], names=names), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text(",".join(names) + "\na,x,1,b\na,y,2,b\n")
+    for name in ("t.parquet", "t.csv"):
+        words = f"{name} has 2 columns 'user' ({names[0]}, user): rename all but one"
+        assert words in refusal(tmp_path / name, TableConfig())
 
 
-def test_whole_floats_stay_as_they_are(tmp_path):
-    path = write(tmp_path / "t.parquet", timestamp=[1.0, 2.0, 3.0, 4.0])
-    assert column(path, "event_time") == [1, 2, 3, 4]
-
-
-def test_dates_written_as_text_are_read_only_in_the_order_year_month_day(tmp_path):
-    dates = ["2020-01-02", "2020-01-02T00:00:01Z", "2020-01-02 02:00:02+02:00", None]
-    day = 1_577_923_200_000_000
-    path = write(tmp_path / "t.parquet", timestamp=dates)
-    assert "row 4 has no timestamp" in refusal(path)
-    dates[3] = "2020-01-02 00:00:03.5"
-    path = write(tmp_path / "t.parquet", timestamp=dates)
-    assert column(path, "event_time") == [day, day + 10**6, day + 2 * 10**6, day + 3_500_000]
-    text = "user,item,timestamp\na,x,01/02/2020\na,y,02/02/2020\n"
-    (tmp_path / "t.csv").write_text(text)
-    assert "row 1: timestamp '01/02/2020' is neither a number nor a date such as" in refusal(
-        tmp_path / "t.csv", TableConfig()
-    )
-
-
-@pytest.mark.parametrize("kind", [pa.time64("us"), pa.bool_(), pa.list_(pa.int64())])
-def test_a_type_that_is_no_time_is_refused(tmp_path, kind):
-    path = write(tmp_path / "t.parquet", timestamp=pa.nulls(4, kind))
-    assert "column 'timestamp' is of type" in refusal(path)
+def test_a_column_may_be_named_as_duckdb_would_name_a_second_one(tmp_path):
+    path = write(tmp_path / "t.parquet", user_1=list("cdef"))
+    assert column(path, "user_source_id") == list("aabb")
+    (tmp_path / "t.csv").write_text("user,item,timestamp,user_1\na,x,1,b\na,y,2,b\n")
+    assert column(tmp_path / "t.csv", "user_source_id", TableConfig()) == ["a", "a"]
 
 
 # Ids.

@@ -268,3 +268,18 @@ def test_without_an_interruption_nothing_is_raised():
     with atomic.uninterrupted(), atomic.uninterrupted():
         pass
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_cleaning_up_leaves_folders_of_longer_names_alone(tmp_path):
+    place = tmp_path / "run"
+    own = ".run.abcd_123 .run.old.abcd_123 .run.gone.77".split()
+    others = ".run.2.abcd_123 .run.2.old.abcd_123 .run.old.being_ab .run .runs.abcd_123".split()
+    for name in (*own, *others):
+        (tmp_path / name).mkdir()
+    fill(tmp_path / ".run.old.being_ab")  # a new run.old
+    (tmp_path / ".run.old.abcd_123" / "run").mkdir()
+    fill(tmp_path / ".run.old.abcd_123" / "run", "old")
+    atomic.finish_interrupted(place)
+    assert names(tmp_path) == {"run", *others}
+    assert (place / "content").read_text() == "old"
+    atomic.finish_interrupted(tmp_path / "absent" / "run")

@@ -17,6 +17,7 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingsWindows, RatingWindowConfig, window_ratings
+from tests.histories_reference import without_repeats
 from tests.rating_windowing_reference import expected_ratings
 from tests.windowing_reference import Event, expected
 
@@ -50,6 +51,17 @@ def write(path: Path, events: list[Event]) -> Path:
     columns = [[getattr(event, name) for event in events] for name in names]
     pq.write_table(pa.table(columns, names=["user", "item", "timestamp", "rating"]), path)
     return path
+
+
+def left(events: list[Event], repeats: str | None) -> list[Event]:
+    """The events without repeats, in their order."""
+    if repeats in (None, "keep"):
+        return events
+    kept: set[Event] = set()
+    for user in {e.user for e in events}:
+        history = sorted((e for e in events if e.user == user), key=lambda e: e.time)  # stable
+        kept.update(without_repeats(history, repeats))
+    return [event for event in events if event in kept]
 
 
 def rows_of(shards: Path, made: Manifest) -> list[tuple[str, dict[str, Any]]]:
@@ -87,18 +99,30 @@ def counts_of(made: Manifest, wanted: dict[str, dict[str, int]]) -> dict[str, di
     events=tables, share=shares, seed=st.integers(0, 3), stride=st.integers(1, 3),
     lengths=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     top_items=st.sampled_from([2, 4, None]), min_user_events=st.integers(1, 5),
-    short=st.booleans(),
+    repeats=st.sampled_from([None, "keep", "first", "last"]), short=st.booleans(),
 )  # fmt: skip
 def test_windows_of_items(
-    tmp_path, protocol, *, events, share, seed, stride, lengths, top_items, min_user_events, short
+    tmp_path,
+    protocol,
+    *,
+    events,
+    share,
+    seed,
+    stride,
+    lengths,
+    top_items,
+    min_user_events,
+    repeats,
+    short,
 ):
     config = WindowConfig(
-        top_items=top_items, min_user_events=min_user_events, input_length=lengths[0],
+        top_items=top_items, repeats=repeats, min_user_events=min_user_events,
+        input_length=lengths[0],
         target_length=lengths[1], stride=stride, protocol=protocol, seed=seed,
         validation_fraction=share[0], test_fraction=share[1], num_shards=2, threads=1,
         short_histories=short,
     )  # fmt: skip
-    wanted = expected(events, config)
+    wanted = expected(left(events, repeats), config)
     path, shards = write(tmp_path / "e.parquet", events), tmp_path / "shards"
     event(f"{min(len(wanted.windows), 9)} windows, {len(wanted.audit)} audits")
     if not any(split == "train" for *_, split in wanted.windows):

@@ -2,8 +2,8 @@
 -- and they lie within the horizon.
 -- Grain: one row per judged user and split: positions first_target <= target < end_target.
 -- Parameters: $target_length, events, null for all; $horizon, time after the cut that targets may
--- lie in, in the unit of the timestamps, null for all until the next cut.
--- Reads: ranges, sequences, cuts.
+-- lie in, in the unit of the source's times, null for all until the next cut.
+-- Reads: ranges, sequences, cuts, time_scale.
 with
 
 after_cut as (
@@ -12,9 +12,11 @@ after_cut as (
         ranges.split,
         ranges.first_target,
         sequences.event_time
-        - if(ranges.split = 'validation', cuts.validation_from, cuts.test_from) as time_passed
+        - if(ranges.split = 'validation', cuts.validation_from, cuts.test_from) as time_passed,
+        time_scale.units
     from ranges
     cross join cuts
+    cross join time_scale
     inner join sequences
         on
             ranges.user_id = sequences.user_id
@@ -33,5 +35,5 @@ select
     first_target,
     first_target + count(*) as end_target
 from after_cut
-where $horizon::bigint is null or time_passed < $horizon::bigint
+where $horizon::bigint is null or time_passed < $horizon::bigint * units
 group by user_id, split, first_target

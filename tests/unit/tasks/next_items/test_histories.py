@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,23 @@ def test_a_user_too_short_to_be_judged_is_learned_from(tmp_path):
     assert (coverage["test"].num_users, coverage["test"].num_users_without) == (3, 2)
     # The first event of "three" is all that training may have of them.
     assert coverage["train"].num_events_without == 2
+
+
+def test_a_horizon_is_in_the_unit_of_the_source_whatever_unit_is_kept(tmp_path):
+    config = HistoryConfig(
+        protocol="global_time", target_length=3, horizon=2,
+        validation_fraction=0.2, test_fraction=0.2,
+    )  # fmt: skip
+    whole = random_events(1)
+    rows = rows_of(written(tmp_path, whole, config))
+    later = [replace(event, time=event.time + 0.5) for event in whole]
+    shifted = rows_of(written(tmp_path, later, config))
+    assert sum(len(row.targets) for row in rows) > len(rows)
+
+    def items(found: list[Row]) -> list[tuple]:
+        return [(r.user, r.split, *(e.item for e in (*r.events, *r.targets))) for r in found]
+
+    assert items(shifted) == items(rows)
 
 
 def test_repeats_can_be_refused(tmp_path):

@@ -12,8 +12,9 @@ import pytest
 from itrec_dist.data import manifest as manifests
 from itrec_dist.data import schema
 from itrec_dist.data.sources.table import TableColumns, TableConfig
-from itrec_dist.errors import OutputError
+from itrec_dist.errors import DataError, OutputError
 from itrec_dist.tasks.next_items import audit as next_item_audit
+from itrec_dist.tasks.next_items.repeats import Repeats
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from tests.windowing_reference import Event, expected
 
@@ -238,3 +239,44 @@ def test_a_broken_promise_is_an_error_and_random_windows_promises_nothing():
                 next_item_audit.LEAKAGE.checked(protocol, "test", counts | {name: 1})
     assert next_item_audit.PROMISES["random_windows"] == ()
     assert set(next_item_audit.PROMISES) == set(NextItemsWindows.protocols)
+
+
+def test_repeats_are_kept_dropped_or_refused(tmp_path):
+    events = [Event("u", item, time, 1) for time, item in enumerate("abacb")]
+    again = write_events(tmp_path / "again.parquet", events)
+    twice = write_events(tmp_path / "twice.parquet", [*events, events[0]])
+    small = {"min_user_events": 1, "input_length": 2, "target_length": 1, "stride": 1}
+
+    def items(path: Path, repeats: Repeats | None) -> list[str]:
+        config = WindowConfig(**small, validation_fraction=0, repeats=repeats)
+        made = window("table", path, tmp_path / "out", config, RATED, overwrite=True)
+        assert ("repeats" in made.settings) == (repeats is not None)
+        names = ["", *pq.read_table(tmp_path / "out" / schema.ITEMS_FILE)["source_id"].to_pylist()]
+        first, *rest = read_split(tmp_path / "out", "train")
+        ids = [*first["item_ids"], *(row["target_ids"][0] for row in (first, *rest))]
+        return [names[i] for i in ids]
+
+    assert items(again, None) == items(again, "keep") == list("abacb")
+    assert items(again, "first") == list("abc")
+    assert items(twice, "last") == list("acb")
+    assert items(twice, "keep") == list("aabacb")
+    for repeats, words in ((None, "rows 1 and 6 both"), ("refuse", "rows 1 and 6 both")):
+        with pytest.raises(DataError, match=words):
+            items(twice, repeats)
+    with pytest.raises(DataError, match="user u has 2 events with item a and --repeats is refuse"):
+        items(again, "refuse")
+
+
+def test_steps_name_the_repeats_that_were_dropped(tmp_path):
+    events = [Event("u", item, time, 1) for time, item in enumerate("abacb")]
+    path = write_events(tmp_path / "t.parquet", events)
+    config = WindowConfig(
+        min_user_events=1, input_length=1, target_length=1, validation_fraction=0, repeats="first"
+    )
+    steps = window("table", path, tmp_path / "out", config, RATED).steps
+    assert [(step["name"], step["ratings"]) for step in steps] == [
+        ("read", 5),
+        ("first of each user and item", 3),
+        ("of the top 1,000 items", 3),
+        ("of users with at least 1 of those", 3),
+    ]

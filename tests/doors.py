@@ -1,0 +1,32 @@
+"""Windows of inputs of any kind, or the sentence by which they are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.sources.table import TableConfig
+from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
+
+TINY = WindowConfig(
+    min_user_events=1, input_length=2, target_length=1, stride=1, validation_fraction=0.0, threads=1
+)
+
+
+def read(folder: Path, place: object, **given: object) -> Manifest:
+    return window("table", place, folder / "out", TINY, TableConfig(**given), overwrite=True)
+
+
+def refusal(folder: Path, place: object, **given: object) -> str:
+    with pytest.raises((ConfigError, DataError, EnvironmentProblem)) as caught:
+        read(folder, place, **given)
+    assert not (folder / "out").exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
