@@ -66,7 +66,7 @@ def read_events(path: Path, manifest: Manifest) -> Events:
         staged = TableConfig(columns=columns).stage(database, path)
         staging.key_events(database, staged, may_repeat=True)
         if (kept := manifest.settings.get("repeats")) in ("first", "last"):
-            database.table("events", "next_items/histories/repeats", keeps_last=kept == "last")
+            database.table("events", "next_items/repeats", keeps_last=kept == "last")
         return _events(database.arrow("shared/served_events"))
 
 

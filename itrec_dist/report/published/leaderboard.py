@@ -78,9 +78,9 @@ def results_on(manifest: Manifest | None) -> tuple[Published, ...]:
     ):
         return ()
     read, kept = manifest.steps[0], manifest.steps[-1]
-    sizes = tuple(read.get(name) for name in ("users", "items", "ratings"))
     is_whole = kept.get("ratings") == read.get("ratings")
-    return _RESULTS.get(sizes, ()) if is_whole else ()  # type: ignore[call-overload]
+    sizes = (read.get("users", 0), read.get("items", 0), read.get("ratings", 0))
+    return _RESULTS.get(sizes, ()) if is_whole else ()
 
 
 def knows_query_time(config: dict[str, Any]) -> bool:
