@@ -64,7 +64,7 @@ def test_a_run_stopped_anywhere_ends_to_the_bit_as_one_that_was_not(
     resumed = go_on(run)
     assert outcome(resumed) == outcome(undisturbed)
     assert losses(resumed)[at:] == losses(undisturbed)[at:]
-    (note,) = resumed.events("note")
+    note = resumed.events("note")[-1]
     within = f"within epoch {at // 4 + 1}, after" if at % 4 else f"from epoch {at // 4},"
     assert note["message"] == f"resumed {within} step {at}"
 
@@ -154,7 +154,7 @@ def test_reports_count_an_epoch_once(data, undisturbed, tmp_path):
         (e.number, e.loss, e.is_best) for e in whole.epochs
     ]
     assert resumed.best_epoch == whole.best_epoch
-    assert len(resumed.notes) == 2
+    assert sum(note.startswith("resumed") for note in resumed.notes) == 2
     assert len(resumed.environment["resumed"]) == 2
 
 
@@ -243,7 +243,7 @@ def test_a_run_goes_on_with_another_number_of_workers(way, data, two_workers, tm
     run = config_of(data, two_workers / way, **STILL)
     resumed = go_on(run) if way == "two, then one" else RunDirectory(run.out)
     same_within_tolerance(resumed, whole)
-    (note,) = resumed.events("note")
+    note = resumed.events("note")[-1]
     told = "1 worker in place of 2" if way == "two, then one" else "2 workers in place of 1"
     assert note["message"] == f"resumed within epoch 2, after step 6; {told}"
     described = json.loads((resumed.checkpoints / "last" / "state" / "state.json").read_text())
