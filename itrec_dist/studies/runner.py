@@ -149,7 +149,6 @@ def planned(
 ) -> Iterator[RunConfig]:
     """Every run, seed by seed, so that an interrupted study has complete comparisons early."""
     arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
-    described = {name: manifest.read(folder) for name, folder in shards.items()}
     for seed in range(chosen.seeds):
         for arm in arms:
             for name in study.protocols_of(arm):
@@ -162,7 +161,7 @@ def planned(
                     "cluster.threads=1" if _default_jobs() > 1 else "cluster.threads=null",
                     *arm.overrides,
                 ]
-                recipe = study.recipe_of(arm, described[name])
+                recipe = study.recipe_of(arm, shards[name])
                 if chosen.epochs is not None:
                     overrides.append(f"training.epochs={chosen.epochs}")
                 yield config.load(RunConfig, shipped_files.recipe(recipe), overrides)

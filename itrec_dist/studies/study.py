@@ -84,9 +84,11 @@ class Study:
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
 
-    def recipe_of(self, arm: StudyArm, data: Manifest) -> str:
-        """The name of the recipe that an arm is trained by on this data."""
-        return arm.recipe if self.recipes is None else f"{arm.recipe}_{self.recipes.suffix(data)}"
+    def recipe_of(self, arm: StudyArm, shards: Path) -> str:
+        """The name of the recipe that an arm is trained by on these shards."""
+        if self.recipes is None:
+            return arm.recipe
+        return f"{arm.recipe}_{self.recipes.suffix(manifest.read(shards))}"
 
     def check_source(self, source: str) -> None:
         """Check that the study can be run on a format.

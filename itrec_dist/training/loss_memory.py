@@ -1,4 +1,4 @@
-"""What the loss of a run will hold: said at its start, and refused where it cannot fit.
+"""What the loss of a run will hold: said at its start if it is much, refused if it cannot fit.
 
 Only a worker knows its device and its memory, and whether its model learns from every position.
 """
@@ -10,6 +10,9 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.losses.loss import MeasuredLoss
 from itrec_dist.system import limits
 from itrec_dist.training.config import RunConfig
+
+WORTH_SAYING = 100e6
+"""Bytes from which on a user is told."""
 
 
 def most_queries(run: RunConfig, data: Manifest, num_workers: int, *, steps: bool) -> int:
@@ -25,7 +28,7 @@ def check(
     run: RunConfig, data: Manifest, num_queries: int, device: torch.device,
     available: int | None = None,
 ) -> str | None:  # fmt: skip
-    """What the loss will hold of the scores, as a line for the user; None if it does not know.
+    """What the loss will hold of the scores, as a line for the user; None if it is not worth one.
 
     Args:
         run: the configuration.
@@ -52,6 +55,8 @@ def check(
             f"{_size(free)} are free: {remedy}lower training.batch_size (or batch_tokens), or "
             "raise engine.accumulate"
         )
+    if held.bytes < WORTH_SAYING:
+        return None
     return f"loss {run.loss.kind} holds {what}: at most {_size(held.bytes)}"
 
 

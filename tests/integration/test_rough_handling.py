@@ -122,7 +122,7 @@ def test_what_reproduce_prints_it_reads_back(generated, tmp_path, capsys):
         (("train",), "--shards, --out"),
         (("data", "get"), "NAME, --to"),
         (("report",), "RUN"),
-        (("recommend", "run"), "--out"),
+        (("recommend", "run"), "the Parquet file to write"),
     ],
 )
 def test_what_is_missing_is_named_as_it_is_written(arguments, needed, capsys):

@@ -35,6 +35,19 @@ def test_the_most_queries_of_a_micro_batch(data):
     assert loss_memory.most_queries(run, histories, 1, steps=True) == 50, "a whole history"
 
 
+def test_little_is_not_worth_a_line(data):
+    small = replace(data, num_items=1000)
+    assert loss_memory.check(run_of("loss=softmax"), small, 512, CPU) is None
+    assert loss_memory.check(run_of("loss=softmax", "loss.memory=whole"), data, 512, CPU, 10**11)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Whatever it is, it is said."""
+    monkeypatch.setattr(loss_memory, "WORTH_SAYING", 0)
+
+
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("kind", ["softmax", "ce", "bce"])
 def test_chunks_fit_where_the_whole_is_refused(kind, data):
     free = 300_000_000
@@ -54,6 +67,7 @@ def test_chunks_fit_where_the_whole_is_refused(kind, data):
     assert "1,000 items as a whole" in loss_memory.check(run_of(f"loss={kind}"), small, 512, CPU)
 
 
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("kind", ["sampled_softmax", "gbce"])
 def test_drawn_items_do_not_depend_on_the_catalogue(kind, data):
     run = run_of(f"loss={kind}")
@@ -64,6 +78,7 @@ def test_drawn_items_do_not_depend_on_the_catalogue(kind, data):
         loss_memory.check(run, data, 512, CPU, 10**6)
 
 
+@pytest.mark.usefixtures("told")
 def test_the_log_and_the_screen_say_it(itrec, shards, tmp_path):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
