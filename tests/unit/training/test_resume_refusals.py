@@ -125,7 +125,7 @@ def test_settings_that_change_nothing_may_change(stopped):
     )  # fmt: skip
     resume.check(changed, check(changed, 1))
     assert fields.marked(stopped, fields.FREE) == {
-        "shards", "out", "name", "training.log_seconds", "training.non_finite",
+        "shards", "out", "name", "training.log_seconds", "training.non_finite", "loss.memory",
         "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
         "engine.name", "engine.accumulate", "engine.compile", "engine.deepspeed.stage",
         "engine.deepspeed.offload_optimizer", "engine.deepspeed.offload_parameters",
@@ -272,12 +272,12 @@ def test_a_full_disk_costs_the_newest_checkpoint_alone(
 
 def test_a_kill_between_the_two_renames_of_a_swap_loses_nothing(stopped, undisturbed):
     checkpoints = stopped.out / "checkpoints"
-    aside = checkpoints / ".last.old.abc"
+    aside = checkpoints / ".last.old.abcdefgh"
     aside.mkdir()
     (checkpoints / "last").rename(aside / "last")
-    shutil.copytree(aside / "last", checkpoints / ".last.def")
-    (checkpoints / ".last.def" / "checkpoint.json").unlink()
-    (checkpoints / ".best.ghi").mkdir()
+    shutil.copytree(aside / "last", checkpoints / ".last.defghijk")
+    (checkpoints / ".last.defghijk" / "checkpoint.json").unlink()
+    (checkpoints / ".best.ghijklmn").mkdir()
     resumed = go_on(stopped)
     assert sorted(p.name for p in checkpoints.iterdir()) == ["best", "last"]
     assert outcome(resumed) == outcome(undisturbed)
