@@ -64,7 +64,7 @@ def test_a_run_stopped_anywhere_ends_to_the_bit_as_one_that_was_not(
     resumed = go_on(run)
     assert outcome(resumed) == outcome(undisturbed)
     assert losses(resumed)[at:] == losses(undisturbed)[at:]
-    note = resumed.events("note")[-1]
+    (note,) = [e for e in resumed.events("note") if e["message"].startswith("resumed")]
     within = f"within epoch {at // 4 + 1}, after" if at % 4 else f"from epoch {at // 4},"
     assert note["message"] == f"resumed {within} step {at}"
 
@@ -243,7 +243,7 @@ def test_a_run_goes_on_with_another_number_of_workers(way, data, two_workers, tm
     run = config_of(data, two_workers / way, **STILL)
     resumed = go_on(run) if way == "two, then one" else RunDirectory(run.out)
     same_within_tolerance(resumed, whole)
-    note = resumed.events("note")[-1]
+    (note,) = [e for e in resumed.events("note") if e["message"].startswith("resumed")]
     told = "1 worker in place of 2" if way == "two, then one" else "2 workers in place of 1"
     assert note["message"] == f"resumed within epoch 2, after step 6; {told}"
     described = json.loads((resumed.checkpoints / "last" / "state" / "state.json").read_text())
