@@ -12,7 +12,6 @@ import pytest
 
 from itrec_dist import report
 from itrec_dist.errors import CheckpointError, OutputError
-from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report.sweep import (
     answer,
@@ -215,7 +214,7 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
 def test_damaged_window_figures_are_named(swept, tmp_path):
     copy = tmp_path / "sweep"
     shutil.copytree(swept.path, copy)
-    place = next((copy / "finals").rglob(per_window.FILE))
+    place = next((copy / "finals").rglob("test_windows.parquet"))
     place.write_bytes(b"PK nonsense")
     with pytest.raises(CheckpointError, match="is damaged"):
         _ = [f.windows for f in sweep_runs.read(copy).finalists]
