@@ -4,6 +4,7 @@
 the same data is the same window:
 
     window_id, user_id   as in the shards
+    user_features        codes, as the manifest names them
     num_targets          different targets
     unmasked, masked     the ranks of those that were found, from 1, as far as rankings were judged
 
@@ -36,6 +37,7 @@ _COLUMNS = pa.schema(
     [
         ("window_id", pa.int64()),
         ("user_id", pa.int32()),
+        ("user_features", pa.list_(pa.int32())),
         ("num_targets", pa.int32()),
         *((ranking, pa.list_(pa.int32())) for ranking in RANKINGS),
     ]
@@ -72,9 +74,13 @@ def save(run: RunDirectory, outcomes: Outcomes | None) -> None:
     table, depth = _COLUMNS.empty_table(), 0
     if outcomes is not None:
         depth = outcomes.hits[RANKINGS[0]].shape[1]
-        columns = [outcomes.window_ids, outcomes.user_ids, outcomes.num_targets]
-        lists = [_ranks(outcomes.hits[ranking]) for ranking in RANKINGS]
-        table = pa.table([*map(pa.array, columns), *lists], names=_COLUMNS.names).cast(_COLUMNS)
+        columns = [
+            outcomes.window_ids, outcomes.user_ids, list(outcomes.user_features),
+            outcomes.num_targets, *(_ranks(outcomes.hits[ranking]) for ranking in RANKINGS),
+        ]  # fmt: skip
+        table = pa.table(
+            [pa.array(c, f.type) for c, f in zip(columns, _COLUMNS, strict=True)], _COLUMNS
+        )
     table = table.replace_schema_metadata({_DEPTH: str(depth)})
     with atomic.new_file(run.test_windows) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -94,12 +100,17 @@ def read(run: Path) -> Outcomes | None:
         depth = int(pq.read_schema(place).metadata[_DEPTH])
         if not table.num_rows:
             return None
-        windows, users, counts = (table[name].to_numpy() for name in _COLUMNS.names[:3])
+        windows, users, counts = (
+            table[name].to_numpy().astype(np.int64)
+            for name in ("window_id", "user_id", "num_targets")
+        )
+        codes = table["user_features"].combine_chunks().flatten().to_numpy()
+        features = codes.astype(np.int64).reshape(len(windows), -1)
         hits = {ranking: _hits(table[ranking].combine_chunks(), depth) for ranking in RANKINGS}
     except (OSError, ValueError, TypeError, IndexError, KeyError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{place} is damaged ({reason}): remove it and resume") from error
-    return Outcomes(windows, users.astype(np.int64), counts.astype(np.int64), hits)
+    return Outcomes(windows, users, features, counts, hits)
 
 
 def _ranks(hits: npt.NDArray[np.bool_]) -> pa.Array:

@@ -25,6 +25,8 @@ class Outcomes:
 
     window_ids: Ints
     user_ids: Ints
+    user_features: Ints
+    """Codes of the user's features, [W, F], as the manifest names them."""
     num_targets: Ints
     """Different targets of each window."""
     hits: Mapping[str, npt.NDArray[np.bool_]]
@@ -66,7 +68,8 @@ class OutcomeRecorder:
     ) -> None:
         """Record the targets, as from `target_counter.distinct`, given both rankings of a batch."""
         counted_B = is_target_BK.any(dim=1)
-        columns = [batch.window_ids_B, batch.user_ids_B, is_target_BK.sum(dim=1)]
+        columns = [batch.window_ids_B, batch.user_ids_B, batch.user_features_BF]
+        columns.append(is_target_BK.sum(dim=1))
         for top_BN in rankings:
             is_at_BNK = top_BN[:, : self._depth, None] == targets_BK[:, None, :]
             columns.append((is_at_BNK & is_target_BK[:, None]).any(dim=2))
@@ -76,11 +79,9 @@ class OutcomeRecorder:
         """What was recorded, in the order of the windows' ids."""
         columns = [torch.cat(parts).numpy() for parts in zip(*self._parts, strict=True)]
         order = columns[0].argsort(kind="stable")
-        windows, users, counts, *hits = (column[order] for column in columns)
-        return Outcomes(
-            windows.astype(np.int64), users.astype(np.int64), counts.astype(np.int64),
-            dict(zip(RANKINGS, hits, strict=True)),
-        )  # fmt: skip
+        *known, unmasked, masked = (column[order] for column in columns)
+        hits = dict(zip(RANKINGS, (unmasked, masked), strict=True))
+        return Outcomes(*(column.astype(np.int64) for column in known), hits=hits)
 
 
 def _alone(num_targets: int, hits: Sequence[int]) -> RankingCounts:
