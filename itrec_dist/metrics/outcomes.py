@@ -49,10 +49,12 @@ class Outcomes:
         assert isinstance(metric, RankingMetric)
         assert k is not None
         # Few windows differ in what a metric can tell: each kind is computed once.
-        seen = np.column_stack([self.num_targets, self.hits[name.group][:, :k]])
-        kinds, kind = np.unique(seen, axis=0, return_inverse=True)
-        figures = [metric.compute(_alone(count, hits), k) for count, *hits in kinds.tolist()]
-        return np.array(figures, dtype=np.float64)[kind.reshape(-1)]
+        hits = self.hits[name.group][:, :k]
+        bits = np.column_stack([self.num_targets[:, None].view(np.uint8), np.packbits(hits, 1)])
+        whole = np.ascontiguousarray(bits).view(f"V{bits.shape[1]}").reshape(-1)
+        _, first, kind = np.unique(whole, return_index=True, return_inverse=True)
+        counts = map(_alone, self.num_targets[first].tolist(), hits[first].tolist())
+        return np.array([metric.compute(one, k) for one in counts], dtype=np.float64)[kind]
 
 
 class OutcomeRecorder:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import RANKINGS, FigureName
-from itrec_dist.report import measures, slices
+from itrec_dist.report import gains, measures, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
@@ -28,6 +28,7 @@ def sentences(section: Section) -> list[str]:
     if not found:
         return [nothing_yet(section)]
     found += _behind(section)
+    found += gains.sentences(section)
     found += _gap(section)
     found += _against_paper(section)
     found += _sampling(section)
