@@ -90,10 +90,10 @@ def _behind(section: Section) -> list[str]:
         if not baselines:
             continue
         best = max(baselines, key=means.__getitem__)
-        behind[group] = [label for label in trained[1:] if means[label] < means[best]]
-        if behind[group]:
+        behind[group] = [label for label in trained if means[label] < means[best]]
+        if others := [label for label in behind[group] if label != trained[0]]:
             names = measures.enumeration(
-                [f"{label} ({measures.digits(means[label])})" for label in behind[group]]
+                [f"{label} ({measures.digits(means[label])})" for label in others]
             )
             found.append(
                 f"On {split}, {in_words(group)}, these are below the best baseline, {best} "
