@@ -81,9 +81,9 @@ class OutcomeRecorder:
         """What was recorded, in the order of the windows' ids."""
         columns = [torch.cat(parts).numpy() for parts in zip(*self._parts, strict=True)]
         order = columns[0].argsort(kind="stable")
-        *known, unmasked, masked = (column[order] for column in columns)
-        hits = dict(zip(RANKINGS, (unmasked, masked), strict=True))
-        return Outcomes(*(column.astype(np.int64) for column in known), hits=hits)
+        windows, users, features, counts = (c[order].astype(np.int64) for c in columns[:4])
+        hits = {name: column[order] for name, column in zip(RANKINGS, columns[4:], strict=True)}
+        return Outcomes(windows, users, features, counts, hits)
 
 
 def _alone(num_targets: int, hits: Sequence[int]) -> RankingCounts:

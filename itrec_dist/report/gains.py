@@ -162,18 +162,21 @@ def _test(
     arm: Arm, other: Arm, figures: tuple[FigureName, FigureName]
 ) -> tuple[Comparison, Comparison] | None:
     """The paired tests; None unless both have outcomes of the same windows, of several users."""
-    sides = (arm.outcomes, other.outcomes)
-    if not all(sides) or figures[0].group not in RANKINGS:
+    if not arm.outcomes or not other.outcomes or figures[0].group not in RANKINGS:
         return None
-    first = sides[0][0]
+    first = arm.outcomes[0]
     if len(set(first.user_ids.tolist())) < 2:
         return None
-    for outcomes in (*sides[0], *sides[1]):
+    for outcomes in (*arm.outcomes, *other.outcomes):
         is_same = np.array_equal(outcomes.window_ids, first.window_ids)
         if not is_same or not all(map(outcomes.holds, figures)):
             return None
     main, hits = (
-        statistics.paired(*([o.values(name) for o in side] for side in sides), first.user_ids)
+        statistics.paired(
+            [outcomes.values(name) for outcomes in arm.outcomes],
+            [outcomes.values(name) for outcomes in other.outcomes],
+            first.user_ids,
+        )
         for name in figures
     )
     return main, hits

@@ -76,7 +76,7 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(
     out = tmp_path / "out"
     shutil.copytree(study[0], out, copy_function=shutil.copy2)
     # The runs know their place: those of the copy are other runs, unless their place is put right.
-    for file in (out / "runs").rglob("config.yaml"):
+    for file in (out / "runs").rglob("seed-*/config.yaml"):
         file.write_text(file.read_text().replace(str(study[0]), str(out)))
     before = written_at(out)
     (out / "report.html").unlink()
