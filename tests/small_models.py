@@ -43,6 +43,7 @@ def steps_models() -> dict[str, ModelConfig]:
             found[kind] = small(kind, **given)
             if hasattr(found[kind], "time_of_query"):
                 found[f"{kind}, time of query"] = small(kind, time_of_query=True)
+    found["sasrec, linear"] = small("sasrec", linear_width=5, linear_dropout=0.0)
     found["gru4rec, told"] = small("gru4rec", rating=True, event_context=("gap",))
     return found
 

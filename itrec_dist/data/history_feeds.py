@@ -256,7 +256,7 @@ class HistoryFeed:
         self.steps_per_epoch = len(self._batches((0, 0)))
 
     def epoch(self, seed: Seed | None, skip: int = 0) -> Iterator[Batch]:
-        """One pass over training rows in the order of `seed`; judged rows keep their own order.
+        """One pass over training rows in the order of `seed`, or over judged rows by their length.
 
         The first `skip` batches are left out.
         """
@@ -267,8 +267,10 @@ class HistoryFeed:
     def _batches(self, seed: Seed | None) -> list[Indices]:
         """The rows of every global batch."""
         if self._use == "judged":
-            count, size = len(self._table), self._share.batch_size
-            return [np.arange(at, min(at + size, count)) for at in range(0, count, size)]
+            # From short to long, so that a batch holds little padding.
+            by_length = np.argsort(self._inputs, kind="stable")
+            size = self._share.batch_size
+            return [by_length[at : at + size] for at in range(0, len(by_length), size)]
         random = np.random.default_rng(seed)
         batches = self._cut(self._rows[random.permutation(len(self._rows))])
         return [batches[i] for i in random.permutation(len(batches))]

@@ -13,6 +13,7 @@ from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import ShardsError
+from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.models.seen import refuse_without_history
@@ -45,7 +46,7 @@ def judge_all(
     for name in chosen:
         atomic.refuse_taken(out / name, marker=MARKER, overwrite=overwrite)
     data = manifest.read(shards)
-    choice = replace(choice or MetricChoice(), slices=True)
+    choice = replace(choice or MetricChoice(), slices=True, outcomes=True)
     refuse_without_history(choice.seen, data.samples, "--seen")
     present = [split for split in EVALUATED if data.num_windows(split)]
     if not present:
@@ -70,6 +71,8 @@ def judge_all(
                 split: baselines.judge(fitted, rows, training, choice)
                 for split, rows in splits.items()
             }
+            if (tested := judgements[name].get(schema.TEST)) and tested.outcomes:
+                per_window.save(directory, tested.outcomes)
             _finish(directory, name, data, judgements[name], begun)
     return judgements
 

@@ -1,54 +1,51 @@
-"""Per-window metrics of a final run on the test split: the input of paired tests.
+"""What a run found for each window of the test split: the input of paired tests.
 
-They are stored in the run directory in the order of the split's files, so that row i of two runs on
-the same data is the same window. Their means are the metrics of the run's own evaluation.
+`test_windows.parquet` has a row per window, in the order of their ids, so that row i of two runs on
+the same data is the same window:
+
+    window_id, user_id   as in the shards
+    user_features        codes, as the manifest names them
+    num_targets          different targets
+    unmasked, masked     the ranks of those that were found, from 1, as far as rankings were judged
+
+and in its metadata the length of the rankings (`depth`). A model that does not rank has no rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from itrec_dist.data.schema import PAD, TEST, Batch
+from itrec_dist.data.schema import TEST
 from itrec_dist.data.shards import fetch
+from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import CheckpointError
 from itrec_dist.evaluation.checkpoints import feed_of
 from itrec_dist.inference import fitting
 from itrec_dist.inference.load import restore
-from itrec_dist.models.output import Output, RankingOutput
+from itrec_dist.metrics.metric import RANKINGS
+from itrec_dist.metrics.outcomes import Outcomes
+from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import atomic
+from itrec_dist.training.loop import evaluate
 
-FILE = "test_windows.npz"
-CUTOFF = 5
-"""Length of the ranked list: that of the ITE paper's two accuracies."""
-
-
-@dataclass(frozen=True)
-class WindowFigures:
-    """Metrics of each window of the test split, in the order of its files."""
-
-    users: npt.NDArray[np.int64]
-    features: npt.NDArray[np.int64]
-    """Codes of the user's features, [windows, features], as the manifest names them."""
-    targets: npt.NDArray[np.int64]
-    """The first target: the next item."""
-    unmasked: npt.NDArray[np.float64]
-    """precision@5 over the whole catalogue."""
-    masked: npt.NDArray[np.float64]
-    """precision@5 without what the run's evaluation leaves out."""
-
-    def values(self, masking: str, figure: str) -> npt.NDArray[np.float64]:
-        """The precision or hit_rate of each window."""
-        precision: npt.NDArray[np.float64] = getattr(self, masking)
-        return (precision > 0).astype(np.float64) if figure == "hit_rate" else precision
+_DEPTH = b"depth"
+_COLUMNS = pa.schema(
+    [
+        ("window_id", pa.int64()),
+        ("user_id", pa.int32()),
+        ("user_features", pa.list_(pa.int32())),
+        ("num_targets", pa.int32()),
+        *((ranking, pa.list_(pa.int32())) for ranking in RANKINGS),
+    ]
+)
 
 
 def write(run: Path) -> None:
-    """Evaluate the best checkpoint of a run per window, and write the result to its directory.
-
-    A model that does not rank the catalogue gets a file without windows.
+    """Evaluate the best checkpoint of a run on the test split, and save what it found.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
@@ -56,54 +53,76 @@ def write(run: Path) -> None:
         ShardsError: its shards have changed since.
     """
     restored = restore(run)
-    columns: dict[str, list[torch.Tensor]] = {n: [] for n in WindowFigures.__dataclass_fields__}
+    outcomes = None
     if restored.task.ranks:
         shards = fetch.local(restored.run.shards)
         fitting.refuse_wrong_checksum(restored, shards, restored.run.shards)
         feed = feed_of(restored, fitting.fit(restored, shards), TEST)
-        restored.task.judge(restored.engine.device, restored.run.evaluation.choice)
-        with torch.inference_mode():
-            for batch in feed.epoch(None):
-                for name, value in _columns(batch, restored.engine(batch)).items():
-                    columns[name].append(value.cpu())
-    arrays = {name: torch.cat(parts).numpy() for name, parts in columns.items() if parts}
-    with atomic.new_file(run / FILE) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        context = LocalContext(restored.engine.device)
+        choice = replace(restored.run.evaluation.choice, outcomes=True)
+        judge = restored.task.judge(context.device, choice)
+        outcomes = evaluate(restored.engine, feed, judge, context).outcomes
+    save(RunDirectory(run), outcomes)
 
 
-def read(run: Path) -> WindowFigures | None:
-    """What `write` stored; None if the run's model does not rank, or there is no file.
+def save(run: RunDirectory, outcomes: Outcomes | None) -> None:
+    """Write outcomes into the directory of a run, or that there are none.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    table, depth = _COLUMNS.empty_table(), 0
+    if outcomes is not None:
+        depth = outcomes.hits[RANKINGS[0]].shape[1]
+        columns = [
+            outcomes.window_ids, outcomes.user_ids, list(outcomes.user_features),
+            outcomes.num_targets, *(_ranks(outcomes.hits[ranking]) for ranking in RANKINGS),
+        ]  # fmt: skip
+        table = pa.table(
+            [pa.array(c, f.type) for c, f in zip(columns, _COLUMNS, strict=True)], _COLUMNS
+        )
+    table = table.replace_schema_metadata({_DEPTH: str(depth)})
+    with atomic.new_file(run.test_windows) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read(run: Path) -> Outcomes | None:
+    """What `save` wrote; None if there is no file, or nothing in it.
 
     Raises:
         CheckpointError: the file is damaged.
     """
-    place = run / FILE
+    place = RunDirectory(run).test_windows
     if not place.is_file():
         return None
     try:
-        with np.load(place) as content:
-            if not content.files:
-                return None
-            return WindowFigures(**{n: content[n] for n in WindowFigures.__dataclass_fields__})
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{place} is damaged ({error}): remove it and resume") from error
+        table = pq.read_table(place, schema=_COLUMNS.with_metadata(None))
+        depth = int(pq.read_schema(place).metadata[_DEPTH])
+        if not table.num_rows:
+            return None
+        windows, users, counts = (
+            table[name].to_numpy().astype(np.int64)
+            for name in ("window_id", "user_id", "num_targets")
+        )
+        codes = table["user_features"].combine_chunks().flatten().to_numpy()
+        features = codes.astype(np.int64).reshape(len(windows), -1)
+        hits = {ranking: _hits(table[ranking].combine_chunks(), depth) for ranking in RANKINGS}
+    except (OSError, ValueError, TypeError, IndexError, KeyError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{place} is damaged ({reason}): remove it and resume") from error
+    return Outcomes(windows, users, features, counts, hits)
 
 
-def _columns(batch: Batch, output: Output) -> dict[str, torch.Tensor]:
-    """The real windows, and the same metrics as `metrics.RankingMetrics`, not summed over them."""
-    is_real_B = batch.weight_B > 0
-    assert isinstance(output, RankingOutput)
-    targets_BK = batch.target_ids_BK[is_real_B]
-    is_target_BK = (targets_BK != PAD)[:, None]
+def _ranks(hits: npt.NDArray[np.bool_]) -> pa.Array:
+    """The ranks of the hits of each window, as a list."""
+    _, places = hits.nonzero()
+    offsets = np.concatenate([[0], hits.sum(axis=1).cumsum()]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, (places + 1).astype(np.int32))
 
-    def precision(top_BN: torch.Tensor) -> torch.Tensor:
-        is_hit_BNK = top_BN[is_real_B, :CUTOFF, None] == targets_BK[:, None]
-        return (is_hit_BNK & is_target_BK).any(2).double().mean(1)
 
-    return {
-        "users": batch.user_ids_B[is_real_B].long(),
-        "features": batch.user_features_BF[is_real_B].long(),
-        "targets": targets_BK[:, 0].long(),
-        "unmasked": precision(output.top_ids_BN),
-        "masked": precision(output.unseen_ids_BN),
-    }
+def _hits(ranks: pa.ListArray, depth: int) -> npt.NDArray[np.bool_]:
+    """Whether each place up to `depth` is a hit, [W, depth]."""
+    hits = np.zeros((len(ranks), depth), dtype=bool)
+    rows = np.repeat(np.arange(len(ranks)), ranks.value_lengths().to_numpy())
+    hits[rows, ranks.flatten().to_numpy() - 1] = True
+    return hits

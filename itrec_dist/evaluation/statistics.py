@@ -6,7 +6,8 @@ variance between users of the per-window difference, with the windows of a user 
 (the cluster-robust variance of a mean), and the variance between seeds of each configuration. The
 degrees of freedom follow Welch and Satterthwaite, so that three seeds count as three. Sources:
 Cameron and Miller, A Practitioner's Guide to Cluster-Robust Inference (2015); Satterthwaite, An
-Approximate Distribution of Estimates of Variance Components (1946).
+Approximate Distribution of Estimates of Variance Components (1946); Holm, A Simple Sequentially
+Rejective Multiple Test Procedure (1979).
 """
 
 import math
@@ -21,6 +22,7 @@ from scipy import special  # scipy.stats says the same and takes a second to imp
 Array = npt.NDArray[np.float64]
 
 _CONFIDENCE = 0.95
+_SAME = 1e-12  # what the order of a sum changes of a user's figure
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,20 @@ class Comparison:
     num_users: int
     knows_seeds: bool
     """Whether both had several seeds; otherwise the interval ignores them and is too narrow."""
+    num_better: int
+    """Users with a higher mean under the first configuration."""
+    num_worse: int
+    """Users with a lower one."""
 
     @property
     def is_distinguishable(self) -> bool:
         """Whether the 95 % interval excludes zero."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def num_equal(self) -> int:
+        """Users with the same mean under both."""
+        return self.num_users - self.num_better - self.num_worse
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -75,7 +86,7 @@ def paired(
     gains = sides[0].mean(axis=0) - sides[1].mean(axis=0)
     difference = float(gains.mean())
     _, index = np.unique(users, return_inverse=True)
-    sums = np.bincount(index, gains - difference)
+    sums, by_user = np.bincount(index, gains - difference), np.bincount(index, gains)
     parts = [
         (float(sums @ sums) * _small(len(sums)) / len(gains) ** 2, len(sums) - 1),
         *((float(side.mean(axis=1).var(ddof=1)) / len(side), len(side) - 1)
@@ -90,7 +101,18 @@ def paired(
     return Comparison(
         difference, difference - half, difference + half, p, len(users), len(sums),
         knows_seeds=all(len(side) > 1 for side in sides),
+        num_better=int((by_user > _SAME).sum()), num_worse=int((by_user < -_SAME).sum()),
     )  # fmt: skip
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, so that all errors together are as rare as one."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, at in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        corrected[at] = largest
+    return corrected
 
 
 def quantile(freedom: float) -> float:

@@ -10,6 +10,7 @@ class HitRateMetric(RankingMetric):
     label = "Hit rate"
     short = "HR"
     higher_is_better = True
+    is_mean = True
     order = 20
 
     def compute(self, counts: RankingCounts, k: int) -> float:

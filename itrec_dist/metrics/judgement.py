@@ -3,10 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itrec_dist.metrics.metric import LOSS, FigureName
 from itrec_dist.metrics.targets import Slice, TargetCounts
+
+if TYPE_CHECKING:
+    from itrec_dist.metrics.outcomes import Outcomes
 
 _OWN = ("loss", "num_windows", "targets", "slices")
 
@@ -25,6 +28,8 @@ class Judgement:
     """Of a ranking, which targets could be found."""
     slices: tuple[Slice, ...] = ()
     """Of a ranking, how many targets were found by kinds of windows and of targets."""
+    outcomes: "Outcomes | None" = field(default=None, repr=False, compare=False)
+    """Of a ranking, what was found for each window, if it was asked for; not part of the JSON."""
 
     def value(self, name: FigureName) -> float | None:
         """A figure; None if it is missing."""

@@ -111,6 +111,9 @@ class RankingMetric(Metric):
 
     groups = RANKINGS
     has_cutoffs = True
+    is_mean: bool = False
+    """Whether it is the mean of its figures of single windows, so that two models can be compared
+    window by window."""
 
     def compute(self, counts: RankingCounts, k: int) -> float:
         """The figure of the first k places of all rankings."""
@@ -187,6 +190,8 @@ class MetricChoice:
     """What the masked ranking leaves out; None is the history, or of windows the input."""
     slices: bool = False
     """Whether targets are also counted by slice: by length of history, popularity and age."""
+    outcomes: bool = False
+    """Whether what was found for each window is kept, of the windows that this process judges."""
 
     def __post_init__(self) -> None:
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):

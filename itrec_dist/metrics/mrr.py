@@ -11,6 +11,7 @@ class MRRMetric(RankingMetric):
     name = "mrr"
     label = "MRR"
     higher_is_better = True
+    is_mean = True
     order = 50
 
     def compute(self, counts: RankingCounts, k: int) -> float:

@@ -14,6 +14,7 @@ class NDCGMetric(RankingMetric):
     name = "ndcg"
     label = "NDCG"
     higher_is_better = True
+    is_mean = True
     order = 40
 
     def compute(self, counts: RankingCounts, k: int) -> float:

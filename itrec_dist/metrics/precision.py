@@ -10,6 +10,7 @@ class PrecisionMetric(RankingMetric):
     label = "Precision"
     short = "P"
     higher_is_better = True
+    is_mean = True
     order = 10
 
     def compute(self, counts: RankingCounts, k: int) -> float:

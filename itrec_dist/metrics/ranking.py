@@ -30,6 +30,7 @@ from itrec_dist.metrics.metric import (
     RankingCounts,
     RankingMetric,
 )
+from itrec_dist.metrics.outcomes import OutcomeRecorder
 from itrec_dist.metrics.slices import Slices
 from itrec_dist.metrics.target_counter import TargetCounter, distinct
 from itrec_dist.models.output import RankingOutput
@@ -153,6 +154,7 @@ class Judge:
         self.masked = RankingMetrics(popularity_C, target_length, choice.cutoffs, chosen)
         self._targets = TargetCounter(popularity_C)
         self._slices = slices
+        self._outcomes = OutcomeRecorder(self.depth) if choice.outcomes else None
         self._loss = torch.zeros(2, dtype=torch.float64, device=popularity_C.device)
 
     @property
@@ -185,6 +187,8 @@ class Judge:
             self._targets.update(*counted, left_out_ids_BS)
         if self._slices is not None:
             self._slices.update(batch, *counted, (top_BN, unseen_BN))
+        if self._outcomes is not None:
+            self._outcomes.update(batch, *counted, (top_BN, unseen_BN))
 
     def add_loss(self, total: Tensor | float, num_windows: Tensor | float) -> None:
         """Add the loss summed over `num_windows` real windows."""
@@ -218,6 +222,7 @@ class Judge:
             ),
             targets=self._targets.counts(),
             slices=self._slices.slices(RANKINGS) if self._slices else (),
+            outcomes=self._outcomes.outcomes() if self._outcomes else None,
         )
 
     @property

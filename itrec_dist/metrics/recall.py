@@ -12,6 +12,7 @@ class RecallMetric(RankingMetric):
     label = "Recall"
     short = "R"
     higher_is_better = True
+    is_mean = True
     order = 30
 
     def compute(self, counts: RankingCounts, k: int) -> float:

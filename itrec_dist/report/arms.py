@@ -17,8 +17,10 @@ from itrec_dist.config import flat
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import Seen
+from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import LOSS, RANKINGS, FigureName
+from itrec_dist.metrics.outcomes import Outcomes
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.report import measures
 from itrec_dist.report.measures import Figure
@@ -75,6 +77,13 @@ class Arm:
         return measures.figure(
             run.judgements[split].value(name) for run in self.complete if split in run.judgements
         )
+
+    @cached_property
+    def outcomes(self) -> tuple[Outcomes, ...]:
+        """What each complete run found for every test window; empty unless all recorded it."""
+        found = [per_window.read(run.path) for run in self.complete]
+        known = tuple(outcomes for outcomes in found if outcomes is not None)
+        return known if len(known) == len(found) else ()
 
     def so_far(self, name: FigureName, by: FigureName) -> Figure:
         """Validation metric `name` at the best epoch so far by `by`, for incomplete arms."""
@@ -183,13 +192,14 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     return sorted(grouped, key=lambda s: (order.get(s.protocol, 99), len(s.splits), s.fingerprint))
 
 
-def _identity(run: Run) -> dict[str, Any]:
+def identity(run: Run) -> dict[str, Any]:
+    """The settings that tell arms apart, by dotted name."""
     leaves = flat({key: v for key, v in run.config.items() if key not in _PLACES})
     return {name: v for name, v in leaves.items() if name.rpartition(".")[2] != "seed"}
 
 
 def _key(run: Run) -> str:
-    return json.dumps([run.kind, run.name, _identity(run)], sort_keys=True, default=str)
+    return json.dumps([run.kind, run.name, identity(run)], sort_keys=True, default=str)
 
 
 def _arms(runs: Sequence[Run]) -> tuple[Arm, ...]:
@@ -208,8 +218,8 @@ def _labels(firsts: dict[str, Run]) -> dict[str, str]:
     names = {key: _name(run) for key, run in firsts.items()}
     labels = {}
     for key, run in firsts.items():
-        mine = _identity(run)
-        others = [_identity(r) for k, r in firsts.items() if names[k] == names[key]]
+        mine = identity(run)
+        others = [identity(r) for k, r in firsts.items() if names[k] == names[key]]
         differing = (s for s in mine if any(other.get(s) != mine[s] for other in others))
         words = [f"{s.rpartition('.')[2].replace('_', ' ')} {mine[s]}" for s in differing]
         labels[key] = " · ".join([names[key], *words])

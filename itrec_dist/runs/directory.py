@@ -14,6 +14,8 @@
                          older ones of both kinds are named best-STEP and last-STEP
       evaluation.json    the final evaluation, see below; a run that has it is complete
       samples.json       a few users' windows with titles: watched, actual next, predicted
+      test_windows.parquet   of a baseline, a sweep's finalist or a study's run, what it found for
+                         each window of the test split (evaluation/per_window.py)
 
 Lines of `log.jsonl` have `event` and `time` (seconds since the epoch, UTC), and
 
@@ -88,6 +90,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.samples = path / "samples.json"
+        self.test_windows = path / "test_windows.parquet"
 
     @classmethod
     def existing(cls, path: Path) -> "RunDirectory":

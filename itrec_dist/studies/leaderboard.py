@@ -3,8 +3,9 @@
 The protocol is the field's: each user's last event is the test target and the one before it the
 validation target, nobody is dropped, the whole catalogue is ranked and the history is left out.
 Every model is trained with a fixed recipe, one set for data with long histories and one for data
-with short ones; the epoch is selected on validation. None is told the time of the query, except the
-arms that say so.
+with short ones; the epoch is selected on validation. Some arms are told more than items: features,
+the context of events, or the time of the query, which is named in their labels. The report compares
+them with the same model without it, and all models with the linear baseline, on the same users.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ STUDY = Study(
         StudyArm("fuxi", "fuxi"),
         StudyArm("gru4rec", "gru4rec"),
         StudyArm("bert4rec", "bert4rec"),
+        StudyArm("sasrec-item", "sasrec", ("model.side_information=item",)),
+        StudyArm("sasrec-user", "sasrec", ("model.side_information=user",)),
+        StudyArm("sasrec-context", "sasrec", ("model.event_context=[gap,hour]",)),
+        StudyArm("hstu-query", "hstu", ("model.time_of_query=true",)),
     ),
     figures=_figures,
     markdown=markdown.markdown,

@@ -17,6 +17,7 @@ from pathlib import Path
 from itrec_dist import config
 from itrec_dist.config import shipped_files
 from itrec_dist.data import manifest
+from itrec_dist.data.shards import fetch
 from itrec_dist.data.sources import staging
 from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.metrics.judgement import Judgement
@@ -96,7 +97,7 @@ def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
     names = chosen.protocols or tuple(study.protocols)
     shards = {name: _shards(setup, name) for name in names}
     jobs = chosen.jobs or _default_jobs()
-    runs = list(planned(study, out, shards, chosen))
+    runs = list(fitting(planned(study, out, shards, chosen), chosen, say))
     waiting = [run for run in runs if not is_done(run)]
     say(f"{len(runs)} runs, {len(runs) - len(waiting)} complete, {jobs} at a time")
     for name, folder in shards.items():
@@ -104,6 +105,7 @@ def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
         for baseline, splits in judged.items():
             say(f"{name} {baseline}: {study.figures(splits)}")
     _train_all(waiting, jobs, lambda run: _summary(study, run), say)
+    _record_windows(study, runs, say)
     return _report(setup, [run.folder for run in runs], shards)
 
 
@@ -165,6 +167,43 @@ def planned(
                 if chosen.epochs is not None:
                     overrides.append(f"training.epochs={chosen.epochs}")
                 yield config.load(RunConfig, shipped_files.recipe(recipe), overrides)
+
+
+def fitting(runs: Iterator[RunConfig], chosen: StudyConfig, say: Say) -> Iterator[RunConfig]:
+    """The runs whose models the data has everything for; others are named once.
+
+    Raises:
+        ConfigError: the data lacks something for an arm that was asked for by name.
+    """
+    refused: set[Path] = set()
+    for run in runs:
+        arm = run.folder.parent
+        try:
+            run.model.check(manifest.read(fetch.local(run.shards)))
+        except ConfigError as error:
+            if chosen.arms is not None:
+                raise
+            if arm not in refused:
+                say(f"{arm.parent.name} {arm.name} is left out: {error}")
+            refused.add(arm)
+            continue
+        yield run
+
+
+def _record_windows(study: Study, runs: Sequence[RunConfig], say: Say) -> None:
+    """Record what every run found for each test window, unless that has been done."""
+    from itrec_dist.evaluation import per_window
+
+    missing = [
+        run
+        for run in runs
+        if not RunDirectory(run.folder).test_windows.is_file()
+        and study.compares_windows(manifest.read(fetch.local(run.shards)))
+    ]
+    if missing:
+        say(f"evaluating {len(missing)} run{'s' * (len(missing) > 1)} window by window")
+    for run in missing:
+        per_window.write(run.folder)
 
 
 def is_done(run: RunConfig) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import tasks
-from itrec_dist.data import manifest
+from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest, SampleKind
 from itrec_dist.data.windowing.task_windows import TaskWindows
 from itrec_dist.errors import ConfigError
@@ -14,6 +14,7 @@ from itrec_dist.evaluation import baselines
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ class Study:
                 f"give --source {' or '.join(self.sources)}"
             )
 
+    def compares_windows(self, data: Manifest) -> bool:
+        """Whether its runs are compared window by window: where test windows are ranked."""
+        return TASKS[self.task].ranks and bool(data.num_windows(schema.TEST))
+
     def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
         """Write a run directory in `out` for each baseline that can be fitted here.
 
@@ -113,7 +118,9 @@ class Study:
         if of_task is None or not any(data.num_windows(split) for split in baselines.EVALUATED):
             return {}
         chosen = of_task.default(data)
-        if all(RunDirectory(out / name).is_complete for name in chosen):
+        places = [RunDirectory(out / name) for name in chosen]
+        compares = self.compares_windows(data)
+        if all(run.is_complete and (run.test_windows.is_file() or not compares) for run in places):
             return {}
         return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)
 

@@ -9,7 +9,7 @@
       trials/0007/seed-0/      a run directory, as `itrec train` writes it, without the test split
       trials/0007/error.txt    the traceback of a trial that failed
       finals/0007/seed-1000/   the same with the test split evaluated, for the finalists
-      finals/0007/seed-1000/test_windows.npz   per-window metrics (`evaluation/per_window.py`)
+      finals/0007/seed-1000/test_windows.parquet   what was found for each test window
       results.csv, results.md, report.html     written at the end, and by `itrec report` again
       wandb/             files of Weights & Biases, if it is used
       .tune/             Ray Tune's files while it runs; `searched` in it marks the end of trials

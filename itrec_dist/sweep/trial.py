@@ -186,7 +186,7 @@ class Trials:
                 judged = directory.events("epoch")[-1]["validation"]
                 value = run.training.value(Judgement.from_json(judged))
                 return _Done(value, {}, is_whole=False)
-        if job.is_final and not (place / per_window.FILE).is_file():
+        if job.is_final and not directory.test_windows.is_file():
             per_window.write(place)
         return _read(run)
 

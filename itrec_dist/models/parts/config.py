@@ -36,6 +36,13 @@ class SequenceConfig(FeatureConfig):
     temperature: float | None = None
     """Score items by the cosine of query and item vector, divided by this (0.05 as published with
     HSTU); null scores them by the product of the vectors, whatever their lengths."""
+    linear_width: int | None = None
+    """Add the scores of a linear model of the history, learned together with the transformer: a
+    product of two matrices this wide; null adds none."""
+    linear_decay: float = 0.8
+    """In the linear model, weight of an event relative to the one after it, 0 < x <= 1."""
+    linear_dropout: float = field(default=0.3, metadata=CHANGEABLE)
+    """Dropout on the linear model's sum over the history, 0 <= p < 1."""
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not fit together.
@@ -54,6 +61,23 @@ class SequenceConfig(FeatureConfig):
             raise ConfigError(f"model.dropout={self.dropout} must be at least 0 and below 1")
         if self.temperature is not None and not self.temperature > 0:
             raise ConfigError(f"model.temperature={self.temperature} must be above 0, or null")
+        self._refuse_impossible_linear()
+
+    def _refuse_impossible_linear(self) -> None:
+        if self.linear_width is not None and self.linear_width < 1:
+            raise ConfigError(f"model.linear_width={self.linear_width} must be at least 1, or null")
+        if not 0 < self.linear_decay <= 1:
+            raise ConfigError(f"model.linear_decay={self.linear_decay} must be above 0, at most 1")
+        if not 0 <= self.linear_dropout < 1:
+            raise ConfigError(
+                f"model.linear_dropout={self.linear_dropout} must be at least 0 and below 1"
+            )
+
+    @property
+    def features_label(self) -> str:
+        """What a label says about the inputs and about a linear model."""
+        linear = "" if self.linear_width is None else f" + linear {self.linear_width}"
+        return linear + super().features_label
 
     @property
     def item_width(self) -> int:

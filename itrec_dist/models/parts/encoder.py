@@ -13,6 +13,7 @@ from itrec_dist.models.parts import layout
 from itrec_dist.models.parts.config import SequenceConfig
 from itrec_dist.models.parts.features import EventFeatures
 from itrec_dist.models.parts.inputs import ItemVectors, PositionVectors
+from itrec_dist.models.parts.linear_memory import LinearMemory
 from itrec_dist.models.parts.pairs import Pairs, see_all
 from itrec_dist.models.transformer import Dropout
 
@@ -53,6 +54,9 @@ class SequenceEncoder(nn.Module):
         self.dropout = Dropout(config.dropout)
         self.item_embedding.draw()
         self.position_embedding.draw()
+        self.linear = None
+        if config.linear_width is not None:
+            self.linear = LinearMemory(config, spec.num_items, spec.input_length)
 
     def encode(self, batch: Batch) -> Queries:
         """One query per row, float32."""
@@ -61,18 +65,26 @@ class SequenceEncoder(nn.Module):
     def item_table(self) -> ItemTable:
         """The item vectors and biases."""
         table = self.item_embedding.table(self.item_bias)
-        if self.temperature is None:
-            return table
-        return ItemTable(F.normalize(table.weight_CD, dim=1) / self.temperature, table.bias_C)
+        if self.temperature is not None:
+            weight_CD = F.normalize(table.weight_CD, dim=1) / self.temperature
+            table = ItemTable(weight_CD, table.bias_C)
+        return table if self.linear is None else self.linear.extended(table)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
-        """The hidden state of every position, [B, L, D]; rows may be of any width up to L."""
+        """What every position is scored by, [B, L, D]; rows may be of any width up to L.
+
+        It is the hidden state, and behind it the memory of the linear model if there is one.
+        """
         hidden_BLD = self.dropout(self.inputs(batch))
         pairs = self.pairs(batch)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, pairs)
         hidden_BLD = self.norm(hidden_BLD)
-        return hidden_BLD if self.temperature is None else F.normalize(hidden_BLD, dim=2)
+        if self.temperature is not None:
+            hidden_BLD = F.normalize(hidden_BLD, dim=2)
+        if self.linear is None:
+            return hidden_BLD
+        return torch.cat([hidden_BLD, self.linear(batch.item_ids_BL)], dim=2)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itrec_dist import metrics
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import FigureName
-from itrec_dist.report import curves, measures, samples, slices
+from itrec_dist.report import curves, gains, measures, samples, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import MISSING
 from itrec_dist.report.published import ite as published_ite
@@ -167,6 +167,7 @@ class NextItemsSection(TaskSection):
             results_remark=_results_remark(section),
             dots=curves.dots(section, shown),
             dots_remark=_dots_remark(section),
+            gains=gains.table(section),
             overlay=curves.overlay(section, shown),
             curves=curves.of_arms(section, shown),
             curves_remark=_curves_remark(section),

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itrec_dist.data import schema
 from itrec_dist.metrics.metric import RANKINGS, FigureName
-from itrec_dist.report import measures, slices
+from itrec_dist.report import gains, measures, slices
 from itrec_dist.report.arms import Arm, Section
 from itrec_dist.report.measures import Figure
 from itrec_dist.report.published import ite as published_ite
@@ -28,6 +28,7 @@ def sentences(section: Section) -> list[str]:
     if not found:
         return [nothing_yet(section)]
     found += _behind(section)
+    found += gains.sentences(section)
     found += _gap(section)
     found += _against_paper(section)
     found += _sampling(section)
@@ -89,10 +90,10 @@ def _behind(section: Section) -> list[str]:
         if not baselines:
             continue
         best = max(baselines, key=means.__getitem__)
-        behind[group] = [label for label in trained[1:] if means[label] < means[best]]
-        if behind[group]:
+        behind[group] = [label for label in trained if means[label] < means[best]]
+        if others := [label for label in behind[group] if label != trained[0]]:
             names = measures.enumeration(
-                [f"{label} ({measures.digits(means[label])})" for label in behind[group]]
+                [f"{label} ({measures.digits(means[label])})" for label in others]
             )
             found.append(
                 f"On {split}, {in_words(group)}, these are below the best baseline, {best} "

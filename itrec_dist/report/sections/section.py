@@ -39,6 +39,8 @@ class SectionContent:
     results_remark: str
     dots: list[Chart] = field(default_factory=list)
     dots_remark: str = ""
+    gains: Table | None = None
+    """What each arm gains over others, by paired tests."""
     overlay: list[Chart] = field(default_factory=list)
     curves: list[ChartSet] = field(default_factory=list)
     curves_remark: str = ""
@@ -95,8 +97,9 @@ class TaskSection:
     def tables(self) -> list[Table]:
         """The result tables, for Markdown."""
         content = self.content()
+        gains = [content.gains] if content.gains else []
         targets = [content.targets] if content.targets else []
-        return [content.results, *content.details, *targets, *content.slices]
+        return [content.results, *gains, *content.details, *targets, *content.slices]
 
     @classmethod
     def across(cls, found: Sequence[Section]) -> Table:

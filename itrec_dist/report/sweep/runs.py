@@ -14,16 +14,18 @@ import numpy as np
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.evaluation import per_window, statistics
-from itrec_dist.evaluation.per_window import WindowFigures
 from itrec_dist.evaluation.statistics import Comparison, Interval
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
+from itrec_dist.metrics.outcomes import Outcomes
+from itrec_dist.models import MODELS
 from itrec_dist.report.published import ite as published_ite
 from itrec_dist.report.runs import number
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweep.config import SweepConfig
 from itrec_dist.sweep.directory import SweepDirectory, Trial, ranked
 from itrec_dist.sweep.space import Dimension, Value
+from itrec_dist.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Finalist:
         return statistics.interval(values) if values else None
 
     @cached_property
-    def windows(self) -> list[WindowFigures]:
-        """The per-window metrics of every run that has them."""
+    def windows(self) -> list[Outcomes]:
+        """What every run found for each test window, of those that recorded it."""
         every = (per_window.read(run.path) for run in self.runs)
         return [one for one in every if one is not None]
 
@@ -109,22 +111,20 @@ class Sweep:
         first, second = self.finalists[:2]
         if not (first.windows and second.windows):
             return None
-        users = first.windows[0].users
+        ids, figure = first.windows[0].window_ids, self.paired_figure
         both = [*first.windows, *second.windows]
-        if any(not np.array_equal(one.users, users) for one in both):
+        if any(not np.array_equal(one.window_ids, ids) or not one.holds(figure) for one in both):
             return None
-        paired = self.paired_figure
-        sides = [
-            [w.values(paired.group, paired.metric) for w in f.windows] for f in (first, second)
-        ]
-        return statistics.paired(sides[0], sides[1], users)
+        sides = [[w.values(figure) for w in f.windows] for f in (first, second)]
+        return statistics.paired(sides[0], sides[1], first.windows[0].user_ids)
 
     @property
     def paired_figure(self) -> FigureName:
-        """The per-window metric of the paired test: precision, or hit rate if searched for."""
-        group = "masked" if self.metric.group == "masked" else "unmasked"
-        metric = "hit_rate" if self.metric.metric == "hit_rate" else "precision"
-        return FigureName(group, metric, per_window.CUTOFF)
+        """The metric of the paired test: the searched one, or the main one of the task."""
+        if self.finalists and self.finalists[0].windows[0].holds(self.metric):
+            return self.metric
+        task = MODELS[self.base["model"]["kind"]].task
+        return TASKS[task].headline_of(self.manifest.samples)
 
 
 def read(path: Path) -> Sweep:

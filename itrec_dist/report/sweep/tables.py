@@ -178,23 +178,23 @@ def slices(sweep: Sweep) -> Table | None:
         return None
     first = shown[0].windows[0]
     paired = sweep.paired_figure
+    if not all(windows.holds(paired) for f in shown for windows in f.windows):
+        return None
     columns = [Column("Windows", scores=False)]
     columns += [Column(f"Trial {f.trial.label}", measures.words(paired)) for f in shown]
     columns += [Column("Difference", "95% interval")] if len(shown) > 1 else []
     rows = []
     for at, feature in enumerate(sweep.manifest.user_features):
         for code, value in enumerate(feature.values, 1):
-            chosen = first.features[:, at] == code
+            chosen = first.user_features[:, at] == code
             if chosen.sum() < 30:  # too few to be meaningful
                 continue
-            sides = [
-                [w.values(paired.group, paired.metric)[chosen] for w in f.windows] for f in shown
-            ]
+            sides = [[w.values(paired)[chosen] for w in f.windows] for f in shown]
             cells = [Cell(f"{int(chosen.sum()):,}", value=float(chosen.sum()))]
             means = [float(np.mean(np.stack(side))) for side in sides]
             cells += [Cell(measures.digits(mean), value=mean) for mean in means]
             if len(shown) > 1:
-                test = statistics.paired(sides[0], sides[1], first.users[chosen])
+                test = statistics.paired(sides[0], sides[1], first.user_ids[chosen])
                 bounds = f"{test.low:+.4f} to {test.high:+.4f}"
                 cells.append(Cell(f"{test.difference:+.4f}", bounds, test.difference))
             rows.append(Row(f"{feature.name} {value}", "", False, tuple(cells)))

@@ -121,14 +121,17 @@ def test_prefixes_are_of_every_length_and_change_with_the_epoch():
         assert lengths == set(whole)
 
 
-def test_judged_rows_come_in_order_with_targets_and_what_was_seen():
+def test_judged_rows_come_by_length_with_targets_and_what_was_seen():
     rows = judged_rows(21, longest=9, targets=3)
     table = HistoryTable(rows, CPU, 3)
     (feed,) = [HistoryFeed(table, HistoryShare(8), CPU, "judged")]
     batches = list(feed.epoch(None))
     assert len(batches) == feed.steps_per_epoch == 3
-    assert [i for b in batches for i in real(b)] == list(range(21))
+    lengths = rows.item_ids.lengths
+    by_length = sorted(range(21), key=lambda row: lengths[row])
+    assert [i for b in batches for i in real(b)] == by_length
     for batch in batches:
+        assert batch.item_ids_BL.shape[1] == lengths[real(batch)].max()
         for b, row in enumerate(real(batch)):
             for name, ragged, width in (
                 ("target_ids_BK", rows.target_ids, 3),

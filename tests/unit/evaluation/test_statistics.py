@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from itrec_dist.evaluation.statistics import interval, paired, quantile
+from itrec_dist.evaluation.statistics import holm, interval, paired, quantile
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,18 @@ def test_equal_figures_are_not_told_apart():
     same = [np.array([0.2, 0.4, 0.0])] * 2
     found = paired(same, same, np.arange(3))
     assert (found.difference, found.p, found.is_distinguishable) == (0.0, 1.0, False)
+
+
+def test_users_who_gain_and_lose_are_counted_by_their_mean():
+    """User 1 gains and loses as much, 2 gains, 3 loses; .1 + .2 and .3 are the same."""
+    first = [np.array([1.0, 0.0, 0.5, 0.0, 0.1]), np.array([1.0, 0.0, 0.5, 0.0, 0.2])]
+    second = [np.array([0.0, 1.0, 0.0, 0.5, 0.3]), np.array([0.0, 1.0, 0.0, 0.5, 0.0])]
+    found = paired(first, second, np.array([1, 1, 2, 3, 4]))
+    assert (found.num_better, found.num_worse, found.num_equal) == (1, 1, 2)
+
+
+def test_holms_correction_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []

@@ -17,6 +17,7 @@ from itrec_dist.errors import ShardsError
 from itrec_dist.evaluation import per_window
 from itrec_dist.inference.fitting import fit
 from itrec_dist.inference.load import restore
+from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage.parquet import row_groups
 from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.tasks.ratings.windows import window_ratings
@@ -88,7 +89,7 @@ def test_windows_that_replaced_those_of_the_training_are_not_judged(moved, shard
     assert not out.exists()
     with pytest.raises(ShardsError, match="holds other windows"):
         per_window.write(run)
-    assert not (run / per_window.FILE).exists()
+    assert not RunDirectory(run).test_windows.exists()
 
 
 def test_asked_for_by_name_they_are_judged_with_a_warning(moved, shards, itrec):

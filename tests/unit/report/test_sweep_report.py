@@ -12,7 +12,6 @@ import pytest
 
 from itrec_dist import report
 from itrec_dist.errors import CheckpointError, OutputError
-from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.report.sweep import (
     answer,
@@ -58,18 +57,19 @@ def test_window_figures_average_to_the_runs_own_judgement(swept, found):
     for finalist in found.finalists:
         for run, figures in zip(finalist.runs, finalist.windows, strict=True):
             judged = run.read_json(run.evaluation)["splits"]["test"]
-            assert len(figures.users) == judged["num_windows"]
+            assert len(figures) == judged["num_windows"]
             for masking in ("unmasked", "masked"):
-                for name in ("precision", "hit_rate"):
-                    mean = figures.values(masking, name).mean()
-                    assert mean == pytest.approx(judged[masking][f"{name}@5"], abs=1e-12)
+                for key in ("precision@5", "hit_rate@5", "ndcg@10"):
+                    mean = figures.values(FigureName.within(masking, key)).mean()
+                    assert mean == pytest.approx(judged[masking][key], abs=1e-12)
 
 
 def test_window_figures_are_kept_in_one_order(found):
     first, second = (f.windows[0] for f in found.finalists)
-    assert np.array_equal(first.users, second.users)
-    assert np.array_equal(first.targets, second.targets)
-    assert len(set(first.users.tolist())) > 10
+    assert np.array_equal(first.window_ids, second.window_ids)
+    assert np.array_equal(first.user_ids, second.user_ids)
+    assert np.array_equal(first.user_features, second.user_features)
+    assert len(set(first.user_ids.tolist())) > 10
 
 
 def test_the_recommended_one_is_chosen_on_validation_alone(swept, tmp_path):
@@ -215,7 +215,7 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
 def test_damaged_window_figures_are_named(swept, tmp_path):
     copy = tmp_path / "sweep"
     shutil.copytree(swept.path, copy)
-    place = next((copy / "finals").rglob(per_window.FILE))
+    place = next((copy / "finals").rglob("test_windows.parquet"))
     place.write_bytes(b"PK nonsense")
     with pytest.raises(CheckpointError, match="is damaged"):
         _ = [f.windows for f in sweep_runs.read(copy).finalists]

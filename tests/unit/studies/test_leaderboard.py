@@ -1,5 +1,7 @@
 """The leaderboard: recipes by the length of histories, and published results beside ours."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from itrec_dist.data.windowing.task_windows import TaskWindows
 from itrec_dist.errors import ConfigError
 from itrec_dist.report.published import leaderboard
 from itrec_dist.studies.leaderboard import STUDY
-from itrec_dist.studies.runner import StudyConfig, planned
+from itrec_dist.studies.runner import StudyConfig, fitting, planned
 
+TOLD_MORE = ("sasrec-item", "sasrec-user", "sasrec-context", "hstu-query")
 BEAUTY = {"ratings": 198_502, "users": 22_363, "items": 12_101}
 
 
@@ -52,7 +55,38 @@ def test_every_arm_is_planned_with_its_own_loss(made):
     kinds = {name: (run.model.kind, run.loss.kind) for name, run in runs.items()}
     assert kinds["gsasrec"] == ("sasrec", "gbce")
     assert kinds["esasrec"] == ("esasrec", "sampled_softmax")
-    assert len(set(kinds.values())) == len(kinds)
+    plain = [kinds[arm.name] for arm in STUDY.arms if arm.name not in TOLD_MORE]
+    assert len(set(plain)) == len(kinds) - len(TOLD_MORE)
+
+
+def test_arms_that_are_told_more_differ_from_plain_ones_in_that_alone(made):
+    runs = {run.out.parts[-2]: run for run in planned(
+        STUDY, Path("out"), {"leave-one-out": made}, StudyConfig()
+    )}  # fmt: skip
+    for name in TOLD_MORE:
+        plain, told = (runs[arm] for arm in (name.partition("-")[0], name))
+        assert told.model != plain.model
+        usual = {"side_information": "none", "event_context": ()}
+        usual |= {"time_of_query": False} if hasattr(told.model, "time_of_query") else {}
+        assert replace(told.model, **usual) == plain.model
+        assert replace(told, model=plain.model, out=plain.out) == plain
+
+
+def test_arms_that_the_data_has_nothing_for_are_left_out_and_named_once(made, tmp_path):
+    shards = tmp_path / "shards"
+    shutil.copytree(made, shards)
+    content = json.loads((shards / "manifest.json").read_text())
+    (shards / "manifest.json").write_text(json.dumps(content | {"user_features": []}))
+    said = []
+    two, one = StudyConfig(seeds=2), StudyConfig(arms=("sasrec-user",))
+    plans = [planned(STUDY, Path("out"), {"leave-one-out": shards}, chosen)
+             for chosen in (two, one)]  # fmt: skip
+    kept = [run.out.parts[-2] for run in fitting(plans[0], two, said.append)]
+    assert sorted(kept) == sorted(2 * [a.name for a in STUDY.arms if a.name != "sasrec-user"])
+    (line,) = said
+    assert line.startswith("leave-one-out sasrec-user is left out: model.side_information=user")
+    with pytest.raises(ConfigError, match="needs user features"):
+        list(fitting(plans[1], one, said.append))
 
 
 def test_it_takes_any_source_and_the_other_studies_do_not():

@@ -185,7 +185,7 @@ def _slices(training: NextItemsTrainingData, choice: MetricChoice) -> Slices | N
 
 
 def _batches(rows: Rows, target_length: int, batch_size: int) -> Iterator[Batch]:
-    """The rows in order; histories are as wide as the longest of a batch."""
+    """The rows in batches; histories by length, as wide as the longest of a batch."""
     import torch
 
     from itrec_dist.data.batches import whole_batch

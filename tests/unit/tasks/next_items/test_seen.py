@@ -20,7 +20,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation import per_window
 from itrec_dist.losses import LOSSES
 from itrec_dist.metrics import slices
-from itrec_dist.metrics.metric import MetricChoice
+from itrec_dist.metrics.metric import FigureName, MetricChoice
 from itrec_dist.models.seen import left_out
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.baselines import NextItemsBaselines
@@ -172,7 +172,14 @@ def test_the_metrics_per_history_are_those_of_the_evaluation(player):
     per_window.write(player)
     found = per_window.read(player)
     judged = json.loads((player / "evaluation.json").read_text())["splits"]["test"]
-    assert len(found.users) == judged["num_windows"] == 60
+    assert len(found) == judged["num_windows"] == 60
+    checked = 0
     for ranking in ("unmasked", "masked"):
-        mean = getattr(found, ranking).mean()
-        assert mean == pytest.approx(judged[ranking]["precision@5"])
+        for key, value in judged[ranking].items():
+            name = FigureName.within(ranking, key)
+            if found.holds(name):
+                checked += 1
+                assert found.values(name).mean() == pytest.approx(value, abs=1e-15)
+            else:
+                assert name.metric in ("coverage", "popularity")
+    assert checked == 2 * 5 * 3
