@@ -1,10 +1,13 @@
 """Short trainings under every engine, each on as many workers as there are, for comparison."""
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from itrec_dist.data import manifest, spec
@@ -184,18 +187,20 @@ class Runs:
         return CachedFeed(TensorTable(windows, CPU), share, CPU)
 
 
-def everything(shards: Path, context: Any, start: Path | None, end: Path) -> dict[str, Any]:
-    """All that the workers of one size have to show, as plain values.
+def everything(
+    context: Any, shards: Path, courses: Mapping[str, int], start: Path | None, end: Path
+) -> dict[str, Any]:
+    """All that the workers of one size have to show of some engines, as plain values.
 
-    They go on from what lies in `start`, if that is given, and leave theirs in `end`.
+    A course has as many updates as `courses` says. The chain goes on from what lies in `start`, if
+    that is given, and its state is left in `end`.
     """
     runs = Runs(shards, context)
     found: dict[str, Any] = {}
-    for name, config in ENGINES.items():
-        if context.world_size == 1 and name not in ALONE:
-            continue
+    for name, steps in courses.items():
+        config = ENGINES[name]
         engine = runs.engine(config)
-        course = runs.train(engine)
+        course = runs.train(engine, steps=steps)
         found[name] = {
             "course": course,
             "figures": runs.judge(engine),
@@ -215,7 +220,66 @@ def under_ray(settings: dict[str, Any]) -> dict[str, Any]:
     """What a worker of Ray Train does; here, where workers can import it."""
     from itrec_dist.distributed.context import RayContext
 
-    return everything(settings["shards"], RayContext(1), settings["start"], settings["end"])
+    context = RayContext(1)
+    names = ALONE if context.world_size == 1 else ENGINES
+    courses = dict.fromkeys(names, STEPS)
+    return everything(context, settings["shards"], courses, settings["start"], settings["end"])
+
+
+class Alone:
+    """The plain engine in this process, which all others are compared with."""
+
+    def __init__(self, shards: Path) -> None:
+        self.runs = Runs(shards, LocalContext(CPU, threads=1))
+        self._plain = EngineConfig("single")
+        self.course = self.runs.train(self.runs.engine(self._plain))
+        assert min(self.course.norms) > OPTIMIZER.clip_norm, "clipping is at work"
+        assert self.course.losses[-1] < 0.95 * self.course.losses[0], "something is learned"
+
+    def begin(self, folder: Path) -> None:
+        """Leave in `folder` what a chain goes on with."""
+        engine = self.runs.engine(self._plain)
+        self.runs.train(engine, steps=PART)
+        write(folder, PART, *self.runs.hand_over(engine))
+
+    def same_course(self, found: dict[str, Any], steps: int) -> None:
+        """Losses, gradient norms, learning rates and the figures after so many updates."""
+        course, judged = found["course"], found["figures"]
+        assert len(course.losses) == steps
+        assert course.losses == pytest.approx(self.course.losses[:steps], rel=1e-5)
+        assert course.norms == pytest.approx(self.course.norms[:steps], rel=1e-4)
+        assert course.rates == self.course.rates[:steps]
+        figures = self._figures(steps)
+        assert judged["num_windows"] == figures["num_windows"]
+        assert judged["loss"] == pytest.approx(figures["loss"], rel=1e-5)
+
+    def same_low_precision(self, found: dict[str, Any], precision: str) -> None:
+        """The losses of the plain engine in low precision, which are not those in full."""
+        losses = found[precision]
+        assert all(math.isfinite(loss) for loss in losses)
+        assert losses != self.course.losses[:SHORT], "nothing was computed in low precision"
+        assert losses == pytest.approx(self._short(precision), rel=2e-4)
+
+    def same_chain(self, chain: list[float], end: Path) -> None:
+        """A chain that others left in `end`, after which one process goes on."""
+        first, weights, state = read(end)
+        assert first == PART + len(chain) < STEPS
+        engine = self.runs.engine(self._plain)
+        engine.load_weights(weights)
+        engine.load_state(state)
+        chain = chain + self.runs.train(engine, first).losses
+        assert chain == pytest.approx(self.course.losses[PART:], rel=1e-5)
+
+    @functools.cache  # noqa: B019 - it lives as long as a module of tests
+    def _figures(self, steps: int) -> dict[str, Any]:
+        engine = self.runs.engine(self._plain)
+        self.runs.train(engine, steps=steps)
+        return self.runs.judge(engine)
+
+    @functools.cache  # noqa: B019 - as above
+    def _short(self, precision: str) -> list[float]:
+        engine = self.runs.engine(self._plain, precision)
+        return self.runs.train(engine, steps=SHORT).losses
 
 
 def _begin(runs: Runs, start: Path | None) -> tuple[int, Any, Any]:

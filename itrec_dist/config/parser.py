@@ -8,11 +8,13 @@ its settings are passed to jsonargparse as options, at the recipe's position on 
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import docstring_parser
 import jsonargparse
 import yaml
 from jsonargparse.typing import register_type
@@ -27,6 +29,8 @@ T = TypeVar("T")
 
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+# jsonargparse would read and parse a class's source at every parsing, half of what that costs.
+docstring_parser.parse_from_object = functools.cache(docstring_parser.parse_from_object)
 register_type(Uri, str, Uri)
 
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,12 @@ class Trials:
                 workers, with or without a GPU each.
         """
         self._sweep, self._device, self._group_on_gpus = sweep, device, group_on_gpus
-        self._runs = Runs(sweep)
         self._directory = SweepDirectory(sweep.out)
+
+    @cached_property
+    def _runs(self) -> Runs:
+        """Reads the shards; within a trial, so that what goes wrong is that trial's error."""
+        return Runs(self._sweep)
 
     def work(self, job: Job, on_epoch: OnEpoch) -> Outcome:
         """Train and evaluate all runs of a job, with the sweep's number of `retries`.

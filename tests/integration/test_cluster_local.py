@@ -67,6 +67,7 @@ def status(environment, job):
     return shown.stdout + shown.stderr
 
 
+@pytest.mark.slow
 def test_a_job_trains_on_two_nodes_and_writes_no_secret_down(cluster, shards, tmp_path):
     folder, environment = cluster
     assert (folder / "token").stat().st_mode & 0o077 == 0

@@ -1,23 +1,13 @@
-"""All engines on real workers: the same losses, whatever is sharded and however it is resumed."""
-
-import math
+"""All engines on two workers: the same losses, whatever is sharded and however it is resumed."""
 
 import pytest
 import torch
 
-from itrec_dist import config
-from itrec_dist.distributed.context import LocalContext
-from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.launch.cluster import own_signals
-from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.training.config import RunConfig
 from tests import engine_runs
-from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
-from tests.engine_runs import ALONE, CHAIN, CPU, ENGINES, OPTIMIZER, PART, SHORT, STEPS, Runs
-from tests.stopped_runs import start
+from tests.engine_runs import CHAIN, PART, SHORT, Alone
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-CASES = [*((name, 2) for name in ENGINES), *((name, 1) for name in ALONE)]
+COURSES = {"ddp": 12, "ZeRO-1": 12, "ZeRO-3, offloaded": 12, "fsdp": 12}
+"""Updates of the engines that are looked at closely; the chain goes through all."""
 
 
 @pytest.fixture(scope="module")
@@ -27,144 +17,43 @@ def windows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(windows):
-    """The plain engine in this process."""
     threads = torch.get_num_threads()
-    yield Runs(windows, LocalContext(CPU, threads=1))
+    yield Alone(windows)
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(alone):
-    engine = alone.engine(EngineConfig("single"))
-    course = alone.train(engine)
-    assert min(course.norms) > OPTIMIZER.clip_norm, "clipping is at work"
-    assert course.losses[-1] < 0.95 * course.losses[0], "something is learned"
-    return course, alone.judge(engine)
+def found(alone, windows, pair, tmp_path_factory):
+    """What two workers found; they go on with what one process has left."""
+    start, end = (tmp_path_factory.mktemp("chain") / name for name in ("start", "end"))
+    alone.begin(start)
+    found, _ = pair.run(engine_runs.everything, windows, COURSES, start, end, seconds=500)
+    return {**found, "end": end}
 
 
-def fit(num_workers, windows, folder, start):
-    """What `num_workers` workers of Ray Train found, and where they left their state."""
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    end = folder / f"after-{num_workers}"
-    trainer = TorchTrainer(
-        engine_runs.under_ray,
-        train_loop_config={"shards": windows, "start": start, "end": end},
-        scaling_config=ray.train.ScalingConfig(num_workers=num_workers),
-        torch_config=TorchConfig(backend="gloo"),
-        run_config=ray.train.RunConfig(name=f"{num_workers}", storage_path=str(folder / "ray")),
-    )
-    with own_signals():  # Ctrl-C is this process's again after it
-        return trainer.fit().return_value, end
+@pytest.mark.parametrize("name", COURSES)
+def test_every_engine_gives_the_losses_of_the_plain_one(name, found, alone):
+    alone.same_course(found[name], COURSES[name])
 
 
-@pytest.fixture(scope="module")
-def found(windows, tmp_path_factory):
-    """By number of workers; two workers go on with what one has left."""
-    folder = tmp_path_factory.mktemp("fits")
-    one, end = fit(1, windows, folder, start=None)
-    two, end = fit(2, windows, folder, start=end)
-    return {1: one, 2: two, "end": end}
-
-
-@pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_every_engine_gives_the_losses_of_the_plain_one(name, num_workers, found, undisturbed):
-    expected, figures = undisturbed
-    course = found[num_workers][name]["course"]
-    assert len(course.losses) == STEPS
-    assert course.losses == pytest.approx(expected.losses, rel=1e-5)
-    assert course.norms == pytest.approx(expected.norms, rel=1e-4)
-    assert course.rates == expected.rates
-    judged = found[num_workers][name]["figures"]
-    assert judged["num_windows"] == figures["num_windows"]
-    assert judged["loss"] == pytest.approx(figures["loss"], rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_a_skipped_batch_leaves_no_trace(name, num_workers, found):
-    one = found[num_workers][name]
+@pytest.mark.parametrize("name", COURSES)
+def test_a_skipped_batch_leaves_no_trace(name, found):
+    one = found[name]
     assert one["left out"] == pytest.approx(one["course"].losses[:SHORT], rel=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_low_precision_means_the_same_under_every_engine(
-    name, precision, num_workers, found, alone, undisturbed
-):
-    losses = found[num_workers][name][precision]
-    assert all(math.isfinite(loss) for loss in losses)
-    full = undisturbed[0].losses[:SHORT]
-    assert losses != full, "nothing was computed in low precision"
-    single = alone.train(alone.engine(EngineConfig("single"), precision), steps=SHORT).losses
-    assert losses == pytest.approx(single, rel=2e-4)
+@pytest.mark.parametrize("name", COURSES)
+def test_low_precision_means_the_same_under_every_engine(name, precision, found, alone):
+    alone.same_low_precision(found[name], precision)
 
 
-@pytest.mark.parametrize(("name", "num_workers"), CASES)
-def test_an_update_that_overflows_fp16_is_skipped(name, num_workers, found):
-    missed, following = found[num_workers][name]["overflow"]
+@pytest.mark.parametrize("name", COURSES)
+def test_an_update_that_overflows_fp16_is_skipped(name, found):
+    missed, following = found[name]["overflow"]
     assert missed == following, "the schedule counts real updates"
 
 
-def test_a_run_moves_from_engine_to_engine_and_from_one_worker_to_two_and_back(
-    found, alone, undisturbed
-):
-    chain = found[1]["chain"] + found[2]["chain"]
-    first, weights, state = engine_runs.read(found["end"])
-    assert first == PART * (1 + 2 * len(CHAIN)) < STEPS
-    engine = alone.engine(EngineConfig("single"))
-    engine.load_weights(weights)
-    engine.load_state(state)
-    chain += alone.train(engine, first).losses
-    assert chain == pytest.approx(undisturbed[0].losses[PART:], rel=1e-5)
-
-
-def same_epochs(run, other):
-    epochs = {event["epoch"]: event for event in run.events("epoch")}
-    assert list(epochs) == [1, 2, 3, 4]
-    for one in other.events("epoch"):
-        assert epochs[one["epoch"]]["loss"] == pytest.approx(one["loss"], rel=1e-4)
-        assert epochs[one["epoch"]]["step"] == one["step"]
-
-
-def made_by(run):
-    made = run.read_json(run.checkpoints / "last" / "state" / "state.json")["made"]
-    return made["engine"], made["world_size"]
-
-
-@pytest.mark.slow
-def test_the_command_trains_under_deepspeed(trained, shards, tmp_path, itrec):
-    zero = ["--engine.name", "deepspeed", "--engine.deepspeed.stage", 3]
-    code, shown, err = train_on_two(shards, tmp_path / "run", *zero)
-    assert (code, err) == (0, "")
-    assert "epoch   4/4" in shown
-    run = RunDirectory(tmp_path / "run")
-    assert run.is_complete
-    assert run.events("start")[0]["engine"] == "deepspeed"
-    described = RunDirectory(trained).events("start")[0]
-    assert run.events("start")[0]["num_parameters"] == described["num_parameters"]
-    assert made_by(run) == ("deepspeed", 2)
-    same_epochs(run, RunDirectory(trained))
-    assert code == itrec("evaluate", tmp_path / "run")[0]
-
-
-@pytest.mark.slow
-def test_the_command_resumes_a_deepspeed_run_with_ddp(trained, shards, tmp_path):
-    out = tmp_path / "run"
-    begun = config.load(
-        RunConfig, DEBUG_RECIPE,
-        [
-            f"shards={shards}", f"out={out}", f"training.epochs={TRAINED_EPOCHS}",
-            "checkpoints.steps=5", "training.log_seconds=0", "engine.name=deepspeed",
-            "engine.deepspeed.stage=2",
-        ],
-    )  # fmt: skip
-    steps = RunDirectory(trained).events("start")[0]["steps_per_epoch"]
-    start(begun, stop_at=steps + 7)
-    run = RunDirectory(out)
-    assert made_by(run) == ("deepspeed", 1)
-    code, shown, err = train_on_two(shards, out, "--engine.name", "ddp", "--resume")
-    assert (code, err) == (0, "")
-    assert "2 workers in place of 1" in shown
-    assert made_by(run) == ("ddp", 2)
-    same_epochs(run, RunDirectory(trained))
+def test_a_run_moves_from_one_process_through_all_engines_on_two_workers_and_back(found, alone):
+    assert len(found["chain"]) == PART * len(CHAIN)
+    alone.same_chain(found["chain"], found["end"])

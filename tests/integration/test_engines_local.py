@@ -21,7 +21,10 @@ ENGINES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "name",
+    ["ZeRO-3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ddp", "fsdp"))],
+)
 def test_an_engine_works_alone_quietly_and_where_nothing_can_be_compiled(
     name, trained, shards, tmp_path
 ):

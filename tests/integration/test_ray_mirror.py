@@ -16,6 +16,7 @@ from tests.conftest import DEBUG_RECIPE
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 
+@pytest.mark.slow
 def test_two_workers_stream_from_a_uri_to_a_uri(shards, trained, tmp_path, monkeypatch, itrec):
     here = object_store.machine(monkeypatch, tmp_path / "driver")
     given, out = Uri(f"file://{shards}"), Uri(f"file://{tmp_path}/store/run")

@@ -155,6 +155,7 @@ def test_blocks_name_the_file_that_cannot_be_read(damage, shards, tmp_path):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_a_worker_meets_is_one_sentence_and_code_2(shards, tmp_path, capfd):
     broken = tmp_path / "broken"
     shutil.copytree(shards, broken)

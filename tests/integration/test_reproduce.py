@@ -1,14 +1,20 @@
-"""`itrec reproduce`: three protocols and one arm for one epoch, on a small generated data set."""
+"""`itrec reproduce`: three protocols and one arm for one epoch, on a small generated data set.
 
+Runs are trained in this process, but for one that is trained as all are for a person: in its own.
+"""
+
+import contextlib
 import json
 import os
 import shutil
 
 import pytest
 
+from itrec_dist.cli.train import train
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.studies import runner
 from itrec_dist.studies.ite import STUDY
 from itrec_dist.studies.runner import StudyConfig, is_done, planned
 from itrec_dist.tasks.next_items.data import DATA
@@ -22,6 +28,23 @@ def reproduce(itrec, ratings, out, *more):
         "reproduce", "paper", "--input", ratings, "--out", out, "--epochs", 1,
         "--arms", f"[{ARM}]", *more,
     )  # fmt: skip
+
+
+class Here:
+    """Trains one run after the other in this process."""
+
+    def train(self, run):
+        train(run, local=True, existing="overwrite")
+
+    def end(self):
+        """Nothing is left running."""
+
+
+@contextlib.contextmanager
+def trained_here():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_Children", Here)
+        yield
 
 
 def written_at(out):
@@ -41,7 +64,8 @@ def ratings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def study(ratings, tmp_path_factory, itrec):
     out = tmp_path_factory.mktemp("study") / "out"
-    code, shown, err = reproduce(itrec, ratings, out)
+    with trained_here():
+        code, shown, err = reproduce(itrec, ratings, out, "--jobs", 1)
     assert code == 0, err
     return out, shown
 

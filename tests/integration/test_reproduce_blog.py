@@ -7,18 +7,16 @@ import json
 
 import pytest
 
-from itrec_dist.cli.train import train
 from itrec_dist.config import load, shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.report.published import rating_study
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.studies import runner
 from itrec_dist.studies.rating_prediction import STUDY
 from itrec_dist.studies.runner import StudyConfig, planned
 from itrec_dist.tasks.ratings.data import DATA
 from itrec_dist.training.config import RunConfig
-from tests.integration.test_reproduce import written_at
+from tests.integration.test_reproduce import trained_here, written_at
 
 ARMS = ("dot-product", "bst")
 
@@ -38,19 +36,8 @@ def study(ratings, tmp_path_factory, itrec):
     return out, shown
 
 
-class Here:
-    """Trains one run after the other in this process."""
-
-    def train(self, run):
-        train(run, local=True, existing="overwrite")
-
-    def end(self):
-        """Nothing is left running."""
-
-
 def reproduced(itrec, ratings, out, *more):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_Children", Here)
+    with trained_here():
         return itrec(
             "reproduce", "blog", "--input", ratings, "--out", out, "--epochs", 1,
             "--arms", f"[{', '.join(ARMS)}]", "--jobs", 1, *more,

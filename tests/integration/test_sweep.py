@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, monkeypatch):
     """The actors import this checkout, so what kills one of them is planted in its settings."""
@@ -72,6 +73,7 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_population_larger_than_the_machine_meets_at_its_exchanges(shards, tmp_path):
     """Three trials on two actors: one of them waits at each exchange and goes on after it."""

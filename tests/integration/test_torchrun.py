@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from torch.distributed import TCPStore
 
 from itrec_dist.distributed import torchrun
 from itrec_dist.errors import ConfigError
@@ -101,14 +103,39 @@ def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
         assert mine["splits"][split]["loss"] == pytest.approx(judged["loss"], rel=1e-5)
 
 
+def test_a_mistake_that_worker_0_meets_is_reported_once_and_both_end_with_2(shards, tmp_path):
+    """Two processes with the store and the environment that torchrun gives them."""
+    given = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", tmp_path / "run"]
+    program = [sys.executable, "-m", "itrec_dist", "train", *map(str, given)]
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+    both = [
+        subprocess.Popen(
+            [*program, "--training.batch_size", "33"], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env={**os.environ, **place, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [2, 2], ended
+    assert [shown for shown, _ in ended] == ["", ""]
+    (line,) = told("".join(err for _, err in ended))
+    assert line.startswith("itrec: error: ")
+    assert "shared equally by 2 workers" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        pytest.param(["--loss", "hinge"], "there is no loss.kind 'hinge'", marks=pytest.mark.slow),
+        (["--loss", "hinge"], "there is no loss.kind 'hinge'"),
         (["--training.batch_size", 33], "shared equally by 2 workers"),
-        pytest.param(
-            ["--address", "auto"], "torchrun has started the workers", marks=pytest.mark.slow
-        ),
+        (["--address", "auto"], "torchrun has started the workers"),
     ],
     ids=["every worker meets it", "worker 0 meets it", "two ways at once"],
 )
@@ -124,6 +151,7 @@ def test_a_mistake_is_reported_once_and_every_worker_ends_with_2(given, sentence
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_that_one_worker_meets_in_mid_run_ends_all(shards, tmp_path):
     """A file of the right size whose content is damaged: only who is dealt it can tell."""
     broken = tmp_path / "broken"
@@ -138,6 +166,7 @@ def test_a_mistake_that_one_worker_meets_in_mid_run_ends_all(shards, tmp_path):
     assert "training/loop.py" not in err, "a traceback"
 
 
+@pytest.mark.slow
 def test_verbs_that_cannot_share_their_work_are_refused(trained):
     script = ["-m", "itrec_dist", "evaluate", str(trained)]
     done = subprocess.run(
@@ -161,6 +190,7 @@ def test_a_restart_leaves_alone_what_it_did_not_begin(trained, shards, tmp_path)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_what_came_after_the_last_checkpoint(undisturbed, shards, tmp_path):
     out = tmp_path / "run"
     process = start(
@@ -278,6 +308,15 @@ def test_an_impossible_place_is_refused(name, value, sentence, launched):
     launched.setenv(name, value)
     with pytest.raises(ConfigError, match=sentence):
         torchrun.rank_of_process()
+
+
+def test_a_verb_that_cannot_share_its_work_is_refused_before_it_is_read(monkeypatch, itrec):
+    at = torchrun.Rank(1, 2, 1, 2)
+    monkeypatch.setattr(torchrun, "_peers", SimpleNamespace(at=at))
+    code, _, err = itrec("evaluate", "no such run")
+    assert code == 2
+    assert "`itrec evaluate` 2 times" in err
+    assert err.count("\n") == 1
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(launched, itrec, monkeypatch):

@@ -1,9 +1,11 @@
 """The page on a sweep: the answer first, then the evidence, then how to retrain the winner."""
 
+from dataclasses import replace
+
 from markupsafe import Markup
 
 from itrec_dist import __version__
-from itrec_dist.report import measures, provenance
+from itrec_dist.report import measures, provenance, tables
 from itrec_dist.report.charts import PALETTE, Level, Line, LineChart, line_chart
 from itrec_dist.report.page import asset, now, templates
 from itrec_dist.report.sweep import charts as sweep_charts
@@ -145,8 +147,7 @@ def _figures(found: list[tuple[str, str]]) -> list[tuple[str, Markup]]:
 
 def _marked(sweep: Sweep) -> Table | None:
     table = sweep_tables.ablation(sweep)
-    return (
-        None
-        if table is None
-        else sweep_tables.marked(table, lower_is_better=sweep.config.lower_is_better)
-    )
+    if table is None:
+        return None
+    columns = [replace(c, lower_is_better=sweep.config.lower_is_better) for c in table.columns]
+    return replace(table, rows=tables.marked(columns, table.rows))

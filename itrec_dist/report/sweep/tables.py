@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -317,20 +316,3 @@ def _setting_name(name: str) -> str:
 
 def _plain(value: Value) -> str:
     return as_text(value)
-
-
-def marked(table: Table, *, lower_is_better: bool) -> Table:
-    """The table with the best value of each scoring column marked."""
-    best_of = min if lower_is_better else max
-    best: list[float | None] = []
-    for at, column in enumerate(table.columns):
-        values = [value for row in table.rows if (value := row.cells[at].value) is not None]
-        best.append(best_of(values) if column.scores and len(values) > 1 else None)
-    rows = tuple(
-        replace(row, cells=tuple(
-            replace(cell, is_best=best[at] is not None and cell.value == best[at])
-            for at, cell in enumerate(row.cells)
-        ))
-        for row in table.rows
-    )  # fmt: skip
-    return replace(table, rows=rows)

@@ -150,12 +150,12 @@ def test_csv_of_all_separators_and_endings(tmp_path, events, separator, mark, en
     assert staged(path) == wanted(events)
 
 
-@settings(few, max_examples=30)
+@few
 @given(
     names=st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
-        min_size=2,
-        max_size=6,
+        min_size=20,
+        max_size=40,
         unique=True,
     ),
     separator=st.sampled_from(",;\t|"),

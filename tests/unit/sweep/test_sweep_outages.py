@@ -14,6 +14,7 @@ from itrec_dist.report.sweep import runs as sweep_runs
 from itrec_dist.sweep import driver, jobs
 from itrec_dist.sweep import trial as trials
 from itrec_dist.sweep.directory import describe_failures
+from tests.conftest import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
 NO_FINALS = {"candidates": 0}
@@ -121,6 +122,16 @@ def test_shards_that_are_gone_when_a_trial_is_proposed_do_not_end_the_sweep(
     monkeypatch.setattr(jobs, "check", check)
     directory, _ = run_here(sweep_of(place, tmp_path / "sweep", final=NO_FINALS))
     assert outcomes(directory) == undisturbed
+
+
+def test_a_process_that_cannot_read_the_base_when_it_starts_tells_the_cause(place, tmp_path):
+    base = tmp_path / "own.yaml"
+    shutil.copy(DEBUG_RECIPE, base)
+    sweep = sweep_of(place, tmp_path / "sweep", base=str(base))
+    base.unlink()  # as on a machine that does not have it
+    outcome = trials.Trials(sweep).work(trials.Job(0, {"loss": "bce"}, (0,)), lambda *_: None)
+    assert outcome.status == "refused"
+    assert str(base) in outcome.error
 
 
 def test_a_sweep_without_a_complete_trial_says_how_to_go_on(place, tmp_path, monkeypatch):
