@@ -30,6 +30,7 @@ STUDY = Study(
         StudyArm("esasrec", "esasrec", ("loss=sampled_softmax",)),
         StudyArm("esasrec-softmax", "esasrec"),
         StudyArm("gsasrec", "sasrec", ("loss=gbce", "name=gSASRec")),
+        StudyArm("esasrec-linear", "esasrec_linear"),
         StudyArm("hstu", "hstu"),
         StudyArm("fuxi", "fuxi"),
         StudyArm("gru4rec", "gru4rec"),

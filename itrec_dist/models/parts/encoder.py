@@ -79,12 +79,12 @@ class SequenceEncoder(nn.Module):
         pairs = self.pairs(batch)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, pairs)
-        hidden_BLD = self.norm(hidden_BLD)
+        normed_BLD: torch.Tensor = self.norm(hidden_BLD)
         if self.temperature is not None:
-            hidden_BLD = F.normalize(hidden_BLD, dim=2)
+            normed_BLD = F.normalize(normed_BLD, dim=2)
         if self.linear is None:
-            return hidden_BLD
-        return torch.cat([hidden_BLD, self.linear(batch.item_ids_BL)], dim=2)
+            return normed_BLD
+        return torch.cat([normed_BLD, self.linear(batch.item_ids_BL)], dim=2)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""

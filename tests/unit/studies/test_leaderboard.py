@@ -55,8 +55,11 @@ def test_every_arm_is_planned_with_its_own_loss(made):
     kinds = {name: (run.model.kind, run.loss.kind) for name, run in runs.items()}
     assert kinds["gsasrec"] == ("sasrec", "gbce")
     assert kinds["esasrec"] == ("esasrec", "sampled_softmax")
-    plain = [kinds[arm.name] for arm in STUDY.arms if arm.name not in TOLD_MORE]
-    assert len(set(plain)) == len(kinds) - len(TOLD_MORE)
+    assert kinds["esasrec-linear"] == kinds["esasrec"]
+    assert runs["esasrec-linear"].model.linear_width
+    others = (*TOLD_MORE, "esasrec-linear")
+    plain = [kinds[arm.name] for arm in STUDY.arms if arm.name not in others]
+    assert len(set(plain)) == len(kinds) - len(others)
 
 
 def test_arms_that_are_told_more_differ_from_plain_ones_in_that_alone(made):

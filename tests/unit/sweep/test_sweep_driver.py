@@ -66,7 +66,9 @@ def test_the_value_of_a_trial_is_the_mean_over_its_seeds(shards, tmp_path):
     assert not (directory.path / "finals").exists()
 
 
-@pytest.mark.parametrize("most", [1, 3, 5, 7])
+@pytest.mark.parametrize(
+    "most", [5, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (1, 3, 7))]
+)
 def test_cut_off_anywhere_and_resumed_it_gives_the_same_table(most, swept, shards, tmp_path):
     sweep = sweep_of(shards, tmp_path / "sweep")
     with pytest.raises(Cut):

@@ -144,7 +144,9 @@ def test_the_winner_is_trained_anew_along_its_whole_course(trained_population):
     assert len(final.events("start")) == 1 + len(best.stages)
 
 
-@pytest.mark.parametrize("most", [3, 6, 12])
+@pytest.mark.parametrize(
+    "most", [6, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (3, 12))]
+)
 def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     most, trained_population, shards, tmp_path
 ):
@@ -155,7 +157,7 @@ def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     assert told(directory) == told(trained_population[0])
 
 
-@pytest.mark.parametrize("copies", [0, 1])
+@pytest.mark.parametrize("copies", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_driver_that_dies_in_the_middle_of_an_exchange_completes_it(
     copies, trained_population, shards, tmp_path, monkeypatch
 ):

@@ -95,7 +95,7 @@ def rows_of(shards: Path) -> list[Row]:
     return [found[number] for number in range(len(found))]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 @pytest.mark.parametrize(("protocol", "chosen"), CASES)
 def test_histories_equal_those_of_the_slow_twin(tmp_path, protocol, chosen, seed):
     config = HistoryConfig(protocol=protocol, num_shards=2, **chosen)
