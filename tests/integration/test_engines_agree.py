@@ -1,33 +1,20 @@
 """All engines on two workers: the same losses, whatever is sharded and however it is resumed."""
 
 import pytest
-import torch
 
 from tests import engine_runs
-from tests.engine_runs import CHAIN, PART, SHORT, Alone
+from tests.engine_runs import CHAIN, PART, SHORT
 
 COURSES = {"ddp": 12, "ZeRO-1": 12, "ZeRO-3, offloaded": 12, "fsdp": 12}
 """Updates of the engines that are looked at closely; the chain goes through all."""
 
 
 @pytest.fixture(scope="module")
-def windows(tmp_path_factory):
-    return engine_runs.make_data(tmp_path_factory.mktemp("agree") / "shards")
-
-
-@pytest.fixture(scope="module")
-def alone(windows):
-    threads = torch.get_num_threads()
-    yield Alone(windows)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def found(alone, windows, pair, tmp_path_factory):
+def found(alone, engine_windows, pair, tmp_path_factory):
     """What two workers found; they go on with what one process has left."""
     start, end = (tmp_path_factory.mktemp("chain") / name for name in ("start", "end"))
     alone.begin(start)
-    found, _ = pair.run(engine_runs.everything, windows, COURSES, start, end, seconds=500)
+    found, _ = pair.run(engine_runs.everything, engine_windows, COURSES, start, end, seconds=500)
     return {**found, "end": end}
 
 

@@ -1,7 +1,6 @@
 """All engines on workers of Ray: the same losses, whatever is sharded and however it is resumed."""
 
 import pytest
-import torch
 
 from itrec_dist import config
 from itrec_dist.launch.cluster import own_signals
@@ -9,26 +8,14 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
 from tests import engine_runs
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
-from tests.engine_runs import ALONE, CHAIN, ENGINES, PART, SHORT, STEPS, Alone
+from tests.engine_runs import ALONE, CHAIN, ENGINES, PART, SHORT, STEPS
 from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 CASES = [*((name, 2) for name in ENGINES), *((name, 1) for name in ALONE)]
 
 
-@pytest.fixture(scope="module")
-def windows(tmp_path_factory):
-    return engine_runs.make_data(tmp_path_factory.mktemp("agree") / "shards")
-
-
-@pytest.fixture(scope="module")
-def alone(windows):
-    threads = torch.get_num_threads()
-    yield Alone(windows)
-    torch.set_num_threads(threads)
-
-
-def fit(num_workers, windows, folder, start):
+def fit(num_workers, engine_windows, folder, start):
     """What `num_workers` workers of Ray Train found, and where they left their state."""
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -36,7 +23,7 @@ def fit(num_workers, windows, folder, start):
     end = folder / f"after-{num_workers}"
     trainer = TorchTrainer(
         engine_runs.under_ray,
-        train_loop_config={"shards": windows, "start": start, "end": end},
+        train_loop_config={"shards": engine_windows, "start": start, "end": end},
         scaling_config=ray.train.ScalingConfig(num_workers=num_workers),
         torch_config=TorchConfig(backend="gloo"),
         run_config=ray.train.RunConfig(name=f"{num_workers}", storage_path=str(folder / "ray")),
@@ -46,11 +33,11 @@ def fit(num_workers, windows, folder, start):
 
 
 @pytest.fixture(scope="module")
-def found(windows, tmp_path_factory):
+def found(engine_windows, tmp_path_factory):
     """By number of workers; two workers go on with what one has left."""
     folder = tmp_path_factory.mktemp("fits")
-    one, end = fit(1, windows, folder, start=None)
-    two, end = fit(2, windows, folder, start=end)
+    one, end = fit(1, engine_windows, folder, start=None)
+    two, end = fit(2, engine_windows, folder, start=end)
     return {1: one, 2: two, "end": end}
 
 

@@ -1,7 +1,7 @@
 """A linear model of the history, whose scores are added to those of a transformer.
 
-A transformer's scores are products of vectors a few dozen wide, which is too narrow for what a
-linear model learns: which items follow which. This one has the form of the baseline
+A transformer's scores are products of vectors a few dozen wide; which items follow which can take
+many more dimensions. This model has the form of the baseline
 `linear_history`, x'W with x the history weighted by decay^age, as a product of two matrices,
 W = A B', that are learned together with the transformer. So a query is longer by x'A, and an item's
 output vector by its row of B.
@@ -10,30 +10,13 @@ That a linear and a deep model learn from one loss is the idea of Cheng et al., 
 for Recommender Systems (2016).
 """
 
-from typing import Protocol
-
 import torch
 from torch import nn
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.models.item_table import ItemTable
+from itrec_dist.models.parts.config import SequenceConfig
 from itrec_dist.models.transformer import Dropout
-
-
-class LinearConfig(Protocol):
-    """The settings of the linear model."""
-
-    @property
-    def linear_width(self) -> int | None:
-        """Inner width, R."""
-
-    @property
-    def linear_decay(self) -> float:
-        """Weight of an event relative to the one after it."""
-
-    @property
-    def linear_dropout(self) -> float:
-        """Dropout on x'A."""
 
 
 class LinearMemory(nn.Module):
@@ -44,7 +27,7 @@ class LinearMemory(nn.Module):
 
     weights_LL: torch.Tensor
 
-    def __init__(self, config: LinearConfig, num_items: int, length: int) -> None:
+    def __init__(self, config: SequenceConfig, num_items: int, length: int) -> None:
         """Make the weights; `length` is the longest history."""
         super().__init__()
         width = config.linear_width
