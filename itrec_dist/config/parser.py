@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import docstring_parser
 import jsonargparse
@@ -67,6 +67,19 @@ class _Help(jsonargparse.DefaultHelpFormatter):
         return f"{text} ({', '.join(parts)})" if parts else text
 
 
+class Choice(NamedTuple):
+    """The classes of the sections that hold one of several, and the defaults that follow."""
+
+    classes: tuple[tuple[str, type[Any]], ...]
+    """The class of each section, by its name."""
+
+    defaults: tuple[tuple[str, str], ...]
+    """The kind of each section if none is given."""
+
+    following: tuple[tuple[str, Any], ...]
+    """Settings whose defaults follow from the classes."""
+
+
 class Parser(jsonargparse.ArgumentParser):
     """An argument parser that reports every mistake as a one-sentence ConfigError."""
 
@@ -117,7 +130,47 @@ class Parser(jsonargparse.ArgumentParser):
         Raises:
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
-        given, chosen = self._choose(self._read(_with_underscores(arguments)))
+        given, choice = self.choose(arguments)
+        self.prepare(choice)
+        return self.parse_given(given, choice)
+
+    def choose(self, arguments: Sequence[str]) -> tuple[kinds.Given, Choice]:
+        """Read the recipes and choose the classes; the parser itself stays as it is.
+
+        Raises:
+            ConfigError: a recipe cannot be read, there is no such kind, or two are given.
+        """
+        given = self._read(_with_underscores(arguments))
+        chosen: dict[str, type[Any]] = {}
+        defaults: dict[str, str] = {}
+        following: dict[str, Any] = {}
+        for field in sorted(self._sections.values(), key=lambda field: field.default is None):
+            name, default = field.name, kinds.default_kind(field)
+            if default is None:
+                following = following or self._following(chosen)
+                default = str(following.pop(f"{name}.kind"))
+            kind, given = kinds.take(given, field, default)
+            chosen[name] = kinds.class_of(field, kind)
+            defaults[name] = default
+            given = [f"--{name}.kind={kind}", *given]
+        return given, Choice(
+            tuple(chosen.items()), tuple(defaults.items()), tuple(following.items())
+        )
+
+    def prepare(self, choice: Choice) -> None:
+        """Add the chosen classes' settings, and set the defaults that follow from the choice."""
+        defaults, following = dict(choice.defaults), dict(choice.following)
+        for name, cls in choice.classes:
+            self._add_section(self._sections[name], cls, defaults[name])
+        self.set_defaults(following)
+        self._followed = frozenset(following)
+
+    def parse_given(self, given: kinds.Given, choice: Choice) -> Any:
+        """Parse what `choose` returned, with a parser that was prepared for that choice.
+
+        Raises:
+            ConfigError: an unknown option or key, a wrong type, a missing value.
+        """
         has_places = self._has_places(given)
         options: list[str] = []
         for part in given:
@@ -127,7 +180,7 @@ class Parser(jsonargparse.ArgumentParser):
             options += found
         try:
             parsed = self.parse_args(options)
-            for name, cls in chosen.items():
+            for name, cls in choice.classes:
                 if kinds.has_own_kind(cls):
                     del parsed[name].kind
             parsed = self.instantiate(parsed)
@@ -165,24 +218,6 @@ class Parser(jsonargparse.ArgumentParser):
                 given.append(argument)
                 waits = self._has_recipes and argument == "--config"
         return given
-
-    def _choose(self, given: kinds.Given) -> tuple[kinds.Given, dict[str, type[Any]]]:
-        """Choose each section's class, add its settings, and set the defaults that follow."""
-        chosen: dict[str, type[Any]] = {}
-        following: dict[str, Any] = {}
-        for field in sorted(self._sections.values(), key=lambda field: field.default is None):
-            name, default = field.name, kinds.default_kind(field)
-            if default is None:
-                following = following or self._following(chosen)
-                default = str(following.pop(f"{name}.kind"))
-            kind, given = kinds.take(given, field, default)
-            chosen[name] = kinds.class_of(field, kind)
-            self._add_section(field, chosen[name], default)
-            given = [f"--{name}.kind={kind}", *given]
-        self.set_defaults(following)
-        self._followed = frozenset(following)
-        self._sections = {}
-        return given, chosen
 
     def _following(self, chosen: dict[str, type[Any]]) -> dict[str, Any]:
         return {
@@ -297,12 +332,28 @@ def load(
     Raises:
         ConfigError: the recipe cannot be read, or a key or value does not fit `cls`.
     """
+    arguments = [] if recipe is None else ["--config", str(recipe)]
+    arguments += [f"--{override.removeprefix('--')}" for override in overrides]
+    given, choice = _unprepared(cls, prog).choose(arguments)
+    return pick(cls, _prepared(cls, prog, choice).parse_given(given, choice))
+
+
+@functools.lru_cache(maxsize=8)
+def _unprepared(cls: type[Any], prog: str) -> Parser:
     parser = Parser(prog, "")
     parser.add_config_file()
     parser.add_class_arguments(cls)
-    arguments = [] if recipe is None else ["--config", str(recipe)]
-    arguments += [f"--{override.removeprefix('--')}" for override in overrides]
-    return pick(cls, parser.parse(arguments))
+    return parser
+
+
+@functools.lru_cache(maxsize=32)
+def _prepared(cls: type[Any], prog: str, choice: Choice) -> Parser:
+    """A report reads the configurations of hundreds of runs: most of that was making parsers."""
+    parser = Parser(prog, "")
+    parser.add_config_file()
+    parser.add_class_arguments(cls)
+    parser.prepare(choice)
+    return parser
 
 
 def pick(cls: type[T], parsed: Any) -> T:
