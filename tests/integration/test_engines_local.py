@@ -21,10 +21,8 @@ ENGINES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["ZeRO-3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ddp", "fsdp"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ZeRO-3", "ddp", "fsdp"])
 def test_an_engine_works_alone_quietly_and_where_nothing_can_be_compiled(
     name, trained, shards, tmp_path
 ):

@@ -17,6 +17,7 @@ from itrec_dist.losses.mse import MseConfig
 from itrec_dist.models import MODELS
 from itrec_dist.training.loop import TrainingConfig
 from tests import stopped_runs
+from tests.cases import slow_after
 
 RATING_MODELS = [kind for kind in MODELS if MODELS[kind].task == "ratings"]
 QUICK = (
@@ -79,7 +80,7 @@ def test_recommendations_are_the_unrated_items_with_the_highest_predictions(
     assert len({r["user"] for r in rows}) == len(users)
 
 
-@pytest.mark.parametrize("kind", RATING_MODELS)
+@pytest.mark.parametrize("kind", slow_after(2, RATING_MODELS))
 def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path):
     def settings(name):
         return replace(
@@ -106,7 +107,7 @@ def test_streamed_ratings_are_learned_as_well(itrec, rated_shards, tmp_path):
     assert splits["test"]["ratings"]["rmse"] < 1.1
 
 
-@pytest.mark.parametrize("kind", ["dot_product", "neural_mf", "biased_mf"])
+@pytest.mark.parametrize("kind", slow_after(1, ["biased_mf", "dot_product", "neural_mf"]))
 def test_sparse_gradients_train(kind, itrec, rated_shards, tmp_path):
     more = ("--model.kind", kind, "--optimizer.name", "adagrad", "--optimizer.learning_rate", 0.05)
     dense, _ = train(itrec, rated_shards, tmp_path / "dense", *more)

@@ -94,6 +94,7 @@ def test_every_protocol_arm_and_baseline_is_run_and_reported(study):
     assert "ITE bce none" in page
 
 
+@pytest.mark.slow
 def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(
     study, ratings, tmp_path, itrec
 ):

@@ -170,6 +170,11 @@ def test_a_worker_that_is_killed(shards, undisturbed, tmp_path):
     assert 0 < seconds < 120
     assert event["message"] in out.splitlines()
     same_as(undisturbed, run)
+    judged = [json.loads(r.evaluation.read_text())["splits"] for r in (run, undisturbed)]
+    for split in ("validation", "test"):
+        two, one = (splits[split] for splits in judged)
+        assert two["num_windows"] == one["num_windows"] > 0
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -83,6 +83,7 @@ def undisturbed(shards, tmp_path_factory, itrec):
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
     out = tmp_path / "run"
     process = start(shards, out, "--training.epochs", 4, script=["jobs/train.py"])

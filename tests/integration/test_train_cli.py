@@ -368,6 +368,7 @@ def test_an_interrupted_run_ends_in_order(number, code, shards, tmp_path, itrec)
         assert itrec("evaluate", out, "--checkpoint", name)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_command_as_a_process_writes_plain_lines(shards, tmp_path):
     arguments = train_arguments(shards, "run", "--training.epochs", 1)
     done = subprocess.run(

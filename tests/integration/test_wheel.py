@@ -96,6 +96,7 @@ def test_sql_and_recipes_are_found_in_the_wheel_and_not_in_the_checkout(installe
     assert int(told[4]) == len(list((ROOT / "sql").rglob("*.sql")))
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_from_the_wheel(installed, tmp_path):
     program = (
         "import importlib, pkgutil, itrec_dist\n"

@@ -11,7 +11,7 @@ def slow_tests():
     for path in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             marks = getattr(node, "decorator_list", ())
-            if any("mark.slow" in ast.unparse(mark) for mark in marks):
+            if any(re.search(r"mark\.slow|slow_after\(", ast.unparse(mark)) for mark in marks):
                 yield node.name.removeprefix("test_")
 
 

@@ -16,6 +16,7 @@ from itrec_dist.engines.precision import LossScale
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
 from itrec_dist.training import config as training_config
 from tests import engine_runs
+from tests.cases import slow_after
 from tests.engine_runs import CPU, ENGINES, Runs
 from tests.stopped_runs import config_of, make_data
 
@@ -170,11 +171,14 @@ SPREAD = ["ZeRO-0", "ZeRO-1", "ZeRO-2, offloaded", "ZeRO-3", "fsdp"]
 @pytest.mark.parametrize("name", SPREAD)
 @pytest.mark.parametrize(
     "optimizer",
-    [
-        OptimizerConfig(name="adam", learning_rate=1e-3, clip_norm=1.0),
-        OptimizerConfig(name="sgd", learning_rate=1e-2, clip_norm=1.0),
-        OptimizerConfig(name="sgd", learning_rate=1e-2, beta1=0.0, clip_norm=1.0),
-    ],
+    slow_after(
+        1,
+        [
+            OptimizerConfig(name="adam", learning_rate=1e-3, clip_norm=1.0),
+            OptimizerConfig(name="sgd", learning_rate=1e-2, clip_norm=1.0),
+            OptimizerConfig(name="sgd", learning_rate=1e-2, beta1=0.0, clip_norm=1.0),
+        ],
+    ),
     ids=["adam", "momentum", "sgd"],
 )
 def test_state_moves_from_the_plain_engine_to_another_and_back(name, optimizer, runs):
@@ -200,7 +204,7 @@ def first_of(tensors, key):
     return min(name for name in tensors if name.startswith(key))
 
 
-@pytest.mark.parametrize("name", ["ZeRO-1", "ZeRO-2", "ZeRO-3", "fsdp"])
+@pytest.mark.parametrize("name", slow_after(2, ["ZeRO-3", "fsdp", "ZeRO-1", "ZeRO-2"]))
 @pytest.mark.parametrize("damage", ["groups", "shape", "unknown"])
 def test_a_state_that_does_not_fit_is_refused(damage, name, runs):
     engine = runs.engine(ENGINES[name])
@@ -218,7 +222,7 @@ def test_a_state_that_does_not_fit_is_refused(damage, name, runs):
         runs.engine(ENGINES[name]).load_state(damaged)
 
 
-@pytest.mark.parametrize("name", ["ZeRO-1", "ZeRO-3"])
+@pytest.mark.parametrize("name", slow_after(1, ["ZeRO-3", "ZeRO-1"]))
 @pytest.mark.parametrize("key", ["exp_avg:", "step:"])
 def test_zero_refuses_a_state_that_lacks_a_weight(key, name, runs):
     engine = runs.engine(ENGINES[name])
@@ -238,7 +242,7 @@ def test_zero_refuses_counts_that_differ_by_weight(runs):
         engine.load_state(replace(state, tensors=tensors))
 
 
-@pytest.mark.parametrize("name", ["ddp", *SPREAD])
+@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
 def test_weights_that_do_not_fit_are_refused(name, runs):
     engine = runs.engine(ENGINES[name])
     weights = engine.weights()
@@ -269,7 +273,7 @@ def gradients_of(runs, config, precision, factor):
     return {k: v / factor for k, v in tensors.items() if "model.layers.0" in k and v.ndim == 2}
 
 
-@pytest.mark.parametrize("name", ["single", "ddp", *SPREAD])
+@pytest.mark.parametrize("name", slow_after(3, ["single", *SPREAD[::-1], "ddp"]))
 def test_small_gradients_are_not_lost_under_fp16(name, runs):
     config = EngineConfig("single") if name == "single" else ENGINES[name]
     expected = gradients_of(runs, EngineConfig("single"), "fp32", 1.0)
@@ -281,7 +285,7 @@ def test_small_gradients_are_not_lost_under_fp16(name, runs):
         )
 
 
-@pytest.mark.parametrize("name", ["ddp", *SPREAD])
+@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
 def test_no_engine_calls_what_torch_deprecates(name, runs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
@@ -291,7 +295,7 @@ def test_no_engine_calls_what_torch_deprecates(name, runs):
     assert [str(w.message) for w in caught if issubclass(w.category, FutureWarning)] == []
 
 
-@pytest.mark.parametrize("name", ["ddp", *SPREAD])
+@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
 def test_a_state_before_the_first_update_is_empty_and_can_be_loaded(name, runs):
     weights, state = runs.hand_over(runs.engine(ENGINES[name]))
     assert (state.tensors, state.plain, state.schedule_step) == ({}, {}, 0)

@@ -150,6 +150,7 @@ def test_one_of_many_processes_gets_the_lease(before, links, tmp_path, monkeypat
     assert len(got) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_alive_is_neither_resumed_nor_replaced(shards, tmp_path, itrec):
     out = tmp_path / "run"
     arguments = [

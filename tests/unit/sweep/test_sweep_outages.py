@@ -14,6 +14,7 @@ from itrec_dist.report.sweep import runs as sweep_runs
 from itrec_dist.sweep import driver, jobs
 from itrec_dist.sweep import trial as trials
 from itrec_dist.sweep.directory import describe_failures
+from tests.cases import slow_after
 from tests.conftest import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
@@ -62,7 +63,7 @@ def undisturbed(shards, tmp_path_factory):
     return outcomes(run_here(sweep_of(shards, out, final=NO_FINALS))[0])
 
 
-@pytest.mark.parametrize("part", ["", "items.parquet", "train", "manifest.json"])
+@pytest.mark.parametrize("part", slow_after(2, ["", "train", "items.parquet", "manifest.json"]))
 def test_what_comes_back_is_waited_for(part, place, undisturbed, tmp_path, monkeypatch):
     outage = Outage(place, monkeypatch, part, attempts=3)
     sweep = sweep_of(place, tmp_path / "sweep", retries=3, final=NO_FINALS)

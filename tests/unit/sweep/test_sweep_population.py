@@ -22,6 +22,7 @@ from itrec_dist.sweep.directory import ranked
 from itrec_dist.sweep.space import parse
 from itrec_dist.sweep.trial import Job, Trials
 from itrec_dist.training.config import RunConfig
+from tests.cases import slow_after
 from tests.swept import Cut, run_here, sweep_of
 
 SPACE = {
@@ -144,9 +145,7 @@ def test_the_winner_is_trained_anew_along_its_whole_course(trained_population):
     assert len(final.events("start")) == 1 + len(best.stages)
 
 
-@pytest.mark.parametrize(
-    "most", [6, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (3, 12))]
-)
+@pytest.mark.parametrize("most", slow_after(1, [6, 3, 12]))
 def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     most, trained_population, shards, tmp_path
 ):
@@ -157,7 +156,8 @@ def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     assert told(directory) == told(trained_population[0])
 
 
-@pytest.mark.parametrize("copies", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 0])
 def test_a_driver_that_dies_in_the_middle_of_an_exchange_completes_it(
     copies, trained_population, shards, tmp_path, monkeypatch
 ):
@@ -234,6 +234,7 @@ def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monke
                for t in e["taken"])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_member_that_failed_comes_back_when_more_attempts_are_allowed(
     shards, tmp_path, monkeypatch
 ):

@@ -214,6 +214,7 @@ def test_its_baseline_is_judged_with_its_own_settings(pairs, tmp_path, itrec):
     assert "there is no pair baseline 'ridge'; there are: follower" in err
 
 
+@pytest.mark.slow
 def test_an_installed_task_is_found_by_its_name(package, pairs, ratings_folder, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), *sys.path])}
     done = subprocess.run(

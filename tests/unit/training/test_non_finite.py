@@ -20,6 +20,7 @@ from itrec_dist.tasks.next_items import task as next_items_task
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.training.loop import Trainer, TrainingConfig, train_step
 from itrec_dist.training.loss_monitor import LossMonitor, named
+from tests.cases import slow_after
 from tests.shards_factory import random_windows
 from tests.stopped_runs import config_of, go_on, losses, make_data, outcome, start
 from tests.unit.training.test_loop import CPU, MODEL, OPTIMIZER, Script, feed_of, make_task
@@ -188,7 +189,7 @@ def spoiled(monkeypatch):
 
 @pytest.mark.usefixtures("spoiled")
 @pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("stop", [4, 5, 6])
+@pytest.mark.parametrize("stop", slow_after(1, [5, 4, 6]))
 def test_a_run_that_leaves_batches_out_resumes_to_the_bit(stop, steps, data, tmp_path):
     changes = SKIP | {"checkpoints": {"steps": steps}, "evaluation": {"train_sample": 0}}
     whole = start(config_of(data, tmp_path / "whole", **changes))

@@ -17,6 +17,7 @@ from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
+from tests.cases import slow_after
 from tests.conftest import DEBUG_RECIPE
 from tests.stopped_runs import (
     STEPS_PER_EPOCH,
@@ -54,7 +55,7 @@ def test_the_run_of_these_tests_has_what_can_go_wrong(undisturbed):
     assert not (undisturbed.checkpoints / "best" / "state").exists(), "best stays small"
 
 
-@pytest.mark.parametrize(("stop", "at"), [(4, 3), (5, 4), (7, 6), (9, 8), (11, 9)])
+@pytest.mark.parametrize(("stop", "at"), slow_after(2, [(5, 4), (11, 9), (4, 3), (7, 6), (9, 8)]))
 def test_a_run_stopped_anywhere_ends_to_the_bit_as_one_that_was_not(
     stop, at, data, undisturbed, tmp_path
 ):
@@ -117,13 +118,16 @@ def test_a_run_stopped_between_best_and_last_ends_the_same(
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"feed": {"cache": "none", "shuffle_buffer": 12}},
-        {"optimizer": {"name": "sgd", "beta1": 0.0}},
-        {"optimizer": {"name": "adagrad"}, "engine": {"precision": "bf16"}},
-        {"optimizer": {"name": "adam", "schedule": "linear"}, "engine": {"precision": "fp16"}},
-    ],
-    ids=["streamed", "sgd", "adagrad bf16", "adam fp16"],
+    slow_after(
+        2,
+        [
+            {"feed": {"cache": "none", "shuffle_buffer": 12}},
+            {"optimizer": {"name": "adagrad"}, "engine": {"precision": "bf16"}},
+            {"optimizer": {"name": "sgd", "beta1": 0.0}},
+            {"optimizer": {"name": "adam", "schedule": "linear"}, "engine": {"precision": "fp16"}},
+        ],
+    ),
+    ids=["streamed", "adagrad bf16", "sgd", "adam fp16"],
 )
 def test_every_feed_and_optimiser_is_taken_up_to_the_bit(changes, data, tmp_path):
     whole = start(config_of(data, tmp_path / "whole", **changes))

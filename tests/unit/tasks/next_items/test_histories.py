@@ -16,6 +16,7 @@ from itrec_dist.data.shards import splits
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import ConfigError, DataError, ShardsError
 from itrec_dist.tasks.next_items.histories import HistoryConfig, NextItemsHistories, histories
+from tests.cases import slow_after
 from tests.histories_reference import Row, expected_histories
 from tests.windowing_reference import Event
 
@@ -95,7 +96,7 @@ def rows_of(shards: Path) -> list[Row]:
     return [found[number] for number in range(len(found))]
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+@pytest.mark.parametrize("seed", slow_after(1, range(3)))
 @pytest.mark.parametrize(("protocol", "chosen"), CASES)
 def test_histories_equal_those_of_the_slow_twin(tmp_path, protocol, chosen, seed):
     config = HistoryConfig(protocol=protocol, num_shards=2, **chosen)
@@ -110,7 +111,7 @@ def test_histories_equal_those_of_the_slow_twin(tmp_path, protocol, chosen, seed
     assert table["num_train_targets"].to_pylist() == [targets[item] for item in wanted.items]
 
 
-@pytest.mark.parametrize("protocol", NextItemsHistories.protocols)
+@pytest.mark.parametrize("protocol", slow_after(2, list(NextItemsHistories.protocols)))
 def test_threads_do_not_change_the_fingerprint(tmp_path, protocol):
     length = {"target_length": 1 if protocol == "leave_one_out" else 2}
     prints = set()
@@ -121,7 +122,8 @@ def test_threads_do_not_change_the_fingerprint(tmp_path, protocol):
 
 
 @pytest.mark.parametrize(
-    ("max_length", "overlap"), [(1, 0), (2, 0), (2, 1), (5, 0), (5, 1), (5, 3), (50, 0)]
+    ("max_length", "overlap"),
+    slow_after(4, [(1, 0), (2, 1), (5, 3), (50, 0), (2, 0), (5, 0), (5, 1)]),
 )
 def test_every_event_but_the_first_is_learned_once_however_histories_are_cut(
     tmp_path, max_length, overlap

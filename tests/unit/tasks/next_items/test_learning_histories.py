@@ -18,6 +18,7 @@ from itrec_dist.data.shards.arrays import HistoryRows
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.losses import LOSSES
 from itrec_dist.tasks.next_items.task import NextItems
+from tests.cases import slow_after
 from tests.histories_factory import judged_rows, training_rows
 from tests.shards_factory import make_shards, random_windows
 from tests.small_models import SPEC, STEP_MODELS
@@ -141,7 +142,9 @@ def histories(itrec, tmp_path_factory):
     return folder / "shards"
 
 
-@pytest.mark.parametrize(("model", "epochs"), [(["--model.kind", KIND], 12), (ITE, 20)])
+@pytest.mark.parametrize(
+    ("model", "epochs"), slow_after(1, [(["--model.kind", KIND], 12), (ITE, 20)])
+)
 def test_histories_are_trained_judged_evaluated_and_recommended(
     histories, itrec, tmp_path, model, epochs
 ):

@@ -24,6 +24,7 @@ from itrec_dist.models.output import LossOutput, RankingOutput
 from itrec_dist.tasks.next_items.task import NextItems
 from itrec_dist.tasks.ratings.task import Ratings
 from itrec_dist.training import warm_start
+from tests.cases import slow_after
 from tests.causal_model import KIND, CausalConfig
 from tests.drawn_ties import key
 from tests.shards_factory import make_shards, random_windows
@@ -168,7 +169,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("loss", ["bce", "ce", "softmax"])
+@pytest.mark.parametrize("loss", slow_after(1, ["softmax", "bce", "ce"]))
 def test_all_scores_are_held_in_training_only_where_a_setting_says_so(loss, spec):
     items, windows = 200_000, 256
     large = replace(

@@ -16,6 +16,7 @@ from itrec_dist.errors import DataError, OutputError
 from itrec_dist.tasks.next_items import audit as next_item_audit
 from itrec_dist.tasks.next_items.repeats import Repeats
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
+from tests.cases import slow_after
 from tests.windowing_reference import Event, expected
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
@@ -50,9 +51,7 @@ def read_split(shards: Path, split: str) -> list[dict]:
     return [row for file in files for row in pq.read_table(shards / file.name).to_pylist()]
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 6))]
-)
+@pytest.mark.parametrize("seed", slow_after(1, range(6)))
 @pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
 def test_windows_equal_those_of_a_slow_reference(tmp_path, protocol, seed):
     events = random_events(seed)
@@ -95,7 +94,7 @@ def test_windows_equal_those_of_a_slow_reference(tmp_path, protocol, seed):
     assert manifest.num_windows("train") == sum(w[4] == "train" for w in wanted.windows)
 
 
-@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
+@pytest.mark.parametrize("protocol", slow_after(2, list(NextItemsWindows.protocols)))
 def test_threads_and_shard_names_do_not_change_the_fingerprint(tmp_path, protocol):
     path = write_events(tmp_path / "e.parquet", random_events(3, users=40))
     settings = {"input_length": 3, "target_length": 2, "min_user_events": 6, "protocol": protocol}
