@@ -1,7 +1,8 @@
 """Typed configuration: YAML recipes and dotted overrides, as frozen dataclasses."""
 
 from itrec_dist.config.kinds import KINDS
-from itrec_dist.config.parser import Parser, load, pick, valid
+from itrec_dist.config.loading import load, pick
+from itrec_dist.config.parser import Parser, valid
 from itrec_dist.config.recipes import as_text
 from itrec_dist.config.values import (
     as_yaml,

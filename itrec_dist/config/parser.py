@@ -1,4 +1,4 @@
-"""Loading, overriding, printing and storing configurations.
+"""The parser of recipes and dotted overrides.
 
 A configuration is a tree of frozen dataclasses with a docstring under each field. Recipes (YAML)
 and dotted overrides go through one parser, built on jsonargparse, which checks every type and
@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 import docstring_parser
 import jsonargparse
@@ -24,9 +24,6 @@ from itrec_dist.config.recipes import Recipe, as_text
 from itrec_dist.config.values import texts
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri, shown, squashed
-
-T = TypeVar("T")
-
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 # jsonargparse would read and parse a class's source at every parsing, half of what that costs.
@@ -322,50 +319,6 @@ class Parser(jsonargparse.ArgumentParser):
         places = {a.dest: str(a.metavar or a.dest).upper() for a in self._actions
                   if not a.option_strings}  # fmt: skip
         return ", ".join(places.get(n, f"--{n}") for n in names.split(", "))
-
-
-def load(
-    cls: type[T], recipe: Path | None = None, overrides: Sequence[str] = (), prog: str = "itrec"
-) -> T:
-    """Build a `cls` from a recipe and dotted overrides such as `model.width=64`.
-
-    Raises:
-        ConfigError: the recipe cannot be read, or a key or value does not fit `cls`.
-    """
-    arguments = [] if recipe is None else ["--config", str(recipe)]
-    arguments += [f"--{override.removeprefix('--')}" for override in overrides]
-    given, choice = _unprepared(cls, prog).choose(arguments)
-    return pick(cls, _prepared(cls, prog, choice).parse_given(given, choice))
-
-
-@functools.lru_cache(maxsize=8)
-def _unprepared(cls: type[Any], prog: str) -> Parser:
-    parser = Parser(prog, "")
-    parser.add_config_file()
-    parser.add_class_arguments(cls)
-    return parser
-
-
-@functools.lru_cache(maxsize=32)
-def _prepared(cls: type[Any], prog: str, choice: Choice) -> Parser:
-    """A report reads the configurations of hundreds of runs: most of that was making parsers."""
-    parser = Parser(prog, "")
-    parser.add_config_file()
-    parser.add_class_arguments(cls)
-    parser.prepare(choice)
-    return parser
-
-
-def pick(cls: type[T], parsed: Any) -> T:
-    """Build a `cls` from the top level of a parsed namespace.
-
-    Raises:
-        ConfigError: a value does not fit.
-    """
-    try:
-        return cls(**{f.name: parsed[f.name] for f in dataclasses.fields(cls)})  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def valid(key: str, options: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from itrec_dist import config
-from itrec_dist.config import parser as parsing
-from itrec_dist.config import recipes
+from itrec_dist.config import loading, recipes
+from itrec_dist.config.parser import Parser
 from itrec_dist.sweep import checks
 from itrec_dist.sweep.config import Runs
 from itrec_dist.sweep.trial import Job, Trials
@@ -27,7 +27,7 @@ SPACE = {
 def counted(monkeypatch):
     """Counts parsers and the readings of each recipe, and does all that is done otherwise."""
     counts: Counter[str] = Counter()
-    init, read = parsing.Parser.__init__, recipes.read
+    init, read = Parser.__init__, recipes.read
 
     def counting_init(self, *arguments, **options):
         counts["parsers"] += 1
@@ -37,10 +37,10 @@ def counted(monkeypatch):
         counts[Path(path).name] += 1
         return read(path)
 
-    monkeypatch.setattr(parsing.Parser, "__init__", counting_init)
+    monkeypatch.setattr(Parser, "__init__", counting_init)
     monkeypatch.setattr(recipes, "read", counting_read)
-    parsing._unprepared.cache_clear()
-    parsing._prepared.cache_clear()
+    loading._unprepared.cache_clear()
+    loading._prepared.cache_clear()
     return counts
 
 
