@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from itrec_dist import config
-from itrec_dist.sweep import checks, driver
-from itrec_dist.sweep.config import SweepConfig
-from itrec_dist.sweep.directory import SweepDirectory
-from itrec_dist.sweep.jobs import JobQueue
-from itrec_dist.sweep.trial import Trials
+from itrec_dist.sweeps import checks, driver
+from itrec_dist.sweeps.config import SweepConfig
+from itrec_dist.sweeps.directory import SweepDirectory
+from itrec_dist.sweeps.jobs import JobQueue
+from itrec_dist.sweeps.trial import Trials
 
 SPACE = {
     "loss": {"grid": ["ce", "bce"]},

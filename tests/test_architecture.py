@@ -16,14 +16,14 @@ PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
     errors storage config losses system distributed data models metrics tasks engines runs training
-    inference launch evaluation sweep report studies cli __main__
+    inference launch evaluation sweeps reports studies cli __main__
 """.split()
 """The folders, lowest first: one imports only from itself and from those before it."""
 
 RESTRICTED = {
     "deepspeed": {"engines.deepspeed"},
     "duckdb": {"data.database", "data.doors", "data.source_files"},
-    "ray": {"launch", "sweep", "data.feeds", "distributed.context", "inference.recommend"}
+    "ray": {"launch", "sweeps", "data.feeds", "distributed.context", "inference.recommend"}
     | {"system.doctor"},
 }
 """Package -> the only modules that may import it."""

@@ -103,7 +103,7 @@ def run(parsed: Any) -> int:
     from itrec_dist import tasks
     from itrec_dist.evaluation.baselines import judge_all
     from itrec_dist.metrics import targets
-    from itrec_dist.report.terminal import print_comparison
+    from itrec_dist.reports.terminal import print_comparison
 
     data = manifest.read(parsed.shards)
     baselines = baselines_of(tasks.task_of(data))

@@ -109,7 +109,7 @@ def run(parsed: Any) -> int:
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
     from itrec_dist.inference import fitting
     from itrec_dist.metrics import targets
-    from itrec_dist.report.terminal import print_judgements
+    from itrec_dist.reports.terminal import print_judgements
     from itrec_dist.storage import atomic
 
     if parsed.out is not None and parsed.out.exists():

@@ -37,15 +37,15 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Write the page and print its path."""
-    from itrec_dist import report
+    from itrec_dist import reports
     from itrec_dist.runs.fetched import local_runs
 
     first = parsed.runs[0]
-    if len(parsed.runs) == 1 and isinstance(first, Path) and report.is_sweep(first):
-        print(report.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    if len(parsed.runs) == 1 and isinstance(first, Path) and reports.is_sweep(first):
+        print(reports.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
         return 0
     if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
         raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
     runs = [run for place in parsed.runs for run in local_runs(place)]
-    print(report.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    print(reports.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
     return 0

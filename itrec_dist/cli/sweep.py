@@ -8,12 +8,12 @@ from itrec_dist.config import Parser, pick
 from itrec_dist.errors import ConfigError
 
 if TYPE_CHECKING:
-    from itrec_dist.sweep.checks import Checked
+    from itrec_dist.sweeps.checks import Checked
 
 
 def parser() -> Parser:
     """The command's options: a sweep's settings, and how to start it."""
-    from itrec_dist.sweep.config import SweepConfig
+    from itrec_dist.sweeps.config import SweepConfig
 
     options = Parser(
         "itrec sweep",
@@ -45,10 +45,10 @@ def run(parsed: Any) -> int:
     """Search, evaluate the finalists, write the results."""
     import shutil
 
-    from itrec_dist import report
+    from itrec_dist import reports
     from itrec_dist.storage import atomic
-    from itrec_dist.sweep import RECIPE, checks, driver
-    from itrec_dist.sweep.config import SweepConfig
+    from itrec_dist.sweeps import RECIPE, checks, driver
+    from itrec_dist.sweeps.config import SweepConfig
 
     if parsed.resume and parsed.overwrite:
         raise ConfigError("--resume keeps a sweep and --overwrite replaces it: give one of them")
@@ -62,7 +62,7 @@ def run(parsed: Any) -> int:
         if out.exists():
             shutil.rmtree(out)
     directory = driver.run(checked, resume=parsed.resume, address=parsed.address, say=_say)
-    written = report.write_sweep(directory.path, overwrite=True)
+    written = reports.write_sweep(directory.path, overwrite=True)
     print(f"results: {directory.results_md} and {directory.results_csv}")
     print(f"report: {written}")
     return 0
@@ -73,8 +73,8 @@ def _say(line: str) -> None:
 
 
 def _dry_run(checked: Checked) -> None:
-    from itrec_dist.sweep import estimate
-    from itrec_dist.sweep import resources as sweep_resources
+    from itrec_dist.sweeps import estimate
+    from itrec_dist.sweeps import resources as sweep_resources
 
     sweep, base = checked.sweep, checked.runs.base
     resources = sweep_resources.local_resources()

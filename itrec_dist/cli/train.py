@@ -103,7 +103,7 @@ def train(
 def _print_judgement(config: RunConfig) -> None:
     """Print the final metrics, if the run is complete and on this machine."""
     from itrec_dist.metrics.judgement import Judgement
-    from itrec_dist.report.terminal import print_judgements
+    from itrec_dist.reports.terminal import print_judgements
     from itrec_dist.runs.directory import RunDirectory
 
     directory = RunDirectory(config.folder)

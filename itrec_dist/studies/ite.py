@@ -10,8 +10,8 @@ trained with separate windows for selection and evaluation, and on each user's l
 from collections.abc import Mapping
 
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.report import markdown
-from itrec_dist.report.published.ite import ACCURACY_1, ACCURACY_2
+from itrec_dist.reports import markdown
+from itrec_dist.reports.published.ite import ACCURACY_1, ACCURACY_2
 from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 

@@ -11,8 +11,8 @@ them with the same model without it, and all models with the linear baseline, on
 from collections.abc import Mapping
 
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.report import markdown
-from itrec_dist.report.published.leaderboard import HIT_RATE, NDCG
+from itrec_dist.reports import markdown
+from itrec_dist.reports.published.leaderboard import HIT_RATE, NDCG
 from itrec_dist.studies.study import Cut, RecipeSets, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.histories import HistoryConfig
 

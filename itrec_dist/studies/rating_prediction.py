@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.report import markdown
-from itrec_dist.report.sections.ratings import MAE, RMSE
+from itrec_dist.reports import markdown
+from itrec_dist.reports.sections.ratings import MAE, RMSE
 from itrec_dist.studies.study import Cut, Study, StudyArm, on_final_split
 from itrec_dist.tasks.next_items.windows import WindowConfig
 from itrec_dist.tasks.ratings.baselines import RatingsBaselines

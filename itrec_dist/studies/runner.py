@@ -291,13 +291,13 @@ def _summary(study: Study, run: RunConfig) -> str:
 
 
 def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
-    from itrec_dist import report
+    from itrec_dist import reports
     from itrec_dist.storage import atomic
 
     out = setup.out
     of_baselines = (out / "runs" / name / "baselines" for name in shards)
     places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
     atomic.write_text(out / "results.md", setup.study.markdown(places))
-    written = report.write(places, out / "report.html", setup.study.title, overwrite=True)
+    written = reports.write(places, out / "report.html", setup.study.title, overwrite=True)
     setup.say(f"results as Markdown: {out / 'results.md'}")
     return written

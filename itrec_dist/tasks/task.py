@@ -49,7 +49,7 @@ class Task(nn.Module):
     headlines: ClassVar[Mapping[SampleKind, FigureName]] = {}
     """The same for samples that have another one."""
     section: ClassVar[str] = ""
-    """The file of `report/sections/` that shows its runs; empty for a generic section."""
+    """The file of `reports/sections/` that shows its runs; empty for a generic section."""
     ranks: ClassVar[bool]
     """Whether it is evaluated by its ranking of the catalogue."""
 

@@ -10,7 +10,7 @@ import pytest
 from itrec_dist.config import load, shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
-from itrec_dist.report.published import rating_study
+from itrec_dist.reports.published import rating_study
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.rating_prediction import STUDY
 from itrec_dist.studies.runner import StudyConfig, planned

@@ -21,7 +21,7 @@ import torch
 from itrec_dist import config
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.sweep.directory import SweepDirectory
+from itrec_dist.sweeps.directory import SweepDirectory
 from itrec_dist.training.config import RunConfig
 from tests.clusters import NodesOnThisMachine, is_training
 from tests.conftest import DEBUG_RECIPE, ROOT, train_on_two

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from itrec_dist.sweep import checks
-from itrec_dist.sweep import driver as sweep_driver
+from itrec_dist.sweeps import checks
+from itrec_dist.sweeps import driver as sweep_driver
 from tests.conftest import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, monkeypatch):
     """The actors import this checkout, so what kills one of them is planted in its settings."""
-    from itrec_dist.sweep import ray_tune
+    from itrec_dist.sweeps import ray_tune
 
     class Deadly(ray_tune._Actor):
         def step(self):
@@ -120,7 +120,7 @@ def tune_trial(name, **assignment):
 
 
 def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
-    from itrec_dist.sweep import ray_tune
+    from itrec_dist.sweeps import ray_tune
 
     sweep = sweep_of(
         shards, tmp_path / "s", scheduler={"name": "asha", "grace": 1, "reduction": 2},
@@ -137,7 +137,7 @@ def test_the_rungs_of_an_earlier_life_still_stop_what_lags(shards, tmp_path):
 
 def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_path):
     """A loss that is poor in all its trials keeps its best: the table over losses needs it."""
-    from itrec_dist.sweep import ray_tune
+    from itrec_dist.sweeps import ray_tune
 
     sweep = sweep_of(shards, tmp_path / "s", scheduler={"name": "asha", "reduction": 2})
     scheduler = ray_tune._scheduler(sweep, [({"loss": "bce", "model.dropout": 0.1}, [0.8])])

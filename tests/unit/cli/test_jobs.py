@@ -13,8 +13,8 @@ from itrec_dist.cli.app import VERBS, main
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.shards import reader
-from itrec_dist.sweep import checks, estimate
-from itrec_dist.sweep.config import SweepConfig
+from itrec_dist.sweeps import checks, estimate
+from itrec_dist.sweeps.config import SweepConfig
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig, check
 

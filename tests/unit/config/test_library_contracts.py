@@ -46,7 +46,7 @@ PRIVATE = {
     "ray.train.v2._internal.exceptions:UserExceptionWithTraceback": ("_base_exc",),
     "ray.train.v2._internal.exceptions:WorkerHealthCheckFailedError": ("health_check_failure",),
     "ray.exceptions:RayActorError": ("preempted",),
-    # of Ray Tune, for sweep/asha.py: the scheduler that is asked inside each combination
+    # of Ray Tune, for sweeps/asha.py: the scheduler that is asked inside each combination
     "ray.tune.schedulers:AsyncHyperBandScheduler": (
         "on_trial_add", "on_trial_result", "on_trial_complete", "on_trial_remove",
     ),
@@ -68,7 +68,7 @@ TUNE_SETTINGS = (
     "TUNE_DISABLE_SIGINT_HANDLER", "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S",
     "TUNE_GLOBAL_CHECKPOINT_S", "RAY_AIR_NEW_OUTPUT",
 )  # fmt: skip
-"""Environment variables that sweep/ray_tune.py sets: Tune has no other place for them."""
+"""Environment variables that sweeps/ray_tune.py sets: Tune has no other place for them."""
 
 
 @pytest.mark.parametrize("owner", PRIVATE)
@@ -109,7 +109,7 @@ def test_tune_reads_the_settings_that_we_give_it():
         if "tests" not in path.parts
     )
     gone = [name for name in TUNE_SETTINGS if name not in text]
-    assert not gone, f"Ray reads {gone} no more, which sweep/ray_tune.py sets"
+    assert not gone, f"Ray reads {gone} no more, which sweeps/ray_tune.py sets"
 
 
 # ---------------------------------------------------------------------------- messages

@@ -9,9 +9,9 @@ import torch
 from itrec_dist import config
 from itrec_dist.config import loading, recipes
 from itrec_dist.config.parser import Parser
-from itrec_dist.sweep import checks
-from itrec_dist.sweep.config import Runs
-from itrec_dist.sweep.trial import Job, Trials
+from itrec_dist.sweeps import checks
+from itrec_dist.sweeps.config import Runs
+from itrec_dist.sweeps.trial import Job, Trials
 from itrec_dist.training.config import RunConfig
 from tests.swept import run_here, sweep_of
 

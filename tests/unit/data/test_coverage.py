@@ -14,7 +14,7 @@ from itrec_dist.data import manifest as manifests
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Coverage, Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
-from itrec_dist.report import provenance
+from itrec_dist.reports import provenance
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 from tests import reported_runs as made

@@ -13,7 +13,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.data.windowing.task_windows import TaskWindows
 from itrec_dist.errors import ConfigError
-from itrec_dist.report.published import leaderboard
+from itrec_dist.reports.published import leaderboard
 from itrec_dist.studies.leaderboard import STUDY
 from itrec_dist.studies.runner import StudyConfig, fitting, planned
 

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from itrec_dist.report import runs
+from itrec_dist.reports import runs
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.manager import CheckpointManager

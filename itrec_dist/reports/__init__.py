@@ -1,0 +1,103 @@
+"""Reports on run directories: one HTML page that works offline, and tables as Markdown.
+
+A report prints only what run directories contain. `runs.py` reads them, `arms.py` groups them,
+`sections/`, `tables.py`, `curves.py`, `samples.py` and `provenance.py` compute the content, and
+`page.py` renders the page.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from itrec_dist.errors import OutputError
+from itrec_dist.reports import page
+from itrec_dist.reports.runs import find, read
+from itrec_dist.storage import atomic
+from itrec_dist.sweeps import RECIPE
+
+MARK = '<meta name="generator" content="itrec report"'
+
+
+def write(
+    runs: Sequence[Path],
+    out: Path | None = None,
+    title: str | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write one self-contained HTML page on run directories, or on folders that contain them.
+
+    Without `out` the page is report.html inside the single folder given, or in the nearest folder
+    that contains all runs. A page that this function wrote earlier is replaced only with
+    `overwrite`; any other file is never replaced.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        CheckpointError: there is no run, or a damaged one.
+        OutputError: the file exists, or cannot be written.
+    """
+    parsed = [read(path) for path in find(runs)]
+    place = page.default_place(runs, parsed) if out is None else out
+    _check_free(place, overwrite)
+    _write(place, page.render(parsed, title or _title(place, runs)))
+    return place
+
+
+def write_sweep(
+    sweep: Path, out: Path | None = None, title: str | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write the page on a sweep directory, and its tables as Markdown and CSV in that directory.
+
+    Raises:
+        CheckpointError: it is not a sweep directory, or a damaged one.
+        OutputError: the file exists, or cannot be written.
+    """
+    from itrec_dist.reports.sweep import (
+        page as sweep_page,
+    )
+    from itrec_dist.reports.sweep import (
+        runs as sweep_runs,
+    )
+    from itrec_dist.reports.sweep import (
+        tables as sweep_tables,
+    )
+
+    content = sweep_runs.read(sweep)
+    place = content.directory.report if out is None else out
+    _check_free(place, overwrite)
+    _write(place, sweep_page.render(content, title or f"Sweep: {sweep.resolve().name}"))
+    _write(content.directory.results_md, sweep_tables.as_markdown(content))
+    _write(content.directory.results_csv, sweep_tables.as_csv(content))
+    return place
+
+
+def is_sweep(place: Path) -> bool:
+    """Whether a folder is a sweep directory."""
+    return (place / RECIPE).is_file()
+
+
+def _write(place: Path, text: str) -> None:
+    try:
+        atomic.write_text(place, text)
+    except OSError as error:
+        raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
+
+
+def _title(place: Path, runs: Sequence[Path]) -> str:
+    folder = runs[0].resolve() if len(runs) == 1 else place.resolve().parent
+    return f"Report: {folder.name}"
+
+
+def _check_free(place: Path, overwrite: bool) -> None:
+    if place.is_dir():
+        raise OutputError(f"{place} is a folder, a file is needed: name it, such as report.html")
+    if not place.exists():
+        return
+    atomic.refuse_existing(place, overwrite=overwrite)
+    with place.open("rb") as file:
+        head = file.read(4096)
+    if MARK.encode() not in head:
+        raise OutputError(
+            f"{place} is not a report, and --overwrite replaces only reports: choose another --out"
+        )
