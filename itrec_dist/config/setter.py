@@ -17,6 +17,8 @@ from itrec_dist.errors import ConfigError
 
 T = TypeVar("T")
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 class Setter(Generic[T]):
     """Builds variants of a base configuration; each value is parsed only once."""
@@ -90,16 +92,18 @@ class Setter(Generic[T]):
         made: T = self._with(self.base, tree, "")
         return made
 
-    def _with(self, owner: Any, tree: Mapping[str, Any], prefix: str) -> Any:
-        changed: dict[str, Any] = {}
+    def _with(
+        self, owner: Any, tree: Mapping[str, Any], prefix: str, kept: Mapping[str, Any] = _NOTHING
+    ) -> Any:
+        changed = dict(kept)
         for last, value in tree.items():
             name = f"{prefix}{last}"
             if isinstance(value, dict) and dataclasses.is_dataclass(getattr(owner, last, None)):
-                inner = dict(value)
-                section = getattr(owner, last)
+                inner, base = dict(value), getattr(owner, last)
+                section = base
                 if name in self._sections and "kind" in inner:
                     section = self._section(name, as_text(inner.pop("kind")))
-                changed[last] = self._with(section, inner, f"{name}.")
+                changed[last] = self._with(section, inner, f"{name}.", _shared(base, section))
             else:
                 changed[last] = self._value(owner, name, last, value)
         try:
@@ -136,3 +140,23 @@ class Setter(Generic[T]):
                 parser.add_argument(f"--{name}", type=hint)
             self._read[key] = parser.parse([f"--{name}={key[2]}"])[name]
         return self._read[key]
+
+
+def _shared(base: Any, section: Any) -> dict[str, Any]:
+    """What the base sets in a section of one kind, as far as another kind has such settings."""
+    if type(section) is type(base):
+        return {}
+    own, other = get_type_hints(type(base)), get_type_hints(type(section))
+    return {
+        field.name: getattr(base, field.name)
+        for field in dataclasses.fields(base)
+        if field.name != "kind"
+        and own[field.name] == other.get(field.name)
+        and getattr(base, field.name) != _default(field)
+    }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

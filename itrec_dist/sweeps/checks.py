@@ -39,6 +39,7 @@ def checked(sweep: SweepConfig) -> Checked:
     sweep = replace(sweep, metric=runs.metric)
     space = runs.space()
     data = check(runs.base, runs.base.cluster.num_workers)
+    _check_models(runs, space)
     if not data.num_windows(VALIDATION):
         raise ConfigError(
             f"{sweep.shards} has no validation windows to compare trials on: window the data with "
@@ -67,6 +68,18 @@ def checked(sweep: SweepConfig) -> Checked:
     trackers.check_installed(sweep)
     assignments = sampling.planned(sweep, space)
     return Checked(sweep, runs, space, data, sampling.num_trials(sweep, space), assignments)
+
+
+def _check_models(runs: Runs, space: Space) -> None:
+    """Check that the models searched over are of one task."""
+    base = runs.base.model
+    for kind in space["model"].values if "model" in space.names else ():
+        task = runs.build({"model": kind}, runs.base.folder, 0).model.task
+        if task != base.task:
+            raise ConfigError(
+                f"space.model names {kind}, a model for the task {task}; the base's "
+                f"{base.kind} is one for {base.task}: a sweep compares models of one task"
+            )
 
 
 def _check_exchanges(sweep: SweepConfig, runs: Runs, space: Space) -> None:

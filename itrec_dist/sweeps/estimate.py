@@ -92,7 +92,8 @@ def seconds_of_run(run: RunConfig) -> float:
     whole = time.monotonic() - began
     if len(marks) >= run.training.epochs * seen["steps_per_epoch"]:
         return whole  # it finished while it was measured
-    first, last = marks[min(_WARM_UP, len(marks) - 1)], marks[-1]
+    warm = min(_WARM_UP, len(marks) - 2)  # steps of seconds leave few to exclude
+    first, last = marks[warm] if warm >= 0 else (0, seen["setup"]), marks[-1]
     steps = max(last[0] - first[0], 1)
     per_epoch = (last[1] - first[1]) / steps * seen["steps_per_epoch"]
     judged = data.num_windows(VALIDATION) + run.evaluation.train_sample

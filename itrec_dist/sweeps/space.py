@@ -13,6 +13,12 @@ equally many trials; all other dimensions are crossed by the grid search and dra
 dimension with `when` exists only if the dimensions named there have one of the given values;
 otherwise its setting keeps the value of the base.
 
+    model.kind:               {grid: [sasrec, hstu]}
+    model.linear_width:       {choice: [0, 256], when: {model.kind: sasrec}}
+
+A model or loss of another kind than the base's keeps what the base sets, where it has such a
+setting too; its other settings are at their defaults.
+
 Every name, type and value is checked when the space is read. Nothing here depends on Ray or Optuna.
 """
 
@@ -38,9 +44,8 @@ Kind = Literal["grid", "choice", "uniform", "loguniform", "integer"]
 KINDS: tuple[Kind, ...] = ("grid", "choice", "uniform", "loguniform", "integer")
 
 _OPTIONS = ("step", "log", "when")
-_LONG_NAMES = {"loss.kind": "loss"}
+_LONG_NAMES = {"loss.kind": "loss", "model.kind": "model"}
 _OWN = {
-    "model.kind": "the base, whose kind says which settings there are",
     "shards": "the sweep's own `shards`",
     "out": "the sweep's own `out`",
     "name": "the sweep, which names its runs",
@@ -164,7 +169,6 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
     raw = {_LONG_NAMES.get(str(name), str(name)): given for name, given in raw.items()}
     kinds = _kinds(raw, base)
     names = dict.fromkeys(name for chosen in kinds for name in base.names(chosen))
-    names.pop("model")  # a section: the kind of model is not searchable
     for name in raw:
         _check_searchable(name, list(names))
     readers = {name: _Reader(name, base, kinds) for name in raw}
@@ -177,12 +181,15 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
 
 
 def _kinds(raw: Mapping[str, Any], base: Setter[RunConfig]) -> list[dict[str, str]]:
-    """The kinds of loss that trials may have; each may have settings of its own."""
-    given = raw.get("loss")
-    listed = given.get("grid", given.get("choice")) if isinstance(given, Mapping) else None
-    values = listed if isinstance(listed, (list, tuple)) else []
-    kinds = [as_text(value) for value in values]
-    return [{}, *({"loss": kind} for kind in kinds if base.has_kind("loss", kind))]
+    """The kinds of model and of loss that trials may have; each may have settings of its own."""
+    kinds: list[dict[str, str]] = [{}]
+    for section in _LONG_NAMES.values():
+        given = raw.get(section)
+        listed = given.get("grid", given.get("choice")) if isinstance(given, Mapping) else None
+        values = listed if isinstance(listed, (list, tuple)) else []
+        found = [as_text(value) for value in values]
+        kinds += ({section: kind} for kind in found if base.has_kind(section, kind))
+    return kinds
 
 
 def _check_searchable(name: str, names: Sequence[str]) -> None:

@@ -96,3 +96,63 @@ def test_settings_that_do_not_fit_are_refused_as_on_a_command_line(shards, tmp_p
             base.set(settings)
         assert str(refusal.value).startswith(told)
     assert base.set({}) == base.base
+
+
+@pytest.fixture
+def base(tmp_path):
+    """SASRec on histories, narrower than by default."""
+    recipe = tmp_path / "base.yaml"
+    recipe.write_text(
+        "loss: softmax\nmodel: {kind: sasrec, width: 24, num_layers: 1}\n"
+        "training: {epochs: 1, batch_tokens: 512, monitor: masked/ndcg@10}\n"
+    )
+    return recipe
+
+
+MODELS = {
+    "model.kind": {"grid": ["sasrec", "gru4rec"]},
+    "model.linear_width": {"choice": [4, 8], "when": {"model.kind": "sasrec"}},
+}
+
+
+def test_models_are_searched_with_what_the_base_sets_for_all(base, history_shards, tmp_path):
+    sweep = sweep_of(history_shards, tmp_path / "sweep", base=str(base), space=MODELS, trials=8,
+                     metric="", fixed={"model.dropout": 0.4})  # fmt: skip
+    checked = checks.checked(sweep)
+    drawn = {(a["model"], a.get("model.linear_width")) for a in checked.assignments}
+    assert drawn == {("sasrec", 4), ("sasrec", 8), ("gru4rec", None)}
+    for assignment in checked.assignments:
+        model = checked.runs.build(assignment, tmp_path / "run", 0).model
+        assert model.kind == assignment["model"]
+        assert (model.width, model.num_layers, model.dropout) == (24, 1, 0.4)
+        assert getattr(model, "linear_width", None) == assignment.get("model.linear_width")
+    setter = Setter(checked.runs.base)
+    assert setter.set({"model": "hstu", "model.num_heads": 1}).model.num_heads == 1
+    plain = config.load(RunConfig, base, ["shards=s", "out=o", "model.num_heads=1"])
+    assert Setter(plain).set({"model": "hstu"}).model.width == 24
+
+
+def test_models_of_a_search_are_trained_judged_and_reported(base, history_shards, tmp_path):
+    sweep = sweep_of(history_shards, tmp_path / "sweep", base=str(base), space=MODELS, trials=2,
+                     metric="", fixed={}, final={"candidates": 2, "seeds": 1})  # fmt: skip
+    directory, _ = run_here(sweep)
+    assert [t.outcome.status for t in directory.trials()] == ["complete"] * 2
+    stored = [config.load(RunConfig, r.config) for n in (0, 1) for r in directory.finals(n)]
+    assert {run.model.kind for run in stored} == {"sasrec", "gru4rec"}
+    found = sweep_runs.read(directory.path)
+    assert {found.setting(t, "model") for t in found.trials} == {"sasrec", "gru4rec"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (["sasrec", "biased_mf"], "space.model names biased_mf, a model for the task ratings; "),
+        (["sasrec", "sasrek"], "space.model must be one of 'autorec', "),
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused(kinds, told, base, history_shards, tmp_path):
+    space = {"model.kind": {"choice": kinds}}
+    with pytest.raises(ConfigError) as refused:
+        checks.checked(sweep_of(history_shards, tmp_path / "sweep", base=str(base), space=space,
+                                metric="", fixed={}))  # fmt: skip
+    assert told in str(refused.value)

@@ -23,7 +23,7 @@ def parse(raw):
     [
         ({}, "space is empty"),
         ({"los": {"choice": ["ce"]}}, "no setting los (did you mean loss?)"),
-        ({"model": {"choice": [1]}}, "model is a section"),
+        ({"optimizer": {"choice": [1]}}, "optimizer is a section"),
         ({"seed": {"choice": [1, 2]}}, "seeds are averaged, not searched"),
         ({"cluster.threads": {"choice": [1]}}, "`resources` and the base"),
         ({"evaluation.judge_test": {"choice": [True]}}, "cannot be searched"),
