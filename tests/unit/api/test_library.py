@@ -19,7 +19,7 @@ import itrec_dist as itrec
 from itrec_dist.errors import ConfigError, DataError, ItrecWarning, OutputError, ShardsError
 from itrec_dist.losses import LOSSES
 from itrec_dist.models import MODELS
-from tests.conftest import call
+from tests.conftest import ROOT, call
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -104,6 +104,18 @@ def test_the_library_does_what_the_commands_do(run, data, file, tmp_path):
     assert (code, err) == (0, "")
     assert run.recommend(file, k=3).equals(pq.read_table(top))
     assert run.recommend(pq.read_table(file), k=3).equals(pq.read_table(top))
+
+
+def test_the_ten_lines_of_the_readme_run(events, tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### As a library")[2]
+    code = text.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"frame": events}
+    exec(code.replace("width=64", "width=8"), names)
+    assert len(set(names["top"]["user"].to_pylist())) == USERS
+    shown = capsys.readouterr().out
+    assert "test: 40 windows" in shown
+    assert "linear_history" in shown
 
 
 def test_figures_are_a_mapping_that_prints_as_a_table(run):
