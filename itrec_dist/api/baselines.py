@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.api.figures import Figures
-from itrec_dist.api.shards import Data
+from itrec_dist.api.shards import Data, shards_of
 from itrec_dist.errors import ConfigError
 from itrec_dist.options import baselines as baseline_options
 
@@ -70,7 +70,7 @@ def baselines(
         >>> itrec.baselines(data, ["popularity"])["popularity"]["test"]["masked/ndcg@10"]
         0.018
     """
-    shards = data.path if isinstance(data, Data) else data
+    shards = shards_of(data)
     given = settings | {"shards": shards, "only": ",".join(only)}
     with tempfile.TemporaryDirectory(prefix="itrec-baselines-") as scratch:
         given["out"] = Path(scratch) if out is None else out

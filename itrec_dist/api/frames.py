@@ -12,9 +12,7 @@ def like(table: pa.Table, given: Any) -> Any:
     """An Arrow table as the kind of `given`: pandas and Polars as theirs, all else as Arrow."""
     from itrec_dist.data.doors import memory
 
-    if not memory.is_table(given):
-        return table
-    library = memory.Rows(given).library
+    library = memory.library_of(given) if memory.is_table(given) else ""
     if library == "pandas":
         return table.to_pandas()
     if library == "polars":

@@ -16,7 +16,7 @@ from itrec_dist.api.events import Events, read, settings_of
 from itrec_dist.data import manifest as manifests
 from itrec_dist.data import sources
 from itrec_dist.data.shards import fetch
-from itrec_dist.errors import ItrecWarning
+from itrec_dist.errors import ConfigError, ItrecWarning
 from itrec_dist.options import window as window_options
 from itrec_dist.storage import cache
 from itrec_dist.storage.uri import Uri
@@ -151,6 +151,21 @@ def open(path: str | Path) -> Data:
         3706
     """
     return Data(Uri(path) if isinstance(path, str) and "://" in path else Path(path))
+
+
+def shards_of(data: Data | str | Path) -> str | Path:
+    """Where the shards are that a function of the library was given.
+
+    Raises:
+        ConfigError: it was given something else, such as events.
+    """
+    if isinstance(data, Data):
+        return data.path
+    if isinstance(data, (str, Path)):
+        return data
+    raise ConfigError(
+        f"{type(data).__name__} is no shards folder: give what split or open returned, or a path"
+    )
 
 
 def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any = None) -> Data:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.api.run import Run
-from itrec_dist.api.shards import Data
+from itrec_dist.api.shards import Data, shards_of
 from itrec_dist.config import pick
 from itrec_dist.errors import ConfigError
 from itrec_dist.options import sweep as sweep_options
@@ -93,7 +93,7 @@ def sweep(
     space: Mapping[str, Any] | None = None,
     *,
     base: str | Path | Mapping[str, Any] | None = None,
-    out: str | Path = "sweep",
+    out: str | Path | None = None,
     local: bool = False,
     verbose: bool = False,
     **settings: Any,
@@ -106,7 +106,7 @@ def sweep(
             [low, high]}, {"loguniform": [low, high]} or {"integer": [low, high]}.
         base: settings of `train` that are not searched, as its keywords; or a recipe. None takes
             the defaults.
-        out: sweep directory to write.
+        out: sweep directory to write; None writes to the folder `sweep`, or where a recipe says.
         local: train one trial after the other in this process; otherwise on Ray.
         verbose: print what happens, as the command does.
         settings: further settings by the names of the options of `itrec sweep`: `trials`, `seeds`,
@@ -125,7 +125,7 @@ def sweep(
         >>> search.best.settings
         {'optimizer.learning_rate': 0.0021}
     """
-    given = _given(data, space, settings) | {"out": out, "local": local}
+    given = _given(data, space, {**settings, "out": out, "local": local or None})
     with tempfile.TemporaryDirectory(prefix="itrec-base-") as scratch:
         given |= _base(base, given, Path(scratch))
         parsed = sweep_options.parser().parse_settings(given)
@@ -160,7 +160,7 @@ def estimate(
     """
     from itrec_dist.sweeps import plan
 
-    given = {"out": "sweep"} | _given(data, space, settings)
+    given = _given(data, space, settings)
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="itrec-base-") as scratch:
         given |= _base(base, given, Path(scratch))
@@ -210,8 +210,9 @@ def checked_of(parsed: Any) -> Checked:
 
 
 def _given(data: Any, space: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"shards": data.path if isinstance(data, Data) else data, "space": space}
-    return dict(settings) | {name: value for name, value in own.items() if value is not None}
+    own = {"shards": None if data is None else shards_of(data), "space": space}
+    given = {name: value for name, value in {**settings, **own}.items() if value is not None}
+    return given if "config" in given else {"out": "sweep", **given}
 
 
 def _base(base: Any, given: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
@@ -223,7 +224,7 @@ def _base(base: Any, given: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     from itrec_dist import config
     from itrec_dist.training.config import RunConfig
 
-    placed = {"shards": given.get("shards", "shards"), "out": given["out"]}
+    placed = {"shards": given.get("shards", "shards"), "out": given.get("out", "sweep")}
     parsed = train_options.parser().parse_settings({**(base or {}), **placed})
     recipe = scratch / "base.yaml"
     recipe.write_text(config.to_yaml(pick(RunConfig, parsed)), encoding="utf-8")

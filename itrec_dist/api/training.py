@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itrec_dist.api.shards import Data
+from itrec_dist.api.shards import Data, shards_of
 from itrec_dist.config import pick
 from itrec_dist.errors import ConfigError
 from itrec_dist.options import train as train_options
@@ -58,8 +58,8 @@ def train(
     """
     from itrec_dist.runs.console import ProgressView
 
-    own: dict[str, Any] = {"model": model, "loss": loss, "out": out, "local": local}
-    own["shards"] = data.path if isinstance(data, Data) else data
+    own: dict[str, Any] = {"model": model, "loss": loss, "out": out, "local": local or None}
+    own["shards"] = None if data is None else shards_of(data)
     given = settings | {name: value for name, value in own.items() if value is not None}
     return trained(train_options.parser().parse_settings(given), ProgressView(quiet=not verbose))
 

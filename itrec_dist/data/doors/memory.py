@@ -19,14 +19,19 @@ _KINDS = {
     "polars": "Polars DataFrame",
     "pyarrow": "Arrow table",
     "duckdb": "DuckDB relation",
-    "_duckdb": "DuckDB relation",
 }
 _ROWS_PER_GROUP = 1_000_000
 
 
 def is_table(data: object) -> bool:
     """Whether rows can be read from an object in memory."""
-    return hasattr(data, "__arrow_c_stream__") or type(data).__name__ == "LazyFrame"
+    is_frame = type(data).__name__ in ("DataFrame", "LazyFrame")
+    return hasattr(data, "__arrow_c_stream__") or (is_frame and library_of(data) in _KINDS)
+
+
+def library_of(data: object) -> str:
+    """The package that an object is of: pandas, polars, pyarrow, duckdb or another."""
+    return type(data).__module__.partition(".")[0].lstrip("_")
 
 
 class Rows:
@@ -44,12 +49,10 @@ class Rows:
                 "Polars, an Arrow table, a relation of DuckDB, or the path of a file"
             )
         self._data = _collected(data)
-        self.library = type(self._data).__module__.partition(".")[0].lstrip("_")
-        """The package that the table is of: pandas, polars, pyarrow, duckdb or another."""
         self._written: Path | None = None
 
     def __str__(self) -> str:
-        return f"the {_KINDS.get(self.library, type(self._data).__name__)}"
+        return f"the {_KINDS.get(library_of(self._data), type(self._data).__name__)}"
 
     def stream(self) -> pa.RecordBatchReader:
         """Its rows, in order, as Arrow types that Parquet has.
@@ -101,8 +104,11 @@ def _collected(data: Any) -> Any:
     """The rows of a stream or of a lazy frame of Polars, or the object itself."""
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
-    is_lazy = type(data).__name__ == "LazyFrame" and hasattr(data, "collect")
-    return data.collect() if is_lazy else data
+    if type(data).__name__ == "LazyFrame":
+        return data.collect()
+    if not hasattr(data, "__arrow_c_stream__"):  # pandas before 2.2
+        return pa.Table.from_pandas(data)
+    return data
 
 
 def _converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -205,6 +205,7 @@ def test_a_mistake_is_the_sentence_of_the_command(file, data, tmp_path):
         assert told(itrec.train, data, out=out, local=True, **settings) == refused(*train, *words)
     assert not out.exists()
     assert "no table of events" in told(itrec.read, 5)
+    assert "Events is no shards folder" in told(itrec.train, given, out=out)
     assert "give it to split" in told(itrec.read, file, protocol="leave_last")
 
 
