@@ -22,6 +22,10 @@ class ItrecError(Exception):
     exit_code = 2
 
 
+class ItrecWarning(UserWarning):
+    """Something doubtful that the library goes on with; the command line prints it."""
+
+
 class ConfigError(ItrecError):
     """A setting is unknown, of the wrong type or impossible in combination."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import itrec_dist
 from itrec_dist.cli.app import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,8 @@ PACKAGE = ROOT / "itrec_dist"
 
 ORDER = """
     errors storage config losses system distributed data models metrics tasks engines runs training
-    inference launch evaluation sweeps reports studies cli __main__
+    inference launch evaluation sweeps reports studies options api
+    testing cli __main__
 """.split()
 """The folders, lowest first: one imports only from itself and from those before it."""
 
@@ -30,7 +32,7 @@ RESTRICTED = {
 
 LAZY = {
     "ray": {"data.feeds", "distributed.context", "inference.recommend", "system.doctor"},
-    "torch": {"cli", "system.doctor", "distributed.torchrun"},
+    "torch": {"cli", "api", "options", "system.doctor", "distributed.torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""
 
@@ -181,11 +183,13 @@ def test_no_module_imports_itself_in_a_circle():
         visit(name, ())
 
 
-def test_every_module_is_reached_from_the_command():
+def test_every_module_is_reached_from_the_command_or_the_library():
     reached: set[str] = set()
     waiting = [
         "__main__",
         "__init__",
+        "testing",  # for the tests of other packages
+        *(f"api.{module}" for module in itrec_dist._MODULES),
         *(f"cli.{module}" for module, _ in VERBS.values()),
     ]
     while waiting:

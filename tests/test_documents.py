@@ -1,19 +1,15 @@
 """The documents: the files they name are there, and the code they show runs."""
 
 import re
+import runpy
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from itrec_dist import metrics
-from itrec_dist.models import MODELS
-from tests.histories_factory import judged_rows
-from tests.small_models import batch_of, drawn
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")
@@ -54,20 +50,9 @@ def workplace(shards, tmp_path, monkeypatch):
             del sys.modules[module]
 
 
-def test_the_transformer_of_contributing_looks_at_nothing_later(workplace):
-    sys.path.insert(0, str(workplace))
-    try:
-        settings = MODELS["my_parts:ParallelConfig"](width=16, num_heads=2, dropout=0.0)
-    finally:
-        sys.path.remove(str(workplace))
-    model, batch = drawn(settings), batch_of(judged_rows(9, longest=8, targets=1), 8)
-    ids_BL = batch.item_ids_BL.clone()
-    ids_BL[:, -1] = ids_BL[:, -1] % 12 + 1
-    before = model.encode_steps(batch)
-    after = model.encode_steps(replace(batch, item_ids_BL=ids_BL))
-    is_event_BL = batch.item_ids_BL != 0
-    assert torch.equal(before[:, :-1][is_event_BL[:, :-1]], after[:, :-1][is_event_BL[:, :-1]])
-    assert (before[:, -1] != after[:, -1]).any(dim=1).all()
+def test_the_models_of_contributing_keep_what_models_promise(workplace, monkeypatch):
+    monkeypatch.syspath_prepend(workplace)
+    runpy.run_path(str(workplace / "test_my_parts.py"))["test_my_models_keep_what_models_promise"]()
 
 
 def test_the_commands_of_contributing_run(workplace, itrec):

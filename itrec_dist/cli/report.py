@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist.config import Parser
-from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri
 
 
@@ -37,15 +36,7 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Write the page and print its path."""
-    from itrec_dist import reports
-    from itrec_dist.runs.fetched import local_runs
+    from itrec_dist.api.reporting import reported
 
-    first = parsed.runs[0]
-    if len(parsed.runs) == 1 and isinstance(first, Path) and reports.is_sweep(first):
-        print(reports.write_sweep(first, parsed.out, parsed.title, overwrite=parsed.overwrite))
-        return 0
-    if parsed.out is None and any(isinstance(place, Uri) for place in parsed.runs):
-        raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
-    runs = [run for place in parsed.runs for run in local_runs(place)]
-    print(reports.write(runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    print(reported(parsed.runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
     return 0

@@ -1,205 +1,21 @@
 """`itrec train`: train a model on shards, through Ray or in this process."""
 
-from __future__ import annotations
-
-import contextlib
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from itrec_dist.config import Parser, pick
-from itrec_dist.distributed import torchrun
-from itrec_dist.errors import ConfigError
-from itrec_dist.storage import ray_job_folder
+from itrec_dist.options.train import parser
 
-if TYPE_CHECKING:
-    from itrec_dist.distributed.context import WorkerContext
-    from itrec_dist.distributed.torchrun import Peers
-    from itrec_dist.storage.uri import Uri
-    from itrec_dist.training.config import RunConfig
-    from itrec_dist.training.setup import Existing
-    from itrec_dist.training.worker import TakeResumePoint
-
-
-def parser() -> Parser:
-    """The command's options: how to start a run, and all of its settings."""
-    from itrec_dist.training.config import RunConfig
-
-    options = Parser(
-        "itrec train",
-        "Train a model on shards. Settings come from a recipe (--config) and from the options "
-        "below. The run directory holds the log, the checkpoints and the evaluation.",
-    )
-    options.add_config_file()
-    options.add_argument(
-        "--local",
-        action="store_true",
-        help="Train in this process, without Ray and on at most one GPU. For several GPUs without "
-        "Ray: torchrun --nproc-per-node GPUS -m itrec_dist train ..., without --local.",
-    )
-    options.add_argument(
-        "--address",
-        type=str | None,
-        default=None,
-        help="Ray cluster to join, such as auto; default: start one on this machine.",
-    )
-    options.add_argument(
-        "--overwrite", action="store_true", help="Replace the run directory if it exists."
-    )
-    options.add_argument(
-        "--resume",
-        action="store_true",
-        help="Continue the unfinished run in its directory from its last checkpoint; "
-        "--config RUN/config.yaml --resume takes all settings from it.",
-    )
-    options.add_class_arguments(RunConfig)
-    return options
+__all__ = ["parser", "run"]
 
 
 def run(parsed: Any) -> int:
-    """Train, and print where the result is."""
-    from itrec_dist.training.config import RunConfig
-
-    config = pick(RunConfig, parsed)
-    existing: Existing = "overwrite" if parsed.overwrite else "refuse"
-    if parsed.resume:
-        if parsed.overwrite:
-            raise ConfigError("--resume keeps a run and --overwrite replaces it: give one of them")
-        existing = "resume"
-    train(config, local=parsed.local, address=parsed.address, existing=existing)
-    _print_judgement(config)
-    print(f"run: {config.out}")
-    return 0
-
-
-def train(
-    config: RunConfig, *, local: bool, address: str | None = None, existing: Existing = "refuse"
-) -> None:
-    """Check, prepare the run directory, and train; nothing is written before all checks pass.
-
-    `existing` says what to do with a run that is already in the output directory.
-    """
-    for name, place in (("--out", config.out), ("--shards", config.shards)):
-        if isinstance(place, Path):
-            ray_job_folder.refuse_path(place, name)
-    # Workers, and later readers of the run, may have another working directory.
-    config = dataclasses.replace(config, shards=_absolute(config.shards), out=_absolute(config.out))
-    if config.item_vectors is not None:
-        config = dataclasses.replace(config, item_vectors=config.item_vectors.absolute())
-    peers = torchrun.peers()
-    if peers:  # --local or not: in Python 3.11 torchrun takes --local for one of its own options
-        if address:
-            raise ConfigError(
-                f"--address={address} names a Ray cluster, and torchrun has started the workers: "
-                "use one of the two"
-            )
-        _train_together(config, peers, existing)
-    elif local:
-        _train_here(config, existing)
-    else:
-        _train_on_ray(config, address, existing)
-
-
-def _print_judgement(config: RunConfig) -> None:
-    """Print the final metrics, if the run is complete and on this machine."""
-    from itrec_dist.metrics.judgement import Judgement
+    """Train, and print the final metrics and where the result is."""
+    from itrec_dist.api.training import trained
     from itrec_dist.reports.terminal import print_judgements
     from itrec_dist.runs.directory import RunDirectory
 
-    directory = RunDirectory(config.folder)
-    if directory.is_complete:
-        splits = directory.read_json(directory.evaluation)["splits"]
-        print_judgements({split: Judgement.from_json(j) for split, j in splits.items()})
-
-
-def _absolute(place: Uri | Path) -> Uri | Path:
-    return place.absolute() if isinstance(place, Path) else place
-
-
-def _train_on_ray(config: RunConfig, address: str | None, existing: Existing) -> None:
-    from itrec_dist import launch
-    from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import RunSetup
-
-    with RunSetup(config, existing, is_worker=False) as setup:
-        data = setup.check(config.cluster.num_workers)
-        use_gpu = launch.connect(config, address)
-        check_device(config, has_gpu=use_gpu)
-        setup.prepare(data)
-        launch.launch(config, use_gpu, resume=existing == "resume")
-
-
-def _train_here(config: RunConfig, existing: Existing) -> None:
-    from itrec_dist.distributed.context import LocalContext, choose_device
-    from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import RunSetup
-
-    device = choose_device(config.cluster.use_gpu)
-    check_device(config, has_gpu=device.type == "cuda")
-    with RunSetup(config, existing) as setup:
-        setup.prepare(setup.check(1))
-        if device.type == "cuda":
-            _tell_of_idle_gpus()
-        context = LocalContext(device, config.cluster.threads)
-        _work(config, context, setup.take_resume_point)
-
-
-def _train_together(config: RunConfig, peers: Peers, existing: Existing) -> None:
-    from itrec_dist.distributed.context import TorchrunContext, choose_device
-    from itrec_dist.training.config import check_device
-    from itrec_dist.training.setup import RunSetup
-
-    at = peers.at
-    device = choose_device(config.cluster.use_gpu, at.local_rank, at.local_world_size)
-    check_device(config, has_gpu=device.type == "cuda")
-    setups: list[RunSetup] = []  # worker 0's
-    with contextlib.ExitStack() as held:
-
-        def prepare() -> bool:
-            begun = peers.has_begun(str(config.out))
-            found = _existing_now(config, existing) if begun else existing
-            if found is None:
-                return False
-            setup = held.enter_context(RunSetup(config, found))
-            setup.prepare(setup.check(at.world_size))
-            setups.append(setup)
-            peers.record_begun(str(config.out))
-            return True
-
-        if peers.decide_on_first(prepare):
-            context = TorchrunContext(peers, device, config.cluster.threads)
-            _work(config, context, setups[0].take_resume_point if setups else None)
-
-
-def _existing_now(config: RunConfig, existing: Existing) -> Existing | None:
-    """What to do with the run that earlier workers began; None if it is complete."""
-    from itrec_dist.runs.checkpoints import retention
-    from itrec_dist.runs.directory import LAST, RunDirectory
-
-    run = RunDirectory(config.folder)
-    if run.is_complete:
-        return None
-    retention.finish_interrupted(run.checkpoints)
-    has_begun_only = run.config.is_file() and not (run.checkpoints / LAST).is_dir()
-    return "overwrite" if has_begun_only and existing != "resume" else "resume"
-
-
-def _work(config: RunConfig, context: WorkerContext, take: TakeResumePoint | None) -> None:
-    from itrec_dist.runs.console import ProgressView
-    from itrec_dist.training.worker import run_worker
-
-    view = ProgressView()
-    try:
-        run_worker(config, context, view, take=take)
-    finally:
-        view.close()
-
-
-def _tell_of_idle_gpus() -> None:
-    import torch
-
-    if (gpus := torch.cuda.device_count()) > 1:
-        print(
-            f"one of {gpus} GPUs is used: torchrun --nproc-per-node {gpus} -m itrec_dist train "
-            "... uses them all, and so does Ray without --local"
-        )
+    done = trained(parsed)
+    if isinstance(done.path, Path) and RunDirectory(done.path).is_complete:
+        print_judgements({split: found.judgement for split, found in done.metrics.items()})
+    print(f"run: {done.path}")
+    return 0

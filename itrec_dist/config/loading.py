@@ -23,7 +23,8 @@ def load(
     arguments = [] if recipe is None else ["--config", str(recipe)]
     arguments += [f"--{override.removeprefix('--')}" for override in overrides]
     made: Any = cls  # mypy does not see that a class is hashable
-    given, choice = _unprepared(made, prog).choose(arguments)
+    bare = _unprepared(made, prog)
+    given, choice = bare.choose(bare.read(arguments))
     return pick(cls, _prepared(made, prog, choice).parse_given(given, choice))
 
 

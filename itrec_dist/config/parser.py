@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -21,7 +21,7 @@ from jsonargparse.typing import register_type
 
 from itrec_dist.config import kinds, recipes
 from itrec_dist.config.recipes import Recipe, as_text
-from itrec_dist.config.values import texts
+from itrec_dist.config.values import plain_settings, texts
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri, shown, squashed
 
@@ -127,17 +127,44 @@ class Parser(jsonargparse.ArgumentParser):
         Raises:
             ConfigError: an unknown option or key, a wrong type, a missing value.
         """
-        given, choice = self.choose(arguments)
+        return self._parse(self.read(arguments))
+
+    def parse_settings(self, settings: Mapping[str, Any]) -> Any:
+        """The same of settings by the names of the options, as a recipe holds them.
+
+        Sections are mappings or dataclasses; `config` names a recipe, which the others override.
+
+        Raises:
+            ConfigError: an unknown name, a wrong type, a missing value.
+        """
+        named = plain_settings(settings)
+        for name, field in self._sections.items():
+            if dataclasses.is_dataclass(given_section := settings.get(name)):
+                named[name]["kind"] = kinds.stored(field, given_section)
+        given: kinds.Given = []
+        if (recipe := named.pop("config", None)) is not None:
+            given.append(recipes.read(str(recipe)))
+        return self._parse([*given, Recipe("", named)])
+
+    def _parse(self, given: kinds.Given) -> Any:
+        given, choice = self.choose(given)
         self.prepare(choice)
         return self.parse_given(given, choice)
 
-    def choose(self, arguments: Sequence[str]) -> tuple[kinds.Given, Choice]:
-        """Read the recipes and choose the classes; the parser itself stays as it is.
+    def read(self, arguments: Sequence[str]) -> kinds.Given:
+        """The arguments of a command line, with each `--config` replaced by its recipe.
 
         Raises:
-            ConfigError: a recipe cannot be read, there is no such kind, or two are given.
+            ConfigError: a recipe cannot be read.
         """
-        given = self._read(_with_underscores(arguments))
+        return self._read(_with_underscores(arguments))
+
+    def choose(self, given: kinds.Given) -> tuple[kinds.Given, Choice]:
+        """Choose the classes of the sections; the parser itself stays as it is.
+
+        Raises:
+            ConfigError: there is no such kind, or two are given.
+        """
         chosen: dict[str, type[Any]] = {}
         defaults: dict[str, str] = {}
         following: dict[str, Any] = {}
@@ -238,13 +265,15 @@ class Parser(jsonargparse.ArgumentParser):
     def _options_of(self, recipe: Recipe) -> list[str]:
         """A recipe's settings as options."""
         places = [a.dest for a in self._actions if not a.option_strings]
-        valid_keys = [o for o in [*self.options(), *places] if o != "config"]
+        # A program's settings may name a recipe, one recipe may not name another.
+        valid_keys = [o for o in [*self.options(), *places] if o != "config" or not recipe.path]
         return list(self._leaves(recipe.content, recipe.path, "", valid_keys))
 
     def _leaves(
         self, content: dict[str, Any], path: str, prefix: str, valid_keys: Sequence[str]
     ) -> Iterator[str]:
         """The settings of a section as options; errors are raised here, where the file is known."""
+        where = f"{path}: " if path else ""  # settings of a program have none
         for name, value in content.items():
             key = f"{prefix}{name}"
             inner = [o for o in valid_keys if o.startswith(key + ".")]
@@ -252,11 +281,11 @@ class Parser(jsonargparse.ArgumentParser):
                 yield from self._leaves(value, path, key + ".", valid_keys)
             elif inner:
                 raise ConfigError(
-                    f"{path}: {key} must be a section with settings ({', '.join(inner)}), "
+                    f"{where}{key} must be a section with settings ({', '.join(inner)}), "
                     f"not {value!r}"
                 )
             elif key not in valid_keys:
-                raise ConfigError(f"{path}: there is no setting {key}{valid(key, valid_keys)}")
+                raise ConfigError(f"{where}there is no setting {key}{valid(key, valid_keys)}")
             elif value is not None or key not in self._followed:
                 yield from self._as_option(key, value)
 

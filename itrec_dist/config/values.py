@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, get_type_hints
 
 import yaml
@@ -76,6 +76,23 @@ def field_names(cls: type[Any], prefix: str = "") -> list[str]:
         is_section = isinstance(hint, type) and dataclasses.is_dataclass(hint)
         names += field_names(hint, f"{name}.") if is_section else [name]
     return names
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings given by a program as a recipe holds them: dataclasses become sections."""
+    return {name: _plain_setting(value) for name, value in settings.items()}
+
+
+def _plain_setting(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_settings({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return plain_settings({str(name): inner for name, inner in value.items()})
+    if isinstance(value, (list, tuple)):
+        return [_plain_setting(inner) for inner in value]
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a number of NumPy
+        return value.item()
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def texts(cls: type[Any], prefix: str = "") -> dict[str, bool]:

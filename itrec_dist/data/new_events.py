@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from itrec_dist.data.database import Database
 from itrec_dist.data.doors.files import SUFFIXES
+from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Float32, Int64
 from itrec_dist.data.source_files import SourceColumn
@@ -50,8 +51,8 @@ def columns_of(manifest: Manifest) -> TableColumns:
     return TableColumns(**{**names, "rating": rating})
 
 
-def read_events(path: Path, manifest: Manifest) -> Events:
-    """Read a Parquet or CSV file of events; `manifest` is that of the model's data.
+def read_events(path: Path | Rows, manifest: Manifest) -> Events:
+    """Read a file or a table of events; `manifest` is that of the model's data.
 
     Where windowing kept only the first or last event of a user and item, so does this.
 
@@ -116,7 +117,7 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
-def _with_columns(database: Database, path: Path, names: Sequence[str]) -> Opened:
+def _with_columns(database: Database, path: Path | Rows, names: Sequence[str]) -> Opened:
     given = opened(database, Door(), [path])
     for part in given.source.parts:
         if missing := [name for name in names if name not in part.types]:

@@ -1,5 +1,6 @@
 """Evaluates a checkpoint again, on the windows of its run or on others."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from itrec_dist.training.loop import evaluate
 
 
 def judge_checkpoint(
-    restored: Restored, shards: Path, choice: MetricChoice | None = None
-) -> dict[str, Judgement]:
-    """Evaluate on every evaluation split of `shards`; returns split -> Judgement.
+    restored: Restored, shards: Path, choice: MetricChoice | None = None,
+    wanted: Sequence[str] | None = None,
+) -> dict[str, Judgement]:  # fmt: skip
+    """Evaluate on every evaluation split of `shards`, or those wanted; returns split -> Judgement.
 
     Without `choice` the metrics are those of the run's own settings. Popularity metrics refer to
     the data that the model was trained on.
@@ -36,6 +38,12 @@ def judge_checkpoint(
     splits = [split for split in (VALIDATION, TEST) if fitting.manifest.num_windows(split)]
     if not splits:
         raise ShardsError(f"{shards} has neither validation nor test windows: nothing to evaluate")
+    for split in wanted or ():
+        if split not in splits:
+            raise ShardsError(
+                f"{shards} has no split {split!r} to evaluate: give {' or '.join(splits)}"
+            )
+    splits = [split for split in splits if wanted is None or split in wanted]
     most, known = fitting.manifest.target_length, restored.manifest.target_length
     if most > known:
         raise ShardsError(
@@ -53,6 +61,7 @@ def judge_checkpoint(
         judgements[split] = evaluate(
             restored.engine, feed_of(restored, fitting, split), judge, context
         )
+    restored.engine.train(False)  # `evaluate` leaves it as training needs it
     return judgements
 
 

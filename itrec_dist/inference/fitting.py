@@ -135,9 +135,8 @@ def refuse_wrong_checksum(restored: Restored, shards: Path, place: Uri | Path) -
 
 
 def warning(restored: Restored, shards: Path, place: Uri | Path) -> str | None:
-    """A warning if the model was trained on other windows; None otherwise."""
-    difference = _difference(restored, shards, place)
-    return f"warning: {difference}" if difference else None
+    """A clause to warn of if the model was trained on other windows; None otherwise."""
+    return _difference(restored, shards, place)
 
 
 def _difference(restored: Restored, shards: Path, place: Uri | Path) -> str | None:

@@ -1,13 +1,17 @@
-"""Whom to recommend to: everybody of some shards, users in a file of events, or one list of items.
+"""Whom to recommend to: users of some shards, those of a table of events, or lists of items.
 
 All of them become `Histories` in the model's ids: the newest events that a model is shown, padded
 on the left, and every item seen. So equal events give equal recommendations, wherever they came
 from.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +23,9 @@ from itrec_dist.errors import DataError
 from itrec_dist.inference.fitting import fit, known_users, needs_users
 from itrec_dist.inference.load import Restored
 from itrec_dist.storage.uri import Uri
+
+if TYPE_CHECKING:
+    from itrec_dist.data.doors.memory import Rows
 
 NOBODY = ""
 """The user of a list of items."""
@@ -35,6 +42,22 @@ class Served:
     unknown_items: int = 0
     """Those items."""
 
+    def of(self, users: Sequence[str]) -> Served:
+        """Some of the users, in the order given.
+
+        Raises:
+            DataError: there is no such user.
+        """
+        rows = {user: row for row, user in enumerate(self.users)}
+        if unknown := [user for user in users if user not in rows]:
+            raise DataError(
+                f"there is no user {unknown[0]!r} in the shards ({len(unknown):,} of "
+                f"{len(users):,} are unknown): give source ids such as {self.users[0]}, or the "
+                "histories of new users"
+            )
+        chosen = np.array([rows[user] for user in users], dtype=np.int64)
+        return replace(self, users=tuple(users), histories=self.histories.take(chosen))
+
 
 def from_shards(restored: Restored, shards: Path) -> Served:
     """Every kept user of `shards`.
@@ -47,8 +70,8 @@ def from_shards(restored: Restored, shards: Path) -> Served:
     return Served(users.source_ids, fitting.histories())
 
 
-def from_events(restored: Restored, path: Path, place: Uri | Path) -> Served:
-    """The users of a file of events, which holds their whole histories.
+def from_events(restored: Restored, path: Path | Rows, place: Uri | Path) -> Served:
+    """The users of a file or table of events, which holds their whole histories.
 
     Users are met by their source id in the shards at `place`, if the model knows more of users than
     their events; a user who is not there has unknown features.
@@ -87,22 +110,34 @@ def from_items(restored: Restored, given: tuple[str, ...]) -> Served:
     Raises:
         DataError: the model knows none of them.
     """
+    return from_lists(restored, (NOBODY,), [given])
+
+
+def from_lists(restored: Restored, users: Sequence[str], lists: Sequence[Sequence[str]]) -> Served:
+    """A history of items for each user, oldest first, with ratings at the mean and of one moment.
+
+    Raises:
+        DataError: the model knows none of the items, or there is no history.
+    """
+    given = tuple(itertools.chain.from_iterable(lists))
     item_ids = _ids(restored, given)
     if not item_ids.any():
+        some = f"{', '.join(given[:3])}{' ...' if len(given) > 3 else ''}"
         raise DataError(
-            f"the model knows none of the items {', '.join(given)}: give source ids such as "
+            f"the model knows none of the items {some}: give source ids such as "
             f"{restored.items.source_ids[0]}"
         )
-    known = item_ids[item_ids != PAD]
-    ratings = np.full(len(known), restored.manifest.rating_mean, dtype=np.float32)
-    nothing = np.zeros(len(known), dtype=np.int64)
-    features = np.zeros((1, len(restored.manifest.user_features)), dtype=np.int32)
+    is_known = item_ids != PAD
+    owner = np.repeat(np.arange(len(lists)), [len(items) for items in lists])[is_known]
+    count = len(owner)
+    ratings = np.full(count, restored.manifest.rating_mean, dtype=np.float32)
+    features = np.zeros((len(lists), len(restored.manifest.user_features)), dtype=np.int32)
     histories = _histories(
-        _Events(nothing, known, ratings, nothing), np.array([PAD], dtype=np.int32), features,
-        restored.manifest.input_length,
+        _Events(owner, item_ids[is_known], ratings, np.zeros(count, dtype=np.int64)),
+        np.full(len(lists), PAD, dtype=np.int32), features, restored.manifest.input_length,
     )  # fmt: skip
-    unknown = len(given) - len(known)
-    return Served((NOBODY,), histories, unknown, unknown)
+    unknown = {item for item, is_there in zip(given, is_known, strict=True) if not is_there}
+    return Served(tuple(users), histories, len(given) - count, len(unknown))
 
 
 @dataclass(frozen=True)
@@ -115,7 +150,7 @@ class _Events:
     ratings: Float32
     times: Int64
 
-    def where(self, is_chosen: npt.NDArray[np.bool_]) -> "_Events":
+    def where(self, is_chosen: npt.NDArray[np.bool_]) -> _Events:
         """Some of them."""
         return _Events(*(column[is_chosen] for column in vars(self).values()))
 

@@ -22,7 +22,7 @@ _CPUS_TO_READ = 1
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
-def connect(run: RunConfig, address: str | None = None) -> bool:
+def connect(run: RunConfig, address: str | None = None, view: ProgressView | None = None) -> bool:
     """Join the Ray cluster at `address`, or start one here; returns whether workers take GPUs.
 
     If a joined cluster has too few nodes, more are requested and waited for up to
@@ -34,7 +34,7 @@ def connect(run: RunConfig, address: str | None = None) -> bool:
     """
     address = address or os.environ.get("RAY_ADDRESS")
     join(address)
-    return _wait_for_room(run, run.cluster.wait_seconds if address else 0.0)
+    return _wait_for_room(run, run.cluster.wait_seconds if address else 0.0, view or ProgressView())
 
 
 def join(address: str | None) -> None:
@@ -119,7 +119,7 @@ class _Shortage:
     remedy: str
 
 
-def _wait_for_room(run: RunConfig, seconds: float) -> bool:
+def _wait_for_room(run: RunConfig, seconds: float, view: ProgressView) -> bool:
     import ray
     from ray.autoscaler.sdk import request_resources
 
@@ -146,7 +146,7 @@ def _wait_for_room(run: RunConfig, seconds: float) -> bool:
                 message = (
                     f"{shortage.needs}, the cluster has {shortage.has}: waiting up to {seconds:g} s"
                 )
-                ProgressView()({"event": "note", "message": message})
+                view({"event": "note", "message": message})
             time.sleep(min(_SECONDS_BETWEEN_LOOKS, max(deadline - time.monotonic(), 0.0)))
     finally:
         if is_waiting:

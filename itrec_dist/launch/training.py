@@ -35,12 +35,15 @@ _DELETE_SECONDS = 3.0
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
-def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
+def launch(
+    run: RunConfig, use_gpu: bool, view: ProgressView | None = None, *, resume: bool = False
+) -> None:
     """Train on the Ray cluster that `connect` joined, in a prepared run directory.
 
     The run directory must be reachable under the same path from this machine and from worker 0.
-    With `resume`, existing lines of the log are not shown. If workers are lost, all are restarted
-    from the checkpoint `last`, up to `cluster.max_failures` times.
+    `view` shows the log, on standard output if it is None. With `resume`, existing lines of the log
+    are not shown. If workers are lost, all are restarted from the checkpoint `last`, up to
+    `cluster.max_failures` times.
 
     Raises:
         ItrecError: a worker raised a user error.
@@ -49,9 +52,10 @@ def launch(run: RunConfig, use_gpu: bool, *, resume: bool = False) -> None:
     """
     from itrec_dist.launch.restarts import LaunchMessages, MessagePrinter
 
+    view = view or ProgressView()
     mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
     _clear_scratch(run, mirror)  # left over by a driver that was killed
-    directory, messages, view = RunDirectory(run.folder), LaunchMessages(), ProgressView()
+    directory, messages = RunDirectory(run.folder), LaunchMessages()
     trainer = _trainer(run, use_gpu, messages)
     log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
     follower = LogFollower(log, view, pace, from_end=resume)

@@ -1,5 +1,6 @@
 """Prints judgements of any task as tables in the terminal."""
 
+import io
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -31,8 +32,15 @@ def print_judgements(judgements: Mapping[str, Judgement], console: Console | Non
         console.print("masked: what the user has seen is excluded from the ranking.")
 
 
-def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
-    """Print the metrics of several models or baselines, one line per split and metric group.
+def as_text(judgements: Mapping[str, Judgement], width: int = 100) -> str:
+    """What `print_judgements` prints, as plain text."""
+    written = io.StringIO()
+    print_judgements(judgements, Console(file=written, width=width))
+    return written.getvalue().rstrip()
+
+
+def comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> str:
+    """The metrics of several models or baselines, one line per split and metric group.
 
     Metrics with cut-offs are shown at the lowest one. `judgements` is name -> split -> judgement.
     """
@@ -52,7 +60,7 @@ def print_comparison(judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
     for name, split, group, judgement in lines:
         values = [judgement.value(_of_group(figure, group)) for figure in columns]
         rows.append([name, split, group, *map(_digits, values)])
-    print(_aligned(rows, num_words=3))
+    return _aligned(rows, num_words=3)
 
 
 def _by_cutoff(split: str, judgement: Judgement, names: Sequence[FigureName]) -> Table:

@@ -31,11 +31,13 @@ _SPEED_SECONDS = 300.0  # steps are averaged over this time to estimate the time
 class ProgressView:
     """Shows events; plain lines without a bar if the output is no terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        """Show events on a console, None being standard output; `quiet` shows nothing."""
         # Without markup: the name of a run may hold brackets.
         self._console = console or Console(
             soft_wrap=True, highlight=False, markup=False, emoji=False
         )
+        self._quiet = quiet
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
         self._epochs = 0
@@ -43,6 +45,8 @@ class ProgressView:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
+        if self._quiet:
+            return
         show = getattr(self, f"_show_{event['event']}", None)
         if show is not None:
             show(event)

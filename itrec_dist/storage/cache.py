@@ -19,6 +19,11 @@ def cache(kind: str, uri: Uri) -> Path:
     return _cache_root() / kind / digest / (parent.rpartition("/")[2] or "root") / name
 
 
+def splits() -> Path:
+    """The local folder for shards that were given no place of their own."""
+    return _cache_root() / "splits"
+
+
 def is_copy(path: Path) -> bool:
     """Whether a file is in the cache of this machine, where no other machine can read it."""
     return path.is_relative_to(_cache_root())

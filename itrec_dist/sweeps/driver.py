@@ -1,7 +1,7 @@
 """Runs a sweep, after its checks, to the end of its finals."""
 
 import time
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from itrec_dist import config, launch
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from itrec_dist.sweeps.asha import EndedTrial
 
 
-def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> SweepDirectory:
+@dataclass(frozen=True)
+class Place:
+    """Where trials run."""
+
+    local: bool = False
+    """One after the other in this process, without Ray."""
+    address: str | None = None
+    """The Ray cluster to join; None starts one on this machine."""
+
+
+def run(checked: Checked, *, resume: bool, place: Place, say: Say) -> SweepDirectory:
     """Run what is not complete of a sweep: its trials, then its finals.
 
     Raises:
@@ -38,10 +48,12 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     if resume:
         _check_same_sweep(checked, directory)
     trackers.prepare(sweep)
-    use_gpu = launch.connect(checked.runs.base, address)
-    from itrec_dist.sweeps import ray_tune  # imports Ray, whose first import `connect` prepares
-
-    packing = _packing(checked, address, use_gpu=use_gpu)
+    if place.local:
+        _check_local(checked)
+        packing = resources.Packing(sweep.resources.cpus, 0, 1)
+    else:
+        use_gpu = launch.connect(checked.runs.base, place.address)
+        packing = _packing(checked, place.address, use_gpu=use_gpu)
     _prepare(checked, directory, resume=resume)
     began = time.monotonic()
     trials = directory.trials()
@@ -51,7 +63,12 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
         if not queue.is_over:
             # The directory's own base: a worker has another working directory, or another machine.
             own = replace(sweep, base=str(directory.base))
-            ray_tune.run(own, queue, packing, _history(checked, directory, trials))
+            if place.local:
+                _run_here(own, queue)
+            else:
+                from itrec_dist.sweeps import ray_tune  # imports Ray, which `connect` prepares
+
+                ray_tune.run(own, queue, packing, _history(checked, directory, trials))
     except KeyboardInterrupt:
         say("stopped: the same command with --resume continues from here")
         raise
@@ -63,6 +80,30 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     if failures := describe_failures(ended):
         say(f"warning: {failures}")
     return directory
+
+
+def _check_local(checked: Checked) -> None:
+    """Refuse what one process cannot do."""
+    if checked.sweep.scheduler.name == "asha":
+        raise ConfigError(
+            "scheduler.name=asha compares trials that train at the same time, and with --local "
+            "they train one after the other: leave --local out, or set scheduler.name=none"
+        )
+    if checked.runs.is_grouped:
+        raise ConfigError(
+            f"the base has cluster.num_workers={checked.runs.base.cluster.num_workers}, and "
+            "--local trains in this process: leave --local out, or fixed: {cluster.num_workers: 1}"
+        )
+
+
+def _run_here(sweep: SweepConfig, queue: JobQueue) -> None:
+    """Run all jobs in this process, in the order in which they are handed out."""
+    from itrec_dist.distributed.context import default_device
+    from itrec_dist.sweeps.trial import Trials
+
+    trials = Trials(sweep, default_device())
+    while (job := queue.next()) is not None:
+        queue.ended(job, trials.work(job, lambda epoch, value: None))  # noqa: ARG005
 
 
 def _check_any_complete(sweep: SweepConfig, trials: list[Trial]) -> None:

@@ -6,18 +6,14 @@ A space maps dotted names of a `RunConfig` to dimensions, as written in recipes:
     model.num_layers:         {integer: [1, 4]}
     model.dropout:            {uniform: [0.0, 0.5], step: 0.1}
     optimizer.learning_rate:  {loguniform: [1.0e-4, 1.0e-2]}
-    model.feedforward_width:  {choice: [128, 256], when: {model.num_layers: [1, 2]}}
+    model.kind:               {grid: [sasrec, hstu]}
+    model.linear_width:       {choice: [256, 512], when: {model.kind: sasrec}}
 
 `grid` values are crossed with each other under every algorithm, so that each combination gets
 equally many trials; all other dimensions are crossed by the grid search and drawn by the others. A
 dimension with `when` exists only if the dimensions named there have one of the given values;
-otherwise its setting keeps the value of the base.
-
-    model.kind:               {grid: [sasrec, hstu]}
-    model.linear_width:       {choice: [0, 256], when: {model.kind: sasrec}}
-
-A model or loss of another kind than the base's keeps what the base sets, where it has such a
-setting too; its other settings are at their defaults.
+otherwise its setting keeps the value of the base. A model or loss of another kind than the base's
+keeps what the base sets, where it has such a setting too.
 
 Every name, type and value is checked when the space is read. Nothing here depends on Ray or Optuna.
 """
@@ -158,10 +154,8 @@ def parse(raw: Mapping[str, Any], base: RunConfig | Setter[RunConfig]) -> Space:
             another type than the setting, or a range or condition is impossible.
     """
     if not raw:
-        raise ConfigError(
-            "space is empty: name at least one setting, such as "
-            "`optimizer.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}`"
-        )
+        example = "optimizer.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}"
+        raise ConfigError(f"space is empty: name at least one setting, such as `{example}`")
     base = base if isinstance(base, Setter) else Setter(base)
     for long, short in _LONG_NAMES.items():
         if long in raw and short in raw:
@@ -186,8 +180,7 @@ def _kinds(raw: Mapping[str, Any], base: Setter[RunConfig]) -> list[dict[str, st
     for section in _LONG_NAMES.values():
         given = raw.get(section)
         listed = given.get("grid", given.get("choice")) if isinstance(given, Mapping) else None
-        values = listed if isinstance(listed, (list, tuple)) else []
-        found = [as_text(value) for value in values]
+        found = map(as_text, listed if isinstance(listed, list | tuple) else [])
         kinds += ({section: kind} for kind in found if base.has_kind(section, kind))
     return kinds
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import psutil
 
 from itrec_dist import config
-from itrec_dist.cli.train import train
 from itrec_dist.config.shipped_files import recipe
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.launch.start import train
 from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import WindowConfig, window

@@ -15,13 +15,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from itrec_dist import config
-from itrec_dist.cli.train import train
 from itrec_dist.data import feeds, manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import Share
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.single import SingleEngine
+from itrec_dist.launch.start import train
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system.arithmetic import fastest, native
 from itrec_dist.tasks.next_items.task import NextItems

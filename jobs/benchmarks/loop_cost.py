@@ -14,13 +14,13 @@ from measuring import Target, Way
 from torch import nn
 
 from itrec_dist import config
-from itrec_dist.cli.train import train
 from itrec_dist.data import manifest
 from itrec_dist.data import spec as data_spec
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.engines.optimizers import build_optimizer, build_schedule
+from itrec_dist.launch.start import train
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.system.arithmetic import fastest, native
 from itrec_dist.tasks.next_items.task import NextItems

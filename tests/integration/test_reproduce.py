@@ -10,9 +10,9 @@ import shutil
 
 import pytest
 
-from itrec_dist.cli.train import train
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.launch.start import train
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies import runner
 from itrec_dist.studies.ite import STUDY

@@ -33,7 +33,9 @@ def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, 
     monkeypatch.setattr(ray_tune, "_Actor", Deadly)
     sweep = sweep_of(shards, tmp_path / "sweep", trials=2, final={"candidates": 0})
     said = []
-    directory = sweep_driver.run(checks.checked(sweep), resume=False, address=None, say=said.append)
+    directory = sweep_driver.run(
+        checks.checked(sweep), resume=False, place=sweep_driver.Place(), say=said.append
+    )
     assert [t.outcome.status for t in directory.trials()] == ["failed", "complete"]
     assert "its process died" in directory.trials()[0].outcome.error
     assert "1 CPU" in said[0]
@@ -58,7 +60,7 @@ def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path
         final={"candidates": 1, "seeds": 1}, resources={"concurrent": 1},
     )  # fmt: skip
     directory = sweep_driver.run(
-        checks.checked(sweep), resume=False, address=None, say=lambda line: None
+        checks.checked(sweep), resume=False, place=sweep_driver.Place(), say=lambda line: None
     )
     by_rate = {
         rate: [t for t in directory.trials() if t.assignment["optimizer.learning_rate"] == rate]
@@ -86,7 +88,7 @@ def test_a_population_larger_than_the_machine_meets_at_its_exchanges(shards, tmp
     }  # fmt: skip
     sweep = sweep_of(shards, tmp_path / "sweep", **given)
     directory = sweep_driver.run(
-        checks.checked(sweep), resume=False, address=None, say=lambda line: None
+        checks.checked(sweep), resume=False, place=sweep_driver.Place(), say=lambda line: None
     )
     here, _ = run_here(sweep_of(shards, tmp_path / "here", **given))
     assert outcomes(directory) == outcomes(here)
@@ -104,7 +106,9 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
         shards, tmp_path / "sweep", fixed=fixed, trials=1, final={"candidates": 1, "seeds": 1}
     )
     said = []
-    directory = sweep_driver.run(checks.checked(sweep), resume=False, address=None, say=said.append)
+    directory = sweep_driver.run(
+        checks.checked(sweep), resume=False, place=sweep_driver.Place(), say=said.append
+    )
     (trial,) = directory.trials()
     assert trial.outcome.status == "complete", trial.outcome.error
     assert "a group of 2 workers of 1 CPU each" in said[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from itrec_dist import metrics
+from itrec_dist import metrics, testing
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
@@ -119,6 +119,10 @@ def test_each_addition_is_one_file_or_folder_and_there_is_nothing_else():
     loans = package / "sql" / "loans"
     covered = {f for f in files if {f, *f.parents} & {*added.values(), loans}}
     assert files - covered == {package / "__init__.py"}
+
+
+def test_their_model_keeps_what_models_promise():
+    testing.check_model(MODELS["causal"](), loss=LOSSES["softmax"]())
 
 
 def test_they_are_listed_beside_ours(itrec):

@@ -7,12 +7,14 @@ address: Postgres and MySQL take them from the environment or their own files.
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 
 from itrec_dist.data.doors import sqlite
+from itrec_dist.data.doors.files import Place
+from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.source_files import Part
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 from itrec_dist.storage.uri import Uri
@@ -38,11 +40,11 @@ order by schema_name, name
 """
 
 
-def is_database(place: Path | Uri) -> bool:
+def is_database(place: Place) -> TypeGuard[Path | Uri]:
     """Whether an input is a file of DuckDB or SQLite, or the address of a Postgres or MySQL."""
     if isinstance(place, Uri):
         return urlsplit(place).scheme in _SERVERS
-    if not place.is_file():
+    if isinstance(place, Rows) or not place.is_file():
         return False
     with place.open("rb") as file:
         start = file.read(16)

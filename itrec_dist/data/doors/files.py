@@ -14,11 +14,12 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from itrec_dist.data.doors import remote
+from itrec_dist.data.doors.memory import Rows
 from itrec_dist.errors import DataError
 from itrec_dist.storage.uri import Uri
 
 Kind = Literal["parquet", "csv", "json"]
-Place = Path | Uri
+Place = Path | Uri | Rows
 Layout = Literal["exact", "glob", "hive"]
 
 _KINDS: dict[str, Kind] = {
@@ -48,7 +49,7 @@ class InputFile:
 def found(places: Sequence[Place], layout: Layout, scratch: Path) -> list[InputFile]:
     """The files that the inputs name, in the order of the inputs and of the numbers in their names.
 
-    Files at URIs are copied to the folder `scratch`.
+    Files at URIs are copied to the folder `scratch`, and rows in memory written to it.
 
     Raises:
         DataError: an input names no readable file.
@@ -69,6 +70,11 @@ def _of(place: Place, layout: Layout, scratch: Path) -> Iterator[InputFile]:
             shown = str(base.below(name))
             local = remote.fetch(base, name, scratch)
             yield InputFile(local, shown, _partitions(name, shown) if layout == "hive" else ())
+        return
+    if isinstance(place, Rows):
+        if layout != "exact":
+            raise DataError(f"{place} is no folder of files: leave out glob and hive")
+        yield InputFile(place.write(scratch), str(place))
         return
     for path in _local(place, layout):
         name = path.relative_to(place).as_posix() if layout == "hive" else ""

@@ -206,6 +206,16 @@ class Histories:
     def __len__(self) -> int:
         return len(self.user_ids)
 
+    def take(self, rows: Int64) -> Histories:
+        """The users at `rows`, in that order."""
+        seen = [self.seen(row) for row in rows.tolist()]
+        ends = np.cumsum([0, *map(len, seen)], dtype=np.int64)
+        return Histories(
+            user_ids=self.user_ids[rows], user_features=self.user_features[rows],
+            item_ids=self.item_ids[rows], ratings=self.ratings[rows], times=self.times[rows],
+            seen_ids=np.concatenate([self.seen_ids[:0], *seen]), seen_offsets=ends,
+        )  # fmt: skip
+
     def seen(self, index: int) -> Int32:
         """All item ids of the user at position `index`, ascending."""
         return self.seen_ids[self.seen_offsets[index] : self.seen_offsets[index + 1]]

@@ -20,14 +20,13 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri, refuse_credentials
 
 if TYPE_CHECKING:
+    from itrec_dist.data.doors.files import Place
     from itrec_dist.data.sources.source import Source
 
 SOURCES: Registry[type[Source]] = Registry(
     "source", "itrec_dist.data.sources", group="itrec_dist.sources", suffix="Config", hyphens=True
 )
 """Name -> class."""
-
-Place = Path | Uri
 
 WITH_SETTINGS = "table"
 """The source whose settings are options of `itrec window` if the chosen source has none."""
@@ -70,7 +69,7 @@ def given(name: str, source: Source, places: Place | Sequence[Place]) -> Any:
     Raises:
         ConfigError: the source takes no such input, or a URI carries a credential.
     """
-    several = (places,) if isinstance(places, (Path, Uri)) else tuple(places)
+    several = tuple(places) if isinstance(places, (list, tuple)) else (places,)
     for place in several:
         if isinstance(place, Uri):
             try:
@@ -89,7 +88,7 @@ def given(name: str, source: Source, places: Place | Sequence[Place]) -> Any:
 
 def shown(places: Place | Sequence[Place]) -> str:
     """The input in the manifest's form."""
-    several = (places,) if isinstance(places, (Path, Uri)) else places
+    several = places if isinstance(places, (list, tuple)) else (places,)
     return ", ".join(str(p.absolute() if isinstance(p, Path) else p) for p in several)
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
-from itrec_dist.data.doors.files import Layout
+from itrec_dist.data.doors.files import Layout, Place
+from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.manifest import ORDER
 from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.data.sources import numbers, time_units
@@ -30,8 +31,6 @@ from itrec_dist.data.sources.staging import (
 from itrec_dist.data.sources.time_units import TimeUnit
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage.uri import Uri
-
-Place = Path | Uri
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class TableConfig(Source):
             DataError: a file or column is missing, or a value cannot be read.
             EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
         """
-        places = [path] if isinstance(path, (Path, Uri)) else list(path)
+        places = (path,) if isinstance(path, (Path, Uri, Rows)) else tuple(path)
         layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
         events = opened(database, Door(layout, self.table, self.query, self.header), places)
         parts = self._stage_events(database, events)

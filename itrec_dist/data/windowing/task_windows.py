@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import itrec_dist
 from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
+from itrec_dist.data.doors.files import Place
 from itrec_dist.data.manifest import ORDER, Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import Column, Widths
@@ -25,9 +26,7 @@ from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.storage import atomic
-from itrec_dist.storage.uri import Uri
 
-Place = Path | Uri
 S = TypeVar("S", bound=WindowSettings)
 Steps = tuple[dict[str, Any], ...]
 """What remains after each filter, as the manifest's `steps`."""

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itrec_dist.cli.window import coverage, warnings
 from itrec_dist.data import manifest as manifests
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Coverage, Manifest
@@ -17,6 +16,7 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.reports import provenance
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
+from itrec_dist.tasks.summary import coverage, warnings
 from tests import reported_runs as made
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
@@ -92,7 +92,7 @@ def test_the_last_ratings_of_users_with_few_of_them_are_missed(lossy, tmp_path):
         Coverage("test", 9, 7, 2, 0),
     )
     (warning,) = warnings(manifest)
-    assert warning.startswith("warning: 7 of 9 users have no test window: raise the share")
+    assert warning.startswith("7 of 9 users have no test window: raise the share")
 
 
 def test_the_command_prints_the_counts_and_one_warning(lossy, tmp_path, itrec):

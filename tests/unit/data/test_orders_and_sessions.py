@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from itrec_dist.cli import baselines as baselines_command
-from itrec_dist.cli import window as window_command
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.options import baselines as baseline_options
+from itrec_dist.tasks import summary
 from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from tests.unit.data.test_table_types import column, read, refusal
@@ -62,8 +62,8 @@ def test_a_user_named_like_nothing_is_doubted(tmp_path):
     path = views(tmp_path, VIEWS.replace("\n,1", "\nNA,1"))
     config = HistoryConfig(protocol="user_disjoint")
     made = histories("table", path, tmp_path / "out", config, TableConfig(columns=columns))
-    (doubt, *_) = window_command.warnings(made)
-    assert doubt.startswith("warning: 4 of 7 rows are of the user 'NA': if that means")
+    (doubt, *_) = summary.warnings(made)
+    assert doubt.startswith("4 of 7 rows are of the user 'NA': if that means")
     assert "--columns.session" in doubt
 
 
@@ -136,7 +136,7 @@ def test_a_protocol_by_date_is_refused_without_times(tmp_path, kind):
 def test_recent_popularity_is_left_out_without_times(tmp_path, itrec):
     made = cut(tmp_path, protocol="leave_last")
     assert (made.has_order_alone, made.has_times) == (True, False)
-    default = baselines_command.baselines_of("next_items").default(made)
+    default = baseline_options.baselines_of("next_items").default(made)
     assert "popularity" in default
     assert not {"recent_popularity", "trending"} & set(default)
     asked = ("baselines", "--shards", tmp_path / "out", "--out", tmp_path / "b", "--only")

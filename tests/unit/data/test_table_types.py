@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itrec_dist.cli import window as window_command
 from itrec_dist.data import schema
 from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
+from itrec_dist.tasks import summary
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 from tests.typed_tables import RATED, column, read, refusal, write
 
@@ -287,7 +287,7 @@ def test_tables_that_describe_nobody_are_warned_of_with_numbers(tmp_path):
     )  # fmt: skip
     two = WindowConfig(min_user_events=1, input_length=1, target_length=1, validation_fraction=0)
     manifest = window("table", events, tmp_path / "out", two, table)
-    items, users = window_command.warnings(manifest)
+    items, users = summary.warnings(manifest)
     assert "2 of 2 items are in no item table" in items
     assert "2 of 2 users have no value of plan" in users
     assert "none matches" in items

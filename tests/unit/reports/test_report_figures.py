@@ -96,7 +96,7 @@ def test_the_terminal_prints_a_metric_from_outside_in_its_place(capsys):
     terminal.print_judgements({"test": judgement})
     rows = re.findall(r"│ (\w+) +│", capsys.readouterr().out)
     assert rows == ["precision", "recall", "f1", "ndcg"]
-    terminal.print_comparison({"mine": {"test": judgement}})
+    print(terminal.comparison({"mine": {"test": judgement}}))
     head, first, second = capsys.readouterr().out.splitlines()
     assert head.split()[2:] == ["precision@5", "recall@5", "f1@5", "ndcg@5"]
     assert first.split()[:3] == ["mine", "test", "unmasked"]

@@ -1,0 +1,11 @@
+"""The library: what `import itrec_dist` offers, and what the commands are thin over.
+
+    events.py            read: what is to be split
+    shards.py            split and open: Data
+    training.py          train
+    run.py               load: Run, which evaluates, recommends and finds similar items
+    evaluation.py        figures of a checkpoint; recommendations.py its recommendations
+    baselines.py         baselines, sweeping.py: sweep, reporting.py: report
+
+`itrec_dist/__init__.py` imports each of them when its name is first used.
+"""
