@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, VALIDATION
 from itrec_dist.errors import ConfigError
-from itrec_dist.sweep import sampling, trackers
+from itrec_dist.runs import trackers
+from itrec_dist.sweep import sampling
 from itrec_dist.sweep.config import Runs, SweepConfig, placed
 from itrec_dist.sweep.space import Assignment, Space
 from itrec_dist.sweep.tpe import load_optuna
@@ -64,7 +65,7 @@ def checked(sweep: SweepConfig) -> Checked:
         _check_exchanges(sweep, runs, space)
     if sweep.search.algorithm == "tpe":
         load_optuna()
-    trackers.check_installed(sweep)
+    trackers.check_installed(sweep.trackers)
     assignments = sampling.planned(sweep, space)
     return Checked(sweep, runs, space, data, sampling.num_trials(sweep, space), assignments)
 

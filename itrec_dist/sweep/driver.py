@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from itrec_dist import config, launch
 from itrec_dist.config.fields import FREE, is_marked
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from itrec_dist.runs import trackers
 from itrec_dist.storage import atomic
-from itrec_dist.sweep import RECIPE, resources, trackers
+from itrec_dist.sweep import RECIPE, resources
 from itrec_dist.sweep.checks import Checked
 from itrec_dist.sweep.config import Runs, SweepConfig
 from itrec_dist.sweep.directory import (
@@ -37,7 +38,7 @@ def run(checked: Checked, *, resume: bool, address: str | None, say: Say) -> Swe
     directory = SweepDirectory(sweep.out)
     if resume:
         _check_same_sweep(checked, directory)
-    trackers.prepare(sweep)
+    trackers.prepare(sweep.trackers, sweep.out.name, sweep.out)
     use_gpu = launch.connect(checked.runs.base, address)
     from itrec_dist.sweep import ray_tune  # imports Ray, whose first import `connect` prepares
 

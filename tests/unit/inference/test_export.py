@@ -1,8 +1,12 @@
 """Exported models beside the checkpoint, and what the folder says of them."""
 
+import itertools
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +16,18 @@ import torch
 import yaml
 
 from itrec_dist import __version__
+from itrec_dist.data import manifest, spec
 from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.shards import reader
+from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import ConfigError
 from itrec_dist.inference.export import folder
 from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.load import restore
-from itrec_dist.inference.served import from_shards
+from itrec_dist.inference.served import Served, from_shards
 from itrec_dist.models.hstu import HstuConfig
+from itrec_dist.tasks import TASKS
 from tests import exported
 from tests.small_models import SPEC, STEP_MODELS, drawn, small
 
@@ -227,3 +236,128 @@ def test_models_that_cannot_serve_so_are_refused(trained, tmp_path):
             folder.export(changed, folder.Request("torch"), lambda _: "", tmp_path / "model")
         assert "\n" not in str(refusal.value)
     assert not list(tmp_path.iterdir())
+
+
+SERVED = {
+    "sasrec": ("history_shards", small("sasrec")),
+    "sasrec, told": (
+        "history_shards",
+        small("sasrec", side_information="both", rating=True, event_context=("gap", "weekday")),
+    ),
+    "esasrec, linear": ("history_shards", small("esasrec", linear_width=8)),
+    "hstu": ("history_shards", small("hstu")),
+    "fuxi": ("history_shards", small("fuxi")),
+    "gru4rec": ("history_shards", small("gru4rec")),
+    "bert4rec": ("history_shards", small("bert4rec")),
+    "ite": ("shards", small("ite", side_information="both", repeat_bias=True)),
+}
+
+
+def made(config, shards, trained):
+    """A model with weights at random as if it had been trained on some shards."""
+    described = manifest.read(shards)
+    items = reader.read_items(shards, described)
+    run = replace(restore(trained).run, model=config, engine=EngineConfig(precision="fp32"))
+    torch.manual_seed(4)
+    task = TASKS["next_items"](config, run.loss, spec.build(described, items)).eval()
+    with torch.no_grad():
+        for parameter in task.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    engine = InferenceEngine(task, run.engine, torch.device("cpu"))
+    return replace(
+        restore(trained), run=run, manifest=described, items=items, task=task, engine=engine
+    )
+
+
+def a_thousand(served):
+    """So many users: everybody with beginnings of several lengths of what they did."""
+    past, length = served.histories, served.histories.item_ids.shape[1]
+    rows = np.arange(1000) % len(past)
+    drop = np.arange(1000) // len(past) * 3  # newest events that have not happened yet
+
+    def earlier(column):
+        shifted = np.zeros((1000, length), dtype=column.dtype)
+        for row, (user, events) in enumerate(zip(rows, drop, strict=True)):
+            shifted[row, events:] = column[user, : length - events]
+        return shifted
+
+    seen = [past.seen(row) for row in rows]
+    histories = replace(
+        past, user_ids=past.user_ids[rows], user_features=past.user_features[rows],
+        item_ids=earlier(past.item_ids), ratings=earlier(past.ratings),
+        times=earlier(past.times), seen_ids=np.concatenate(seen),
+        seen_offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in seen])]),
+    )  # fmt: skip
+    return Served(tuple(f"{user}" for user in range(1000)), histories)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("format_", ["torch", "onnx"])
+def test_a_thousand_users_get_the_checkpoints_items(format_, name, trained, tmp_path, request):
+    if format_ == "onnx":
+        pytest.importorskip("onnxscript", reason="needs the extra export")
+        pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+    shards, config = SERVED[name]
+    shards = request.getfixturevalue(shards)
+    restored = made(config, shards, trained)
+    folder.export(restored, folder.Request(format_, 10), lambda _: "", tmp_path / "model")
+    served = a_thousand(from_shards(restored, shards))
+    call = exported.loaded(tmp_path / "model", format_)
+    difference, same = exported.compared(restored, served, call, k=10)
+    assert difference < 1e-5
+    assert same == 1.0
+
+
+ALONE = """
+import sys
+sys.path[:] = [p for p in sys.path if "site-packages" not in p] + [{packages!r}]
+sys.modules["itrec_dist"] = None  # importing it is an error
+import numpy as np
+given = dict(np.load("given.npz"))
+{call}
+np.savez("found.npz", scores=found[0], top=found[1])
+assert not {{"itrec_dist.errors", "pyarrow", "ray", "duckdb", {other!r}}} & set(sys.modules)
+"""
+CALLS = {
+    "torch": "import torch\n"
+    "model = torch.export.load('model/model.pt2').module()\n"
+    "found = [t.detach().numpy() for t in model(**{n: torch.tensor(a) for n, a in given.items()})]",
+    "onnx": "import onnxruntime\n"
+    "found = onnxruntime.InferenceSession('model/model.onnx').run(None, given)",
+}
+NEEDED = ("numpy", "numpy.libs", "onnxruntime", "flatbuffers", "packaging", "google")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_", ["torch", "onnx"])
+def test_a_model_is_served_by_its_runtime_alone(format_, trained, shards, tmp_path, itrec):
+    """In a process that finds no other packages than the runtime's, and never this one."""
+    packages, other = Path(torch.__file__).parents[1], "onnxruntime"
+    if format_ == "onnx":
+        pytest.importorskip("onnxscript", reason="needs the extra export")
+        onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+        places = {Path(m.__file__).parents[1] for m in (onnxruntime, np)}
+        packages, other = tmp_path / "packages", "torch"
+        packages.mkdir()
+        for name, place in itertools.product(NEEDED, places):
+            if (place / name).exists() and not (packages / name).exists():
+                (packages / name).symlink_to(place / name)
+    out = tmp_path / "model"
+    code, _, err = itrec("export", trained, "--format", format_, "-k", 5, "--out", out)
+    assert code == 0, err
+    restored = exported.in_float32(restore(trained))
+    served = from_shards(restored, shards)
+    names = [port["name"] for port in json.loads((out / "signature.json").read_text())["inputs"]]
+    given = exported.inputs(served)
+    np.savez(tmp_path / "given.npz", **{name: given[name] for name in names})
+    program = ALONE.format(packages=str(packages), other=other, call=CALLS[format_])
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program],
+        capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    expected = exported.checkpoint_scores(restored, served)
+    np.testing.assert_allclose(found["scores"][:, 1:], expected, atol=1e-5)
+    assert (found["top"] == exported.recommended(restored, served, 5)).all()
