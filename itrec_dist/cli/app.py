@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "baselines": ("baselines", "evaluate the non-neural baselines on the same windows"),
     "evaluate": ("evaluate", "evaluate a trained model again, on the same or other windows"),
     "recommend": ("recommend", "write the top next items of every user to Parquet"),
+    "export": ("export", "write a trained model so that it serves without itrec"),
     "similar": ("similar", "list the items most similar to an item"),
     "report": ("report", "write one HTML report on a set of runs"),
     "reproduce": ("reproduce", "run every arm of a published study and compare"),

@@ -13,6 +13,7 @@
                          state/, from which `itrec train --resume` continues (training_state.py);
                          older ones of both kinds are named best-STEP and last-STEP
       evaluation.json    the final evaluation, see below; a run that has it is complete
+      trackers.json      of a run that is logged to experiment trackers, its name at each of them
       samples.json       a few users' windows with titles: watched, actual next, predicted
       test_windows.parquet   of a baseline, a sweep's finalist or a study's run, what it found for
                          each window of the test split (evaluation/per_window.py)
@@ -90,6 +91,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation.json"
         self.samples = path / "samples.json"
+        self.trackers = path / "trackers.json"
         self.test_windows = path / "test_windows.parquet"
 
     @classmethod

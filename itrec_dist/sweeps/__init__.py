@@ -11,7 +11,6 @@
     ray_tune.py    runs jobs on Ray Tune's reused actors
     asha.py        Tune's successive halving, per combination of grid values
     trial.py       the runs of one trial, in one process
-    trackers/      MLflow and Weights & Biases, one file each
     directory.py   the sweep directory, from which a sweep is resumed
     pareto.py      the Pareto front of the metric and a cost
     driver.py      starts or resumes a sweep, and runs it to its end

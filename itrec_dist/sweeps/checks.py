@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, VALIDATION
 from itrec_dist.errors import ConfigError
-from itrec_dist.sweeps import sampling, trackers
+from itrec_dist.runs import trackers
+from itrec_dist.sweeps import sampling
 from itrec_dist.sweeps.config import Runs, SweepConfig, placed
 from itrec_dist.sweeps.space import Assignment, Space
 from itrec_dist.sweeps.tpe import load_optuna
@@ -65,7 +66,7 @@ def checked(sweep: SweepConfig) -> Checked:
         _check_exchanges(sweep, runs, space)
     if sweep.search.algorithm == "tpe":
         load_optuna()
-    trackers.check_installed(sweep)
+    trackers.check_installed(sweep.trackers)
     assignments = sampling.planned(sweep, space)
     return Checked(sweep, runs, space, data, sampling.num_trials(sweep, space), assignments)
 

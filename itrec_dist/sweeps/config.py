@@ -15,7 +15,8 @@ from itrec_dist.config.fields import CHANGEABLE, FREE, marked
 from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
 from itrec_dist.metrics.metric import FigureName
-from itrec_dist.storage.uri import Uri, refuse_credentials
+from itrec_dist.runs.trackers.config import TrackersConfig
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps.space import Assignment, Space, parse
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
@@ -108,21 +109,6 @@ class ResourcesConfig:
             raise ValueError("resources.cpus must be above 0 and resources.gpus at least 0")
         if self.concurrent is not None and self.concurrent < 1:
             raise ValueError(f"resources.concurrent={self.concurrent} must be at least 1, or null")
-
-
-@dataclass(frozen=True)
-class TrackersConfig:
-    """Experiment trackers that every run is logged to; TensorBoard logs are always written."""
-
-    mlflow: str | None = None
-    """MLflow's tracking URI, such as http://host:5000 or sqlite:////folder/mlflow.db; the sweep
-    becomes an experiment."""
-    wandb: str | None = None
-    """Project at Weights & Biases; the sweep becomes a group."""
-
-    def __post_init__(self) -> None:
-        if self.mlflow is not None:
-            refuse_credentials(self.mlflow, "trackers.mlflow")
 
 
 @dataclass(frozen=True)
@@ -292,7 +278,10 @@ class Runs:
 
 def _own(run: RunConfig, out: Path, seed: int, *, judge_test: bool) -> RunConfig:
     evaluation = replace(run.evaluation, judge_test=judge_test)
-    return replace(run, out=out.absolute(), seed=seed, evaluation=evaluation)
+    # The sweep's own trackers follow its runs.
+    return replace(
+        run, out=out.absolute(), seed=seed, evaluation=evaluation, trackers=TrackersConfig()
+    )
 
 
 def placed(shards: Uri | Path) -> Uri | Path:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from itrec_dist import config, launch
 from itrec_dist.config.fields import FREE, is_marked
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from itrec_dist.runs import trackers
 from itrec_dist.storage import atomic
-from itrec_dist.sweeps import RECIPE, resources, trackers
+from itrec_dist.sweeps import RECIPE, resources
 from itrec_dist.sweeps.checks import Checked
 from itrec_dist.sweeps.config import Runs, SweepConfig
 from itrec_dist.sweeps.directory import (
@@ -47,7 +48,7 @@ def run(checked: Checked, *, resume: bool, place: Place, say: Say) -> SweepDirec
     directory = SweepDirectory(sweep.out)
     if resume:
         _check_same_sweep(checked, directory)
-    trackers.prepare(sweep)
+    trackers.prepare(sweep.trackers, sweep.out.name, sweep.out)
     if place.local:
         _check_local(checked)
         packing = resources.Packing(sweep.resources.cpus, 0, 1)

@@ -29,10 +29,10 @@ from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
 from itrec_dist.runs.directory import LAST, RunDirectory
+from itrec_dist.runs.trackers import Tracked, following
 from itrec_dist.sweeps.config import Runs, SweepConfig
 from itrec_dist.sweeps.directory import Outcome, Status, SweepDirectory
 from itrec_dist.sweeps.space import Assignment
-from itrec_dist.sweeps.trackers import Tracked, following
 from itrec_dist.system import environment
 from itrec_dist.training import precision, resume
 from itrec_dist.training.config import RunConfig, check, prepare
@@ -184,7 +184,9 @@ class Trials:
             is_whole = True
             for part in parts:
                 name = _name(job, seed, part.until)
-                tracked = Tracked(self._sweep.out.name, name, part.assignment, directory)
+                tracked = Tracked(
+                    self._sweep.out.name, name, part.assignment, directory, self._sweep.out
+                )
                 is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
                 judged = directory.events("epoch")[-1]["validation"]

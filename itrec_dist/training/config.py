@@ -30,6 +30,7 @@ from itrec_dist.models.ite import ITEConfig
 from itrec_dist.models.seen import refuse_without_history
 from itrec_dist.runs.checkpoints.writer import CheckpointConfig
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.trackers.config import TrackersConfig
 from itrec_dist.storage import cache
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.tasks import TASKS
@@ -145,6 +146,8 @@ class RunConfig:
     """Evaluation"""
     cluster: ClusterConfig = field(default_factory=ClusterConfig, metadata=FREE)
     """Cluster"""
+    trackers: TrackersConfig = field(default_factory=TrackersConfig, metadata=FREE)
+    """Experiment trackers"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -17,7 +17,7 @@ from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.system import environment
-from itrec_dist.training import resume, warm_start
+from itrec_dist.training import resume, tracking, warm_start
 from itrec_dist.training.config import RunConfig, check, prepare
 
 Existing = Literal["refuse", "overwrite", "resume"]
@@ -74,6 +74,7 @@ class RunSetup:
             ItrecError: the settings, the data or the output do not allow it.
         """
         data = check(self._run, num_workers)
+        tracking.check(self._run)
         warm_start.check_start(self._run)
         if self._existing != "resume":
             self._check_free()
@@ -91,9 +92,11 @@ class RunSetup:
         """Lock the directory and write what workers need.
 
         Raises:
+            EnvironmentProblem: an experiment tracker cannot be reached.
             OutputError: another process has taken it meanwhile, or it cannot be written.
             EnvironmentProblem: its URI cannot be reached.
         """
+        tracking.prepare(self._run)
         self._is_untouched = False
         for lock in self._locks:
             self._held.enter_context(lease.held(lock))

@@ -34,7 +34,7 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import loss_memory, precision, resume, samples, warm_start
+from itrec_dist.training import loss_memory, precision, resume, samples, tracking, warm_start
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
@@ -72,7 +72,8 @@ def run_worker(
         restart: on worker 0, why the workers are restarted; None for the first ones.
         take: on worker 0, returns the checkpoint `last` if this process has already read it.
     """
-    _Worker(run, context, watcher, restart, take).work()
+    with tracking.followed(run, watcher, is_first=context.rank == 0) as watch:
+        _Worker(run, context, watch, restart, take).work()
 
 
 class _Worker:

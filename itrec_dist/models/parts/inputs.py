@@ -44,6 +44,16 @@ class ItemVectors(nn.Embedding):
         nn.init.normal_(self.weight, std=STD)
         self.weight[PAD].zero_()
 
+    @torch.no_grad()
+    def fold_features(self) -> None:
+        """Make the features part of the vectors, of a copy that is not trained any more.
+
+        A table made before keeps its values; one made later has the features, whatever the setting.
+        """
+        if self.features is not None:
+            self.weight = nn.Parameter(self._vectors_VD(), requires_grad=False)
+            self.features = None
+
     def _vectors_VD(self) -> torch.Tensor:  # noqa: N802
         # Of the whole catalogue at once: cheaper than features at every position of a batch.
         return self.weight if self.features is None else self.weight + self.features()

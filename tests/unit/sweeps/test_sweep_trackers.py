@@ -9,13 +9,18 @@ import json
 import pytest
 
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.sweeps import checks, trackers
+from itrec_dist.sweeps import checks
 from tests.swept import run_here, sweep_of
 
 
 def tracked_sweep(shards, out, **asked_for):
     return sweep_of(shards, out, trials=2, final={"candidates": 1, "seeds": 1}, trackers=asked_for)
+
+
+def prepared(sweep):
+    trackers.prepare(sweep.trackers, sweep.out.name, sweep.out)
 
 
 def epochs_of(run):
@@ -70,10 +75,12 @@ def test_a_tracker_that_fails_is_noted_and_left_out_while_the_others_go_on(
             heard.append(("end", is_complete, self.dies))
 
     class Service:
+        __name__ = "service"
+
         def __init__(self, **how):
             self.how = how
 
-        def begin(self, place, tracked):
+        def begin(self, place, tracked, known):
             if not self.how:
                 raise OSError("no such server")
             return Listening(**self.how)
@@ -82,7 +89,7 @@ def test_a_tracker_that_fails_is_noted_and_left_out_while_the_others_go_on(
     monkeypatch.setattr(trackers, "_asked_for", lambda config: iter(services))
     sweep = sweep_of(shards, tmp_path / "sweep", trials=1, final={"candidates": 0})
     run = RunDirectory(tmp_path / "sweep" / "trials" / "0000" / "seed-0")
-    tracked = trackers.Tracked("sweep", "trial 0000", {}, run)
+    tracked = trackers.Tracked("sweep", "trial 0000", {}, run, tmp_path)
     run.path.mkdir(parents=True)
     with trackers.following(sweep.trackers, tracked) as watch:
         watch({"event": "start"})
@@ -106,7 +113,7 @@ def test_mlflow_holds_each_run_with_its_settings_and_figures(shards, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
     place = f"sqlite:///{tmp_path}/mlflow.db"
     sweep = tracked_sweep(shards, tmp_path / "sweep", mlflow=place)
-    trackers.prepare(checks.checked(sweep).sweep)
+    prepared(checks.checked(sweep).sweep)
     directory, _ = run_here(sweep)
     client = mlflow.MlflowClient(place)
     experiment = client.get_experiment_by_name("sweep")
@@ -138,7 +145,7 @@ def test_an_mlflow_that_cannot_be_reached_is_refused_before_anything_starts(
     for place in ("http://127.0.0.1:9", "nonsense://there"):
         sweep = tracked_sweep(shards, tmp_path / "sweep", mlflow=place)
         with pytest.raises(EnvironmentProblem) as refusal:
-            trackers.prepare(checks.checked(sweep).sweep)
+            prepared(checks.checked(sweep).sweep)
         assert f"trackers.mlflow={place} cannot be used: " in str(refusal.value)
         assert "\n" not in str(refusal.value)
 
@@ -150,9 +157,9 @@ def test_weights_and_biases_works_offline_and_else_wants_a_login(shards, tmp_pat
     monkeypatch.delenv("WANDB_MODE", raising=False)
     sweep = tracked_sweep(shards, tmp_path / "sweep", wandb="films")
     with pytest.raises(EnvironmentProblem, match="run `wandb login`, set WANDB_API_KEY, or set"):
-        trackers.prepare(sweep)
+        prepared(sweep)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    trackers.prepare(sweep)
+    prepared(sweep)
     directory, _ = run_here(sweep)
     kept = sorted((directory.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(kept) == 3

@@ -131,7 +131,7 @@ def test_settings_that_change_nothing_may_change(stopped):
         "engine.deepspeed.offload_optimizer", "engine.deepspeed.offload_parameters",
         "feed.cache", "evaluation.batch_size", "cluster.num_workers", "cluster.min_workers",
         "cluster.max_failures", "cluster.wait_seconds", "cluster.use_gpu",
-        "cluster.cpus_per_worker", "cluster.threads",
+        "cluster.cpus_per_worker", "cluster.threads", "trackers.mlflow", "trackers.wandb",
     }  # fmt: skip
 
 

@@ -1,22 +1,23 @@
-"""Weights & Biases: one group per sweep, one W&B run per run; `place` is the project.
+"""Weights & Biases: one group per group of runs, one W&B run per run; `place` is the project.
 
-With WANDB_MODE=offline nothing leaves the machine, and `wandb sync SWEEP/wandb/*` uploads it later.
-That variable and the login are read where runs train: on a cluster, on its nodes.
+With WANDB_MODE=offline nothing leaves the machine, and `wandb sync FOLDER/wandb/*` uploads it
+later; FOLDER is the sweep, or the folder that the run is in. That variable and the login are read
+where runs train: on a cluster, on its nodes.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import EnvironmentProblem
 
 if TYPE_CHECKING:
-    from itrec_dist.sweeps.trackers import Tracked
+    from itrec_dist.runs.trackers import Tracked
 
 _STAYS = ("offline", "disabled")
-_NO_KEY = "0" * 40
-"""Ray's integration requires a key even where none is used."""
 
 
 def check_installed() -> None:
@@ -34,7 +35,7 @@ def check_installed() -> None:
         ) from error
 
 
-def prepare(place: str, sweep: str) -> None:  # noqa: ARG001 - groups need not be created
+def prepare(place: str, group: str, files: Path) -> None:  # noqa: ARG001 - groups come by themselves
     """Check that runs can log in.
 
     Raises:
@@ -55,26 +56,28 @@ def prepare(place: str, sweep: str) -> None:  # noqa: ARG001 - groups need not b
         )
 
 
-def begin(place: str, tracked: Tracked) -> WandB:
-    """Start a W&B run, with its files in the sweep directory."""
+def begin(place: str, tracked: Tracked, known: str | None) -> WandB:
+    """Start a W&B run, with its files beside the runs, or continue the one that is `known`."""
     import wandb
-    from ray.air.integrations.wandb import setup_wandb
 
-    mode = os.environ.get("WANDB_MODE")  # passed on: wandb reads it only when it is imported
-    run = setup_wandb(
-        dict(tracked.settings), api_key=_NO_KEY if mode in _STAYS else None, project=place,
-        group=tracked.sweep, trial_name=tracked.name, dir=str(tracked.run.path.parents[2]),
-        mode=mode, settings=wandb.Settings(silent=True, console="off"),
+    tracked.files.mkdir(parents=True, exist_ok=True)
+    # Passed on: wandb reads it only when it is imported.
+    mode: Any = os.environ.get("WANDB_MODE")
+    run = wandb.init(
+        project=place, group=tracked.group, name=tracked.name, config=dict(tracked.settings),
+        id=known, resume=None if known is None else "allow", reinit="create_new",
+        mode=mode,
+        dir=str(tracked.files), settings=wandb.Settings(silent=True, console="off"),
     )  # fmt: skip
-    return WandB(run)
+    return WandB(run, tracked.name)
 
 
 class WandB:
     """A run of Weights & Biases."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, name: str) -> None:
         """Wrap a started run."""
-        self._run = run
+        self._run, self._name, self.id = run, name, str(run.id)
 
     def log(self, figures: dict[str, float], epoch: int) -> None:
         """Log the metrics of an epoch; those of the best epoch, which come last, as a summary."""
@@ -82,6 +85,11 @@ class WandB:
             self._run.summary.update({**figures, "best/epoch": epoch})
         elif figures:
             self._run.log(figures, step=epoch)
+
+    def keep(self, checkpoint: Path) -> None:
+        """Store the folder of a checkpoint as an artifact."""
+        name = re.sub(r"[^\w.-]", "-", self._name)
+        self._run.log_artifact(str(checkpoint), name=name, type="model")
 
     def end(self, *, is_complete: bool) -> None:
         """Close the run."""

@@ -1,24 +1,24 @@
-"""Experiment trackers: log every run of a sweep, epoch by epoch, to a service.
+"""Experiment trackers: log runs, epoch by epoch, to a service.
 
+    config.py   which ones
     mlflow.py   MLflow
     wandb.py    Weights & Biases
 
-Both use Ray's own integrations, from the process that trains. Tune's callbacks would see only a
-score, and Ray's callback for Weights & Biases starts two processes per trial; here the searched
-settings and all metrics are logged. A sweep never depends on a tracker: one that fails during a run
-is noted in that run's log. TensorBoard needs none of this, every run writes it.
+They are told from the process that writes the log, worker 0 alone, and hear what it writes. No run
+depends on a tracker: one that fails during a run is noted in that run's log, and the run goes on
+without it. TensorBoard needs none of this, every run writes it.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.sweeps.config import SweepConfig, TrackersConfig
-from itrec_dist.sweeps.space import Assignment
-from itrec_dist.sweeps.trackers import mlflow, wandb
+from itrec_dist.runs.directory import BEST, RunDirectory
+from itrec_dist.runs.trackers import mlflow, wandb
+from itrec_dist.runs.trackers.config import TrackersConfig
 
 Event = dict[str, Any]
 Watch = Callable[[Event], None]
@@ -28,50 +28,67 @@ Watch = Callable[[Event], None]
 class Tracked:
     """What a tracker gets to know about a run."""
 
-    sweep: str
+    group: str
+    """Of the runs that belong together, such as a sweep."""
     name: str
-    settings: Assignment
+    settings: Mapping[str, Any]
     run: RunDirectory
+    files: Path
+    """Where a service may keep files on this machine."""
+    keeps_model: bool = False
+    """Whether the best checkpoint is handed over too, at the end."""
 
 
 class Tracker(Protocol):
     """One run at one service."""
 
+    id: str
+    """The service's own name of the run, to continue it by."""
+
     def log(self, figures: dict[str, float], epoch: int) -> None:
         """Log the metrics of an epoch."""
+
+    def keep(self, checkpoint: Path) -> None:
+        """Hand over the folder of a checkpoint."""
 
     def end(self, *, is_complete: bool) -> None:
         """Close the run."""
 
 
-def check_installed(sweep: SweepConfig) -> None:
+def check_installed(config: TrackersConfig) -> None:
     """Check that the packages of all chosen trackers are installed.
 
     Raises:
         EnvironmentProblem: the package of a tracker is missing.
     """
-    for module, _ in _asked_for(sweep.trackers):
+    for module, _ in _asked_for(config):
         module.check_installed()
 
 
-def prepare(sweep: SweepConfig) -> None:
-    """Create what all runs share at the services.
+def prepare(config: TrackersConfig, group: str, files: Path) -> None:
+    """Create what the runs of a group share at the services; `files` as in `Tracked`.
 
     Raises:
         EnvironmentProblem: a service cannot be reached or needs a login.
     """
-    for module, place in _asked_for(sweep.trackers):
-        module.prepare(place, sweep.out.name)
+    for module, place in _asked_for(config):
+        module.prepare(place, group, files)
 
 
 @contextlib.contextmanager
-def following(config: TrackersConfig, tracked: Tracked) -> Iterator[Watch]:
-    """Track a run while the block trains it; yields a callback for the events of its log."""
+def following(
+    config: TrackersConfig, tracked: Tracked, watcher: Watch | None = None
+) -> Iterator[Watch]:
+    """Track a run while the block trains it; yields a callback for the events of its log.
+
+    What is noted in the log about a tracker that failed is told to `watcher` too.
+    A run that is handed over as a model is one run of the service, however often it is resumed.
+    """
     open_ones: list[Tracker] = []
 
     def each(act: Callable[[Tracker], None]) -> None:
         for tracker in list(open_ones):
-            with _forgiven(tracked.run):
+            with _forgiven(tracked.run, watcher):
                 act(tracker)
                 continue
             open_ones.remove(tracker)
@@ -81,15 +98,26 @@ def following(config: TrackersConfig, tracked: Tracked) -> Iterator[Watch]:
             figures = figures_of(event)
             each(lambda tracker: tracker.log(figures, event["epoch"]))
 
+    known: dict[str, str] = {}
+    if tracked.keeps_model and tracked.run.trackers.is_file():
+        with _forgiven(tracked.run, watcher):
+            known = dict(tracked.run.read_json(tracked.run.trackers))
     for module, place in _asked_for(config):
-        with _forgiven(tracked.run):
-            open_ones.append(module.begin(place, tracked))
+        with _forgiven(tracked.run, watcher):
+            name = module.__name__.rpartition(".")[2]
+            tracker = module.begin(place, tracked, known.get(name))
+            open_ones.append(tracker)
+            if tracked.keeps_model:
+                known[name] = tracker.id
+                tracked.run.write_json(tracked.run.trackers, known)
     is_complete = False
     try:
         yield watch
         is_complete = True
         if tracked.run.is_complete:
             each(lambda tracker: tracker.log(*_judged(tracked.run)))
+            if tracked.keeps_model:
+                each(lambda tracker: tracker.keep(tracked.run.checkpoints / BEST))
     finally:
         each(lambda tracker: tracker.end(is_complete=is_complete))
 
@@ -123,13 +151,16 @@ def _named(figures: dict[str, Any]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _forgiven(run: RunDirectory) -> Iterator[None]:
+def _forgiven(run: RunDirectory, watcher: Watch | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = f"a tracker failed, the run continues without it: {said}"
         if run.path.is_dir():
-            run.append("note", message=f"a tracker failed, the run continues without it: {said}")
+            run.append("note", message=message)
+        if watcher is not None:
+            watcher({"event": "note", "message": message})
 
 
 def _asked_for(config: TrackersConfig) -> Iterator[tuple[Any, str]]:

@@ -1,0 +1,174 @@
+"""Runs that are logged to experiment trackers: what these hear, and that no run depends on them.
+
+The tests of a service need its client (the extras `mlflow` and `wandb`).
+"""
+
+import builtins
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from itrec_dist import config
+from itrec_dist.runs import trackers
+from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.training import tracking
+from itrec_dist.training.config import RunConfig
+from tests.conftest import DEBUG_RECIPE
+
+
+def train(itrec, shards, out, *more):
+    return itrec(
+        "train", "--local", "--config", DEBUG_RECIPE, "--shards", shards, "--out", out,
+        "--training.epochs", 2, *more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_client_that_is_not_installed_is_refused_before_anything_is_written(
+    name, shards, tmp_path, monkeypatch, itrec
+):
+    plain = builtins.__import__
+
+    def without(module, *rest, **more):
+        if module == name:
+            raise ImportError(module)
+        return plain(module, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    code, _, err = train(itrec, shards, tmp_path / "run", f"--trackers.{name}", "somewhere")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"pip install 'itrec-dist[{name}]', or leave trackers.{name} out" in err
+    assert not list(tmp_path.iterdir())
+
+
+class Heard:
+    """A service that takes everything down, and fails from an epoch on."""
+
+    __name__ = "services.heard"
+
+    def __init__(self, fails_from=None):
+        self.fails_from, self.told, self.known = fails_from, [], []
+        self.id = "number 7"
+
+    def check_installed(self):
+        self.told.append("installed?")
+
+    def prepare(self, place, group, files):
+        self.told.append(("prepare", place, group, files.name))
+
+    def begin(self, place, tracked, known):
+        self.known.append(known)
+        self.told.append(("begin", tracked.group, tracked.name, dict(tracked.settings)))
+        return self
+
+    def log(self, figures, epoch):
+        if self.fails_from is not None and epoch >= self.fails_from:
+            raise ConnectionError("the server is gone")
+        self.told.append((epoch, figures))
+
+    def keep(self, checkpoint):
+        self.told.append(("keep", sorted(p.name for p in checkpoint.iterdir())))
+
+    def end(self, *, is_complete):
+        self.told.append(("end", is_complete))
+
+
+def test_a_tracker_hears_settings_epochs_test_figures_and_gets_the_checkpoint(
+    shards, tmp_path, monkeypatch, itrec
+):
+    service = Heard()
+    monkeypatch.setattr(
+        trackers, "_asked_for", lambda config: [(service, config.mlflow)] if config.mlflow else []
+    )
+    out = tmp_path / "films" / "first"
+    code, _, err = train(itrec, shards, out, "--trackers.mlflow", "http://there")
+    assert code == 0, err
+    installed, prepared, begun, *epochs, judged, kept, ended = service.told
+    assert (installed, prepared) == ("installed?", ("prepare", "http://there", "films", "films"))
+    assert begun[:3] == ("begin", "films", "first")
+    assert begun[3]["model.kind"] == "ite"
+    assert begun[3]["training.epochs"] == 2
+    run = RunDirectory(out)
+    logged = {e["epoch"]: e["validation"]["masked"]["ndcg@10"] for e in run.events("epoch")}
+    assert {e: f["validation/masked/ndcg_at_10"] for e, f in epochs} == logged
+    content = json.loads(run.evaluation.read_text())
+    test = content["splits"]["test"]["unmasked"]["precision@5"]
+    assert judged[0] == content["epoch"]
+    assert judged[1]["best/test/unmasked/precision_at_5"] == test
+    assert kept[0] == "keep"
+    assert "model.safetensors" in kept[1]
+    assert ended == ("end", True)
+    assert not [n for n in run.events("note") if "tracker" in n["message"]]
+    assert json.loads(run.trackers.read_text()) == {"heard": "number 7"}
+    # A run that was interrupted goes on as the same run of the service.
+    run.evaluation.unlink()
+    code, _, err = itrec(
+        "train", "--local", "--config", run.config, "--resume", "--training.epochs", 2
+    )
+    assert code == 0, err
+    assert service.known == [None, "number 7"]
+
+
+def test_a_tracker_that_fails_costs_a_warning_and_nothing_else(
+    shards, tmp_path, monkeypatch, itrec
+):
+    service = Heard(fails_from=2)
+    monkeypatch.setattr(
+        trackers, "_asked_for", lambda config: [(service, config.mlflow)] if config.mlflow else []
+    )
+    code, out, err = train(itrec, shards, tmp_path / "run", "--trackers.mlflow", "http://there")
+    assert code == 0, err
+    assert [told[0] for told in service.told[3:]] == [1]
+    warning = "a tracker failed, the run continues without it: the server is gone"
+    run = RunDirectory(tmp_path / "run")
+    assert [n["message"] for n in run.events("note")].count(warning) == 1
+    assert run.is_complete
+    assert warning in out + err
+
+
+def test_only_worker_0_tells(tmp_path):
+    run = config.load(RunConfig, DEBUG_RECIPE, ["shards=s", f"out={tmp_path / 'run'}"])
+    run = replace(run, trackers=trackers.TrackersConfig(mlflow="nonsense://there"))
+    with tracking.followed(run, None, is_first=False) as watch:
+        assert watch is None
+
+
+@pytest.mark.slow
+def test_mlflow_holds_a_run_with_its_checkpoint(shards, tmp_path, itrec):
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    place = f"sqlite:///{tmp_path}/mlflow.db"
+    out = tmp_path / "films" / "first"
+    code, _, err = train(itrec, shards, out, "--trackers.mlflow", place)
+    assert code == 0, err
+    client = mlflow.MlflowClient(place)
+    experiment = client.get_experiment_by_name("films")
+    (told,) = client.search_runs([experiment.experiment_id])
+    assert (told.info.run_name, told.info.status) == ("first", "FINISHED")
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    assert told.data.params["model.width"] == str(settings["model"]["width"])
+    history = client.get_metric_history(told.info.run_id, "validation/masked/ndcg_at_10")
+    assert [metric.step for metric in history][:2] == [1, 2]
+    judged = json.loads((out / "evaluation.json").read_text())["splits"]["test"]
+    found = told.data.metrics["best/test/masked/hit_rate_at_5"]
+    assert found == judged["masked"]["hit_rate@5"]
+    kept = out.parent / "mlruns" / told.info.run_id / "artifacts" / "checkpoint"
+    best = out / "checkpoints" / "best" / "model.safetensors"
+    assert (kept / "model.safetensors").read_bytes() == best.read_bytes()
+
+
+@pytest.mark.slow
+def test_weights_and_biases_holds_a_run_offline(shards, tmp_path, itrec, monkeypatch):
+    pytest.importorskip("wandb", reason="needs the extra wandb")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    out = tmp_path / "films" / "first"
+    code, _, err = train(itrec, shards, out, "--trackers.wandb", "project x")
+    assert code == 0, err
+    (kept,) = (out.parent / "wandb").glob("offline-run-*/run-*.wandb")
+    content = kept.read_bytes()
+    for told in ("first", "films", "project x", "validation/masked/ndcg_at_10", "best/test/"):
+        assert told.encode() in content
+    notes = [n["message"] for n in RunDirectory(out).events("note")]
+    assert not [message for message in notes if "tracker" in message]
