@@ -33,7 +33,12 @@ class Run:
         """The checkpoint whose model is used: best, last, or an older one."""
 
     @functools.cached_property
-    def _directory(self) -> RunDirectory:
+    def directory(self) -> RunDirectory:
+        """Its files, on this machine.
+
+        Raises:
+            CheckpointError: there is no such run.
+        """
         from itrec_dist.runs.fetched import local_run
 
         return RunDirectory.existing(local_run(self.path))
@@ -61,7 +66,7 @@ class Run:
         from itrec_dist import config
         from itrec_dist.training.config import RunConfig
 
-        return config.load(RunConfig, self._directory.config)
+        return config.load(RunConfig, self.directory.config)
 
     @property
     def metrics(self) -> dict[str, Figures]:
@@ -71,7 +76,7 @@ class Run:
         """
         from itrec_dist.metrics.judgement import Judgement
 
-        directory = self._directory
+        directory = self.directory
         if not directory.is_complete:
             return {}
         splits = directory.read_json(directory.evaluation)["splits"]
@@ -79,7 +84,7 @@ class Run:
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The lines of its log, such as those of "epoch"; all without `kind`."""
-        return self._directory.events(kind)
+        return self.directory.events(kind)
 
     @property
     def data(self) -> Data:
@@ -194,6 +199,41 @@ class Run:
         made = self._requested(histories, k=k, **options)
         return made.write(Path(out), overwrite=overwrite)
 
+    def export(
+        self,
+        out: str | Path,
+        *,
+        format: str = "torch",
+        k: int | None = None,
+        license: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the model as a folder that serves without this package.
+
+        Args:
+            out: the folder: the model, signature.json, items.parquet and a model card.
+            format: "torch", which torch alone loads, or "onnx".
+            k: let the model return so many of the best items besides the scores of all.
+            license: the licence that the card states, such as "apache-2.0".
+            overwrite: whether to replace the folder if it exists.
+
+        Returns:
+            The model's file.
+
+        Raises:
+            ConfigError: a model of this kind cannot be exported.
+            EnvironmentProblem: a package that the format needs is missing.
+            OutputError: the folder exists.
+
+        Example:
+            >>> run.export("serve", format="onnx", k=10)
+        """
+        from itrec_dist.api.exporting import exported
+        from itrec_dist.options import export as export_options
+
+        given = {"out": out, "format": format, "k": k, "license": license, "overwrite": overwrite}
+        return exported(self, export_options.parser().parse_settings(self._given(given)))
+
     def similar(self, item: str, k: int = 10) -> pa.Table:
         """The items most similar to an item, by the cosine of the item embedding's vectors.
 
@@ -248,7 +288,7 @@ class Run:
         return given | {"run": self.path, "checkpoint": self.checkpoint}
 
     def __repr__(self) -> str:
-        if not self._directory.is_complete:
+        if not self.directory.is_complete:
             return f"Run({str(self.path)!r}: not complete)"
         try:
             label = f"{self.config.label}; "

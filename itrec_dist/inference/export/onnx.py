@@ -67,8 +67,9 @@ def write(program: ExportedProgram, signature: Signature, folder: Path) -> None:
 
 def _sort_stable(self: Any, stable: bool, dim: int = -1, descending: bool = False) -> Any:  # noqa: ARG001
     """The operation for torch's exporter: ONNX's TopK has the lower index first among equals."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
 
+    op: Any = opset18  # whose types know no values that are still to be computed
     size = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]))
     return op.TopK(self, size, axis=dim, largest=descending, sorted=True)
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 import yaml
 
+import itrec_dist
 from itrec_dist import __version__
 from itrec_dist.data import manifest, spec
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.shards import reader
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.single import InferenceEngine
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.inference.export import folder
 from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.load import restore
@@ -207,6 +208,9 @@ def test_a_folder_that_is_taken_is_refused(exported_run, trained, tmp_path, itre
     for place, more in ((exported_run, ()), (tmp_path, ("--overwrite",))):
         code, _, err = itrec("export", trained, "--out", place, *more)
         assert (code, err.count("\n")) == (2, 1)
+        with pytest.raises(OutputError) as refused:  # the library's sentence is the command's
+            itrec_dist.load(trained).export(place, overwrite=bool(more))
+        assert err == f"itrec: error: {refused.value}\n"
     assert (tmp_path / "mine").is_file()
     assert "--out is missing" in itrec("export", trained)[2]
 
