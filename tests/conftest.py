@@ -30,7 +30,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 # Every example cuts windows anew; `make test-slow` takes many.
-hypothesis.settings.register_profile("quick", max_examples=5)
+hypothesis.settings.register_profile("quick", max_examples=3)
 hypothesis.settings.register_profile("thorough", max_examples=100)
 hypothesis.settings.load_profile("quick")
 

@@ -32,7 +32,7 @@ def train(itrec, shards, out, *more):
     return json.loads((out / "evaluation.json").read_text())["splits"], text
 
 
-@pytest.fixture(scope="module", params=RATING_MODELS)
+@pytest.fixture(scope="module", params=slow_after(3, RATING_MODELS))
 def run(request, itrec, rated_shards, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "run"
     splits, text = train(itrec, rated_shards, out, "--model.kind", request.param)

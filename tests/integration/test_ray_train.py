@@ -15,6 +15,7 @@ from itrec_dist.distributed.context import LocalContext, RayContext
 from itrec_dist.errors import ShardsError
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
+from tests.cases import slow_after
 from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.stopped_runs import start
 
@@ -92,7 +93,7 @@ def same_judgement(a, b):
             assert a[ranking][name] == pytest.approx(value, abs=2 / b["num_windows"]), name
 
 
-@pytest.mark.parametrize("buffer_size", [50, 10_000])
+@pytest.mark.parametrize("buffer_size", slow_after(1, [50, 10_000]))
 def test_streamed_workers_see_every_window_once(buffer_size, shards):
     described = manifest.read(shards)
     files = split_files(shards, described, "train")

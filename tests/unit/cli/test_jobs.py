@@ -92,7 +92,11 @@ def test_every_recipe_builds_on_shards(recipe, shards, rated_shards, history_sha
 
 
 @pytest.mark.parametrize("recipe", SWEEPS, ids=lambda recipe: recipe.stem)
-def test_every_sweep_can_be_started_and_none_of_its_trials_is_refused(recipe, shards, tmp_path):
+def test_every_sweep_can_be_started_and_none_of_its_trials_is_refused(
+    recipe, shards, history_shards, tmp_path
+):
+    if "--samples histories" in recipe.read_text(encoding="utf-8"):
+        shards = history_shards
     sweep = config.load(SweepConfig, recipe, [f"shards={shards}", f"out={tmp_path / 'sweep'}"])
     checked = checks.checked(sweep)
     assignments = checked.assignments

@@ -13,6 +13,7 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.storage import atomic
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from tests.cases import slow_after
 from tests.shards_factory import make_shards, random_windows
 
 SMALL = WindowConfig(
@@ -67,7 +68,7 @@ def users_of(shards: Path) -> list[str]:
     return pq.read_table(shards / schema.USERS_FILE).column("source_id").to_pylist()
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize("suffix", slow_after(1, [".parquet", ".csv"]))
 @pytest.mark.parametrize(
     ("name", "other"),
     [("events[1]", "events1"), ("day*", "day1"), ("q?", "qa"), ("[!a]", "b"), ("**", "a")],

@@ -8,6 +8,7 @@ import torch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import BLOCK, ItemTable, Queries
 from itrec_dist.models.rank import both_rankings, top_items
+from tests.cases import slow_after
 from tests.drawn_ties import slow_drawn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,7 +127,7 @@ def test_a_tables_blocks_rank_as_its_whole_product_to_the_bit(size, items, rows)
 # ---------------------------------------------------------------------------- equal scores, judged
 
 
-@pytest.mark.parametrize("block", [1, 7, 40, 64, 101])
+@pytest.mark.parametrize("block", slow_after(2, [7, 64, 1, 40, 101]))
 @pytest.mark.parametrize("levels", [1, 3, 20, 10**6])
 @pytest.mark.parametrize("n", [1, 20, 130])
 def test_a_judge_draws_equal_scores_alike_in_any_block_and_batch(block, levels, n):

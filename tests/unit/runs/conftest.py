@@ -4,6 +4,7 @@ import pytest
 
 from itrec_dist.storage.uri import Uri
 from tests import object_store
+from tests.cases import slow_after
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def bucket():
         yield uri
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=slow_after(1, ["file", "s3"]))
 def place(request, tmp_path, monkeypatch):
     """A URI for a run, and a machine that has fetched nothing."""
     object_store.machine(monkeypatch, tmp_path / "machine")
