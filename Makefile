@@ -4,6 +4,7 @@
 # make test-fast   without the integration tests     make test-slow  only what make test skips
 # make lint        ruff, check only                  make types      mypy, strict
 # make sql-lint    sqlfluff                          make wheel      build the wheel into dist/
+# make docs        build the site into site/, with warnings as errors
 # make clean       remove everything that these made
 #
 # PYTHON is the interpreter for a new .venv: make run PYTHON=python3.12
@@ -14,7 +15,7 @@ ITREC := $(BIN)/itrec
 RUN := runs/quickstart
 READY := .venv/.ready
 
-.PHONY: run test test-fast test-slow lint types sql-lint wheel clean setup
+.PHONY: run test test-fast test-slow lint types sql-lint wheel docs clean setup
 .DELETE_ON_ERROR:
 
 run: $(READY)
@@ -55,8 +56,12 @@ wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(RUN) dist build .pytest_cache .mypy_cache .ruff_cache .venv
+	rm -rf $(RUN) dist build site .pytest_cache .mypy_cache .ruff_cache .venv
 
 setup: $(READY)
 

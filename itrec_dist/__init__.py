@@ -1,4 +1,4 @@
-"""Distributed training of sequential transformer recommenders, from raw ratings to a report.
+"""Distributed training of sequential transformer recommenders, from raw events to a report.
 
     >>> import itrec_dist as itrec
     >>> data = itrec.split(itrec.read(frame, user="customer", item="sku"), protocol="leave_one_out")

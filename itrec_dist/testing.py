@@ -137,7 +137,7 @@ def check_model(
         AssertionError: a promise is broken; the message says which and where.
         ConfigError: it is no model that ranks items.
 
-    Example:
+    Examples:
         >>> testing.check_model(MyConfig(width=8, dropout=0.0))
     """
     if not TASKS[settings.task].ranks:

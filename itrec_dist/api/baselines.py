@@ -66,7 +66,7 @@ def baselines(
         ConfigError: there is no such baseline or setting.
         EnvironmentProblem: a package is missing, or there is too little memory.
 
-    Example:
+    Examples:
         >>> itrec.baselines(data, ["popularity"])["popularity"]["test"]["masked/ndcg@10"]
         0.018
     """

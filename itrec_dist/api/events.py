@@ -72,7 +72,7 @@ def read(
         ConfigError: a setting is unknown or of the wrong type.
         DataError: `data` is no table.
 
-    Example:
+    Examples:
         >>> events = itrec.read(frame, user="customer", item="sku", timestamp="bought_at")
     """
     kind = sources.settings_of(source)

@@ -35,7 +35,7 @@ def report(
         CheckpointError: there is no run, or a damaged one.
         OutputError: the file exists, or cannot be written.
 
-    Example:
+    Examples:
         >>> itrec.report([run, "runs/baselines"], "report.html")
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]

@@ -120,7 +120,7 @@ class Run:
         Warns:
             ItrecWarning: many targets cannot be found, or the model has seen other shards.
 
-        Example:
+        Examples:
             >>> run.evaluate("test", cutoffs=[10])["masked/ndcg@10"]
             0.1612
         """
@@ -162,7 +162,7 @@ class Run:
         Warns:
             ItrecWarning: some of the items are unknown to the model.
 
-        Example:
+        Examples:
             >>> run.recommend([["260", "1196"], ["1"]], k=10).to_pandas()
         """
         made = self._requested(histories, k=k, **options)
@@ -192,7 +192,7 @@ class Run:
         Raises:
             OutputError: the file exists; see `recommend` for others.
 
-        Example:
+        Examples:
             >>> run.write_recommendations("top.parquet", k=10).users
             6040
         """
@@ -248,7 +248,7 @@ class Run:
             ConfigError: there is no such item.
             CheckpointError: the model has no item embedding.
 
-        Example:
+        Examples:
             >>> run.similar("Toy Story (1995)", k=3)["title"].to_pylist()
         """
         import pyarrow as pa
@@ -310,7 +310,7 @@ def load(path: str | Path, checkpoint: str = BEST) -> Run:
     Raises:
         CheckpointError: it is no run directory.
 
-    Example:
+    Examples:
         >>> itrec.load("run").recommend([["260"]])
     """
     place = Uri(path) if isinstance(path, str) and "://" in path else Path(path)

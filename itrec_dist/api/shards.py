@@ -114,7 +114,7 @@ def split(
     Warns:
         ItrecWarning: something about the data is doubtful.
 
-    Example:
+    Examples:
         >>> data = itrec.split(events, protocol="leave_one_out", max_length=50)
         >>> data.splits
         {'test': 6040, 'train': 6040, 'validation': 6040}
@@ -146,7 +146,7 @@ def open(path: str | Path) -> Data:
     Raises:
         ShardsError: it is no shards folder.
 
-    Example:
+    Examples:
         >>> itrec.open("shards").num_items
         3706
     """

@@ -119,7 +119,7 @@ def sweep(
         ConfigError: a setting is unknown, or does not fit the others or the data.
         TrainingError: no trial was completed.
 
-    Example:
+    Examples:
         >>> search = itrec.sweep(data, {"optimizer.learning_rate": {"loguniform": [1e-4, 1e-2]}},
         ...                      base={"model": "sasrec"}, trials=8)
         >>> search.best.settings
@@ -155,7 +155,7 @@ def estimate(
     Raises:
         ConfigError: see `sweep`.
 
-    Example:
+    Examples:
         >>> print(itrec.estimate(data, {"loss": {"grid": ["softmax", "gbce"]}}, trials=2))
     """
     from itrec_dist.sweeps import plan

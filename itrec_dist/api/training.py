@@ -50,7 +50,7 @@ def train(
         OutputError: there is a run in `out` already.
         TrainingError: the loss is not finite, or workers were lost too often.
 
-    Example:
+    Examples:
         >>> run = itrec.train(data, itrec.models.SASRec(width=64), out="run", local=True,
         ...                   training={"epochs": 5}, seed=1)
         >>> run.metrics["test"]["unmasked/ndcg@10"]

@@ -13,11 +13,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from itrec_dist import __version__
 from itrec_dist.distributed import torchrun
 from itrec_dist.errors import ConfigError, ItrecError
+
+if TYPE_CHECKING:
+    from itrec_dist.config import Parser
 
 VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "check versions, devices, Ray, memory and disk"),
@@ -33,6 +36,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "similar": ("similar", "list the items most similar to an item"),
     "report": ("report", "write one HTML report on a set of runs"),
     "reproduce": ("reproduce", "run every arm of a published study and compare"),
+    "schema": ("schema", "print the JSON Schema of recipes, for editors"),
+    "completion": ("completion", "print a script that completes commands in your shell"),
 }
 """Command -> (module of this folder, one line for the overview)."""
 
@@ -123,6 +128,13 @@ def _dispatch(arguments: list[str]) -> int:
         return 0 if arguments[1:] else 2
     given = arguments[:2] if inner else arguments[:1]
     raise ConfigError(f"there is no command {' '.join(given)!r}; there are: {', '.join(VERBS)}")
+
+
+def parsers_of(verb: str) -> "list[Parser]":
+    """A fresh parser of a command, or several where one option decides which others there are."""
+    command = importlib.import_module(f"itrec_dist.cli.{VERBS[verb][0]}")
+    every = getattr(command, "every_parser", None)
+    return list(every()) if every else [command.parser()]
 
 
 def _check_single_process(verb: str) -> None:

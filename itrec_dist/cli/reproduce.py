@@ -25,13 +25,13 @@ def parser() -> Parser:
         "leaderboard: models and baselines on whole histories, beside published results.",
     )
     options.add_argument(
-        "--input", type=Path, required=True, help="Folder or file of the raw ratings."
+        "--input", type=Path, required=True, help="Folder or file of the raw events."
     )
     options.add_argument(
         "--source",
         type=str,
         default="ml-1m",
-        help="Format of the ratings: ml-1m or ml-100k; for leaderboard also a table of your own.",
+        help="Format of the events: ml-1m or ml-100k; for leaderboard also a table of your own.",
     )
     options.add_argument("--out", type=Path, required=True, help="Folder for shards and runs.")
     options.add_class_arguments(StudyConfig)

@@ -4,8 +4,10 @@ import time
 from typing import Any
 
 from itrec_dist.api.shards import windowed
-from itrec_dist.options.window import parser
+from itrec_dist.options.window import every_parser, parser
 from itrec_dist.storage.uri import shown
+
+__all__ = ["every_parser", "parser", "run"]
 
 __all__ = ["parser", "run"]
 

@@ -90,16 +90,16 @@ class Parser(jsonargparse.ArgumentParser):
             formatter_class=_Help,
         )
         self._classes: list[type[Any]] = []
-        self._sections: dict[str, dataclasses.Field[Any]] = {}
+        self.sections: dict[str, dataclasses.Field[Any]] = {}  # that hold one of several classes
         self._texts: dict[str, bool] = {}
         self._followed: frozenset[str] = frozenset()
-        self._has_recipes = False
+        self.takes_recipes = False
 
     def add_class_arguments(self, theclass: type[Any], *names: Any, **options: Any) -> Any:
         """Add a class's fields; sections with several classes wait until their kind is known."""
         waiting = kinds.sections(theclass)
         assert not (waiting and names), "kinds are chosen at the top level alone"
-        self._sections |= waiting
+        self.sections |= waiting
         self._classes.append(theclass)
         self._texts |= texts(theclass, f"{names[0]}." if names else "")
         skipped = {*options.pop("skip", ()), *waiting}
@@ -107,7 +107,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def add_config_file(self) -> None:
         """Add `--config RECIPE` and `--print-config`."""
-        self._has_recipes = True
+        self.takes_recipes = True
         self.add_argument(
             "--config",
             action="config",
@@ -138,7 +138,7 @@ class Parser(jsonargparse.ArgumentParser):
             ConfigError: an unknown name, a wrong type, a missing value.
         """
         named = plain_settings(settings)
-        for name, field in self._sections.items():
+        for name, field in self.sections.items():
             if dataclasses.is_dataclass(given_section := settings.get(name)):
                 named[name]["kind"] = kinds.stored(field, given_section)
         given: kinds.Given = []
@@ -168,7 +168,7 @@ class Parser(jsonargparse.ArgumentParser):
         chosen: dict[str, type[Any]] = {}
         defaults: dict[str, str] = {}
         following: dict[str, Any] = {}
-        for field in sorted(self._sections.values(), key=lambda field: field.default is None):
+        for field in sorted(self.sections.values(), key=lambda field: field.default is None):
             name, default = field.name, kinds.default_kind(field)
             if default is None:
                 following = following or self._following(chosen)
@@ -185,7 +185,7 @@ class Parser(jsonargparse.ArgumentParser):
         """Add the chosen classes' settings, and set the defaults that follow from the choice."""
         defaults, following = dict(choice.defaults), dict(choice.following)
         for name, cls in choice.classes:
-            self._add_section(self._sections[name], cls, defaults[name])
+            self._add_section(self.sections[name], cls, defaults[name])
         self.set_defaults(following)
         self._followed = frozenset(following)
 
@@ -236,11 +236,11 @@ class Parser(jsonargparse.ArgumentParser):
             if waits:
                 given[-1] = recipes.read(argument)
                 waits = False
-            elif self._has_recipes and argument.startswith("--config="):
+            elif self.takes_recipes and argument.startswith("--config="):
                 given.append(recipes.read(argument.partition("=")[2]))
             else:
                 given.append(argument)
-                waits = self._has_recipes and argument == "--config"
+                waits = self.takes_recipes and argument == "--config"
         return given
 
     def _following(self, chosen: dict[str, type[Any]]) -> dict[str, Any]:

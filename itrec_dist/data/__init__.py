@@ -1,1 +1,1 @@
-"""From raw ratings to batches: sources, windowing, shards and feeds."""
+"""From raw events to batches: sources, windowing, shards and feeds."""

@@ -162,7 +162,7 @@ def _items(restored: Restored, shards: Path, other: Manifest) -> Int32 | None:
         raise ShardsError(
             f"{shards} has another catalogue ({len(theirs):,} items) than the model was trained on "
             f"({len(mine):,}): {len(unknown):,} items are unknown to the model{example}, and "
-            f"{lacking:,} of the model's are missing: window ratings of the same items with the "
+            f"{lacking:,} of the model's are missing: window events of the same items with the "
             "same top_items, or train again"
         )
     return np.array([PAD, *(ids[source_id] for source_id in theirs)], dtype=np.int32)

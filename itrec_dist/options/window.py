@@ -91,6 +91,14 @@ def parser(
     return made
 
 
+def every_parser() -> list[config.Parser]:
+    """A parser for each of our tasks and kinds of samples, with the settings of a table."""
+    from itrec_dist import tasks
+
+    named = sorted(tasks.WITH_WINDOWS, key=lambda task: task != tasks.DEFAULT)
+    return [parser(task, samples=kind) for task in named for kind in tasks.data_of(task).kinds]
+
+
 def _last(arguments: Sequence[str], setting: str) -> str | None:
     """The last value that an option or a recipe gives; unreadable recipes are reported later."""
     last = None

@@ -178,7 +178,7 @@ def sentences(section: Section) -> list[str]:
 
 
 def _dropped(manifest: Manifest | None) -> list[str]:
-    """The shares of the ratings and users read that windowing's filters dropped."""
+    """The shares of the events and users read that windowing's filters dropped."""
     if manifest is None or len(manifest.steps) < 2:
         return []
     read, left = manifest.steps[0], manifest.steps[-1]

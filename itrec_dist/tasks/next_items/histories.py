@@ -31,7 +31,7 @@ _HELD_OUT_BY_PLACE = ("leave_one_out", "leave_last")
 
 @dataclass(frozen=True)
 class HistoryConfig:
-    """How ratings become histories; the defaults drop nobody."""
+    """How events become histories; the defaults drop nobody."""
 
     protocol: HistoryProtocol = "leave_one_out"
     """How to split: each user's last event (leave_one_out) or last target_length events
@@ -65,7 +65,7 @@ class HistoryConfig:
     """Make the words that stand in at least this many titles a feature of the items; 0 makes none.
     Models see it with their other item features."""
     validation_fraction: float = 0.1
-    """Share for validation: of ratings (global_time) or of users (user_disjoint); the others do not
+    """Share for validation: of events (global_time) or of users (user_disjoint); the others do not
     use it."""
     test_fraction: float = 0.1
     """Share for test, as above; the rest is for training."""
@@ -131,7 +131,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS
     rows_of_split: ClassVar[str] = f"{FOLDER}/split"
     description = (
-        "Cut ratings into histories of any length and the events that follow: Parquet shards, item "
+        "Cut events into histories of any length and the events that follow: Parquet shards, item "
         "and user tables, a manifest and a leakage audit. The defaults drop nobody and hold out "
         "each user's last event."
     )
@@ -224,7 +224,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 
 
 histories = NextItemsHistories().write
-"""Cut ratings into histories of items; see `TaskWindows.write`."""
+"""Cut events into histories of items; see `TaskWindows.write`."""
 
 
 def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:

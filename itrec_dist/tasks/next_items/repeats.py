@@ -9,11 +9,11 @@ from itrec_dist.errors import DataError
 Repeats = Literal["keep", "first", "last", "refuse"]
 
 Sized = tuple[str, Mapping[str, int]]
-"""The name of a step, and how many ratings, users and items it left."""
+"""The name of a step, and how many events, users and items it left."""
 
 
 def sizes(database: Database) -> Mapping[str, int]:
-    """How many ratings, users and items `events` has."""
+    """How many events, users and items `events` has."""
     found: Mapping[str, int] = database.rows("next_items/event_sizes")[0]
     return found
 

@@ -44,7 +44,7 @@ class WindowConfig:
     protocol: Protocol = "random_windows"
     """How to split: windows at random (the paper), by user, each user's last events, or by date."""
     validation_fraction: float = 0.1
-    """Share for validation: of windows, of users (user_disjoint) or of ratings (global_time); not
+    """Share for validation: of windows, of users (user_disjoint) or of events (global_time); not
     used by leave_last."""
     test_fraction: float = 0.0
     """Share for test, as above; the rest is for training. Not used by leave_last."""
@@ -82,7 +82,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
     leakage = next_item_audit.LEAKAGE
     catalogue_from_all = ("random_windows",)
     description = (
-        "Cut ratings into windows of inputs and targets: Parquet shards, item and user tables, "
+        "Cut events into windows of inputs and targets: Parquet shards, item and user tables, "
         "a manifest and a leakage audit. The defaults are the paper's settings."
     )
 
@@ -177,7 +177,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
 
 window = NextItemsWindows().write
-"""Cut ratings into windows of items; see `TaskWindows.write`."""
+"""Cut events into windows of items; see `TaskWindows.write`."""
 
 
 def _count(database: Database, config: WindowConfig) -> None:
@@ -229,7 +229,7 @@ def _steps(database: Database, config: WindowConfig, earlier: list[repeats.Sized
     for before, after in itertools.pairwise(steps):
         if after["ratings"] == 0:
             raise DataError(
-                f"nothing is left of {before['ratings']:,} ratings by {before['users']:,} users "
+                f"nothing is left of {before['ratings']:,} events by {before['users']:,} users "
                 f"after keeping those {after['name']} (protocol {config.protocol}): lower "
                 "--min_user_events, raise --top_items, or give more data"
             )

@@ -23,8 +23,8 @@ JOBS = sorted((ROOT / "jobs").glob("*.py"))
 EVERY = sorted((ROOT / "jobs" / "recipes").glob("*.yaml"))
 SWEEPS = [path for path in EVERY if path.stem.startswith("sweep_")]
 RECIPES = [path for path in EVERY if path not in SWEEPS]
-AT_HOME = {"doctor", "data get"}
-"""Verbs about the machine at hand or the network: not for a cluster."""
+AT_HOME = {"doctor", "data get", "schema", "completion"}
+"""Verbs about the machine at hand, its shell and editor, or the network: not for a cluster."""
 
 
 FORMER = {"window_ratings": "window --task ratings"}

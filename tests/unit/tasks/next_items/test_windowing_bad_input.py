@@ -284,7 +284,7 @@ def test_impossible_settings(settings, words):
 
 def test_nothing_left_names_the_filter_and_the_counts(tmp_path):
     path = write_table(tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"8 ratings by 2 users .* at least 15 of those"):
+    with pytest.raises(DataError, match=r"8 events by 2 users .* at least 15 of those"):
         window("table", path, tmp_path / "out", WindowConfig())
     few = WindowConfig(min_user_events=1)
     with pytest.raises(DataError, match=r"needs 15 events .* longest history has 4"):
