@@ -7,7 +7,7 @@ of results, of contributing and so on stand elsewhere in the repository and are 
 import importlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -119,8 +119,8 @@ def _sections(sections: dict[str, list[Option]], mark: str) -> Iterator[str]:
             yield f"{mark} {heading[:1].upper()}{heading[1:]}"
         if name in ELSEWHERE:
             yield ELSEWHERE[name]
-            options = [option for option in options if option.names[0].endswith(".kind")]
-        yield from _options(options)
+        kinds = [option for option in options if option.names[0].endswith(".kind")]
+        yield from _options(kinds if name in ELSEWHERE else options)
 
 
 def _options(options: Iterable[Option]) -> Iterator[str]:
@@ -134,8 +134,8 @@ def _kinds(name: str, title: str, train: object) -> str:
     classes = field.metadata["kinds"]
     parts = [
         f"# {title}",
-        f"`--{name}.kind` chooses one of these; its settings are options of `itrec train`, a section "
-        f"`{name}` of a recipe, and keywords of the class in `itrec_dist.{title.lower()}`.",
+        f"`--{name}.kind` chooses one of these; its settings are options of `itrec train`, a "
+        f"section `{name}` of a recipe, and keywords of the class in `itrec_dist.{title.lower()}`.",
     ]
     for kind, parser in of_kinds(train)[name].items():  # type: ignore[arg-type]
         public = _public(title.lower(), kind)
@@ -160,12 +160,12 @@ def _public(package: str, kind: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text whose signs mean themselves, apart from code in backticks."""
-    escape: Callable[[re.Match[str]], str] = lambda m: m.group(1) or f"\\{m.group(2)}"
-    return (
-        re.sub(r"(`[^`]*`)|([*_<>\[\]#|])", escape, text)
-        .replace("\\<", "&lt;")
-        .replace("\\>", "&gt;")
-    )
+
+    def escape(match: re.Match[str]) -> str:
+        code, sign = match.groups()
+        return code or {"<": "&lt;", ">": "&gt;"}.get(sign, f"\\{sign}")
+
+    return re.sub(r"(`[^`]*`)|([*_<>\[\]#|])", escape, text)
 
 
 def _lines(title: str, lines: list[str]) -> str:
