@@ -19,18 +19,20 @@ def of_lengths(
 ) -> HistoryRows:  # fmt: skip
     count = len(lengths)
     seen = lengths if targets.any() else np.zeros_like(lengths)
+    item_ids = ragged(rng, lengths, items, np.int32)
     return HistoryRows(
         window_ids=np.arange(count),
         user_ids=rng.integers(1, 9, count, dtype=np.int32),
         user_features=np.zeros((count, 0), dtype=np.int32),
         num_context=context.astype(np.int32),
-        item_ids=ragged(rng, lengths, items, np.int32),
+        item_ids=item_ids,
         ratings=ragged(rng, lengths, 5, np.float32),
         times=ragged(rng, lengths, 99, np.int64),
         seen_ids=ragged(rng, seen, items, np.int32),
         target_ids=ragged(rng, targets, items, np.int32),
         target_ratings=ragged(rng, targets, 5, np.float32),
         target_times=ragged(rng, targets, 99, np.int64),
+        event_features=Ragged(np.zeros((lengths.sum(), 0), dtype=np.int32), item_ids.offsets),
     )
 
 

@@ -28,7 +28,8 @@ class Recommendations:
     served: Served
     request: Request
     notes: tuple[str, ...]
-    """Which of the items to choose among, or to leave out, are unknown."""
+    """Which of the items to choose among, or to leave out, are unknown; which columns are absent.
+    """
     warning: str | None
     """Whether the shards differ from those of the training."""
 
@@ -82,6 +83,9 @@ def requested(run: Run, parsed: Any, histories: Any = None) -> Recommendations:
     place = parsed.shards or restored.run.shards
     request, notes = _request(restored, parsed)
     served, warning = _served(restored, place, parsed, histories)
+    if served.lacking:
+        columns = f"column{'s' * (len(served.lacking) > 1)} {', '.join(served.lacking)}"
+        notes += (f"the histories have no {columns}: the model takes the values as missing",)
     return Recommendations(restored, served, request, notes, warning)
 
 

@@ -1,7 +1,7 @@
 """A split as tensors, and the batches cut from it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,4 +124,8 @@ def whole_batch(windows: arrays.Windows, device: torch.device) -> Batch:
     """All given windows as one batch."""
     table = TensorTable(windows, device)
     rows = torch.arange(len(table), device=device)
-    return table.batch(rows, torch.ones(len(table), device=device), float(len(table)))
+    batch = table.batch(rows, torch.ones(len(table), device=device), float(len(table)))
+    if windows.event_features is None:
+        return batch
+    codes_BLG = torch.from_numpy(windows.event_features.copy()).to(device)
+    return replace(batch, event_features_BLG=codes_BLG)

@@ -10,8 +10,8 @@ are given a target for each of them; others are given the events before one targ
 drawn anew every epoch, so that they learn from beginnings of every length. A target may be several
 events, as far ahead as `Ahead` says; those beyond the end of a row are not among them.
 
-In memory an event costs 17 bytes (item, rating, time, whether it is a target), a row some 80, and
-an item of a judged row's whole history 4.
+In memory an event costs 17 bytes (item, rating, time, whether it is a target) and 4 for each of its
+features, a row some 80, and an item of a judged row's whole history 4.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 
 from itrec_dist.data.batches import Indices, _to_device
+from itrec_dist.data.event_features import MISSING
 from itrec_dist.data.feeds import Seed
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.shards.arrays import HistoryRows, Ragged, Windows
@@ -109,6 +110,9 @@ class HistoryTable:
             "ratings": tensor(rows.ratings.values),
             "times": tensor(rows.times.values),
         }
+        self._features = None
+        if rows.event_features.values.shape[1]:
+            self._features = tensor(rows.event_features.values)
         self._starts = tensor(rows.item_ids.offsets[:-1])
         self._ends = tensor(rows.item_ids.offsets[1:])
         self._is_target = tensor(is_target)
@@ -152,6 +156,8 @@ class HistoryTable:
         """The tensors of training rows: at each position the target is the event that follows."""
         end_B = self._ends[rows_B] - 1
         tensors = self._inputs(rows_B, end_B, width)
+        if self._features is not None:
+            tensors["target_features_BG"] = self._features[end_B]
         place_BL = self._places(end_B, width) + 1
         is_target_BL = (place_BL > self._starts[rows_B][:, None]) & self._is_target[
             place_BL.clamp(min=0)
@@ -211,6 +217,9 @@ class HistoryTable:
         tensors = {name: values[rows_B] for name, values in self._vectors.items()}
         for name, values in self._flat.items():
             tensors[f"{name}_BL"] = torch.where(is_event_BL, values[place_BL], 0)
+        if self._features is not None:
+            codes_BLG = self._features[place_BL]
+            tensors["event_features_BLG"] = torch.where(is_event_BL[:, :, None], codes_BLG, MISSING)
         return tensors
 
     def _first_of(self, name: str, rows_B: torch.Tensor, width: int) -> torch.Tensor:
@@ -356,6 +365,7 @@ def as_judged(rows: HistoryRows) -> HistoryRows:
         target_ids=Ragged(rows.item_ids.values[ends], single),
         target_ratings=Ragged(rows.ratings.values[ends], single),
         target_times=Ragged(rows.times.values[ends], single),
+        event_features=Ragged(rows.event_features.values[~is_last], offsets),
     )  # fmt: skip
 
 
@@ -363,6 +373,7 @@ def as_windows(rows: HistoryRows, inputs: int, targets: int) -> Windows:
     """Judged rows as windows of fixed width, for the few of them that are shown to people."""
     table = HistoryTable(rows, torch.device("cpu"), targets)
     found = table.judged(torch.arange(len(rows)), inputs)
+    codes_BLG = found.get("event_features_BLG")
     return Windows(
         window_ids=rows.window_ids,
         user_ids=rows.user_ids,
@@ -373,4 +384,5 @@ def as_windows(rows: HistoryRows, inputs: int, targets: int) -> Windows:
         target_ids=found["target_ids_BK"].numpy(),
         target_ratings=found["target_ratings_BK"].numpy(),
         target_time=found["target_time_B"].numpy(),
+        event_features=None if codes_BLG is None else codes_BLG.numpy(),
     )

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from itrec_dist.data import schema
+from itrec_dist.data.event_features import EventFeature
 from itrec_dist.errors import ShardsError
 
 FORMAT_VERSION = 1
@@ -132,6 +133,8 @@ class Manifest:
     `tasks.task_of`."""
     samples: SampleKind = "windows"
     """What the rows of the splits are; earlier versions had windows alone."""
+    event_features: tuple[EventFeature, ...] = ()
+    """Columns of the events, of histories alone; their values are learned from training."""
     item_vector_width: int = 0
     """Numbers of the vector that each item has; 0 if the source gives none."""
     max_length: int = 0
@@ -193,6 +196,9 @@ class Manifest:
                 **{
                     **content,
                     **features,
+                    "event_features": tuple(
+                        map(EventFeature.from_json, content.get("event_features", ()))
+                    ),
                     "steps": tuple(content.get("steps", ())),
                     "coverage": tuple(Coverage(**c) for c in content.get("coverage", ())),
                     "splits": {

@@ -5,7 +5,7 @@ by time, and of equal times in the order of the file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from itrec_dist.data.database import Database
 from itrec_dist.data.doors.files import SUFFIXES
 from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.shards.arrays import Float32, Int64
+from itrec_dist.data.shards.arrays import Float32, Int32, Int64
 from itrec_dist.data.source_files import SourceColumn
 from itrec_dist.data.sources import staging
 from itrec_dist.data.sources.opening import Door, Opened, opened
@@ -37,6 +37,10 @@ class Events:
     """Of each event, the item's source id."""
     times: Int64
     ratings: Float32
+    features: Int32
+    """[N, G]: codes of the features of each event, as the model's data numbers them."""
+    lacking: tuple[str, ...] = ()
+    """Columns of features that are not there: their values are missing."""
 
 
 def columns_of(manifest: Manifest) -> TableColumns:
@@ -63,12 +67,31 @@ def read_events(path: Path | Rows, manifest: Manifest) -> Events:
     optional = (columns.timestamp, columns.order, columns.session, columns.rating)
     names = [columns.user, columns.item, *(name for name in optional if name is not None)]
     with Database() as database:
-        _with_columns(database, path, names)
-        staged = TableConfig(columns=columns).stage(database, path)
+        parts = _with_columns(database, path, names).source.parts
+        told = [f for f in manifest.event_features if all(f.name in part.types for part in parts)]
+        staged = TableConfig(
+            columns=columns,
+            event_features=tuple(f.name for f in told if f.kind == "category"),
+            event_numbers=tuple(f.name for f in told if f.kind == "number"),
+        ).stage(database, path)
         staging.key_events(database, staged, may_repeat=True)
         if (kept := manifest.settings.get("repeats")) in ("first", "last"):
             database.table("events", "next_items/repeats", keeps_last=kept == "last")
-        return _events(database.arrow("shared/served_events"))
+        rows = database.arrow("shared/served_events")
+        if not manifest.event_features:
+            return _events(rows)
+        values = {}
+        if told:
+            texts = database.arrow("shared/served_event_features")["feature_values"].to_pylist()
+            columns_of_values = zip(*texts, strict=True)
+            names_of_values = (name for name, _ in staged.event_features)
+            values = dict(zip(names_of_values, columns_of_values, strict=True))
+        codes = [
+            feature.codes(values.get(feature.name, (None,) * len(rows)))
+            for feature in manifest.event_features
+        ]
+        lacking = tuple(f.name for f in manifest.event_features if f.name not in values)
+        return replace(_events(rows), features=np.stack(codes, axis=1), lacking=lacking)
 
 
 def _events(rows: pa.Table) -> Events:
@@ -81,6 +104,7 @@ def _events(rows: pa.Table) -> Events:
         items=tuple(rows["item_source_id"].to_pylist()),
         times=rows["event_time"].to_numpy().astype(np.int64),
         ratings=rows["rating"].to_numpy().astype(np.float32),
+        features=np.zeros((len(codes), 0), dtype=np.int32),
     )
 
 

@@ -8,6 +8,7 @@ The letter legend, used as suffixes of tensor names in the whole package:
     D model width               H attention heads          E width per head
     C catalogue without padding V catalogue with padding   (V = C + 1)
     N entries of a top-N list   F features              S seen items of a row
+    G features of an event
 
 Item ids are dense: 0 is padding, 1 .. C are items, so column c of a `_BC` tensor is item c + 1.
 """
@@ -55,6 +56,10 @@ class Batch:
     of targets, and `target_ids_BK` is the last of them. `further_target_ids_BLK` are the events
     after that one, where a position has several targets. Judged histories have `seen_ids_BS`: all
     items before the targets, padded with PAD.
+
+    `event_features_BLG` are the codes of the columns of events that the data has, each describing
+    its own event; 0 where padded. `target_features_BG` are those of the last target of a training
+    row, for models that also learn from that event as an input.
     """
 
     window_ids_B: torch.Tensor
@@ -71,3 +76,5 @@ class Batch:
     step_target_ids_BL: torch.Tensor | None = None
     further_target_ids_BLK: torch.Tensor | None = None
     seen_ids_BS: torch.Tensor | None = None
+    event_features_BLG: torch.Tensor | None = None
+    target_features_BG: torch.Tensor | None = None

@@ -43,10 +43,10 @@ class SourceColumn:
     text. time: unchanged, but dates and timestamps as whole numbers in the unit of `time_unit`:
     'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
     row, with a list of text for each column; text is split at `|`, of records the name is taken.
-    vector: a list of numbers.
+    vector: a list of numbers. texts: any number of columns as one list per row, of text each.
     """
 
-    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists", "vector"]
+    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists", "vector", "texts"]
     columns: tuple[str, ...]
 
 
@@ -239,8 +239,8 @@ def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
     if source.kind == "lists":
         lists = [_list(_quoted(c), part.types[c], c, part.shown) for c in source.columns]
         return f"list_value({', '.join(lists)})", "VARCHAR[][]"
-    if source.kind == "vector":
-        return _vector(source.columns, part), "FLOAT[]"
+    if source.kind in ("vector", "texts"):
+        return _vector(source.columns, part) if source.kind == "vector" else _texts(source, part)
     if not source.columns:
         return "null", "VARCHAR" if source.kind == "text" else "DOUBLE"
     name = source.columns[0]
@@ -262,9 +262,14 @@ def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
     }[source.kind]
 
 
-def _vector(columns: tuple[str, ...], part: Part) -> str:
+def _texts(source: SourceColumn, part: Part) -> tuple[str, str]:
+    texts = [_read(SourceColumn("text", (name,)), part)[0] for name in source.columns]
+    return f"list_value({', '.join(texts)})", "VARCHAR[]"
+
+
+def _vector(columns: tuple[str, ...], part: Part) -> tuple[str, str]:
     if not columns:
-        return "null"
+        return "null", "FLOAT[]"
     kind = str(part.types[columns[0]])
     number = re.sub(r"\[\d*\]$", "", kind)
     if number == kind or number not in (*_INTEGERS, *_FLOATS):
@@ -272,7 +277,7 @@ def _vector(columns: tuple[str, ...], part: Part) -> str:
             f"{part.shown}: column {columns[0]!r} is of type {kind}: give lists of numbers, in "
             "Parquet, all of one length"
         )
-    return _quoted(columns[0])
+    return _quoted(columns[0]), "FLOAT[]"
 
 
 def _text(value: str, kind: str) -> str:

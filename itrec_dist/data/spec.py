@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import arrays
 
@@ -23,6 +24,7 @@ class DataSpec:
     `num_train_windows` counts training windows, or the targets of training histories.
     `item_vectors_VT` are the vectors that items come with, if they do: each number with mean 0 and
     variance 1 over the items that have any, and 0 for the others.
+    `event_features` are the columns of the events, in the order of `Batch.event_features_BLG`.
     Without `has_times`, `Batch.times_BL` is all zeros; `seconds_per_unit` is that of the times, 0
     if their unit is not known.
     """
@@ -42,6 +44,7 @@ class DataSpec:
     target_counts_C: torch.Tensor
     seconds_per_unit: float = 0.0
     item_vectors_VT: torch.Tensor | None = None
+    event_features: tuple[EventFeature, ...] = ()
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
@@ -65,6 +68,7 @@ def build(manifest: Manifest, items: arrays.Items) -> DataSpec:
         target_counts_C=torch.from_numpy(items.num_train_targets.copy()),
         seconds_per_unit=manifest.seconds_per_unit,
         item_vectors_VT=_standardised(items.vectors) if items.vectors.size else None,
+        event_features=manifest.event_features,
     )
 
 

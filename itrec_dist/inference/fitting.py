@@ -31,6 +31,9 @@ class FittingShards:
     """[V]: the model's id of each item id of the shards; None if they are the same."""
     user_ids: Int32 | None
     """[U + 1]: the same for users; PAD for a user that the model does not know."""
+    event_features: tuple[tuple[int, Int32], ...] = ()
+    """For each of the model's columns of events, its place in the shards and the model's code of
+    each code there."""
 
     def split(self, split: str, blocks: BlockReader, *, times: bool) -> Windows:
         """The windows of a split; see `read_split`."""
@@ -55,6 +58,7 @@ class FittingShards:
             seen_ids=items(rows.seen_ids),
             target_ids=items(rows.target_ids),
             user_ids=_translated(self.user_ids, rows.user_ids),
+            event_features=Ragged(self._codes(rows.event_features.values), rows.item_ids.offsets),
         )
 
     def histories(self) -> Histories:
@@ -65,7 +69,14 @@ class FittingShards:
             item_ids=_translated(self.item_ids, histories.item_ids),
             seen_ids=_translated(self.item_ids, histories.seen_ids),
             user_ids=_translated(self.user_ids, histories.user_ids),
+            event_features=self._codes(histories.event_features),
         )
+
+    def _codes(self, theirs: Int32) -> Int32:
+        """The model's codes of features of events, [..., G]."""
+        codes = [ids[theirs[..., place]] for place, ids in self.event_features]
+        shape = (*theirs.shape[:-1], len(codes))
+        return np.stack(codes, axis=-1) if codes else np.zeros(shape, dtype=np.int32)
 
 
 def fit(restored: Restored, shards: Path) -> FittingShards:
@@ -87,7 +98,8 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
                 f"{getattr(mine, name)}: window it with the same settings"
             )
     _refuse_other_features(shards, other, mine)
-    return FittingShards(shards, other, item_ids, _users(restored, shards, other))
+    users = _users(restored, shards, other)
+    return FittingShards(shards, other, item_ids, users, _event_features(shards, other, mine))
 
 
 def needs_users(restored: Restored) -> bool:
@@ -117,6 +129,31 @@ def _refuse_other_features(shards: Path, other: Manifest, mine: Manifest) -> Non
             f"{_named(mine)}; features and values must be the same, in the same order: window it "
             "from the same users"
         )
+
+
+def _event_features(shards: Path, other: Manifest, mine: Manifest) -> tuple[tuple[int, Int32], ...]:
+    """Match the columns of events by name, and their values.
+
+    Raises:
+        ShardsError: a column is not there, or its ranges are others.
+    """
+    places = {feature.name: place for place, feature in enumerate(other.event_features)}
+    found = []
+    for feature in mine.event_features:
+        if feature.name not in places:
+            raise ShardsError(
+                f"{shards} has no column {feature.name!r} of events, which the model's data has: "
+                "window it with the same --event_features and --event_numbers"
+            )
+        codes = feature.translation(other.event_features[places[feature.name]])
+        if codes is None:
+            raise ShardsError(
+                f"{shards} has other ranges of the column {feature.name!r} of events than the "
+                "model was trained with, and its numbers are no longer known: window the data as "
+                "before, or serve events with --histories"
+            )
+        found.append((places[feature.name], codes))
+    return tuple(found)
 
 
 def refuse_wrong_checksum(restored: Restored, shards: Path, place: Uri | Path) -> None:

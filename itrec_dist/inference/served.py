@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from itrec_dist.data.event_features import MISSING
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards import fetch, reader
 from itrec_dist.data.shards.arrays import Float32, Histories, Int32, Int64
@@ -41,6 +42,8 @@ class Served:
     """Events that were skipped: the model does not know their items."""
     unknown_items: int = 0
     """Those items."""
+    lacking: tuple[str, ...] = ()
+    """Columns of events that the model is told and that are not there."""
 
     def of(self, users: Sequence[str]) -> Served:
         """Some of the users, in the order given.
@@ -95,17 +98,20 @@ def from_events(restored: Restored, path: Path | Rows, place: Uri | Path) -> Ser
     owner = np.repeat(np.arange(len(events.users)), np.diff(events.offsets))
     is_known = item_ids != PAD
     histories = _histories(
-        _Events(owner, item_ids, events.ratings, events.times).where(is_known),
+        _Events(owner, item_ids, events.ratings, events.times, events.features).where(is_known),
         np.array([user_id for user_id, _ in found], dtype=np.int32),
         np.stack([features for _, features in found]),
         restored.manifest.input_length,
     )
     skipped = {item for item, is_there in zip(events.items, is_known, strict=True) if not is_there}
-    return Served(events.users, histories, int((~is_known).sum()), len(skipped))
+    lacking = tuple(n for n in events.lacking if n in restored.run.model.event_features)
+    return Served(events.users, histories, int((~is_known).sum()), len(skipped), lacking)
 
 
 def from_items(restored: Restored, given: tuple[str, ...]) -> Served:
     """One history of these items, oldest first, with ratings at the mean and of one moment.
+
+    Features of its events are missing.
 
     Raises:
         DataError: the model knows none of them.
@@ -132,8 +138,9 @@ def from_lists(restored: Restored, users: Sequence[str], lists: Sequence[Sequenc
     count = len(owner)
     ratings = np.full(count, restored.manifest.rating_mean, dtype=np.float32)
     features = np.zeros((len(lists), len(restored.manifest.user_features)), dtype=np.int32)
+    nothing = np.full((count, len(restored.manifest.event_features)), MISSING, dtype=np.int32)
     histories = _histories(
-        _Events(owner, item_ids[is_known], ratings, np.zeros(count, dtype=np.int64)),
+        _Events(owner, item_ids[is_known], ratings, np.zeros(count, dtype=np.int64), nothing),
         np.full(len(lists), PAD, dtype=np.int32), features, restored.manifest.input_length,
     )  # fmt: skip
     unknown = {item for item, is_there in zip(given, is_known, strict=True) if not is_there}
@@ -149,6 +156,8 @@ class _Events:
     item_ids: Int32
     ratings: Float32
     times: Int64
+    features: Int32
+    """[N, G]"""
 
     def where(self, is_chosen: npt.NDArray[np.bool_]) -> _Events:
         """Some of them."""
@@ -165,7 +174,7 @@ def _histories(events: _Events, user_ids: Int32, user_features: Int32, length: i
     at = events.owner[is_shown], length - left[is_shown]
 
     def newest(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        filled_UL = np.zeros((count, length), dtype=column.dtype)
+        filled_UL = np.zeros((count, length, *column.shape[1:]), dtype=column.dtype)
         filled_UL[at] = column[is_shown]
         return filled_UL
 
@@ -175,6 +184,7 @@ def _histories(events: _Events, user_ids: Int32, user_features: Int32, length: i
         user_ids=user_ids, user_features=user_features, item_ids=newest(events.item_ids),
         ratings=newest(events.ratings), times=newest(events.times),
         seen_ids=pairs[:, 1].astype(np.int32), seen_offsets=np.concatenate([[0], seen]),
+        event_features=newest(events.features),
     )  # fmt: skip
 
 

@@ -53,6 +53,11 @@ class ModelConfig(Protocol):
         return False
 
     @property
+    def event_features(self) -> tuple[str, ...]:
+        """The columns of events that it is told, of those in the shards."""
+        return ()
+
+    @property
     def item_width(self) -> int | None:
         """Width of `item_embedding`; None if it has none."""
         return None

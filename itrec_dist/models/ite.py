@@ -18,6 +18,7 @@ from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.item_table import ItemTable, Queries
+from itrec_dist.models.parts.event_values import EventValues, refuse_absent
 from itrec_dist.models.side_information import (
     SideInformation,
     refuse_missing,
@@ -60,6 +61,10 @@ class ITEConfig(ModelConfig):
     repeat_bias: bool = False
     """Learn, per input position, how much more or less likely its item is to be chosen again; the
     paper has no such term and must learn it item by item."""
+
+    event_features: tuple[str, ...] = ()
+    """Which columns of the events it sees besides, such as '[device, price]'; see
+    --event_features and --event_numbers of itrec window. The paper has none."""
 
     causal: bool = False
     """Let an event attend to earlier ones alone, and learn from every position of a history; in the
@@ -109,7 +114,8 @@ class ITEConfig(ModelConfig):
 
     def label(self, loss: str) -> str:
         """What distinguishes the arms of the paper's study."""
-        return f"ITE {loss} {self.side_information}{' causal' if self.causal else ''}"
+        told = "".join(f" {name}" for name in self.event_features)
+        return f"ITE {loss} {self.side_information}{' causal' if self.causal else ''}{told}"
 
     def check(self, data: Manifest) -> None:
         """Refuse data without the configured features.
@@ -118,6 +124,7 @@ class ITEConfig(ModelConfig):
             ConfigError: the message says what the data lacks.
         """
         refuse_missing(self.side_information, data)
+        refuse_absent(self.event_features, data)
 
 
 class ITE(nn.Module):
@@ -152,6 +159,9 @@ class ITE(nn.Module):
         self.output = nn.Linear(config.width, spec.num_items)
         if config.repeat_bias:
             self.repeat_weights = nn.Parameter(torch.zeros(spec.input_length))
+        self.event_values = None
+        if config.event_features:
+            self.event_values = EventValues(config.event_features, spec, config.width)
         self.dropout = Dropout(config.dropout)
         offsets = torch.tensor([0, *(c + 1 for c in spec.user_cardinalities)]).cumsum(0)[:-1]
         self.register_buffer("user_offsets_F", offsets.int(), persistent=False)
@@ -183,6 +193,8 @@ class ITE(nn.Module):
         """The input vectors, [B, L, D] or with a user [B, 1 + L, D], and which are no padding."""
         is_item_BL = batch.item_ids_BL != PAD
         hidden_BLD = self._movie_vectors(batch, is_item_BL)
+        if self.event_values is not None:
+            hidden_BLD = hidden_BLD + self.event_values(batch, is_item_BL)
         if self.config.uses_user:
             codes_BF = batch.user_features_BF + self.user_offsets_F
             user_BD = self.user_projection(codes_BF).sum(dim=1) + self.user_bias

@@ -27,7 +27,7 @@ NO_DIFFERENCE = "no difference that this test can show"
 
 _ADDED = {
     "side_information": "none", "scores_features": True, "rating": False, "event_context": [],
-    "time_of_query": False,
+    "event_features": [], "time_of_query": False,
 }  # fmt: skip
 """The settings of a model by which it is told more than items, and their values where it is not."""
 

@@ -10,7 +10,8 @@ kept as (
         item_key,
         event_time,
         rating,
-        raw_place
+        raw_place,
+        source_row
     from events
     qualify
         row_number() over (
@@ -24,5 +25,6 @@ select
     item_key,
     event_time,
     rating,
-    (row_number() over (partition by user_key order by raw_place) - 1)::integer as raw_place
+    (row_number() over (partition by user_key order by raw_place) - 1)::integer as raw_place,
+    source_row
 from kept

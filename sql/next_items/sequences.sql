@@ -1,6 +1,6 @@
 -- The kept users' events of catalogue items, in order.
 -- Grain: one row per event; place counts from 0 within the user. is_counted is whether the
--- catalogue counted the event.
+-- catalogue counted the event, source_row where it stood in the source.
 -- Reads: events, catalogue, kept_users.
 with
 
@@ -10,6 +10,7 @@ sequences as (
         catalogue.item_id,
         events.event_time,
         events.rating,
+        events.source_row,
         (
             row_number() over (partition by kept_users.user_id order by events.raw_place) - 1
         )::integer as place,
@@ -25,6 +26,7 @@ select
     item_id,
     event_time,
     rating,
-    is_counted
+    is_counted,
+    source_row
 from sequences
 order by user_id, place

@@ -1,5 +1,6 @@
 -- Ratings in each user's total order: timestamp, then the row order of the source.
--- Grain: one row per rating; raw_place counts from 0 within the user.
+-- Grain: one row per rating; raw_place counts from 0 within the user, source_row is its rowid in
+-- ratings.
 -- Reads: ratings (its rowid is the source's row order), user_keys, item_keys.
 with
 
@@ -21,6 +22,7 @@ events as (
         item_key,
         event_time,
         rating,
+        source_row,
         (
             row_number() over (partition by user_key order by event_time, source_row) - 1
         )::integer as raw_place
@@ -32,5 +34,6 @@ select
     item_key,
     event_time,
     rating,
-    raw_place
+    raw_place,
+    source_row
 from events

@@ -93,17 +93,23 @@ def test_the_horizon_and_the_length_end_the_targets_of_a_date(database):
 def test_infrequent_items_go_before_infrequent_users(database):
     events = [(0, 0), (0, 1), (1, 0), (1, 2), (2, 1)]
     places = {0: iter(range(9)), 1: iter(range(9)), 2: iter(range(9))}
-    give(database, "events", EVENTS, *[(u, i, 0, 1.0, next(places[u])) for u, i in events])
+    rows = [(u, i, 0, 1.0, next(places[u]), 9 - i) for u, i in events]
+    give(database, "events", f"{EVENTS} source_row", *rows)
     found = run(database, f"{FOLDER}/filtered", min_item_events=2, min_user_events=2)
-    assert sorted(found) == [(0, 0, 0, 1.0, 0), (0, 1, 0, 1.0, 1)]
+    assert sorted(found) == [(0, 0, 0, 1.0, 0, 9), (0, 1, 0, 1.0, 1, 8)]
 
 
 def test_repeats_leave_the_first_or_the_last(database):
-    give(database, "events", EVENTS, *[(0, i, t, 1.0, t) for t, i in enumerate((4, 5, 4, 6))])
+    rows = [(0, i, t, 1.0, t, 9 - t) for t, i in enumerate((4, 5, 4, 6))]
+    give(database, "events", f"{EVENTS} source_row", *rows)
     first = run(database, "next_items/repeats", keeps_last=False)
-    assert sorted((place, item) for _, item, _, _, place in first) == [(0, 4), (1, 5), (2, 6)]
+    assert sorted((place, item, row) for _, item, _, _, place, row in first) == [
+        (0, 4, 9), (1, 5, 8), (2, 6, 6),
+    ]  # fmt: skip
     last = run(database, "next_items/repeats", keeps_last=True)
-    assert sorted((place, item) for _, item, _, _, place in last) == [(0, 5), (1, 4), (2, 6)]
+    assert sorted((place, item, row) for _, item, _, _, place, row in last) == [
+        (0, 5, 8), (1, 4, 7), (2, 6, 6),
+    ]  # fmt: skip
 
 
 def test_the_catalogue_has_every_item_and_counts_those_of_training(database):

@@ -46,10 +46,10 @@ def test_events_order_by_time_and_then_by_row(database):
     for kind in ("user", "item"):
         database.table(f"{kind}_keys", f"shared/{kind}_keys")
     assert sorted(run(database, "shared/events"), key=lambda r: (r[0], r[4])) == [
-        (0, 2, 3, 2.0, 0),
-        (0, 1, 5, 1.0, 1),
-        (0, 0, 5, 0.0, 2),
-        (1, 0, 0, 4.0, 0),
+        (0, 2, 3, 2.0, 0, 1),
+        (0, 1, 5, 1.0, 1, 0),
+        (0, 0, 5, 0.0, 2, 2),
+        (1, 0, 0, 4.0, 0, 3),
     ]
 
 
@@ -109,16 +109,17 @@ def test_hold_out_of_leave_last_only_moves_earlier(database):
 
 
 def test_sequences_skip_items_outside_the_catalogue(database):
-    give(database, "events", EVENTS, *[(4, i, p, 2.0, p) for p, i in enumerate((9, 8, 9, 7))])
+    rows = [(4, i, p, 2.0, p, 90 - p) for p, i in enumerate((9, 8, 9, 7))]
+    give(database, "events", f"{EVENTS} source_row", *rows)
     give(database, "catalogue", "item_key item_id num_events", (9, 1, 2), (7, 2, 1))
     give(database, "counted", "user_key num_counted split", (4, 2, "train"))
     database.table("kept_users", "next_items/kept_users", min_user_events=3)
     assert run(database, "next_items/kept_users", min_user_events=3) == [(4, 1, 3, 2, "train")]
     assert run(database, "next_items/kept_users", min_user_events=4) == []
     assert run(database, "next_items/sequences") == [
-        (1, 0, 1, 0, 2.0, True),
-        (1, 1, 1, 2, 2.0, False),
-        (1, 2, 2, 3, 2.0, False),
+        (1, 0, 1, 0, 2.0, True, 90),
+        (1, 1, 1, 2, 2.0, False, 88),
+        (1, 2, 2, 3, 2.0, False, 87),
     ]
 
 

@@ -42,6 +42,9 @@ class Windows:
     target_ratings: Annotated[Float32, Column("target_ratings", pa.float32(), "K")]
     target_time: Annotated[Int64, Column("target_time", pa.int64(), is_time=True)]
     """[B]: the time of the first target, in the unit of `times`."""
+    event_features: Int32 | None = None
+    """[B, L, G]: codes of the features of each input, of histories in the shape of windows; no
+    column, since windows in files have none."""
 
     def __len__(self) -> int:
         return len(self.window_ids)
@@ -70,6 +73,7 @@ class Ragged:
     """Lists of any length, one after another."""
 
     values: npt.NDArray[Any]
+    """[N], or [N, G] of the codes of features."""
     offsets: Int64
     """[B + 1]: list i is values[offsets[i]:offsets[i + 1]]."""
 
@@ -123,6 +127,9 @@ class HistoryRows:
     """In order; empty in training."""
     target_ratings: Annotated[Ragged, Column("target_ratings", pa.float32(), "ragged")]
     target_times: Annotated[Ragged, Column("target_times", pa.int64(), "ragged", is_time=True)]
+    event_features: Annotated[Ragged, Column("event_features", pa.int32(), "ragged G")]
+    """Codes of the features of each event, [N, G]; in a file, lists of len(item_ids) * G codes,
+    and no such column where G is 0. Those of judged targets are in no file."""
 
     def __len__(self) -> int:
         return len(self.window_ids)
@@ -202,6 +209,8 @@ class Histories:
     seen_ids: Annotated[Int32, Column("seen_ids", pa.int32(), "ragged")]
     """Concatenated over users, ascending within each."""
     seen_offsets: Int64  # [U + 1]
+    event_features: Annotated[Int32, Column("event_features", pa.int32(), "LG")]
+    """[U, L, G]: codes of the features of each event; no such column in the file if G is 0."""
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -214,6 +223,7 @@ class Histories:
             user_ids=self.user_ids[rows], user_features=self.user_features[rows],
             item_ids=self.item_ids[rows], ratings=self.ratings[rows], times=self.times[rows],
             seen_ids=np.concatenate([self.seen_ids[:0], *seen]), seen_offsets=ends,
+            event_features=self.event_features[rows],
         )  # fmt: skip
 
     def seen(self, index: int) -> Int32:
@@ -236,6 +246,7 @@ class Histories:
             target_ids=nothing.astype(np.int32),
             target_ratings=nothing.astype(np.float32),
             target_time=np.zeros(len(rows), dtype=np.int64),
+            event_features=self.event_features[rows] if self.event_features.size else None,
         )
 
 

@@ -16,8 +16,13 @@ import pyarrow as pa
 
 from itrec_dist.data.manifest import Manifest
 
-Width = Literal["", "L", "K", "F", "ragged"]
-"""Values per row: one, the size of a letter of data/schema.py, or any number."""
+Width = Literal["", "L", "K", "F", "LG", "ragged", "ragged G"]
+"""Values per row: one, the size of a letter of data/schema.py or of two of them, or any number; for
+each event of a ragged row one, or G. Columns with a G are absent where there are no such features.
+"""
+
+
+_RAGGED = ("ragged", "ragged G")
 
 
 @dataclass(frozen=True)
@@ -54,31 +59,40 @@ class Widths:
     inputs: int
     targets: int
     user_features: int
+    event_features: int = 0
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Widths":
         """The widths of a shards folder."""
-        return cls(manifest.input_length, manifest.target_length, len(manifest.user_features))
+        return cls(
+            manifest.input_length, manifest.target_length, len(manifest.user_features),
+            len(manifest.event_features),
+        )  # fmt: skip
 
     def size(self, column: Column) -> int:
         """Values per row of a column that is not ragged."""
-        return {"": 1, "L": self.inputs, "K": self.targets, "F": self.user_features}[column.width]
+        sizes = {"": 1, "L": self.inputs, "K": self.targets, "F": self.user_features}
+        return (sizes | {"LG": self.inputs * self.event_features})[column.width]
 
     def is_empty(self, column: Column) -> bool:
         """Whether its lists are empty, as in data without user features."""
-        return column.width != "ragged" and self.size(column) == 0
+        return column.width not in _RAGGED and self.size(column) == 0
+
+    def is_absent(self, column: Column) -> bool:
+        """Whether files lack it: fingerprints of data without such features stay as they were."""
+        return "G" in column.width and not self.event_features
 
     def field(self, column: Column) -> pa.Field:
         """The Arrow field; lists of width 0, which Parquet does not support, are variable-size."""
         if not column.width:
             return pa.field(column.name, column.values)
-        if column.width == "ragged" or self.is_empty(column):
+        if column.width in _RAGGED or self.is_empty(column):
             return pa.field(column.name, pa.list_(column.values))
         return pa.field(column.name, pa.list_(column.values, self.size(column)))
 
     def schema(self, columns: Iterable[Column]) -> pa.Schema:
         """The Arrow schema of a file with these columns."""
-        return pa.schema([self.field(column) for column in columns])
+        return pa.schema([self.field(c) for c in columns if not self.is_absent(c)])
 
     def row_bytes(self, columns: Iterable[Column]) -> int:
         """Bytes of one row in memory; no column may be ragged."""

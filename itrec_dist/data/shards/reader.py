@@ -70,9 +70,10 @@ def table_to_arrays(
     return windows
 
 
-def history_column_names() -> list[str]:
+def history_column_names(manifest: Manifest) -> list[str]:
     """The columns of a shard of histories."""
-    return [column.name for column in HISTORY_ROW_COLUMNS]
+    widths = Widths.of(manifest)
+    return [column.name for column in HISTORY_ROW_COLUMNS if not widths.is_absent(column)]
 
 
 def table_to_history_rows(
@@ -85,12 +86,13 @@ def table_to_history_rows(
             or the lists of a row do not agree.
     """
     columns, widths = columns_of(HistoryRows), Widths.of(manifest)
-    fixed = {name: c for name, c in columns.items() if c.width != "ragged"}
+    ragged = {name: c for name, c in columns.items() if c.width == "ragged"}
+    fixed = {name: c for name, c in columns.items() if not c.width.startswith("ragged")}
     arrays = _arrays(table, fixed, manifest, where)
-    for name, column in columns.items():
-        if name not in fixed:
-            arrays[name] = Ragged(*_ragged(table, column.name, where))
-            _refuse_type(table.schema.field(column.name).type, widths.field(column), where)
+    for name, column in ragged.items():
+        arrays[name] = Ragged(*_ragged(table, column.name, where))
+        _refuse_type(table.schema.field(column.name).type, widths.field(column), where)
+    arrays["event_features"] = _event_features(table, arrays["item_ids"], manifest, where)
     rows = HistoryRows(**arrays)
     for name in ("item_ids", "seen_ids", "target_ids"):
         _refuse_outside(getattr(rows, name).values, manifest.num_items, name, where)
@@ -164,9 +166,11 @@ def read_histories(shards: Path, manifest: Manifest) -> Histories:
     _refuse_gaps(table, "user_id", path)
     fixed = {n: c for n, c in columns_of(Histories).items() if c.width != "ragged"}
     seen_ids, seen_offsets = _ragged(table, "seen_ids", path)
-    histories = Histories(
-        **_arrays(table, fixed, manifest, str(path)), seen_ids=seen_ids, seen_offsets=seen_offsets
-    )
+    arrays = _arrays(table, fixed, manifest, str(path))
+    shape = (*arrays["item_ids"].shape, len(manifest.event_features))
+    arrays["event_features"] = arrays["event_features"].reshape(shape)
+    histories = Histories(**arrays, seen_ids=seen_ids, seen_offsets=seen_offsets)
+    _refuse_codes(histories.event_features, manifest, str(path))
     _refuse_outside(histories.item_ids, manifest.num_items, "item_ids", str(path))
     _refuse_outside(seen_ids, manifest.num_items, "seen_ids", str(path))
     return histories
@@ -175,7 +179,31 @@ def read_histories(shards: Path, manifest: Manifest) -> Histories:
 def _held(columns: Sequence[Column], manifest: Manifest) -> list[Column]:
     """The columns that exist in the files of this manifest and are not empty."""
     widths = Widths.of(manifest)
-    return [c for c in columns if not widths.is_empty(c) and (c is not TIMES or manifest.has_times)]
+    is_there = [c for c in columns if not widths.is_empty(c) and not widths.is_absent(c)]
+    return [c for c in is_there if c is not TIMES or manifest.has_times]
+
+
+def _event_features(table: pa.Table, events: Ragged, manifest: Manifest, where: str) -> Ragged:
+    """The codes of the features of events, [N, G]."""
+    G = len(manifest.event_features)
+    if not G:
+        return Ragged(np.zeros((len(events.values), 0), dtype=np.int32), events.offsets)
+    expected = pa.field("event_features", pa.list_(pa.int32()))
+    codes, offsets = _ragged(table, expected.name, where)
+    _refuse_type(table.schema.field(expected.name).type, expected, where)
+    if not np.array_equal(offsets, events.offsets * G):
+        raise ShardsError(
+            f"{where} has rows with more or fewer event_features than {G} for each of item_ids: "
+            "window the data again"
+        )
+    codes = codes.reshape(-1, G)
+    _refuse_codes(codes, manifest, where)
+    return Ragged(codes, events.offsets)
+
+
+def _refuse_codes(codes: Int32, manifest: Manifest, where: str) -> None:
+    for i, feature in enumerate(manifest.event_features):
+        _refuse_outside(codes[..., i], feature.num_codes - 1, feature.name, where)
 
 
 def _arrays(

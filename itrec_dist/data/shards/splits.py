@@ -85,7 +85,7 @@ def read_history_split(
         ShardsError: the split is absent, or what arrives is not what the manifest describes.
     """
     files = split_files(shards, manifest, split)
-    names = reader.history_column_names()
+    names = reader.history_column_names(manifest)
     parts = [
         reader.table_to_history_rows(block, manifest, str(shards / split))
         for block in blocks([file.path for file in files], names)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.event_features import EventFeatureKind
 from itrec_dist.data.manifest import Feature
 from itrec_dist.errors import DataError
 
@@ -41,6 +42,8 @@ class Staged:
     user_features: tuple[tuple[str, FeatureKind], ...]
     files: tuple[dict[str, Any], ...]
     latest_time: int | None
+    event_features: tuple[tuple[str, EventFeatureKind], ...] = ()
+    """Columns of the events that are staged, as `event_features`."""
     more_user_features: tuple[tuple[str, FeatureKind], ...] = ()
     """Further staged features, beyond those of the paper's models."""
     ratings_parts: Parts = ()

@@ -103,6 +103,13 @@ class TableConfig(Source):
     user_numbers: tuple[str, ...] = ()
     """Columns of --users with numbers, likewise."""
 
+    event_features: tuple[str, ...] = ()
+    """Columns of --input to use as categories of the events, such as '[device, channel]', one value
+    per event; with --samples histories."""
+    event_numbers: tuple[str, ...] = ()
+    """Columns of --input with numbers, such as '[price, quantity]': each becomes the range, one of
+    about twenty with as many events of training, that it lies in; with --samples histories."""
+
     def __post_init__(self) -> None:
         """Refuse feature columns without the table that contains them.
 
@@ -119,6 +126,9 @@ class TableConfig(Source):
             if len(set(names)) != len(names):
                 also = f" with {kind}_numbers" if numeric else ""
                 raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
+        events = self.event_features + self.event_numbers
+        if twice := [name for name in events if events.count(name) > 1]:
+            raise ConfigError(f"event_features with event_numbers names {twice[0]} twice")
         for name in ("title", "vector"):
             if getattr(self.columns, name) is not None and self.items is None:
                 raise ConfigError(f"columns.{name} needs --items, the file that holds it")
@@ -186,6 +196,10 @@ class TableConfig(Source):
             has_ratings=self.columns.rating is not None,
             item_features=tuple((n, kinds[n in multiple]) for n in self.all_item_features),
             user_features=tuple((name, "single") for name in self.all_user_features),
+            event_features=(
+                *((name, "category") for name in self.event_features),
+                *((name, "number") for name in self.event_numbers),
+            ),
             files=tuple(map(checksum, (*events.files, *items, *users))),
             latest_time=None,
             ratings_parts=parts,
@@ -215,6 +229,9 @@ class TableConfig(Source):
             "event_order": SourceColumn("number", optional(columns.order)),
             "rating": SourceColumn("number", optional(columns.rating)),
         }
+        described = self.event_features + self.event_numbers
+        if described:
+            ratings["feature_texts"] = SourceColumn("texts", described)
         parts = load(database, "source_ratings", events, ratings)
         has_sessions = columns.session is not None
         database.table(
@@ -223,6 +240,8 @@ class TableConfig(Source):
             no_user=list(self.no_user) if has_sessions else [],
             has_sessions=has_sessions,
         )
+        if described:
+            self._stage_event_features(database, parts)
         database.drop("source_ratings")
         given = {"has_times": bool(times), "has_order": columns.order is not None}
         for row in database.rows("checks/unreadable_values", **given):
@@ -237,6 +256,21 @@ class TableConfig(Source):
             )
         refuse_ties(database, events)
         return parts
+
+    def _stage_event_features(self, database: Database, parts: Parts) -> None:
+        """Fill `event_features`, and refuse numbers that cannot be read."""
+        numbers = list(self.event_numbers)
+        features = [*self.event_features, *numbers]
+        for row in database.rows(
+            "checks/unreadable_event_numbers", features=features, numbers=numbers
+        ):
+            raise DataError(
+                f"{place(parts, row['row_number'])}: {row['feature']} is {row['feature_value']!r}, "
+                "which is no finite number: correct it, leave it empty, or name the column in "
+                "--event_features"
+            )
+        is_number = [name in numbers for name in features]
+        database.table("event_features", "staging/table/event_features", is_number=is_number)
 
     def recorded(self) -> dict[str, Any]:
         """The names of the columns, and how the input was read."""

@@ -1,7 +1,7 @@
 """Writes the tables and splits of a shards folder, the same for every task."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,9 +32,19 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
     write_table(building / schema.ITEMS_FILE, renamed, items, digest)
     users = database.stored("users")
     write_table(building / schema.USERS_FILE, users, widths.schema(USER_COLUMNS), digest)
-    histories = database.batches("shared/histories", input_length=widths.inputs)
+    histories = _histories(database, widths)
     write_table(building / schema.HISTORIES_FILE, histories, widths.schema(HISTORY_COLUMNS), digest)
     return width
+
+
+def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
+    """Every kept user's latest events, with their features if they have any."""
+    length, num_features = widths.inputs, widths.event_features
+    if not num_features:
+        return database.batches("shared/histories", input_length=length)
+    database.table("histories", "shared/histories", input_length=length)
+    name = "shared/histories_with_features"
+    return database.batches(name, input_length=length, num_features=num_features)
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class SplitRows:
     """Rows of each split."""
     num_shards: int
     """Files of the training split; others get files of about the same size."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Of the SQL file, besides the split."""
 
 
 def write_splits(
@@ -62,7 +74,7 @@ def write_splits(
         shards = -(-sizes[split] // rows_per_shard)
         splits[split] = write_split(
             building / split,
-            database.batches(rows.sql_name, split=split),
+            database.batches(rows.sql_name, split=split, **rows.parameters),
             rows.columns,
             even_shards(sizes[split], shards),
             digest,

@@ -15,6 +15,7 @@ import itrec_dist
 from itrec_dist.data import schema, sources
 from itrec_dist.data.database import Database
 from itrec_dist.data.doors.files import Place
+from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.manifest import ORDER, Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import WINDOW_COLUMNS
 from itrec_dist.data.shards.columns import Column, Widths
@@ -66,6 +67,9 @@ class TaskWindows(ABC, Generic[S]):
     """The columns of the rows of its splits."""
     rows_of_split: ClassVar[str] = "shared/split"
     """SQL file that gives the rows of one split, with those columns, from `windows`."""
+
+    rows_with_features: ClassVar[str] = ""
+    """The same with the features of events, of samples that take them."""
 
     @abstractmethod
     def cut(self, database: Database, config: S) -> Steps:
@@ -132,6 +136,15 @@ class TaskWindows(ABC, Generic[S]):
         """The staged user features that windows carry, in order."""
         return staged.user_features
 
+    def event_features(
+        self,
+        database: Database,  # noqa: ARG002
+        staged: staging.Staged,
+    ) -> tuple[EventFeature, ...]:
+        """Number the values of the staged columns of events, and fill `user_codes` with them."""
+        assert not staged.event_features, "they have been refused"
+        return ()
+
     def rating_scale(self, config: S) -> tuple[float, float] | None:  # noqa: ARG002
         """Lowest and highest possible rating; None takes those of the data."""
         return None
@@ -179,6 +192,7 @@ class TaskWindows(ABC, Generic[S]):
             staging.register_no_vectors(database)
             staged = chosen.stage(database, given)
             self._refuse_without_times(staged, config)
+            self._refuse_event_features(staged)
             staged = self.described(database, staged, config)
             self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
@@ -204,6 +218,14 @@ class TaskWindows(ABC, Generic[S]):
                 f"read with an order of events alone: give --columns.timestamp, or one of {others}"
             )
 
+    def _refuse_event_features(self, staged: staging.Staged) -> None:
+        if staged.event_features and self.samples != "histories":
+            raise ConfigError(
+                f"columns of events ({', '.join(name for name, _ in staged.event_features)}) are "
+                "features of histories alone: give --samples histories, or leave out "
+                "--event_features and --event_numbers"
+            )
+
     def _write_shards(
         self, database: Database, config: S, staged: staging.Staged, building: Path
     ) -> Manifest:
@@ -223,12 +245,18 @@ class TaskWindows(ABC, Generic[S]):
         moments = database.rows(self.rating_moments)[0]
         scale = database.rows("shared/rating_scale")[0]
         lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
-        widths = Widths(config.input_length, target_length, len(names))
+        event_features = self.event_features(database, staged)
+        widths = Widths(config.input_length, target_length, len(names), len(event_features))
         digest = ContentDigest()
         vector_width = shards.write_tables(database, widths, building, digest)
-        rows = shards.SplitRows(
-            self.rows_of_split, widths.schema(self.columns), sizes, config.num_shards
-        )
+        columns = widths.schema(self.columns)
+        rows = shards.SplitRows(self.rows_of_split, columns, sizes, config.num_shards)
+        if event_features:
+            digest.add_text(json.dumps([dataclasses.asdict(f) for f in event_features]))
+            given = {"num_features": len(event_features)}
+            rows = shards.SplitRows(
+                self.rows_with_features, columns, sizes, config.num_shards, given
+            )
         splits = shards.write_splits(database, rows, building, digest)
         settings = recorded(config)
         digest.add_text(json.dumps(settings, sort_keys=True))
@@ -250,6 +278,7 @@ class TaskWindows(ABC, Generic[S]):
             rating_max=highest if staged.has_ratings else 0.0,
             user_features=user_features,
             item_features=item_features,
+            event_features=event_features,
             item_vector_width=vector_width,
             splits=splits,
             fingerprint=digest.hexdigest(),

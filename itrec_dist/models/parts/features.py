@@ -2,7 +2,7 @@
 
 Item features are part of an item's vector, in the input and in the item table alike, so that an
 item that training hardly saw has a vector and a score by what it is. Features of the user, the
-rating and the context of an event are added to the vectors of events.
+rating, the context and the columns of an event are added to the vectors of events.
 """
 
 import math
@@ -18,6 +18,7 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.config import ModelConfig
 from itrec_dist.models.parts.context import ContextName, EventContext, refuse_untimed
+from itrec_dist.models.parts.event_values import EventValues, refuse_absent
 from itrec_dist.models.side_information import (
     SideInformation,
     refuse_missing,
@@ -47,6 +48,9 @@ class FeatureConfig(ModelConfig):
     event_context: tuple[ContextName, ...] = ()
     """What the model sees of the time of every event: gap (since the event before), hour and
     weekday (in UTC), such as '[gap, hour]'."""
+    event_features: tuple[str, ...] = ()
+    """Which columns of the events it sees, of those that itrec window was given as event_features
+    or event_numbers, such as '[device, price]'."""
 
     @property
     def uses_times(self) -> bool:
@@ -60,9 +64,9 @@ class FeatureConfig(ModelConfig):
             self.side_information: self.side_information != "none",
             "input only": uses_items(self.side_information) and not self.scores_features,
             "rating": self.rating,
-            **dict.fromkeys(self.event_context, True),
         }
-        return "".join(f" {part}" for part, is_there in parts.items() if is_there)
+        told = [part for part, is_there in parts.items() if is_there]
+        return "".join(f" {part}" for part in (*told, *self.event_context, *self.event_features))
 
     def check(self, data: Manifest) -> None:
         """Refuse data without the configured features.
@@ -77,6 +81,7 @@ class FeatureConfig(ModelConfig):
                 "the data is windowed (--columns.rating), or leave it false"
             )
         refuse_untimed(self.event_context, data)
+        refuse_absent(self.event_features, data)
 
 
 class ItemFeatures(nn.Module):
@@ -137,6 +142,9 @@ class EventFeatures(nn.Module):
         self.context = None
         if config.event_context:
             self.context = EventContext(config.event_context, spec, config.width)
+        self.values = None
+        if config.event_features:
+            self.values = EventValues(config.event_features, spec, config.width)
 
     def forward(self, vector_BLD: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Add what is known to the vectors of a batch's positions, [B, L, D]."""
@@ -150,4 +158,6 @@ class EventFeatures(nn.Module):
             vector_BLD = vector_BLD + rating_BL.unsqueeze(2) * self.rating
         if self.context is not None:
             vector_BLD = vector_BLD + self.context(batch, is_known_BL)
+        if self.values is not None:
+            vector_BLD = vector_BLD + self.values(batch, is_known_BL)
         return vector_BLD

@@ -16,12 +16,15 @@ from itrec_dist.data.schema import PAD, Batch
 def events_first(batch: Batch) -> Batch:
     """The batch with the padding behind the events of every row."""
     place_BL = _turned(batch.item_ids_BL.shape, num_padding(batch.item_ids_BL))
-    times_BL = batch.times_BL
+    times_BL, codes_BLG = batch.times_BL, batch.event_features_BLG
+    if codes_BLG is not None:
+        codes_BLG = codes_BLG.gather(1, place_BL[:, :, None].expand_as(codes_BLG))
     return replace(
         batch,
         item_ids_BL=batch.item_ids_BL.gather(1, place_BL),
         ratings_BL=batch.ratings_BL.gather(1, place_BL),
         times_BL=None if times_BL is None else times_BL.gather(1, place_BL),
+        event_features_BLG=codes_BLG,
     )
 
 

@@ -29,11 +29,13 @@ class Masking:
 
     def asked(self, batch: Batch) -> Batch:
         """The batch with a hidden event after the newest one."""
+        codes_BLG = batch.event_features_BLG
         return replace(
             batch,
             item_ids_BL=F.pad(batch.item_ids_BL, (0, 1), value=self.mask_id),
             ratings_BL=F.pad(batch.ratings_BL, (0, 1)),
             times_BL=None if batch.times_BL is None else F.pad(batch.times_BL, (0, 1)),
+            event_features_BLG=None if codes_BLG is None else F.pad(codes_BLG, (0, 0, 0, 1)),
         )
 
     def drawn(self, batch: Batch) -> tuple[Batch, torch.Tensor]:
@@ -47,6 +49,9 @@ class Masking:
         times_BL = batch.times_BL
         if times_BL is not None and batch.target_time_B is not None:
             times_BL = torch.cat([times_BL, batch.target_time_B[:, None]], dim=1)
+        codes_BLG = batch.event_features_BLG
+        if codes_BLG is not None and batch.target_features_BG is not None:
+            codes_BLG = torch.cat([codes_BLG, batch.target_features_BG[:, None]], dim=1)
         is_target_BL = F.pad(batch.step_target_ids_BL != PAD, (1, 0))
         is_hidden_BL = self._draw(is_target_BL)
         hidden = replace(
@@ -54,6 +59,9 @@ class Masking:
             item_ids_BL=ids_BL.masked_fill(is_hidden_BL, self.mask_id),
             ratings_BL=ratings_BL.masked_fill(is_hidden_BL, 0),
             times_BL=None if times_BL is None else times_BL.masked_fill(is_hidden_BL, 0),
+            event_features_BLG=None
+            if codes_BLG is None
+            else codes_BLG.masked_fill(is_hidden_BL[:, :, None], 0),
         )
         return hidden, ids_BL.masked_fill(~is_hidden_BL, PAD)
 

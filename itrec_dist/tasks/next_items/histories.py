@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.manifest import Coverage, Manifest, SampleKind
 from itrec_dist.data.shards.arrays import HISTORY_ROW_COLUMNS
 from itrec_dist.data.shards.columns import Column
@@ -20,7 +21,7 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items import repeats
+from itrec_dist.tasks.next_items import event_features, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
 HistoryProtocol = Literal["leave_one_out", "leave_last", "global_time", "user_disjoint"]
@@ -130,6 +131,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     samples: ClassVar[SampleKind] = "histories"
     columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS
     rows_of_split: ClassVar[str] = f"{FOLDER}/split"
+    rows_with_features: ClassVar[str] = f"{event_features.FOLDER}/split"
     description = (
         "Cut events into histories of any length and the events that follow: Parquet shards, item "
         "and user tables, a manifest and a leakage audit. The defaults drop nobody and hold out "
@@ -171,6 +173,10 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     def frame(self, database: Database, config: HistoryConfig) -> None:  # noqa: ARG002
         """The events of each row, and its targets."""
         database.table("windows", f"{FOLDER}/windows")
+
+    def event_features(self, database: Database, staged: Staged) -> tuple[EventFeature, ...]:
+        """See event_features.py."""
+        return event_features.learned(database, staged.event_features)
 
     def target_length(self, database: Database, config: HistoryConfig) -> int:
         """As many as any row has, where the settings leave it open."""

@@ -17,7 +17,8 @@ of_items as (
         events.item_key,
         events.event_time,
         events.rating,
-        events.raw_place
+        events.raw_place,
+        events.source_row
     from events
     inner join frequent_items on events.item_key = frequent_items.item_key
 ),
@@ -36,6 +37,7 @@ select
     of_items.rating,
     (
         row_number() over (partition by of_items.user_key order by of_items.raw_place) - 1
-    )::integer as raw_place
+    )::integer as raw_place,
+    of_items.source_row
 from of_items
 inner join frequent_users on of_items.user_key = frequent_users.user_key

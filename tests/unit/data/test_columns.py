@@ -126,8 +126,10 @@ def test_every_column_of_a_window_has_its_tensor():
     tensors = {column.tensor(name) for name, column in columns_of(Windows).items()}
     others = {"weight_B", "denominator"}
     others |= {"step_target_ids_BL", "further_target_ids_BLK", "seen_ids_BS"}  # of histories alone
+    others |= {"event_features_BLG", "target_features_BG"}
     assert {field.name for field in dataclasses.fields(Batch)} == tensors | others
-    assert [field.name for field in dataclasses.fields(Windows)] == list(columns_of(Windows))
+    fields = [field.name for field in dataclasses.fields(Windows)]
+    assert fields == [*columns_of(Windows), "event_features"]
 
 
 def test_bytes_of_a_row_are_those_of_the_arrays():

@@ -1,0 +1,36 @@
+-- The input of recommendations, with the codes of the features of every user's latest events.
+-- Grain: one row per kept user, by user_id; event_features are left-padded with 0 like the other
+-- lists, with one code per feature of each event.
+-- Parameters: $input_length, events; $num_features.
+-- Reads: histories, user_codes.
+with
+
+latest as (
+    select
+        user_id,
+        list_slice(
+            codes,
+            greatest(len(codes) - $input_length * $num_features, 0) + 1,
+            len(codes)
+        ) as codes
+    from user_codes
+)
+
+select
+    histories.user_id,
+    histories.user_features,
+    histories.item_ids,
+    histories.ratings,
+    histories.times,
+    histories.seen_ids,
+    list_concat(
+        list_resize(
+            []::integer[],
+            ($input_length * $num_features - len(latest.codes))::integer,
+            0
+        ),
+        latest.codes
+    ) as event_features
+from histories
+inner join latest on histories.user_id = latest.user_id
+order by histories.user_id
