@@ -5,6 +5,7 @@
 # make lint        ruff, check only                  make types      mypy, strict
 # make sql-lint    sqlfluff                          make wheel      build the wheel into dist/
 # make docs        build the site into site/, with warnings as errors
+#                  (`.venv/bin/mkdocs serve` shows it while you write)
 # make clean       remove everything that these made
 #
 # PYTHON is the interpreter for a new .venv: make run PYTHON=python3.12

@@ -116,7 +116,8 @@ def _sections(sections: dict[str, list[Option]], mark: str) -> Iterator[str]:
     for heading, options in sections.items():
         name = heading.partition(":")[0]
         if heading not in ("options", "positional arguments"):
-            yield f"{mark} {heading[:1].upper()}{heading[1:]}"
+            title = name if name in ELSEWHERE else heading
+            yield f"{mark} {title[:1].upper()}{title[1:]}"
         if name in ELSEWHERE:
             yield ELSEWHERE[name]
         kinds = [option for option in options if option.names[0].endswith(".kind")]
