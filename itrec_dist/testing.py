@@ -97,6 +97,8 @@ class Subject:
         is_event_BL = torch.arange(L) >= L - sizes_B[:, None]
         times_BL = drawn(99, B, L).cumsum(1) * is_event_BL
         features = [drawn(values, B) for values in data.user_cardinalities]
+        told = [drawn(f.num_codes, B, L) - 1 for f in data.event_features]
+        codes_BLG = torch.stack(told, 2) * is_event_BL[:, :, None] if told else None
         return Batch(
             window_ids_B=torch.arange(B), user_ids_B=drawn(data.num_users, B),
             user_features_BF=torch.stack(features, 1) if features else torch.zeros(B, 0).long(),
@@ -105,7 +107,7 @@ class Subject:
             target_ids_BK=drawn(data.num_items, B, data.target_length),
             target_ratings_BK=drawn(5, B, data.target_length).float(),
             weight_B=torch.ones(B), denominator=B, times_BL=times_BL,
-            target_time_B=times_BL[:, -1] + 5,
+            target_time_B=times_BL[:, -1] + 5, event_features_BLG=codes_BLG,
         )  # fmt: skip
 
     def training_batch(self) -> Batch:
@@ -215,6 +217,11 @@ def _check_steps(model: Any, batch: Batch, subject: Subject) -> None:
         # That of the next event may be known where the time of the query is.
         times_BL[:, place + int(subject.settings.uses_time_of_query) :] += _LATER
         changed = replace(batch, item_ids_BL=ids_BL, ratings_BL=ratings_BL, times_BL=times_BL)
+        if batch.event_features_BLG is not None:
+            counts_G = torch.tensor([feature.num_codes for feature in subject.data.event_features])
+            codes_BLG = batch.event_features_BLG.clone()
+            codes_BLG[:, place] = (codes_BLG[:, place] + 1) % counts_G
+            changed = replace(changed, event_features_BLG=codes_BLG)
         after_BLD = model.encode_steps(changed)
         _same(
             before_BLD[:, :place], after_BLD[:, :place],
@@ -309,9 +316,11 @@ def _rows(batch: Batch, is_chosen_B: torch.Tensor) -> Batch:
 def _cut(batch: Batch, width: int) -> Batch:
     """The last positions of a batch."""
     assert batch.times_BL is not None
+    codes_BLG = batch.event_features_BLG
     return replace(
         batch, item_ids_BL=batch.item_ids_BL[:, -width:], ratings_BL=batch.ratings_BL[:, -width:],
         times_BL=batch.times_BL[:, -width:],
+        event_features_BLG=None if codes_BLG is None else codes_BLG[:, -width:],
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from itrec_dist import config
 from itrec_dist.data import schema
+from itrec_dist.data.event_features import FIRST_VALUE
 from itrec_dist.data.manifest import ANY_SPLIT, Manifest
 from itrec_dist.reports import measures
 from itrec_dist.reports.arms import Section
@@ -133,6 +134,11 @@ def data(manifest: Manifest) -> list[Fact]:
     for kind, features in (("User", manifest.user_features), ("Item", manifest.item_features)):
         words = ", ".join(f"{f.name} ({len(f.values)})" for f in features)
         facts.append(Fact(f"{kind} features", words or "none"))
+    if manifest.event_features:
+        words = ", ".join(
+            f"{f.name} ({f.num_codes - FIRST_VALUE})" for f in manifest.event_features
+        )
+        facts.append(Fact("Event features", words))
     if manifest.settings:
         words = ", ".join(f"{name} {_count(value)}" for name, value in manifest.settings.items())
         facts.append(Fact("Settings", words))

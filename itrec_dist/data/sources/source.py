@@ -23,6 +23,11 @@ class Source(ABC):
     takes_places: ClassVar[bool] = False
     """Whether `stage` also takes URIs, and a tuple of several inputs."""
 
+    @property
+    def event_columns(self) -> tuple[str, ...]:
+        """The columns of events that it stages as features, which histories alone take."""
+        return ()
+
     @abstractmethod
     def stage(self, database: Database, path: Path) -> Staged:
         """Fill the tables `ratings`, `items`, `item_features` and `user_features` from `path`.
@@ -36,7 +41,9 @@ class Source(ABC):
           `genres` (varchar[]); `staging.register_no_items` makes one without rows;
         * `item_features` and `user_features`, one row per value: `item_source_id` or
           `user_source_id`, `feature`, `feature_value` (all varchar); likewise
-          `staging.register_no_features`.
+          `staging.register_no_features`;
+        * `event_features`, if `event_columns` names any, one row per rating: `source_row` (the
+          rowid in `ratings`), `feature_values` (varchar[], in their order, null where missing).
 
         Raises:
             DataError: a file is missing or cannot be read; the message names file and row.

@@ -126,7 +126,7 @@ class TableConfig(Source):
             if len(set(names)) != len(names):
                 also = f" with {kind}_numbers" if numeric else ""
                 raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
-        events = self.event_features + self.event_numbers
+        events = self.event_columns
         if twice := [name for name in events if events.count(name) > 1]:
             raise ConfigError(f"event_features with event_numbers names {twice[0]} twice")
         for name in ("title", "vector"):
@@ -146,6 +146,11 @@ class TableConfig(Source):
     def all_user_features(self) -> tuple[str, ...]:
         """Categories, then numbers."""
         return self.user_features + self.user_numbers
+
+    @property
+    def event_columns(self) -> tuple[str, ...]:
+        """Categories, then numbers."""
+        return self.event_features + self.event_numbers
 
     def _check_times(self) -> None:
         columns = self.columns
@@ -229,9 +234,8 @@ class TableConfig(Source):
             "event_order": SourceColumn("number", optional(columns.order)),
             "rating": SourceColumn("number", optional(columns.rating)),
         }
-        described = self.event_features + self.event_numbers
-        if described:
-            ratings["feature_texts"] = SourceColumn("texts", described)
+        if self.event_columns:
+            ratings["feature_texts"] = SourceColumn("texts", self.event_columns)
         parts = load(database, "source_ratings", events, ratings)
         has_sessions = columns.session is not None
         database.table(
@@ -240,7 +244,7 @@ class TableConfig(Source):
             no_user=list(self.no_user) if has_sessions else [],
             has_sessions=has_sessions,
         )
-        if described:
+        if self.event_columns:
             self._stage_event_features(database, parts)
         database.drop("source_ratings")
         given = {"has_times": bool(times), "has_order": columns.order is not None}
@@ -260,7 +264,7 @@ class TableConfig(Source):
     def _stage_event_features(self, database: Database, parts: Parts) -> None:
         """Fill `event_features`, and refuse numbers that cannot be read."""
         numbers = list(self.event_numbers)
-        features = [*self.event_features, *numbers]
+        features = list(self.event_columns)
         for row in database.rows(
             "checks/unreadable_event_numbers", features=features, numbers=numbers
         ):

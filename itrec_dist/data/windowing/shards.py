@@ -39,12 +39,12 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    length, num_features = widths.inputs, widths.event_features
-    if not num_features:
+    length = widths.inputs
+    if not widths.event_features:
         return database.batches("shared/histories", input_length=length)
     database.table("histories", "shared/histories", input_length=length)
-    name = "shared/histories_with_features"
-    return database.batches(name, input_length=length, num_features=num_features)
+    num_codes = length * widths.event_features
+    return database.batches("shared/histories_with_features", num_codes=num_codes)
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,7 @@ class TaskWindows(ABC, Generic[S]):
         """
         chosen = sources.chosen(source, settings)
         given = sources.given(source, chosen, path)
+        self._refuse_event_columns(chosen)
         folders = [f for f in (self.sql_folder, chosen.sql_folder) if f is not None]
         with (
             atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
@@ -192,7 +193,6 @@ class TaskWindows(ABC, Generic[S]):
             staging.register_no_vectors(database)
             staged = chosen.stage(database, given)
             self._refuse_without_times(staged, config)
-            self._refuse_event_features(staged)
             staged = self.described(database, staged, config)
             self.check(database, staged, config)
             staging.key_events(database, staged, may_repeat=self.may_repeat(config))
@@ -218,13 +218,21 @@ class TaskWindows(ABC, Generic[S]):
                 f"read with an order of events alone: give --columns.timestamp, or one of {others}"
             )
 
-    def _refuse_event_features(self, staged: staging.Staged) -> None:
-        if staged.event_features and self.samples != "histories":
+    def _refuse_event_columns(self, source: Source) -> None:
+        if source.event_columns and self.samples != "histories":
             raise ConfigError(
-                f"columns of events ({', '.join(name for name, _ in staged.event_features)}) are "
+                f"columns of events ({', '.join(source.event_columns)}) are "
                 "features of histories alone: give --samples histories, or leave out "
                 "--event_features and --event_numbers"
             )
+
+    def _split_rows(self, widths: Widths, sizes: Mapping[str, int], config: S) -> shards.SplitRows:
+        """Which SQL file gives the rows, and with what."""
+        name, parameters = self.rows_of_split, {}
+        if widths.event_features:
+            name, parameters = self.rows_with_features, {"num_features": widths.event_features}
+        columns = widths.schema(self.columns)
+        return shards.SplitRows(name, columns, sizes, config.num_shards, parameters)
 
     def _write_shards(
         self, database: Database, config: S, staged: staging.Staged, building: Path
@@ -249,14 +257,9 @@ class TaskWindows(ABC, Generic[S]):
         widths = Widths(config.input_length, target_length, len(names), len(event_features))
         digest = ContentDigest()
         vector_width = shards.write_tables(database, widths, building, digest)
-        columns = widths.schema(self.columns)
-        rows = shards.SplitRows(self.rows_of_split, columns, sizes, config.num_shards)
         if event_features:
             digest.add_text(json.dumps([dataclasses.asdict(f) for f in event_features]))
-            given = {"num_features": len(event_features)}
-            rows = shards.SplitRows(
-                self.rows_with_features, columns, sizes, config.num_shards, given
-            )
+        rows = self._split_rows(widths, sizes, config)
         splits = shards.write_splits(database, rows, building, digest)
         settings = recorded(config)
         digest.add_text(json.dumps(settings, sort_keys=True))

@@ -50,8 +50,10 @@ class Masking:
         if times_BL is not None and batch.target_time_B is not None:
             times_BL = torch.cat([times_BL, batch.target_time_B[:, None]], dim=1)
         codes_BLG = batch.event_features_BLG
-        if codes_BLG is not None and batch.target_features_BG is not None:
-            codes_BLG = torch.cat([codes_BLG, batch.target_features_BG[:, None]], dim=1)
+        if codes_BLG is not None:
+            codes_BLG = F.pad(codes_BLG, (0, 0, 0, 1))  # missing, unless the batch has them
+            if batch.target_features_BG is not None:
+                codes_BLG[:, -1] = batch.target_features_BG
         is_target_BL = F.pad(batch.step_target_ids_BL != PAD, (1, 0))
         is_hidden_BL = self._draw(is_target_BL)
         hidden = replace(

@@ -19,14 +19,16 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import ConfigError, DataError, ShardsError
 from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from tests.cases import slow_after
 
 RATED = TableColumns(rating="rating")
 BOTH = {"event_features": ("device", "channel"), "event_numbers": ("price",)}
+SHORT = HistoryConfig(max_length=5, num_shards=1)
 CASES = [
-    {"max_length": 3, "repeats": "last"},
-    {"protocol": "leave_last", "target_length": 2, "max_length": 4, "overlap": 2},
-    {"protocol": "global_time", "target_length": 2, "min_item_events": 4, "min_user_events": 2},
-    {"protocol": "user_disjoint", "validation_fraction": 0.3, "test_fraction": 0.3},
+    (0, {"protocol": "leave_last", "target_length": 2, "max_length": 4, "overlap": 2}),
+    (5, {"protocol": "global_time", "repeats": "last", "min_item_events": 4, "min_user_events": 2}),
+    (2, {"protocol": "user_disjoint", "validation_fraction": 0.3, "test_fraction": 0.3}),
+    (3, {"max_length": 3, "repeats": "first", "top_items": 4}),
 ]
 
 
@@ -53,6 +55,13 @@ def windowed(folder: Path, table: dict[str, list[Any]], config: HistoryConfig, *
     return histories("table", folder / "e.parquet", folder / "s", config, source, overwrite=True)
 
 
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> tuple[Path, Manifest]:
+    """Shards of `random_table(0)` and their manifest. Not to be changed."""
+    folder = tmp_path_factory.mktemp("told")
+    return folder / "s", windowed(folder, random_table(0), SHORT, **BOTH)
+
+
 def slow_edges(numbers: list[float]) -> list[float]:
     """The highest number of each range but the last: a range starts at every 20th of the events."""
     last = {}
@@ -76,10 +85,10 @@ def slow_codes(table: dict[str, list[Any]], training: set[int]) -> list[list[int
     return [list(codes) for codes in zip(*columns, strict=True)]
 
 
-@pytest.mark.parametrize("case", range(len(CASES)))
-def test_codes_equal_those_of_the_slow_twin_and_move_with_their_events(tmp_path, case):
-    table = random_table(case)
-    made = windowed(tmp_path, table, HistoryConfig(num_shards=2, **CASES[case]), **BOTH)
+@pytest.mark.parametrize(("seed", "chosen"), slow_after(2, CASES))
+def test_codes_equal_those_of_the_slow_twin_and_move_with_their_events(tmp_path, seed, chosen):
+    table = random_table(seed)
+    made = windowed(tmp_path, table, HistoryConfig(num_shards=2, **chosen), **BOTH)
     assert made == manifests.read(tmp_path / "s")
     assert [f.name for f in made.event_features] == ["device", "channel", "price"]
     rows = {split: splits.read_history_split(tmp_path / "s", made, split) for split in made.splits}
@@ -102,9 +111,8 @@ def test_codes_equal_those_of_the_slow_twin_and_move_with_their_events(tmp_path,
         assert feature.codes(values).tolist() == [row[place] for row in codes]
 
 
-def test_they_move_with_the_events_of_rows_that_are_judged_or_shown(tmp_path):
-    made = windowed(tmp_path, random_table(0), HistoryConfig(max_length=5, num_shards=1), **BOTH)
-    rows = splits.read_history_split(tmp_path / "s", made, "train")
+def test_they_move_with_the_events_of_rows_that_are_judged_or_shown(told):
+    rows = splits.read_history_split(*told, "train")
     codes = dict(zip(rows.ratings.values, rows.event_features.values.tolist(), strict=True))
     judged = as_judged(rows.take(np.arange(len(rows))[::-1]))
     shown = as_windows(judged, 5, 1)
@@ -117,26 +125,25 @@ def test_they_move_with_the_events_of_rows_that_are_judged_or_shown(tmp_path):
     assert not shown.event_features[~is_event_BL].any()
 
 
-def test_data_without_them_is_as_before(tmp_path):
-    table, config = random_table(1), HistoryConfig(max_length=5, num_shards=1)
-    told = windowed(tmp_path, table, config, **BOTH)
-    files = [tmp_path / "s" / name for name in ("train/part-00000.parquet", "histories.parquet")]
-    assert all("event_features" in pq.read_schema(file).names for file in files)
-    table["price"] = [None] * len(table["price"])
-    assert windowed(tmp_path, table, config, **BOTH).fingerprint != told.fingerprint
-    ignored = windowed(tmp_path, table, config)
+def test_data_without_them_is_as_before(tmp_path, told):
+    shards, made = told
+    table = random_table(0)
+    ignored = windowed(tmp_path, table, SHORT)
     assert ignored.event_features == ()
-    assert all("event_features" not in pq.read_schema(file).names for file in files)
+    assert ignored.fingerprint != made.fingerprint
+    for name in ("train/part-00000.parquet", "test/part-00000.parquet", "histories.parquet"):
+        columns = pq.read_schema(tmp_path / "s" / name).names
+        assert pq.read_schema(shards / name).names == [*columns, "event_features"]
     rows = splits.read_history_split(tmp_path / "s", ignored, "train")
     assert rows.event_features.values.shape == (len(rows.item_ids.values), 0)
     for name in ("device", "channel", "price"):
         del table[name]
-    assert windowed(tmp_path, table, config).fingerprint == ignored.fingerprint
+    assert windowed(tmp_path, table, SHORT).fingerprint == ignored.fingerprint
 
 
-def test_codes_that_no_value_has_are_refused(tmp_path):
-    made = windowed(tmp_path, random_table(0), HistoryConfig(num_shards=1), **BOTH)
-    file = tmp_path / "s" / made.splits["train"][0].name
+def test_codes_that_no_value_has_are_refused(told):
+    shards, made = told
+    file = shards / made.splits["train"][0].name
     table = pq.read_table(file)
     column = table.column_names.index("event_features")
     first, *others = table["event_features"].to_pylist()
@@ -158,9 +165,6 @@ def test_numbers_that_are_none_are_refused_with_their_row(tmp_path):
     table["price"][4] = "inf"
     with pytest.raises(DataError, match="row 5: price is 'inf'"):
         windowed(tmp_path, table, HistoryConfig(num_shards=1), **BOTH)
-    assert windowed(
-        tmp_path, table, HistoryConfig(num_shards=1), event_features=("price",)
-    ).event_features
 
 
 def test_what_cannot_be_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from itrec_dist.models import MODELS
 from itrec_dist.models.item_table import StepModel
 from itrec_dist.models.parts.event_values import EventValues
 from itrec_dist.models.parts.masking import Masking
+from itrec_dist.testing import check_model
 from tests.histories_factory import judged_batch, judged_rows, training_batch, training_rows
 from tests.small_models import SPEC, small
 
@@ -74,6 +75,11 @@ def test_a_model_sees_the_columns_that_it_is_set_to_see(case):
     noisy_BLG = batch.event_features_BLG + 3 * is_padding_BL[:, :, None]
     noisy = replace(batch, event_features_BLG=noisy_BLG)
     assert torch.equal(model.encode(noisy).hidden_ND, before)
+
+
+@pytest.mark.parametrize("case", ["gru4rec", "bert4rec"])
+def test_they_keep_what_models_promise(case):
+    check_model(CASES[case], spec=TOLD)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in ("ite", "bert4rec")])

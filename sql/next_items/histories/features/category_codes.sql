@@ -2,18 +2,27 @@
 -- Grain: one row per event of described_events.
 -- Parameters: $number, the place of the feature, from 1.
 -- Reads: described_events, event_vocabulary.
+with
+
+events as (
+    select
+        user_id,
+        place,
+        feature_values,
+        is_training,
+        codes,
+        feature_values[$number] as feature_value
+    from described_events
+)
+
 select
-    described_events.user_id,
-    described_events.place,
-    described_events.feature_values,
-    described_events.is_training,
+    events.user_id,
+    events.place,
+    events.feature_values,
+    events.is_training,
     list_append(
-        described_events.codes,
-        case
-            when described_events.feature_values[$number] is null then 0
-            else coalesce(event_vocabulary.code, 1)
-        end::integer
+        events.codes,
+        if(events.feature_value is null, 0, coalesce(event_vocabulary.code, 1))::integer
     ) as codes
-from described_events
-left join event_vocabulary
-    on described_events.feature_values[$number] = event_vocabulary.feature_value
+from events
+left join event_vocabulary on events.feature_value = event_vocabulary.feature_value

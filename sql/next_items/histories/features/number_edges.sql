@@ -1,5 +1,5 @@
--- The upper ends of the ranges of a numeric feature of events, but for the last one, which has none:
--- ranges with about as many events of training in each, in one of which equal numbers are.
+-- The upper ends of the ranges of a numeric feature of events, but for the last one, which has
+-- none: ranges with about as many events of training in each. Equal numbers are in one range.
 -- Grain: one row per end, ascending.
 -- Parameters: $number, the place of the feature, from 1; $ranges, how many there are at most.
 -- Reads: described_events.

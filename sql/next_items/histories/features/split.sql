@@ -3,6 +3,17 @@
 -- Grain: one row per row of the split.
 -- Parameters: $split; $num_features.
 -- Reads: windows, targets, user_codes.
+with
+
+places as (
+    select
+        window_id,
+        start_place * $num_features + 1 as first_code,
+        if(split = 'train', end_target, first_target) * $num_features as last_code
+    from targets
+    where split = $split
+)
+
 select
     windows.window_id,
     windows.user_id,
@@ -15,13 +26,8 @@ select
     if(windows.split = 'train', []::integer[], windows.target_ids) as target_ids,
     if(windows.split = 'train', []::float[], windows.target_ratings) as target_ratings,
     if(windows.split = 'train', []::bigint[], windows.target_times) as target_times,
-    list_slice(
-        user_codes.codes,
-        targets.start_place * $num_features + 1,
-        (targets.start_place + len(windows.item_ids)) * $num_features
-    ) as event_features
+    list_slice(user_codes.codes, places.first_code, places.last_code) as event_features
 from windows
-inner join targets on windows.window_id = targets.window_id
+inner join places on windows.window_id = places.window_id
 inner join user_codes on windows.user_id = user_codes.user_id
-where windows.split = $split
 order by windows.window_id
