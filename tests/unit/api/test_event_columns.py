@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ITEMS = "abcd"
 USERS, LENGTH = 40, 12
 SETTINGS = {
-    "training": {"epochs": 25, "batch_size": 20},
-    "optimizer": {"learning_rate": 0.02},
+    "training": {"epochs": 12, "batch_size": 20},
+    "optimizer": {"learning_rate": 0.05},
     "evaluation": {"train_sample": 0, "cutoffs": [1], "seen": "none"},
     "cluster": {"threads": 1},
     "engine": {"precision": "fp32"},
