@@ -107,6 +107,11 @@ def _refuse(restored: Restored, k: int | None) -> None:
             "the model was trained with model.time_of_query=true: it must be told when the "
             "next event happens, which is not known of the future: train one without"
         )
+    if model.event_features:
+        raise ConfigError(
+            f"the model is told columns of events ({', '.join(model.event_features)}), for which "
+            "an exported model has no input: recommend from its checkpoint with `itrec recommend`"
+        )
     num_items = restored.manifest.num_items
     if k is not None and not 1 <= k <= num_items:
         raise ConfigError(f"-k {k} is not between 1 and the catalogue's {num_items} items")

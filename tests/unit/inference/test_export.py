@@ -28,6 +28,7 @@ from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.load import restore
 from itrec_dist.inference.served import Served, from_shards
 from itrec_dist.models.hstu import HstuConfig
+from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.tasks import TASKS
 from tests import exported
 from tests.small_models import SPEC, STEP_MODELS, drawn, small
@@ -226,10 +227,12 @@ def test_onnx_without_its_packages_is_one_sentence(trained, tmp_path, itrec, mon
 def test_models_that_cannot_serve_so_are_refused(trained, tmp_path):
     restored = restore(trained)
     of_query = replace(restored.run, model=HstuConfig(time_of_query=True))
+    told_columns = replace(restored.run, model=SasrecConfig(event_features=("device",)))
     untraceable = drawn(MODELS["sasrec"])
     untraceable.encode = lambda batch: 1 / 0
     for changed, told in (
         (replace(restored, run=of_query), "time_of_query=true"),
+        (replace(restored, run=told_columns), r"columns of events \(device\), for which"),
         (replace(restored, task=SimpleNamespace(model=torch.nn.Linear(1, 1))), "does not rank"),
         (
             replace(restored, task=SimpleNamespace(model=untraceable), items=ITEMS),
