@@ -28,20 +28,20 @@ def load(
     return pick(cls, _prepared(made, prog, choice).parse_given(given, choice))
 
 
-@functools.lru_cache(maxsize=8)
-def _unprepared(cls: type[Any], prog: str) -> Parser:
+def _made(cls: type[Any], prog: str) -> Parser:
     parser = Parser(prog, "")
     parser.add_config_file()
     parser.add_class_arguments(cls)
     return parser
 
 
+_unprepared = functools.lru_cache(maxsize=8)(_made)
+
+
 @functools.lru_cache(maxsize=32)
 def _prepared(cls: type[Any], prog: str, choice: Choice) -> Parser:
     """A report reads the configurations of hundreds of runs: most of that was making parsers."""
-    parser = Parser(prog, "")
-    parser.add_config_file()
-    parser.add_class_arguments(cls)
+    parser = _made(cls, prog)
     parser.prepare(choice)
     return parser
 
