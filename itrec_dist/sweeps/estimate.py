@@ -92,13 +92,22 @@ def seconds_of_run(run: RunConfig) -> float:
     whole = time.monotonic() - began
     if len(marks) >= run.training.epochs * seen["steps_per_epoch"]:
         return whole  # it finished while it was measured
-    warm = min(_WARM_UP, len(marks) - 2)  # steps of seconds leave few to exclude
-    first, last = marks[warm] if warm >= 0 else (0, seen["setup"]), marks[-1]
-    steps = max(last[0] - first[0], 1)
-    per_epoch = (last[1] - first[1]) / steps * seen["steps_per_epoch"]
+    per_epoch = seconds_per_step(marks, seen["setup"]) * seen["steps_per_epoch"]
     judged = data.num_windows(VALIDATION) + run.evaluation.train_sample
     judging = per_epoch * _JUDGED_TO_TRAINED * judged / data.num_windows(TRAIN)
     return float(seen["setup"] + run.training.epochs * (per_epoch + judging))
+
+
+def seconds_per_step(marks: Sequence[tuple[int, float]], setup: float) -> float:
+    """The duration of a step, without the first ones where others were measured.
+
+    Args:
+        marks: steps and the seconds at which each was done, in order; at least one.
+        setup: the seconds at which training began.
+    """
+    warm = min(_WARM_UP, len(marks) - 2)  # steps of seconds leave few to exclude
+    first, last = marks[warm] if warm >= 0 else (0, setup), marks[-1]
+    return (last[1] - first[1]) / max(last[0] - first[0], 1)
 
 
 def invalid_trials(runs: Runs, out: Path, assignments: Sequence[Assignment]) -> list[str]:

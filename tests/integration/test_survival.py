@@ -30,7 +30,7 @@ from tests.swept import outcomes, run_here, sweep_of
 
 pytestmark = pytest.mark.ray
 INTERVAL = 20  # updates between two checkpoints
-EPOCHS = 10
+EPOCHS = 6
 SETTINGS = {
     "training.epochs": EPOCHS,
     "training.log_seconds": 0,
