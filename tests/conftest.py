@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import io
 import os
 import shutil
@@ -59,6 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
             runs_programs = not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
             if runs_programs and shutil.disk_usage(MEMORY).free >= ROOM:
                 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays anyway, which took a sixth of the suite's time.
+
+    Modules and tests are a few million objects, and every full collection visits all of them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 1000)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
