@@ -71,7 +71,12 @@ class Database:
             self._spill.cleanup()
             given = f"memory_limit {memory_limit!r}, threads {threads!r}"
             raise ConfigError(f"DuckDB rejects {given}: {_first_line(error)}") from error
-        self._connection.execute("set enable_progress_bar = false")
+        # In a notebook without ipywidgets there is no bar, and no setting of it is accepted.
+        (shows_bar,) = self._connection.sql(
+            "select current_setting('enable_progress_bar')"
+        ).fetchall()[0]
+        if shows_bar:
+            self._connection.execute("set enable_progress_bar = false")
 
     def __enter__(self) -> "Database":
         return self
