@@ -204,6 +204,17 @@ class Database:
         """The rows of a table created by `table`, in order, streamed as by `batches`."""
         return self._stream(name, self._connection.table(name), rows_per_batch)
 
+    def whole(self, name: str) -> pa.Table:
+        """All rows of a table created by `table` or `register`, as one Arrow table.
+
+        Raises:
+            DataError: there is no such table.
+        """
+        try:
+            return self._connection.table(name).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise DataError(f"there is no table {name}") from error
+
     def _stream(
         self, sql_name: str, relation: duckdb.DuckDBPyRelation, rows_per_batch: int
     ) -> Iterator[pa.RecordBatch]:
