@@ -17,8 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
-from itrec_dist.data.doors import databases
-from itrec_dist.data.doors.files import InputFile
+from itrec_dist.data.doors import databases, lakes
+from itrec_dist.data.doors.files import InputFile, Place
 from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 from itrec_dist.storage.uri import Uri
@@ -136,6 +136,16 @@ class Database:
         attached = databases.AttachedDatabase(self._connection, place, _reading)
         part, is_ordered = attached.table(table)
         return SourceFiles(self._connection, part, _reading), is_ordered
+
+    def open_lake(self, place: Place, kind: lakes.Lake) -> SourceFiles:
+        """A table of Delta Lake or Iceberg likewise; its rows have no order.
+
+        Raises:
+            DataError: it cannot be read.
+            EnvironmentProblem: an extension is missing.
+        """
+        part = lakes.rows(self._connection, place, kind, _reading)
+        return SourceFiles(self._connection, part, _reading)
 
     def open_query(self, query: Path, given: Path | Uri | SourceFiles) -> tuple[SourceFiles, bool]:
         """The rows of a query over a database, or over files that it names `input`, likewise.
