@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from itrec_dist.losses.config import LossConfig
 
 _N, _C, _D = 24, 10, 8  # queries, items, width
-_STEPS = 150
+_STEPS = 80
 
 
 def check_loss(loss: LossConfig) -> None:

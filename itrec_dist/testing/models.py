@@ -204,6 +204,7 @@ def check_unknown(subject: Subject) -> None:
         batch, user_ids_B=beyond, target_ids_BK=targets_BK,
         item_ids_BL=batch.item_ids_BL[:1].expand(ROWS, -1),
         ratings_BL=batch.ratings_BL[:1].expand(ROWS, -1),
+        user_features_BF=batch.user_features_BF[:1].expand(ROWS, -1),
     )  # fmt: skip
     try:
         found_BK = _predicted(task, nobody)

@@ -233,9 +233,7 @@ def test_a_missing_extension_is_named_with_how_to_get_it(tmp_path, monkeypatch, 
     ("kind", "log"),
     [("delta", "_delta_log/00000000000000000000.json"), ("iceberg", "metadata/v1.metadata.json")],
 )
-def test_a_lake_is_not_read_as_if_nothing_were_deleted(
-    data, tmp_path, monkeypatch, kind, log
-):
+def test_a_lake_is_not_read_as_if_nothing_were_deleted(data, tmp_path, monkeypatch, kind, log):
     monkeypatch.setenv("HOME", str(tmp_path))  # where DuckDB keeps extensions
     table = tmp_path / "lake"
     table.mkdir()
