@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from itrec_dist import errors, losses, models
     from itrec_dist.api.baselines import Comparison, baselines
+    from itrec_dist.api.datasets import download, generate
     from itrec_dist.api.events import Events, read
     from itrec_dist.api.figures import Figures
+    from itrec_dist.api.machine import Examination, doctor
     from itrec_dist.api.reporting import report
+    from itrec_dist.api.reproducing import Reproduction, reproduce
     from itrec_dist.api.run import Run, load
+    from itrec_dist.api.schemas import schema
     from itrec_dist.api.shards import Data, open, split
     from itrec_dist.api.sweeping import Best, Sweep, estimate, sweep
-    from itrec_dist.api.training import train
+    from itrec_dist.api.training import resolve, train
 
 __version__ = "0.1.0"
 
@@ -29,19 +33,27 @@ __all__ = [
     "Comparison",
     "Data",
     "Events",
+    "Examination",
     "Figures",
+    "Reproduction",
     "Run",
     "Sweep",
     "__version__",
     "baselines",
+    "doctor",
+    "download",
     "errors",
     "estimate",
+    "generate",
     "load",
     "losses",
     "models",
     "open",
     "read",
     "report",
+    "reproduce",
+    "resolve",
+    "schema",
     "split",
     "sweep",
     "train",
@@ -49,13 +61,17 @@ __all__ = [
 
 _MODULES = {
     "baselines": ("Comparison", "baselines"),
+    "datasets": ("download", "generate"),
     "events": ("Events", "read"),
     "figures": ("Figures",),
+    "machine": ("Examination", "doctor"),
     "reporting": ("report",),
+    "reproducing": ("Reproduction", "reproduce"),
     "run": ("Run", "load"),
+    "schemas": ("schema",),
     "shards": ("Data", "open", "split"),
     "sweeping": ("Best", "Sweep", "estimate", "sweep"),
-    "training": ("train",),
+    "training": ("resolve", "train"),
 }
 """Module of `itrec_dist.api` -> its public names."""
 

@@ -215,6 +215,12 @@ def test_every_verb_is_a_module_with_a_parser_and_a_run(verb):
     assert callable(command.run)
 
 
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"completion"}))  # which is for shells alone
+def test_a_verb_does_what_a_function_of_the_library_does(verb):
+    called = {n for n in GRAPH[f"cli.{VERBS[verb][0]}"] if n.startswith("api.")}
+    assert called, f"give the library what `itrec {verb}` does"
+
+
 def test_every_command_is_a_verb():
     commands = {n.partition(".")[2] for n in MODULES if n.startswith("cli.")} - {"app"}
     assert commands == {module for module, _ in VERBS.values()}

@@ -2,6 +2,7 @@
 
 Those of commands and settings are made from the parsers, so that they say what the code does. Pages
 of results, of contributing and so on stand elsewhere in the repository and are shown from there.
+Notebooks become pages of Markdown, so that they look like the others and their links are checked.
 """
 
 import importlib
@@ -10,8 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 from itrec_dist.cli.app import VERBS, parsers_of
 from itrec_dist.config.listing import Option, listed, of_kinds
@@ -19,6 +22,7 @@ from itrec_dist.config.recipe_schema import recipe_schema
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "jobs" / "benchmarks" / "results"
+NOTEBOOKS = ROOT / "docs" / "notebooks"
 
 SHOWN = {
     "how-to/clusters.md": "cluster/README.md",
@@ -48,6 +52,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, place, content=_shown(source)))
     for place, content in _made():
         files.append(File.generated(config, place, content=content))
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        place = f"{NOTEBOOKS.name}/{notebook.stem}.md"
+        files.append(File.generated(config, place, content=_page_of(notebook)))
     return files
 
 
@@ -67,6 +74,15 @@ def _shown(source: str) -> str:
         return match.group(0) if place is None else f"[{match.group(1)}](../{place})"
 
     return re.sub(r"\[([^]]+)\]\(([\w./]+\.md)\)", linked, text)
+
+
+def _page_of(notebook: Path) -> str:
+    """A notebook with its outputs; links to other notebooks lead to their pages."""
+    content = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
+    text, _ = MarkdownExporter().from_notebook_node(content)
+    text = re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", text)
+    title, _, rest = text.lstrip().partition("\n")
+    return f"{title}\n\n[The notebook as a file]({notebook.name})\n{rest}"
 
 
 def _made() -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.api.figures import Figures
 from itrec_dist.api.shards import Data, shards_of
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, ItrecWarning
 from itrec_dist.options import baselines as baseline_options
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 class Comparison(Mapping[str, dict[str, Figures]]):
     """Baseline -> split -> figures; printed, one table of all of them."""
 
-    def __init__(self, judgements: Mapping[str, Mapping[str, Judgement]]) -> None:
-        self._judgements = judgements
+    def __init__(self, judged: Judged) -> None:
+        self._judgements = judged.judgements
+        self.left_out = judged.left_out
+        """Those that are left out unless named, or do not suit the data; none if some were named.
+        """
+        self.missing = judged.missing
+        """Those whose packages are not installed."""
 
     def __getitem__(self, name: str) -> dict[str, Figures]:
         return {split: Figures(split, found) for split, found in self._judgements[name].items()}
@@ -66,6 +72,9 @@ def baselines(
         ConfigError: there is no such baseline or setting.
         EnvironmentProblem: a package is missing, or there is too little memory.
 
+    Warns:
+        ItrecWarning: many targets cannot be found.
+
     Examples:
         >>> itrec.baselines(data, ["popularity"])["popularity"]["test"]["masked/ndcg@10"]
         0.018
@@ -75,7 +84,10 @@ def baselines(
     with tempfile.TemporaryDirectory(prefix="itrec-baselines-") as scratch:
         given["out"] = Path(scratch) if out is None else out
         parsed = baseline_options.parser_for(Path(shards)).parse_settings(given)
-        return Comparison(judged(parsed).judgements)
+        done = judged(parsed)
+    for text in done.warnings:
+        warnings.warn(text, ItrecWarning, stacklevel=2)
+    return Comparison(done)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,15 @@ class Judged:
     """Those that are left out unless named, or do not suit the data; none if some were named."""
     missing: tuple[str, ...]
     """Those whose packages are not installed."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the figures, which is the same for all baselines."""
+        from itrec_dist.metrics import targets
+
+        splits = next(iter(self.judgements.values())).items()
+        found = (targets.warning(split, one.targets, "--seen") for split, one in splits)
+        return tuple(text for text in found if text)
 
 
 def judged(parsed: Any) -> Judged:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from itrec_dist.losses.config import LossConfig
     from itrec_dist.models.config import ModelConfig
     from itrec_dist.runs.console import ProgressView
+    from itrec_dist.training.config import RunConfig
     from itrec_dist.training.setup import Existing
 
 
@@ -58,10 +59,33 @@ def train(
     """
     from itrec_dist.runs.console import ProgressView
 
-    own: dict[str, Any] = {"model": model, "loss": loss, "out": out, "local": local or None}
-    own["shards"] = None if data is None else shards_of(data)
+    own = {"model": model, "loss": loss, "out": out, "local": local or None}
     given = settings | {name: value for name, value in own.items() if value is not None}
-    return trained(train_options.parser().parse_settings(given), ProgressView(quiet=not verbose))
+    return trained(_parsed(data, given), ProgressView(quiet=not verbose))
+
+
+def resolve(data: Data | str | Path | None = None, **settings: Any) -> RunConfig:
+    """All settings of a run, checked, without training: what `--print-config` prints.
+
+    Args:
+        data: what `split` or `open` returned, or a shards folder.
+        settings: those of `train`, by its keywords.
+
+    Raises:
+        ConfigError: a setting is unknown or of the wrong type.
+
+    Examples:
+        >>> itrec.resolve("shards", model="sasrec", out="run").optimizer.learning_rate
+        0.002
+    """
+    from itrec_dist.training.config import RunConfig
+
+    return pick(RunConfig, _parsed(data, settings))
+
+
+def _parsed(data: Data | str | Path | None, settings: dict[str, Any]) -> Any:
+    given = settings if data is None else {**settings, "shards": shards_of(data)}
+    return train_options.parser().parse_settings(given)
 
 
 def trained(parsed: Any, view: ProgressView | None = None) -> Run:

@@ -14,15 +14,13 @@ __all__ = ["parser", "run"]
 def run(parsed: Any) -> int:
     """Fit, evaluate, write and print."""
     from itrec_dist.api.baselines import judged
-    from itrec_dist.metrics import targets
     from itrec_dist.reports.terminal import comparison
 
     done = judged(parsed)
     print(comparison(done.judgements))
     print(f"\nWritten to {parsed.out}: {', '.join(done.judgements)}")
-    for split, judgement in next(iter(done.judgements.values())).items():
-        if text := targets.warning(split, judgement.targets, "--seen"):
-            print(f"warning: {text}")
+    for text in done.warnings:
+        print(f"warning: {text}")
     if done.left_out:
         print(f"Left out unless named, or unsuited to these shards: {', '.join(done.left_out)}")
     if done.missing:

@@ -1,48 +1,24 @@
 """`itrec data get`: download a public data set from its publisher."""
 
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from itrec_dist.config import Parser
 from itrec_dist.data.sources import download
+from itrec_dist.options.data_get import parser
 
-MIRROR_VARIABLE = "ITREC_MOVIELENS_URL"
-
-
-def parser() -> Parser:
-    """The command's options."""
-    made = Parser(
-        "itrec data get",
-        "Download a MovieLens release from GroupLens, check it and unpack it into DIR/NAME. "
-        f"The environment variable {MIRROR_VARIABLE} names a mirror to use instead of "
-        f"{download.PUBLISHER_URL}.",
-    )
-    releases = "; ".join(f"{s.name} ({s.holds})" for s in download.RELEASES.values())
-    made.add_argument("name", type=str, help=f"The release: {releases}.")
-    made.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="Folder in which NAME is created."
-    )
-    made.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="Replace DIR/NAME if it holds an earlier download.",
-    )
-    return made
+__all__ = ["parser", "run"]
 
 
 def run(parsed: Any) -> int:
     """Download, then print the terms and the next command."""
+    from itrec_dist.api.datasets import downloaded
+
     release = download.release(parsed.name)
-    server = download.Server(url=os.environ.get(MIRROR_VARIABLE) or download.PUBLISHER_URL)
     with _progress(release.archive) as progress:
-        place = download.fetch(
-            release.name, parsed.to, overwrite=parsed.overwrite, server=server, progress=progress
-        )
+        place = downloaded(parsed, progress)
     checked = "the pinned MD5" if release.md5 else "the MD5 that the server publishes beside it"
     print(f"wrote {place} ({release.archive} matches {checked})")
     print(textwrap.fill(f"terms: {release.terms}. The README in the folder is binding.", 98))

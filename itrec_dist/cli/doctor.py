@@ -26,31 +26,24 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Check the machine and print the results."""
-    from itrec_dist.system import doctor
+    from itrec_dist.api import machine
 
-    checks = doctor.examine(start_ray=parsed.start_ray)
-    can_run = doctor.can_run(checks)
+    examined = machine.doctor(start_ray=parsed.start_ray)
+    code = 0 if examined.can_run else 1
     if parsed.json:
-        content = {"can_run": can_run, "checks": [dataclasses.asdict(check) for check in checks]}
-        print(json.dumps(content, indent=2))
-        return 0 if can_run else 1
-    _print_table([(check.status, check.name, check.found) for check in checks])
-    advice = [(check.name, check.action) for check in checks if check.action]
-    if advice:
-        print("\nWhat to do:")
-        for name, action in advice:
-            print(f"  {name}: {action}")
-    print("\nTraining can run here." if can_run else "\nTraining cannot run here.")
-    return 0 if can_run else 1
+        checks = [dataclasses.asdict(check) for check in examined.checks]
+        print(json.dumps({"can_run": examined.can_run, "checks": checks}, indent=2))
+        return code
+    if sys.stdout.isatty():
+        _print_table([(check.status, check.name, check.found) for check in examined.checks])
+    else:
+        print(examined.table())
+    print(f"\n{examined.advice()}")
+    return code
 
 
 def _print_table(rows: list[tuple[str, str, str]]) -> None:
-    """A table with colours on a terminal; one plain line per check elsewhere."""
-    if not sys.stdout.isatty():
-        width = max(len(name) for _, name, _ in rows)
-        for status, name, found in rows:
-            print(f"{status:<8} {name:<{width}}  {found}")
-        return
+    """The table with colours, for a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

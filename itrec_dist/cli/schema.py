@@ -1,9 +1,9 @@
 """`itrec schema`: the JSON Schema of a command's recipes."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
-from itrec_dist.cli.app import parsers_of
+from itrec_dist.api.schemas import Recipes, schema
 from itrec_dist.config import Parser
 
 
@@ -17,7 +17,7 @@ def parser() -> Parser:
     )
     options.add_argument(
         "command",
-        type=Literal["train", "window", "sweep", "reproduce"],
+        type=Recipes,
         help="Command whose recipes are meant: train, window, sweep or reproduce.",
     )
     return options
@@ -25,7 +25,5 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Print it."""
-    from itrec_dist.config.recipe_schema import recipe_schema
-
-    print(json.dumps(recipe_schema(parsers_of(parsed.command)), indent=2, ensure_ascii=False))
+    print(json.dumps(schema(parsed.command), indent=2, ensure_ascii=False))
     return 0

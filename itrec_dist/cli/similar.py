@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist.config import Parser
+from itrec_dist.storage.uri import Uri
 
 
 def parser() -> Parser:
@@ -13,7 +14,9 @@ def parser() -> Parser:
         "List the items with the highest cosine similarity to an item, by the item embedding of "
         "item2vec or of any other model that has one.",
     )
-    options.add_argument("run", type=Path, help="Run directory that `itrec train` wrote.")
+    options.add_argument(
+        "run", type=Uri | Path, help="Run directory that `itrec train` wrote, or its URI."
+    )
     options.add_argument("--item", type=str, required=True, help="Source id or title of an item.")
     options.add_argument("-k", "--k", type=int, default=10, help="Items to list.")
     return options
@@ -21,10 +24,8 @@ def parser() -> Parser:
 
 def run(parsed: Any) -> int:
     """Print cosine, source id and title, best first."""
-    from itrec_dist.inference import similar
-    from itrec_dist.training import warm_start
+    from itrec_dist.api.run import Run
 
-    found = similar.similar(warm_start.read(parsed.run), parsed.item, parsed.k)
-    for source_id, title, cosine in found:
-        print(f"{cosine:7.4f}  {source_id:>8}  {title}")
+    for row in Run(parsed.run).similar(parsed.item, parsed.k).to_pylist():
+        print(f"{row['cosine']:7.4f}  {row['item']:>8}  {row['title']}")
     return 0

@@ -17,8 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
-from itrec_dist.data.doors import databases
-from itrec_dist.data.doors.files import InputFile
+from itrec_dist.data.doors import databases, lakes
+from itrec_dist.data.doors.files import InputFile, Place
 from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
 from itrec_dist.storage.uri import Uri
@@ -71,7 +71,12 @@ class Database:
             self._spill.cleanup()
             given = f"memory_limit {memory_limit!r}, threads {threads!r}"
             raise ConfigError(f"DuckDB rejects {given}: {_first_line(error)}") from error
-        self._connection.execute("set enable_progress_bar = false")
+        # In a notebook without ipywidgets there is no bar, and no setting of it is accepted.
+        (shows_bar,) = self._connection.sql(
+            "select current_setting('enable_progress_bar')"
+        ).fetchall()[0]
+        if shows_bar:
+            self._connection.execute("set enable_progress_bar = false")
 
     def __enter__(self) -> "Database":
         return self
@@ -131,6 +136,16 @@ class Database:
         attached = databases.AttachedDatabase(self._connection, place, _reading)
         part, is_ordered = attached.table(table)
         return SourceFiles(self._connection, part, _reading), is_ordered
+
+    def open_lake(self, place: Place, kind: lakes.Lake) -> SourceFiles:
+        """A table of Delta Lake or Iceberg likewise; its rows have no order.
+
+        Raises:
+            DataError: it cannot be read.
+            EnvironmentProblem: an extension is missing.
+        """
+        part = lakes.rows(self._connection, place, kind, _reading)
+        return SourceFiles(self._connection, part, _reading)
 
     def open_query(self, query: Path, given: Path | Uri | SourceFiles) -> tuple[SourceFiles, bool]:
         """The rows of a query over a database, or over files that it names `input`, likewise.
@@ -198,6 +213,17 @@ class Database:
     def stored(self, name: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
         """The rows of a table created by `table`, in order, streamed as by `batches`."""
         return self._stream(name, self._connection.table(name), rows_per_batch)
+
+    def whole(self, name: str) -> pa.Table:
+        """All rows of a table created by `table` or `register`, as one Arrow table.
+
+        Raises:
+            DataError: there is no such table.
+        """
+        try:
+            return self._connection.table(name).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise DataError(f"there is no table {name}") from error
 
     def _stream(
         self, sql_name: str, relation: duckdb.DuckDBPyRelation, rows_per_batch: int

@@ -35,7 +35,8 @@ def print_judgements(judgements: Mapping[str, Judgement], console: Console | Non
 def as_text(judgements: Mapping[str, Judgement], width: int = 100) -> str:
     """What `print_judgements` prints, as plain text."""
     written = io.StringIO()
-    print_judgements(judgements, Console(file=written, width=width))
+    console = Console(file=written, width=width, force_jupyter=False, color_system=None)
+    print_judgements(judgements, console)
     return written.getvalue().rstrip()
 
 

@@ -26,7 +26,6 @@ import torch
 from measuring import machine
 
 from itrec_dist import config
-from itrec_dist.cli.train import train
 from itrec_dist.config import Parser
 from itrec_dist.config.shipped_files import recipe
 from itrec_dist.data.batches import whole_batch
@@ -37,6 +36,7 @@ from itrec_dist.inference.load import Restored, restore
 from itrec_dist.inference.recommend import Request as Recommended
 from itrec_dist.inference.recommend import table_of
 from itrec_dist.inference.served import Served, from_shards
+from itrec_dist.launch.start import train
 from itrec_dist.models.item_table import RankingModel
 from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 from itrec_dist.tasks.next_items.windows import WindowConfig, window

@@ -7,9 +7,11 @@ import json
 
 import pytest
 
+import itrec_dist as library
 from itrec_dist.config import load, shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.errors import ConfigError
 from itrec_dist.reports.published import rating_study
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.studies.rating_prediction import STUDY
@@ -90,6 +92,20 @@ def test_what_is_complete_is_not_run_again(study, ratings, itrec):
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {str(lost.relative_to(out))}
     assert json.loads(lost.read_text()) == figures
+
+
+def test_the_library_goes_on_with_the_study_of_the_command(study, ratings):
+    out, _ = study
+    before = written_at(out)
+    with trained_here():
+        done = library.reproduce("blog", ratings, out=out, epochs=1, arms=ARMS, jobs=1)
+    assert {name for name, at in written_at(out).items() if before[name] != at} == set()
+    assert done.report == out / "report.html"
+    assert "Dot product" in done.results
+    assert {run.config.model.kind for run in done.runs} == {"dot_product", "bst"}
+    assert len(done.runs) == 5
+    with pytest.raises(ConfigError, match="study"):
+        library.reproduce("no-study", ratings, out=out)
 
 
 def test_every_arm_of_the_study_is_planned_from_a_recipe(tmp_path):

@@ -1,4 +1,4 @@
-"""Another package adds a model, a loss, a metric, a source and a task.
+"""Another package adds a model, a loss, a metric, a baseline, a source and a task.
 
 One file or folder each, named in its `pyproject.toml`; no file of `itrec_dist` changes. They
 go through window, train, sweep, report, recommend and evaluate together.
@@ -9,27 +9,31 @@ import json
 import random
 import sys
 import tomllib
+import warnings
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+import itrec_dist
 from itrec_dist import metrics, testing
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.data.sources import SOURCES
+from itrec_dist.errors import ItrecWarning
 from itrec_dist.losses import LOSSES
 from itrec_dist.metrics import METRICS
 from itrec_dist.models import MODELS
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks import TASKS
+from itrec_dist.tasks.next_items.baselines import BASELINES
 from tests.swept import run_here, sweep_of
 
 HERE = Path(__file__).parent
 ADDED = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["entry-points"]
-REGISTRIES = (MODELS, LOSSES, METRICS, SOURCES, TASKS)
+REGISTRIES = (MODELS, LOSSES, METRICS, SOURCES, TASKS, BASELINES)
 READERS, BOOKS, LOANS = 24, 30, 12
 SHORT = ("--training.batch_size", 64, "--evaluation.train_sample", 0, "--cluster.threads", 1)
 
@@ -123,6 +127,31 @@ def test_each_addition_is_one_file_or_folder_and_there_is_nothing_else():
 
 def test_their_model_keeps_what_models_promise():
     testing.check_model(MODELS["causal"](), loss=LOSSES["softmax"]())
+
+
+def test_their_other_parts_keep_what_such_parts_promise(loans):
+    testing.check_loss(LOSSES["sampled"](negatives=4))
+    testing.check_metric(METRICS["f1"])
+    testing.check_baseline(BASELINES["shelf"]())
+    testing.check_source(SOURCES["loans"](separator="|"), loans)
+
+
+def test_their_baseline_is_judged_beside_ours_with_its_own_settings(loans, place):
+    events = itrec_dist.read(loans, source="loans", separator="|")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ItrecWarning)  # so few readers
+        data = itrec_dist.split(events, protocol="leave_one_out", out=place / "histories")
+        near, far = (
+            itrec_dist.baselines(data, ["popularity", "shelf"], shelf={"step": step}, seen="none")
+            for step in (0, 1000)
+        )
+    assert list(near) == ["popularity", "shelf"]
+    assert near["popularity"]["test"] == far["popularity"]["test"]
+    assert near["shelf"]["test"].judgement.num_windows == READERS
+    # Nearest is the newest item itself; a thousand further, the last item of the catalogue.
+    assert (
+        near["shelf"]["test"]["unmasked/coverage@5"] > far["shelf"]["test"]["unmasked/coverage@5"]
+    )
 
 
 def test_they_are_listed_beside_ours(itrec):

@@ -70,7 +70,7 @@ class AttachedDatabase:
         elif sqlite.is_sqlite(place.open("rb").read(16)):
             self._sqlite = sqlite.SqliteFile(place)
         else:
-            self._run(f"attach {_literal(str(place.absolute()))} as {ATTACHED} (read_only)")
+            self._run(f"attach {literal(str(place.absolute()))} as {ATTACHED} (read_only)")
 
     def table(self, wanted: str | None) -> tuple[Part, bool]:
         """Copy a table or view; also whether its rows have an order, that of their insertion.
@@ -93,7 +93,7 @@ class AttachedDatabase:
             source = ".".join(map(_quoted, (ATTACHED, schema, name)))
             self._run(f"create or replace temp table {ROWS} as select * from {source}")
             is_ordered = is_table and not isinstance(self._place, Uri)
-        return _rows(self._connection, f"table {name} of {self._place}"), is_ordered
+        return copied(self._connection, f"table {name} of {self._place}"), is_ordered
 
     def expose(self, names: Iterable[str]) -> None:
         """Let queries name the tables."""
@@ -142,7 +142,7 @@ class AttachedDatabase:
         address = str(place) if kind == "postgres" else _mysql_address(place)
         try:
             self._connection.execute(
-                f"attach {_literal(address)} as {ATTACHED} (type {kind}, read_only)"
+                f"attach {literal(address)} as {ATTACHED} (type {kind}, read_only)"
             )
         except duckdb.Error as error:  # its message repeats the address and what it was merged with
             raise EnvironmentProblem(
@@ -198,13 +198,14 @@ def query(
         raise DataError(f"{path} cannot be run ({kind}): {reason.strip()}") from error
     connection.execute("use memory")
     modifiers = parsed["statements"][0]["node"].get("modifiers", [])
-    part = _rows(connection, str(path), names)
+    part = copied(connection, str(path), names)
     if part.num_rows == 0:
         raise DataError(f"{path} gives no rows: correct the query, or give other data")
     return part, any(found["type"] == "ORDER_MODIFIER" for found in modifiers)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, shown: str, names: tuple[str, ...] = ()) -> Part:
+def copied(connection: duckdb.DuckDBPyConnection, shown: str, names: tuple[str, ...] = ()) -> Part:
+    """The rows that were copied to the table `ROWS`."""
     rows = connection.table(ROWS)
     types = dict(zip(rows.columns, rows.types, strict=True))
     return Part(shown, types, len(rows), table=ROWS, names=names)
@@ -214,5 +215,6 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"

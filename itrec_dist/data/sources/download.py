@@ -31,6 +31,8 @@ from itrec_dist.storage import atomic
 T = TypeVar("T")
 
 PUBLISHER_URL = "https://files.grouplens.org/datasets/movielens"
+MIRROR_VARIABLE = "ITREC_MOVIELENS_URL"
+"""The environment variable that names a mirror of it."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the bytes expected (None if the server does not say)."""

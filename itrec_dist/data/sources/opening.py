@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itrec_dist.data.database import Database
-from itrec_dist.data.doors import databases
+from itrec_dist.data.doors import databases, lakes
 from itrec_dist.data.doors.files import Layout, Place, found
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
 from itrec_dist.data.sources.staging import Parts, refuse_rejected
@@ -62,6 +62,17 @@ def opened(database: Database, door: Door, places: Sequence[Place]) -> Opened:
         else:
             source, is_ordered = database.open_query(door.query, place)
         return Opened(source, files, is_ordered)
+    for one in places:
+        if (kind := lakes.lake_of(one)) is not None:
+            if len(places) > 1 or door.layout != "exact" or door.table is not None:
+                raise ConfigError(
+                    f"{one} is one table, of {kind}: give it alone, without --table, --glob and "
+                    "--hive"
+                )
+            source, is_ordered = database.open_lake(one, kind), False
+            if door.query is not None:
+                source, is_ordered = database.open_query(door.query, source)
+            return Opened(source, queries, is_ordered)
     read = found(places, door.layout, database.scratch)
     if door.table is not None:
         raise ConfigError(

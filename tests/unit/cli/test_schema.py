@@ -5,7 +5,9 @@ import json
 import jsonschema
 import pytest
 
+import itrec_dist
 from itrec_dist.config import recipes
+from itrec_dist.errors import ConfigError
 from tests.unit.cli.test_jobs import EVERY, RECIPES, SWEEPS
 
 
@@ -77,3 +79,9 @@ def test_a_command_without_recipes_has_no_schema(itrec):
     code, _, err = itrec("schema", "similar")
     assert code == 2
     assert "train" in err
+
+
+def test_the_library_has_the_schema_too(checker):
+    assert itrec_dist.schema("window") == checker("window").schema
+    with pytest.raises(ConfigError, match="has no recipes: give one of train, window"):
+        itrec_dist.schema("report")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
@@ -226,6 +227,26 @@ def test_a_missing_extension_is_named_with_how_to_get_it(tmp_path, monkeypatch, 
     sentence = refusal(tmp_path, Uri(f"{scheme}://me@localhost/shop"), table="events")
     assert f"reads {kind} with its extension {kind}, which is not installed: run" in sentence
     assert f"install {kind}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "log"),
+    [("delta", "_delta_log/00000000000000000000.json"), ("iceberg", "metadata/v1.metadata.json")],
+)
+def test_a_lake_is_not_read_as_if_nothing_were_deleted(data, tmp_path, monkeypatch, kind, log):
+    monkeypatch.setenv("HOME", str(tmp_path))  # where DuckDB keeps extensions
+    table = tmp_path / "lake"
+    table.mkdir()
+    shutil.copy(data / "t.parquet", table)
+    assert read(tmp_path, table).num_users > 0, "a folder of Parquet files"
+    shutil.rmtree(tmp_path / "out")
+    (table / log).parent.mkdir()
+    (table / log).write_text("{}")
+    for place in (table, Uri(table.as_uri())):
+        sentence = refusal(tmp_path, place)
+        assert f"reads with its extension {kind}, and that is not installed: run" in sentence
+        assert f"install {kind}" in sentence
+    assert "give it alone" in refusal(tmp_path, table, hive=True)
 
 
 @pytest.mark.parametrize("scheme", ["s3", "postgresql", "https"])

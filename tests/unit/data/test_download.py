@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import itrec_dist
 from itrec_dist.cli import app
 from itrec_dist.data.sources import SOURCES, download
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem, ItrecError, OutputError
@@ -330,6 +331,28 @@ def test_command(
     monkeypatch.setenv("ITREC_MOVIELENS_URL", "ftp://127.0.0.1")
     assert app.main(["data", "get", "ml-10m", "--to", str(tmp_path)]) == 2
     assert "http://" in capsys.readouterr().err
+
+
+def test_the_library_downloads_what_can_be_split(
+    tmp_path: Path, local: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "".join(f"{u}::{i}::5::{100 * u + i}\n" for u in range(1, 5) for i in range(1, 9))
+    files = {
+        "ratings.dat": lines,
+        "users.dat": "1::F::1::10::0\n",
+        "movies.dat": "1::A (1990)::Drama\n",
+    }
+    packed = zipped({f"ml-1m/{name}": text.encode() for name, text in files.items()})
+    serve(local, monkeypatch, packed)
+    monkeypatch.setenv("ITREC_MOVIELENS_URL", local.server.url)
+    events = itrec_dist.download("ml-1m", tmp_path)
+    assert events.source == "ml-1m"
+    assert events.inputs == (tmp_path / "ml-1m",)
+    assert (tmp_path / "ml-1m" / "ratings.dat").read_text() == lines
+    with pytest.raises(OutputError, match="already exists"):
+        itrec_dist.download("ml-1m", tmp_path)
+    with pytest.raises(ConfigError, match="there are: ml-1m"):
+        itrec_dist.download("ml-2m", tmp_path)
 
 
 def test_every_source_names_a_format_and_only_the_changing_one_is_unpinned() -> None:

@@ -1,6 +1,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import itrec_dist
 from itrec_dist.cli.app import main
 from itrec_dist.system import doctor, limits
 
@@ -212,6 +214,19 @@ def test_the_command_prints_one_json_object_and_its_code_says_whether_the_job_ca
     assert (
         max(map(len, told.splitlines())) > 100
     )  # plain lines are not cut where there is no terminal
+
+
+def test_the_library_prints_the_table_of_the_command(capsys, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "long" * 30)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    main(["doctor"])
+    told = capsys.readouterr().out
+    examined = itrec_dist.doctor()
+    assert not examined.can_run
+    assert examined["Ray"].status == "failed"
+    assert "can_run=False" in repr(examined)
+    changing = re.compile(r"[\d.]+ GiB free")  # memory and disk, from one moment to the next
+    assert changing.sub("", str(examined)) == changing.sub("", told.rstrip("\n"))
 
 
 def test_deepspeed_is_looked_for_but_not_imported():

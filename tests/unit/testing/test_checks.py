@@ -128,9 +128,9 @@ def test_what_needs_no_gradient_can_be_named():
     testing.check_gradients(testing.Subject(OtherConfig(built=Idle)), unused=("idle",))
 
 
-def test_models_of_ratings_are_refused():
-    with pytest.raises(ConfigError, match="for models that rank items"):
-        testing.check_model(itrec.models.BiasedMF())
+def test_models_of_other_tasks_are_refused():
+    with pytest.raises(ConfigError, match="rank items or predict ratings"):
+        testing.check_model(itrec.models.Item2Vec())
 
 
 def test_features_are_drawn_for_models_that_need_them():
