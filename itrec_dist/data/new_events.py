@@ -71,7 +71,7 @@ def read_events(path: Place, manifest: Manifest) -> Events:
 
 @dataclass(frozen=True)
 class KeyedEvents:
-    """Events in a database, of which users are numbered by the length of their ids, then the ids."""
+    """Events in a database; users are numbered by the length of their ids, then the ids."""
 
     num_users: int
     files: tuple[dict[str, Any], ...]

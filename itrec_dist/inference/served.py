@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from itrec_dist.data.event_features import MISSING
 from itrec_dist.data.schema import PAD
@@ -27,10 +28,13 @@ from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
     from itrec_dist.data.doors.files import Place
+    from itrec_dist.data.manifest import Manifest
     from itrec_dist.data.new_events import Events
 
 NOBODY = ""
 """The user of a list of items."""
+
+_USER = "user"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ class Served:
             )
         chosen = np.array([rows[user] for user in users], dtype=np.int64)
         return replace(self, users=tuple(users), histories=self.histories.take(chosen))
+
+    def as_table(self, manifest: Manifest) -> pa.Table:
+        """Users and histories as a table; `manifest` is that of the model's data."""
+        table = reader.histories_to_table(self.histories, manifest)
+        return table.add_column(0, _USER, pa.array(self.users, pa.string()))
+
+    @staticmethod
+    def of_table(table: pa.Table, manifest: Manifest) -> Served:
+        """Users and histories that `as_table` made a table."""
+        users = tuple(table[_USER].to_pylist())
+        return Served(users, reader.table_to_histories(table, manifest, "the histories"))
 
 
 def from_shards(restored: Restored, shards: Path) -> Served:
