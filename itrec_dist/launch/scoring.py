@@ -11,6 +11,7 @@ counted: a fault that recurs every time should cost minutes only.
 
 import collections
 import contextlib
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,7 +21,8 @@ import ray
 import ray.data
 import ray.exceptions
 
-from itrec_dist.errors import TrainingError
+from itrec_dist import errors
+from itrec_dist.errors import ItrecError, TrainingError
 from itrec_dist.inference.scoring.scorer import Job, Scorer
 from itrec_dist.launch.cluster import own_signals
 from itrec_dist.launch.failures import describe
@@ -57,26 +59,52 @@ def score(
         )
         try:
             with own_signals():
-                yield from done.iter_rows()
+                for row in done.iter_rows():
+                    yield _counts(json.loads(row["scored"]))
         except (ray.exceptions.RayError, OSError) as error:
-            failure = describe({0: error})
-            if failure.mistake is not None:
-                raise failure.mistake from error
-            raise TrainingError(f"{failure.reason}: {_RESUME}") from error
+            raise TrainingError(f"{describe({0: error}).reason}: {_RESUME}") from error
+
+
+def _counts(scored: dict[str, Any]) -> dict[str, Any]:
+    """What was counted in a part.
+
+    Raises:
+        ItrecError: the worker met a mistake instead.
+    """
+    if "mistake" in scored:
+        kind: type[ItrecError] = getattr(errors, scored["kind"])
+        raise kind(scored["mistake"])
+    return scored
 
 
 class _Worker:
-    """An actor of Ray Data."""
+    """An actor of Ray Data.
+
+    Mistakes of the user are results: Ray Data hands on an error of a constructor as text alone,
+    after trying it again, and prints every one.
+    """
 
     def __init__(self, job: Job, counter: Any, limits: dict[int, int]) -> None:
         self._counter, self._limits = counter, limits
-        self._count(_STARTS, "the workers' starts")
-        self._scorer = Scorer(job)
+        self._scorer: Scorer | None = None
+        self._mistake: ItrecError | None = None
+        try:
+            self._count(_STARTS, "the workers' starts")
+            self._scorer = Scorer(job)
+        except ItrecError as error:
+            self._mistake = error
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         part = int(rows["part"][0])
-        self._count(part, f"part {part}")
-        return {name: np.array([value]) for name, value in self._scorer.score(part).items()}
+        try:
+            if self._mistake is not None:
+                raise self._mistake
+            assert self._scorer is not None
+            self._count(part, f"part {part}")
+            scored = self._scorer.score(part)
+        except ItrecError as error:
+            scored = {"mistake": str(error), "kind": type(error).__name__}
+        return {"scored": np.array([json.dumps(scored)], dtype=object)}
 
     def _count(self, what: int, shown: str) -> None:
         """Refuse what was attempted too often.
