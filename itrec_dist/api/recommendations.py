@@ -56,13 +56,24 @@ class Recommendations:
     @property
     def skipped(self) -> str | None:
         """The events of items that the model does not know, in words; None if there are none."""
-        if not self.served.unknown_events:
-            return None
-        counts = (
-            (self.served.unknown_events, "event"), (self.served.unknown_items, "item")
-        )  # fmt: skip
-        events, items = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
-        return f"skipped {events} of {items} unknown to the model"
+        return next(iter(skipped(self.served.unknown_events, self.served.unknown_items)), None)
+
+
+def skipped(num_events: int, num_items: int) -> tuple[str, ...]:
+    """The events of items that the model does not know, in words; empty if there are none."""
+    if not num_events:
+        return ()
+    counts = ((num_events, "event"), (num_items, "item"))
+    events, items = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    return (f"skipped {events} of {items} unknown to the model",)
+
+
+def told_of_lacking(lacking: Sequence[str]) -> tuple[str, ...]:
+    """The columns that the model is told and the histories have not, in words."""
+    if not lacking:
+        return ()
+    columns = f"column{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
+    return (f"the histories have no {columns}: the model takes the values as missing",)
 
 
 def requested(run: Run, parsed: Any, histories: Any = None) -> Recommendations:
@@ -81,16 +92,18 @@ def requested(run: Run, parsed: Any, histories: Any = None) -> Recommendations:
         raise ConfigError("--items and --histories are both histories to serve: give one of them")
     restored = run.restored
     place = parsed.shards or restored.run.shards
-    request, notes = _request(restored, parsed)
+    request, notes = requested_items(restored, parsed)
     served, warning = _served(restored, place, parsed, histories)
-    if served.lacking:
-        columns = f"column{'s' * (len(served.lacking) > 1)} {', '.join(served.lacking)}"
-        notes += (f"the histories have no {columns}: the model takes the values as missing",)
+    notes += told_of_lacking(served.lacking)
     return Recommendations(restored, served, request, notes, warning)
 
 
-def _request(restored: Restored, parsed: Any) -> tuple[Request, tuple[str, ...]]:
-    """Read the lists of items."""
+def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str, ...]]:
+    """Read the lists of items; returns what is asked for, and how many of them are unknown.
+
+    Raises:
+        DataError: a list cannot be read.
+    """
     from itrec_dist.data.new_events import read_item_list
     from itrec_dist.inference.recommend import Request
 
@@ -135,7 +148,7 @@ def _of_histories(restored: Restored, histories: Any, place: Uri | Path) -> Serv
         return _of_lists(restored, range(len(histories)), histories)
     if isinstance(histories, Events):
         (one, *others) = histories.inputs
-        if others or histories.source != "table" or isinstance(one, Uri):
+        if others or histories.source != "table":
             raise DataError(f"{histories!r} is not one table here: give one table or file")
         return served.from_events(restored, one, place)
     return _of_table(restored, histories, place)

@@ -175,29 +175,43 @@ class Run:
         *,
         k: int = 5,
         overwrite: bool = False,
+        workers: int | None = None,
         **options: Any,
     ) -> Outcome:
-        """Write what `recommend` gives to a Parquet file, block by block.
+        """Write what `recommend` gives to a Parquet file, or by a cluster to a folder of parts.
 
         Args:
-            out: the file.
+            out: the file; with `workers` the folder, or its URI.
             histories: whom to recommend to; see `recommend`.
             k: items per user.
-            overwrite: whether to replace the file if it exists.
-            options: see `recommend`.
+            overwrite: whether to replace the file or folder if it exists.
+            workers: score on a Ray cluster by so many; None scores in this process.
+            options: see `recommend`; with `workers` also `resume`, `address` and `memory_limit`.
 
         Returns:
             How many users were served, and how many of them by popularity.
 
         Raises:
-            OutputError: the file exists; see `recommend` for others.
+            OutputError: the file exists, or the folder and holds another request's parts; see
+                `recommend` for others.
+            TrainingError: workers were lost too often.
 
         Examples:
             >>> run.write_recommendations("top.parquet", k=10).users
             6040
+            >>> run.write_recommendations("s3://bucket/top", "s3://bucket/events", workers=8)
         """
-        made = self._requested(histories, k=k, **options)
-        return made.write(Path(out), overwrite=overwrite)
+        if workers is None:
+            made = self._requested(histories, k=k, **options)
+            return made.write(Path(out), overwrite=overwrite)
+        from itrec_dist.api.scoring import scored
+
+        given = {**options, "k": k, "out": out, "overwrite": overwrite, "workers": workers}
+        parsed, histories = self._parsed(histories, given)
+        done = scored(self, parsed, histories)
+        for text in done.notes:
+            warnings.warn(text, ItrecWarning, stacklevel=2)
+        return done.outcome
 
     def export(
         self,
@@ -265,6 +279,16 @@ class Run:
 
     def _requested(self, histories: Any, **options: Any) -> Recommendations:
         from itrec_dist.api.recommendations import requested
+
+        parsed, histories = self._parsed(histories, options)
+        made = requested(self, parsed, histories)
+        for text in (*made.notes, made.warning, made.skipped):
+            if text:
+                warnings.warn(text, ItrecWarning, stacklevel=3)
+        return made
+
+    def _parsed(self, histories: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+        """The options of `itrec recommend`, and histories that are no path."""
         from itrec_dist.options import recommend as recommend_options
 
         given = self._given(options)
@@ -273,12 +297,7 @@ class Run:
                 given[name] = ",".join(map(str, given[name]))
         if isinstance(histories, (str, Path)):
             given["histories"], histories = histories, None
-        parsed = recommend_options.parser().parse_settings(given)
-        made = requested(self, parsed, histories)
-        for text in (*made.notes, made.warning, made.skipped):
-            if text:
-                warnings.warn(text, ItrecWarning, stacklevel=3)
-        return made
+        return recommend_options.parser().parse_settings(given), histories
 
     def _given(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options with this run and its checkpoint; `data` is another name of the shards."""

@@ -1,4 +1,4 @@
-"""`itrec recommend`: the top next items of users, or of one list of items."""
+"""`itrec recommend`: the top next items of users, here or on a cluster, or of one list of items."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import ConfigError
 from itrec_dist.options.recommend import parser
+from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
+    from itrec_dist.api.run import Run
     from itrec_dist.inference.recommend import Outcome
 
 __all__ = ["parser", "run"]
@@ -19,9 +21,19 @@ def run(parsed: Any) -> int:
     from itrec_dist.api.run import Run
 
     # A namespace has a method `items`, so that option is read by its name.
-    if parsed["items"] is None and parsed.out is None:
+    if parsed["items"] is None and parsed.out is None and not parsed.dry_run:
         raise ConfigError("--out is missing: give the Parquet file to write")
-    made = requested(Run(parsed.run, parsed.checkpoint), parsed)
+    run = Run(parsed.run, parsed.checkpoint)
+    if parsed.workers is not None:
+        return _run_on_workers(run, parsed)
+    for option in ("address", "resume", "dry_run"):
+        if parsed[option]:
+            raise ConfigError(f"--{option} is about a batch on a cluster: give --workers too")
+    if isinstance(parsed.out, Uri):
+        raise ConfigError(
+            f"--out {parsed.out} is a URI, which takes a folder of parts: give --workers, or a path"
+        )
+    made = requested(run, parsed)
     for note in made.notes:
         print(note)
     if parsed["items"] is not None:
@@ -35,6 +47,31 @@ def run(parsed: Any) -> int:
     if made.skipped:
         print(made.skipped)
     return 0
+
+
+def _run_on_workers(run: Run, parsed: Any) -> int:
+    from itrec_dist.api.scoring import planned, scored
+
+    if parsed.dry_run:
+        planned(run, parsed, _say)
+        return 0
+    done = scored(run, parsed, say=_say)
+    for note in done.notes:
+        print(note)
+    outcome = done.outcome
+    rate = ""
+    if done.users_per_second:
+        rate = f", {done.users_per_second:,.0f} users/s of each worker"
+    parts = f"{done.parts:,} part{'' if done.parts == 1 else 's'}"
+    print(
+        f"recommendations for {outcome.users:,} users{_besides(outcome)} in {parts}{rate}: "
+        f"{parsed.out}"
+    )
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _besides(outcome: Outcome) -> str:

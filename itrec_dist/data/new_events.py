@@ -4,16 +4,17 @@ The columns are those that windowing was given, and events are ordered as window
 by time, and of equal times in the order of the file.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from itrec_dist.data.database import Database
-from itrec_dist.data.doors.files import SUFFIXES
-from itrec_dist.data.doors.memory import Rows
+from itrec_dist.data.doors.files import SUFFIXES, Place, found
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards.arrays import Float32, Int32, Int64
 from itrec_dist.data.source_files import SourceColumn
@@ -55,57 +56,110 @@ def columns_of(manifest: Manifest) -> TableColumns:
     return TableColumns(**{**names, "rating": rating})
 
 
-def read_events(path: Path | Rows, manifest: Manifest) -> Events:
+def read_events(path: Place, manifest: Manifest) -> Events:
     """Read a file or a table of events; `manifest` is that of the model's data.
 
     Where windowing kept only the first or last event of a user and item, so does this.
 
     Raises:
         DataError: a file or column is missing, a value cannot be read, or there are no events.
+        EnvironmentProblem: a URI cannot be reached.
     """
+    with keyed(path, manifest) as events:
+        return events.all()
+
+
+@dataclass(frozen=True)
+class KeyedEvents:
+    """Events in a database; users are numbered by the length of their ids, then the ids."""
+
+    num_users: int
+    files: tuple[dict[str, Any], ...]
+    """Name, size and SHA-256 of the files that were read."""
+    _database: Database
+    _manifest: Manifest
+    _told: tuple[str, ...]
+    """The columns of features that are there."""
+
+    def all(self) -> Events:
+        """Those of all users."""
+        return self._events(self._database.arrow(self._query))
+
+    def pieces(self, users: int) -> Iterator[Events]:
+        """Those of so many users at a time, in the order of their numbers; the last may be fewer.
+
+        Beyond the limit of the database, memory holds one piece.
+        """
+        held: list[pa.Table] = []
+        piece = 0
+        for batch in self._database.batches(self._query):
+            rest = pa.Table.from_batches([batch])
+            keys = rest["user_key"].to_numpy()
+            while len(keys) and keys[-1] >= (piece + 1) * users:
+                cut = int(np.searchsorted(keys, (piece + 1) * users))
+                yield self._events(pa.concat_tables([*held, rest.slice(0, cut)]))
+                held, rest, keys, piece = [], rest.slice(cut), keys[cut:], piece + 1
+            held.append(rest)
+        yield self._events(pa.concat_tables(held))
+
+    @property
+    def _query(self) -> str:
+        return "shared/served_feature_events" if self._told else "shared/served_events"
+
+    def _events(self, rows: pa.Table) -> Events:
+        features = self._manifest.event_features
+        values: dict[str, Any] = {}
+        if self._told:
+            texts = zip(*rows["feature_values"].to_pylist(), strict=True)
+            values = dict(zip(self._told, texts, strict=True))
+        codes = [f.codes(values.get(f.name, (None,) * len(rows))) for f in features]
+        nothing = np.zeros((len(rows), 0), dtype=np.int32)
+        starts = np.flatnonzero(np.diff(rows["user_key"].to_numpy(), prepend=-1))
+        return Events(
+            users=tuple(rows["user_source_id"].take(starts).to_pylist()),
+            offsets=np.append(starts, len(rows)).astype(np.int64),
+            items=tuple(rows["item_source_id"].to_pylist()),
+            times=rows["event_time"].to_numpy().astype(np.int64),
+            ratings=rows["rating"].to_numpy().astype(np.float32),
+            features=np.stack(codes, axis=1) if codes else nothing,
+            lacking=tuple(f.name for f in features if f.name not in values),
+        )
+
+
+@contextlib.contextmanager
+def keyed(
+    path: Place, manifest: Manifest, memory_limit: str | None = None
+) -> Iterator[KeyedEvents]:
+    """Read events into a database, which takes so much memory at most; see `read_events`."""
     columns = columns_of(manifest)
     optional = (columns.timestamp, columns.order, columns.session, columns.rating)
     names = [columns.user, columns.item, *(name for name in optional if name is not None)]
-    with Database() as database:
-        parts = _with_columns(database, path, names).source.parts
+    with Database(memory_limit) as database:
+        given = _with_columns(database, path, names)
+        parts = given.source.parts
         told = [f for f in manifest.event_features if all(f.name in part.types for part in parts)]
         staged = TableConfig(
             columns=columns,
             event_features=tuple(f.name for f in told if f.kind == "category"),
             event_numbers=tuple(f.name for f in told if f.kind == "number"),
-        ).stage(database, path)
+        ).stage(database, path, given)
         staging.key_events(database, staged, may_repeat=True)
         if (kept := manifest.settings.get("repeats")) in ("first", "last"):
             database.table("events", "next_items/repeats", keeps_last=kept == "last")
-        rows = database.arrow("shared/served_events")
-        if not manifest.event_features:
-            return _events(rows)
-        values = {}
-        if told:
-            texts = database.arrow("shared/served_event_features")["feature_values"].to_pylist()
-            columns_of_values = zip(*texts, strict=True)
-            names_of_values = (name for name, _ in staged.event_features)
-            values = dict(zip(names_of_values, columns_of_values, strict=True))
-        codes = [
-            feature.codes(values.get(feature.name, (None,) * len(rows)))
-            for feature in manifest.event_features
-        ]
-        lacking = tuple(f.name for f in manifest.event_features if f.name not in values)
-        return replace(_events(rows), features=np.stack(codes, axis=1), lacking=lacking)
+        num_users = database.rows("shared/num_served_users")[0]["num_users"]
+        told_names = tuple(name for name, _ in staged.event_features)
+        yield KeyedEvents(num_users, staged.files, database, manifest, told_names)
 
 
-def _events(rows: pa.Table) -> Events:
-    users = rows["user_source_id"].combine_chunks().dictionary_encode()
-    codes = users.indices.to_numpy(zero_copy_only=False)
-    starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    return Events(
-        users=tuple(users.dictionary.to_pylist()),
-        offsets=np.append(starts, len(codes)).astype(np.int64),
-        items=tuple(rows["item_source_id"].to_pylist()),
-        times=rows["event_time"].to_numpy().astype(np.int64),
-        ratings=rows["rating"].to_numpy().astype(np.float32),
-        features=np.zeros((len(codes), 0), dtype=np.int32),
-    )
+def checksums(path: Place) -> tuple[dict[str, Any], ...]:
+    """Name, size and SHA-256 of the files of events, as `KeyedEvents.files`.
+
+    Raises:
+        DataError: there is no such file.
+        EnvironmentProblem: a URI cannot be reached.
+    """
+    with Database() as database:
+        return tuple(staging.checksum(f.path) for f in found([path], "exact", database.scratch))
 
 
 def read_item_list(given: str, manifest: Manifest) -> tuple[str, ...]:
@@ -141,7 +195,7 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
-def _with_columns(database: Database, path: Path | Rows, names: Sequence[str]) -> Opened:
+def _with_columns(database: Database, path: Place, names: Sequence[str]) -> Opened:
     given = opened(database, Door(), [path])
     for part in given.source.parts:
         if missing := [name for name in names if name not in part.types]:

@@ -4,6 +4,7 @@ Ids are positions: of items by popularity, of users by name. One more event can 
 items and users are matched by their source ids, and everything read here has the model's ids.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,7 +64,14 @@ class FittingShards:
 
     def histories(self) -> Histories:
         """Every user's latest events; row i is still user i + 1 of the shards."""
-        histories = reader.read_histories(self.path, self.manifest)
+        return self._fitted(reader.read_histories(self.path, self.manifest))
+
+    def pieces(self, users: int) -> Iterator[tuple[tuple[str, ...], Histories]]:
+        """The same of so many users at a time, with their source ids; see `history_pieces`."""
+        for source_ids, histories in reader.history_pieces(self.path, self.manifest, users):
+            yield source_ids, self._fitted(histories)
+
+    def _fitted(self, histories: Histories) -> Histories:
         return replace(
             histories,
             item_ids=_translated(self.item_ids, histories.item_ids),

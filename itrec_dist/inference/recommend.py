@@ -1,5 +1,7 @@
 """Predicts the next items of users from their latest events, as a table."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,9 @@ from itrec_dist.models import rank
 from itrec_dist.models.seen import left_out
 from itrec_dist.storage import atomic
 
-_BATCH = 1024
+USERS_PER_BLOCK = 1024
+"""Users that are scored together. Last bits of a score may depend on who is scored with whom, so
+parts of a batch are made of whole blocks."""
 
 COLUMNS = pa.schema(
     [
@@ -69,7 +73,7 @@ def recommend(
         DataError: none of the items in `among` is known.
         OutputError: `out` is taken.
     """
-    ranking = _Ranking(restored, served, request)
+    ranking = Ranker(restored, request).ranking(served)
     if out.exists():
         atomic.refuse_existing(out, overwrite=overwrite)
     with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
@@ -80,29 +84,47 @@ def recommend(
 
 def table_of(restored: Restored, served: Served, request: Request) -> pa.Table:
     """The same as one table in memory; see `recommend` for errors."""
-    return pa.concat_tables(_Ranking(restored, served, request).tables())
+    return pa.concat_tables(Ranker(restored, request).ranking(served).tables())
 
 
-class _Ranking:
-    """Recommendations block by block, and what was counted meanwhile."""
+class Ranker:
+    """A model and what is asked of it, for any number of users."""
 
-    def __init__(self, restored: Restored, served: Served, request: Request) -> None:
-        self._restored, self._served, self._k = restored, served, request.k
-        self._seen = request.seen or restored.run.evaluation.seen
+    def __init__(self, restored: Restored, request: Request) -> None:
+        """Check that the model can do it.
+
+        Raises:
+            ItrecError: it cannot; see `recommend`.
+        """
+        self.restored, self.k = restored, request.k
+        self.seen = request.seen or restored.run.evaluation.seen
         if restored.run.model.uses_time_of_query:
             raise ConfigError(
                 "the model was trained with model.time_of_query=true: it must be told when the "
                 "next event happens, which is not known of the future: train one without"
             )
-        self._is_allowed_C = _allowed(restored, request)
+        self.is_allowed_C = _allowed(restored, request)
+
+    def ranking(self, served: Served) -> Ranking:
+        """The recommendations for some users."""
+        return Ranking(self, served)
+
+
+class Ranking:
+    """Recommendations block by block, and what was counted meanwhile."""
+
+    def __init__(self, ranker: Ranker, served: Served) -> None:
+        self._restored, self._k, self._seen = ranker.restored, ranker.k, ranker.seen
+        self._is_allowed_C = ranker.is_allowed_C
+        self._served = served
         self._users = 0
         is_event_UL = served.histories.item_ids != PAD
         self._num_events_U = is_event_UL.sum(axis=1)
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows of a block of users after the other."""
-        for start in range(0, len(self._served.users), _BATCH):
-            rows = np.arange(start, min(start + _BATCH, len(self._served.users)))
+        for start in range(0, len(self._served.users), USERS_PER_BLOCK):
+            rows = np.arange(start, min(start + USERS_PER_BLOCK, len(self._served.users)))
             top_BN, scores_BN = self._ranked(rows)
             self._users += int((top_BN != PAD).any(axis=1).sum())
             yield _table(self._restored, self._served.users, rows, (top_BN, scores_BN))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from itrec_dist.data.event_features import MISSING
 from itrec_dist.data.schema import PAD
@@ -26,10 +27,14 @@ from itrec_dist.inference.load import Restored
 from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
-    from itrec_dist.data.doors.memory import Rows
+    from itrec_dist.data.doors.files import Place
+    from itrec_dist.data.manifest import Manifest
+    from itrec_dist.data.new_events import Events
 
 NOBODY = ""
 """The user of a list of items."""
+
+_USER = "user"
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,17 @@ class Served:
         chosen = np.array([rows[user] for user in users], dtype=np.int64)
         return replace(self, users=tuple(users), histories=self.histories.take(chosen))
 
+    def as_table(self, manifest: Manifest) -> pa.Table:
+        """Users and histories as a table; `manifest` is that of the model's data."""
+        table = reader.histories_to_table(self.histories, manifest)
+        return table.add_column(0, _USER, pa.array(self.users, pa.string()))
+
+    @staticmethod
+    def of_table(table: pa.Table, manifest: Manifest) -> Served:
+        """Users and histories that `as_table` made a table."""
+        users = tuple(table[_USER].to_pylist())
+        return Served(users, reader.table_to_histories(table, manifest, "the histories"))
+
 
 def from_shards(restored: Restored, shards: Path) -> Served:
     """Every kept user of `shards`.
@@ -73,7 +89,7 @@ def from_shards(restored: Restored, shards: Path) -> Served:
     return Served(users.source_ids, fitting.histories())
 
 
-def from_events(restored: Restored, path: Path | Rows, place: Uri | Path) -> Served:
+def from_events(restored: Restored, path: Place, place: Uri | Path) -> Served:
     """The users of a file or table of events, which holds their whole histories.
 
     Users are met by their source id in the shards at `place`, if the model knows more of users than
@@ -86,26 +102,60 @@ def from_events(restored: Restored, path: Path | Rows, place: Uri | Path) -> Ser
     from itrec_dist.data import new_events  # which imports DuckDB, and who serves shards needs none
 
     events = new_events.read_events(path, restored.manifest)
-    known = known_users(restored, fetch.local(place)) if needs_users(restored) else {}
-    stranger = PAD, np.zeros(len(restored.manifest.user_features), dtype=np.int32)
-    found = [known.get(user, stranger) for user in events.users]
-    item_ids = _ids(restored, events.items)
-    if not item_ids.any():
-        raise DataError(
-            f"the model knows none of the {len(set(events.items)):,} items in {path}, such as "
-            f"{events.items[0]!r}: give events of the items that it was trained on"
+    reading = EventReader(restored, place)
+    served = reading.served(events)
+    reading.refuse_strangers(path)
+    return replace(served, unknown_items=len(reading.unknown))
+
+
+class EventReader:
+    """Turns events into histories in the model's ids, and counts what the model does not know."""
+
+    def __init__(self, restored: Restored, place: Uri | Path) -> None:
+        """Meet the users in the shards at `place`, if the model knows more than their events.
+
+        Raises:
+            ShardsError: the shards are needed and do not fit the model.
+        """
+        self._restored = restored
+        self._item_ids = _ids_of(restored)
+        self._known = known_users(restored, fetch.local(place)) if needs_users(restored) else {}
+        self.unknown: set[str] = set()
+        """The items met that the model does not know."""
+        self._is_any_known = False
+
+    def served(self, events: Events) -> Served:
+        """The users of some events; `unknown_items` counts only the items of these."""
+        restored = self._restored
+        stranger = PAD, np.zeros(len(restored.manifest.user_features), dtype=np.int32)
+        found = [self._known.get(user, stranger) for user in events.users]
+        item_ids = _ids(self._item_ids, events.items)
+        owner = np.repeat(np.arange(len(events.users)), np.diff(events.offsets))
+        is_known = item_ids != PAD
+        histories = _histories(
+            _Events(owner, item_ids, events.ratings, events.times, events.features).where(is_known),
+            np.array([user_id for user_id, _ in found], dtype=np.int32),
+            np.stack([features for _, features in found]),
+            restored.manifest.input_length,
         )
-    owner = np.repeat(np.arange(len(events.users)), np.diff(events.offsets))
-    is_known = item_ids != PAD
-    histories = _histories(
-        _Events(owner, item_ids, events.ratings, events.times, events.features).where(is_known),
-        np.array([user_id for user_id, _ in found], dtype=np.int32),
-        np.stack([features for _, features in found]),
-        restored.manifest.input_length,
-    )
-    skipped = {item for item, is_there in zip(events.items, is_known, strict=True) if not is_there}
-    lacking = tuple(n for n in events.lacking if n in restored.run.model.event_features)
-    return Served(events.users, histories, int((~is_known).sum()), len(skipped), lacking)
+        missed = {item for item, is_there in zip(events.items, is_known, strict=True)
+                  if not is_there}  # fmt: skip
+        self.unknown |= missed
+        self._is_any_known |= bool(is_known.any())
+        lacking = tuple(n for n in events.lacking if n in restored.run.model.event_features)
+        return Served(events.users, histories, int((~is_known).sum()), len(missed), lacking)
+
+    def refuse_strangers(self, path: Place) -> None:
+        """Refuse events, now that all were met, of whose items the model knows none.
+
+        Raises:
+            DataError: it is so.
+        """
+        if not self._is_any_known:
+            raise DataError(
+                f"the model knows none of the {len(self.unknown):,} items in {path}, such as "
+                f"{min(self.unknown)!r}: give events of the items that it was trained on"
+            )
 
 
 def from_items(restored: Restored, given: tuple[str, ...]) -> Served:
@@ -126,7 +176,7 @@ def from_lists(restored: Restored, users: Sequence[str], lists: Sequence[Sequenc
         DataError: the model knows none of the items, or there is no history.
     """
     given = tuple(itertools.chain.from_iterable(lists))
-    item_ids = _ids(restored, given)
+    item_ids = _ids(_ids_of(restored), given)
     if not item_ids.any():
         some = f"{', '.join(given[:3])}{' ...' if len(given) > 3 else ''}"
         raise DataError(
@@ -178,17 +228,21 @@ def _histories(events: _Events, user_ids: Int32, user_features: Int32, length: i
         filled_UL[at] = column[is_shown]
         return filled_UL
 
-    pairs = np.unique(np.stack([events.owner, events.item_ids], axis=1), axis=0)
-    seen = np.bincount(pairs[:, 0], minlength=count).cumsum()
+    pairs = np.unique(events.owner.astype(np.int64) << 32 | events.item_ids)  # by user, then item
+    seen = np.bincount(pairs >> 32, minlength=count).cumsum()
     return Histories(
         user_ids=user_ids, user_features=user_features, item_ids=newest(events.item_ids),
         ratings=newest(events.ratings), times=newest(events.times),
-        seen_ids=pairs[:, 1].astype(np.int32), seen_offsets=np.concatenate([[0], seen]),
+        seen_ids=(pairs & 0xFFFFFFFF).astype(np.int32), seen_offsets=np.concatenate([[0], seen]),
         event_features=newest(events.features),
     )  # fmt: skip
 
 
-def _ids(restored: Restored, source_ids: tuple[str, ...]) -> Int32:
+def _ids_of(restored: Restored) -> dict[str, int]:
+    """The model's ids of items by their source ids."""
+    return {source_id: i for i, source_id in enumerate(restored.items.source_ids, 1)}
+
+
+def _ids(ids: dict[str, int], source_ids: tuple[str, ...]) -> Int32:
     """The model's ids of items, PAD where it does not know them."""
-    ids = {source_id: i for i, source_id in enumerate(restored.items.source_ids, 1)}
     return np.array([ids.get(item, PAD) for item in source_ids], dtype=np.int32)

@@ -1,13 +1,14 @@
 """Joins or starts a Ray cluster, and waits until it has room for a run."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from itrec_dist.errors import ConfigError, EnvironmentProblem
 from itrec_dist.runs.console import ProgressView
 from itrec_dist.system import limits
-from itrec_dist.training.config import RunConfig
+from itrec_dist.training.config import ClusterConfig, RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # with fewer, driver, workers and data readers block each other
 _CPUS_TO_READ = 1
@@ -34,11 +35,28 @@ def connect(run: RunConfig, address: str | None = None, view: ProgressView | Non
     """
     address = address or os.environ.get("RAY_ADDRESS")
     join(address)
-    return _wait_for_room(run, run.cluster.wait_seconds if address else 0.0, view or ProgressView())
+    room = _Room(run.cluster, functools.partial(_shortage, run))
+    return _wait_for_room(room, run.cluster.wait_seconds if address else 0.0, view)
 
 
-def join(address: str | None) -> None:
-    """Connect this process to the cluster at `address`, or start one.
+def connect_scorers(
+    workers: int, address: str | None = None, view: ProgressView | None = None
+) -> bool:
+    """The same for workers that score, each on a CPU, and on a GPU if the cluster has any.
+
+    Raises:
+        ConfigError: the cluster lacks room for them.
+        EnvironmentProblem: there is no cluster at `address`.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    join(address, "leave out --workers")
+    wanted = ClusterConfig(num_workers=workers)
+    room = _Room(wanted, functools.partial(_shortage_of_scorers, workers))
+    return _wait_for_room(room, wanted.wait_seconds if address else 0.0, view)
+
+
+def join(address: str | None, instead: str = "train with --local") -> None:
+    """Connect this process to the cluster at `address`, or start one; `instead` does without.
 
     Raises:
         EnvironmentProblem: there is no cluster at `address`, or none could be started.
@@ -51,7 +69,7 @@ def join(address: str | None) -> None:
     import ray
 
     if address:
-        _refuse_unreachable(address)
+        _refuse_unreachable(address, instead)
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
@@ -72,7 +90,7 @@ def join(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
         reason = " ".join(str(error).split())
-        raise EnvironmentProblem(f"{where}: {reason}; or train with --local") from error
+        raise EnvironmentProblem(f"{where}: {reason}; or {instead}") from error
 
 
 def local_cpus() -> int:
@@ -92,7 +110,7 @@ def own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _refuse_unreachable(address: str) -> None:
+def _refuse_unreachable(address: str, instead: str) -> None:
     """Refuse an address where nothing listens; Ray would retry for minutes and print its attempts.
 
     Raises:
@@ -106,7 +124,7 @@ def _refuse_unreachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise EnvironmentProblem(
-            f"no Ray cluster answers at {address}: {reason}; or train with --local"
+            f"no Ray cluster answers at {address}: {reason}; or {instead}"
         ) from error
 
 
@@ -119,18 +137,28 @@ class _Shortage:
     remedy: str
 
 
-def _wait_for_room(run: RunConfig, seconds: float, view: ProgressView) -> bool:
+@dataclass(frozen=True)
+class _Room:
+    """What workers need, and how it is told whether the cluster has it."""
+
+    cluster: ClusterConfig
+    shortage: Callable[[bool, float, float], _Shortage | None]
+    """Of whether they take GPUs, and of the cluster's GPUs and CPUs."""
+
+
+def _wait_for_room(room: _Room, seconds: float, view: ProgressView | None) -> bool:
     import ray
     from ray.autoscaler.sdk import request_resources
 
+    cluster, view = room.cluster, view or ProgressView()
     deadline = time.monotonic() + seconds
     is_waiting = False
     try:
         while True:
             resources = ray.cluster_resources()
             gpus = resources.get("GPU", 0)
-            use_gpu = gpus > 0 if run.cluster.use_gpu is None else run.cluster.use_gpu
-            shortage = _shortage(run, use_gpu, gpus, resources.get("CPU", 0))
+            use_gpu = gpus > 0 if cluster.use_gpu is None else cluster.use_gpu
+            shortage = room.shortage(use_gpu, gpus, resources.get("CPU", 0))
             if shortage is None:
                 return use_gpu
             if time.monotonic() >= deadline:
@@ -140,9 +168,9 @@ def _wait_for_room(run: RunConfig, seconds: float, view: ProgressView) -> bool:
                 )
             if not is_waiting:
                 is_waiting = True
-                bundle = {"CPU": run.cluster.cpus_per_worker, "GPU": float(use_gpu)}
+                bundle = {"CPU": cluster.cpus_per_worker, "GPU": float(use_gpu)}
                 wanted = {name: amount for name, amount in bundle.items() if amount}
-                request_resources(bundles=[wanted] * run.cluster.num_workers)
+                request_resources(bundles=[wanted] * cluster.num_workers)
                 message = (
                     f"{shortage.needs}, the cluster has {shortage.has}: waiting up to {seconds:g} s"
                 )
@@ -151,6 +179,15 @@ def _wait_for_room(run: RunConfig, seconds: float, view: ProgressView) -> bool:
     finally:
         if is_waiting:
             request_resources(bundles=[])  # otherwise the nodes would never be released
+
+
+def _shortage_of_scorers(workers: int, use_gpu: bool, gpus: float, cpus: float) -> _Shortage | None:
+    kind, has = ("GPU", gpus) if use_gpu else ("CPU", cpus)
+    if has >= workers and cpus >= workers:
+        return None
+    return _Shortage(
+        f"--workers {workers} take a {kind} each", f"{has:g} {kind}s", "lower --workers"
+    )
 
 
 def _shortage(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Shortage | None:

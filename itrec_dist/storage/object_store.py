@@ -107,6 +107,14 @@ class Store:
             return None
 
     @_explained
+    def open(self, name: str) -> pa.NativeFile | None:
+        """A file to read at any position, such as a footer; None if it does not exist."""
+        try:
+            return self._fs.open_input_file(self._at(name))
+        except FileNotFoundError:
+            return None
+
+    @_explained
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
         self._put(content, name)

@@ -17,6 +17,7 @@ served_events as (
 )
 
 select
+    user_key,
     user_source_id,
     item_source_id,
     event_time,

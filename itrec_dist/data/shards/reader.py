@@ -9,7 +9,7 @@ The arrays may be read-only views of Arrow memory: `take` makes writable copies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from itrec_dist.data.shards.columns import (
     item_schema,
 )
 from itrec_dist.errors import ShardsError
+from itrec_dist.storage import parquet
 
 
 def column_names(manifest: Manifest, *, times: bool) -> list[str]:
@@ -161,19 +162,102 @@ def read_histories(shards: Path, manifest: Manifest) -> Histories:
         ShardsError: the file is missing, damaged or does not match the manifest.
     """
     path = shards / schema.HISTORIES_FILE
-    expected = Widths.of(manifest).schema(_held(HISTORY_COLUMNS, manifest))
-    table = _read_file(path, expected, rows=manifest.num_users)
+    table = _read_file(path, history_schema(manifest), rows=manifest.num_users)
     _refuse_gaps(table, "user_id", path)
+    return table_to_histories(table, manifest, str(path))
+
+
+def history_pieces(
+    shards: Path, manifest: Manifest, users: int
+) -> Iterator[tuple[tuple[str, ...], Histories]]:
+    """Source ids and latest events of so many kept users at a time; the last may be fewer.
+
+    Memory holds one piece.
+
+    Raises:
+        ShardsError: a file is missing, damaged or does not match the manifest.
+    """
+    names = _pieces(shards / schema.USERS_FILE, pa.schema([("source_id", pa.string())]), users)
+    path = shards / schema.HISTORIES_FILE
+    num_users = 0
+    for table in _pieces(path, history_schema(manifest), users):
+        named = next(names, None)
+        ids = _column(table, pa.field("user_id", pa.int32()), str(path))
+        counted = np.arange(num_users + 1, num_users + len(table) + 1)
+        if named is None or len(named) != len(table) or not np.array_equal(ids, counted):
+            raise ShardsError(f"{path} and {schema.USERS_FILE} differ: window the data again")
+        num_users += len(table)
+        yield (
+            tuple(named["source_id"].to_pylist()), table_to_histories(table, manifest, str(path))
+        )  # fmt: skip
+    if num_users != manifest.num_users:
+        raise ShardsError(
+            f"{path} holds {num_users:,} rows, {manifest.num_users:,} are expected by the "
+            "manifest: window the data again"
+        )
+
+
+def _pieces(path: Path, expected: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The rows of a file, so many at a time."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if absent := [n for n in expected.names if n not in file.schema_arrow.names]:
+                raise ShardsError(f"{path} lacks the column {absent[0]}: window the data again")
+            held: list[pa.Table] = []
+            missing = rows
+            for batch in file.iter_batches(rows, columns=expected.names):
+                rest = pa.Table.from_batches([batch])
+                while len(rest) >= missing:
+                    yield pa.concat_tables([*held, rest.slice(0, missing)]).combine_chunks()
+                    held, rest, missing = [], rest.slice(missing), rows
+                if len(rest):
+                    held.append(rest)
+                    missing -= len(rest)
+            if held:
+                yield pa.concat_tables(held).combine_chunks()
+    except (OSError, pa.ArrowException) as error:
+        raise parquet.unreadable(path, error) from error
+
+
+def history_schema(manifest: Manifest) -> pa.Schema:
+    """The columns of latest events that are not empty."""
+    return Widths.of(manifest).schema(_held(HISTORY_COLUMNS, manifest))
+
+
+def table_to_histories(table: pa.Table, manifest: Manifest, where: str) -> Histories:
+    """Latest events from a table with the columns of `history_schema`.
+
+    Raises:
+        ShardsError: a column is missing, of another type, holds nulls or ids outside the catalogue.
+    """
     fixed = {n: c for n, c in columns_of(Histories).items() if c.width != "ragged"}
-    seen_ids, seen_offsets = _ragged(table, "seen_ids", path)
-    arrays = _arrays(table, fixed, manifest, str(path))
+    seen_ids, seen_offsets = _ragged(table, "seen_ids", where)
+    arrays = _arrays(table, fixed, manifest, where)
     shape = (*arrays["item_ids"].shape, len(manifest.event_features))
     arrays["event_features"] = arrays["event_features"].reshape(shape)
     histories = Histories(**arrays, seen_ids=seen_ids, seen_offsets=seen_offsets)
-    _refuse_codes(histories.event_features, manifest, str(path))
-    _refuse_outside(histories.item_ids, manifest.num_items, "item_ids", str(path))
-    _refuse_outside(seen_ids, manifest.num_items, "seen_ids", str(path))
+    _refuse_codes(histories.event_features, manifest, where)
+    _refuse_outside(histories.item_ids, manifest.num_items, "item_ids", where)
+    _refuse_outside(seen_ids, manifest.num_items, "seen_ids", where)
     return histories
+
+
+def histories_to_table(histories: Histories, manifest: Manifest) -> pa.Table:
+    """The table that `table_to_histories` reads."""
+    expected, arrays = history_schema(manifest), []
+    for name, column in columns_of(Histories).items():
+        if column.name not in expected.names:
+            continue
+        field, values = expected.field(column.name), getattr(histories, name)
+        flat = pa.array(values.reshape(-1))
+        if column.width == "ragged":
+            offsets = pa.array(histories.seen_offsets.astype(np.int32))
+            arrays.append(pa.ListArray.from_arrays(offsets, flat))
+        elif _is_fixed(field):
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
+        else:
+            arrays.append(flat)
+    return pa.Table.from_arrays(arrays, schema=expected)
 
 
 def _held(columns: Sequence[Column], manifest: Manifest) -> list[Column]:

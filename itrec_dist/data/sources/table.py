@@ -167,8 +167,10 @@ class TableConfig(Source):
                 "is no unit, leave it out"
             )
 
-    def stage(self, database: Database, path: Place | Sequence[Place]) -> Staged:
-        """Fill the staging tables from a user's table.
+    def stage(
+        self, database: Database, path: Place | Sequence[Place], events: Opened | None = None
+    ) -> Staged:
+        """Fill the staging tables from a user's table, whose `events` may have been opened before.
 
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
@@ -176,7 +178,8 @@ class TableConfig(Source):
         """
         places = (path,) if isinstance(path, (Path, Uri, Rows)) else tuple(path)
         layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
-        events = opened(database, Door(layout, self.table, self.query, self.header), places)
+        if events is None:
+            events = opened(database, Door(layout, self.table, self.query, self.header), places)
         parts = self._stage_events(database, events)
         shown = events.shown if self.query else ", ".join(map(str, places))
         unit = ORDER

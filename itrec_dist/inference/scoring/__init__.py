@@ -1,0 +1,1 @@
+"""Recommends to any number of users, part by part, on as many machines as there are."""
