@@ -34,6 +34,7 @@ from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 _TIMES = 8
 _PLANNED = 10_000_000
 _LENGTH = 50
+_MEMORY_LIMIT = "1GB"  # of DuckDB: 8 N users are more than it holds, so that it has to spill
 _EVENTS = 30  # of a user, on average
 _USERS_AT_A_TIME = 65_536
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -104,6 +105,7 @@ def batch(scratch: Path, run: Path, events: Path, workers: int) -> Batch:
     command = [
         sys.executable, "-m", "itrec_dist", "recommend", str(run), "--histories", str(events),
         "--out", str(out), "--workers", str(workers), "-k", "10",
+        "--memory_limit", _MEMORY_LIMIT,
     ]  # fmt: skip
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -170,6 +170,7 @@ def records(path):
     return whole
 
 
+@pytest.mark.slow
 def test_weights_and_biases_works_offline_and_else_wants_a_login(shards, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="needs the extra wandb")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -229,6 +229,7 @@ def test_the_library_prints_the_table_of_the_command(capsys, monkeypatch):
     assert changing.sub("", str(examined)) == changing.sub("", told.rstrip("\n"))
 
 
+@pytest.mark.slow
 def test_deepspeed_is_looked_for_but_not_imported():
     program = (
         "import sys; from itrec_dist.system import doctor; doctor.examine(); "

@@ -290,6 +290,7 @@ def test_every_task_with_windows_is_listed_and_keeps_its_name():
         tasks.data_of("none")
 
 
+@pytest.mark.slow
 def test_a_worker_does_not_import_what_cuts_windows():
     program = (
         "import sys; import itrec_dist.training.worker, itrec_dist.inference.recommend\n"
