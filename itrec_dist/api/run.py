@@ -151,8 +151,8 @@ class Run:
 
         Returns:
             A table of user, rank (1 is the best), item, title and score, users in the order given
-            and ids as text; users of lists are their positions. Of pandas or Polars if the
-            histories are, otherwise of Arrow.
+            (those of a table of events sorted) and ids as text; users of lists are their
+            positions. Of pandas or Polars if the histories are, otherwise of Arrow.
 
         Raises:
             ConfigError: an option is unknown, or there are no k items to recommend.
