@@ -4,7 +4,7 @@ from pathlib import Path
 
 from itrec_dist.config import Parser
 from itrec_dist.data.schema import Seen
-from itrec_dist.options import evaluate
+from itrec_dist.options import cluster, evaluate
 from itrec_dist.storage.uri import Uri
 
 
@@ -71,12 +71,7 @@ def _add_cluster(options: Parser) -> None:
         help="Score on a Ray cluster by so many workers, each with a CPU, and a GPU if the cluster "
         "has any; null scores in this process.",
     )
-    options.add_argument(
-        "--address",
-        type=str | None,
-        default=None,
-        help="Ray cluster to join, such as auto; default: start one on this machine.",
-    )
+    cluster.add_address(options)
     options.add_argument(
         "--resume",
         action="store_true",

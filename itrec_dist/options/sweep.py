@@ -1,6 +1,7 @@
 """The options of `itrec sweep`: a sweep's settings, and how to start it."""
 
 from itrec_dist.config import Parser
+from itrec_dist.options import cluster
 
 
 def parser() -> Parser:
@@ -29,9 +30,6 @@ def parser() -> Parser:
         "--local", action="store_true",
         help="Train one trial after the other in this process, without Ray.",
     )  # fmt: skip
-    options.add_argument(
-        "--address", type=str | None, default=None,
-        help="Ray cluster to join, such as auto; default: start one on this machine.",
-    )  # fmt: skip
+    cluster.add_address(options)
     options.add_class_arguments(SweepConfig)
     return options

@@ -1,6 +1,7 @@
 """The options of `itrec train`: how to start a run, and all of its settings."""
 
 from itrec_dist.config import Parser
+from itrec_dist.options import cluster
 
 
 def parser() -> Parser:
@@ -19,12 +20,7 @@ def parser() -> Parser:
         help="Train in this process, without Ray and on at most one GPU. For several GPUs without "
         "Ray: torchrun --nproc-per-node GPUS -m itrec_dist train ..., without --local.",
     )
-    options.add_argument(
-        "--address",
-        type=str | None,
-        default=None,
-        help="Ray cluster to join, such as auto; default: start one on this machine.",
-    )
+    cluster.add_address(options)
     options.add_argument(
         "--overwrite", action="store_true", help="Replace the run directory if it exists."
     )

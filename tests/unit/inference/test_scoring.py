@@ -38,19 +38,6 @@ def small_blocks(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def scored_run(history_shards, tmp_path_factory, itrec) -> Path:
-    """A small SASRec, hardly trained."""
-    run = tmp_path_factory.mktemp("scored") / "run"
-    code, _, err = itrec(
-        "train", "--local", "--shards", history_shards, "--out", run, "--model.kind", "sasrec",
-        "--model.width", 16, "--model.num_layers", 1, "--training.epochs", 1,
-        "--training.batch_size", 64, "--cluster.threads", 1, "--engine.precision", "fp32",
-    )  # fmt: skip
-    assert code == 0, err
-    return run
-
-
-@pytest.fixture(scope="module")
 def events(ratings_folder, tmp_path_factory) -> Path:
     """The ratings as a table of events, users mixed, some items unknown to the model."""
     lines = (ratings_folder / "ratings.dat").read_text().splitlines()
@@ -104,13 +91,13 @@ def in_one_process(itrec, run, out, *more):
 @pytest.mark.parametrize(
     ("kind", "place"), slow_after(2, [("shards", "path"), ("events", "uri"), ("lists", "path")])
 )
-def test_parts_are_the_rows_of_one_file_to_the_bit(kind, place, scored_run, request, tmp_path):
+def test_parts_are_the_rows_of_one_file_to_the_bit(kind, place, history_run, request, tmp_path):
     itrec, shards, events = map(request.getfixturevalue, ("itrec", "history_shards", "events"))
-    restored = restore(scored_run)
+    restored = restore(history_run)
     source = source_of(kind, restored, shards, events)
     folder = tmp_path / "parts"
     out = Uri(f"file://{folder}") if place == "uri" else folder
-    plan, counts = score_all(scored_run, out, source)
+    plan, counts = score_all(history_run, out, source)
     with source.opened() as opened:
         (whole,) = opened.pieces(USERS)
     assert len(plan.left) == plan.cut.parts == -(-len(whole.users) // BLOCK)
@@ -119,7 +106,7 @@ def test_parts_are_the_rows_of_one_file_to_the_bit(kind, place, scored_run, requ
         expected = recommend.table_of(restored, whole, REQUEST)
     else:
         more = ["--histories", events] if kind == "events" else []
-        expected = in_one_process(itrec, scored_run, tmp_path / "one.parquet", *more)
+        expected = in_one_process(itrec, history_run, tmp_path / "one.parquet", *more)
     assert found.schema.equals(recommend.COLUMNS)
     assert found.equals(expected), "rows, their order, and every bit of the scores"
     assert sum(c["served"] for c in counts) == len(whole.users)
@@ -128,8 +115,8 @@ def test_parts_are_the_rows_of_one_file_to_the_bit(kind, place, scored_run, requ
 
 
 @pytest.mark.parametrize("users", [1, 7, 10_000])
-def test_events_come_in_pieces_of_whole_users(users, scored_run, events):
-    manifest = restore(scored_run).manifest
+def test_events_come_in_pieces_of_whole_users(users, history_run, events):
+    manifest = restore(history_run).manifest
     with new_events.keyed(events, manifest) as keyed:
         whole, pieces = keyed.all(), list(keyed.pieces(users))
         assert keyed.num_users == USERS
@@ -162,17 +149,17 @@ def test_latest_events_come_in_pieces_and_through_a_table(users, history_shards)
 
 
 def test_a_part_that_is_whole_is_left_alone_and_others_are_written_again(
-    scored_run, history_shards, tmp_path
+    history_run, history_shards, tmp_path
 ):
-    out, restored = tmp_path / "parts", restore(scored_run)
+    out, restored = tmp_path / "parts", restore(history_run)
     source = OfShards(restored, history_shards)
-    plan, _ = score_all(scored_run, out, source)
+    plan, _ = score_all(history_run, out, source)
     before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
     (out / part_name(1)).unlink()
     (out / part_name(3)).write_bytes(before[part_name(3)][:-20])
     (out / part_name(4)).write_bytes(before[part_name(4)][:200])
     stamps = {p.name: p.stat().st_mtime_ns for p in out.glob("*.parquet")}
-    again, counts = score_all(scored_run, out, source, "resume")
+    again, counts = score_all(history_run, out, source, "resume")
     assert again.left == [1, 3, 4] == [c["part"] for c in counts]
     assert again.request == plan.request
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == before
@@ -180,20 +167,20 @@ def test_a_part_that_is_whole_is_left_alone_and_others_are_written_again(
     assert untouched == set(before) - {part_name(p) for p in (1, 3, 4)}
 
 
-def test_a_part_lost_after_all_were_there_is_made_anew(scored_run, history_shards, tmp_path):
-    out, restored = tmp_path / "parts", restore(scored_run)
+def test_a_part_lost_after_all_were_there_is_made_anew(history_run, history_shards, tmp_path):
+    out, restored = tmp_path / "parts", restore(history_run)
     source, folder = OfShards(restored, history_shards), Folder(out)
-    score_all(scored_run, out, source)
+    score_all(history_run, out, source)
     folder.write("_summary.json", {})
     folder.remove_histories()
     before = (out / part_name(2)).read_bytes()
     (out / part_name(2)).unlink()
-    assert [c["part"] for c in score_all(scored_run, out, source, "resume")[1]] == [2]
+    assert [c["part"] for c in score_all(history_run, out, source, "resume")[1]] == [2]
     assert (out / part_name(2)).read_bytes() == before
 
 
-def test_users_are_cut_anew_where_that_had_been_interrupted(scored_run, history_shards, tmp_path):
-    out, restored = tmp_path / "parts", restore(scored_run)
+def test_users_are_cut_anew_where_that_had_been_interrupted(history_run, history_shards, tmp_path):
+    out, restored = tmp_path / "parts", restore(history_run)
     source = OfShards(restored, history_shards)
     plan = prepared(out, source, restored)
     record = json.loads((out / "_request.json").read_text())
@@ -204,9 +191,9 @@ def test_users_are_cut_anew_where_that_had_been_interrupted(scored_run, history_
 
 
 def test_another_request_s_parts_are_refused_with_what_differs(
-    scored_run, history_shards, events, tmp_path
+    history_run, history_shards, events, tmp_path
 ):
-    out, restored = tmp_path / "parts", restore(scored_run)
+    out, restored = tmp_path / "parts", restore(history_run)
     source = OfShards(restored, history_shards)
     prepared(out, source, restored)
     some = restored.items.source_ids[:20]
@@ -227,8 +214,10 @@ def test_another_request_s_parts_are_refused_with_what_differs(
 
 
 @pytest.mark.parametrize("existing", ["refuse", "overwrite", "resume"])
-def test_what_no_batch_has_written_is_never_touched(existing, scored_run, history_shards, tmp_path):
-    restored = restore(scored_run)
+def test_what_no_batch_has_written_is_never_touched(
+    existing, history_run, history_shards, tmp_path
+):
+    restored = restore(history_run)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("dear diary")
     for out in (tmp_path / "mine", Uri(f"file://{tmp_path}/mine")):
@@ -245,10 +234,10 @@ def test_parts_are_whole_blocks_and_several_for_each_worker(monkeypatch):
 
 
 def test_a_dry_run_plans_from_a_measured_rate_and_writes_nothing(
-    scored_run, events, itrec, tmp_path
+    history_run, events, itrec, tmp_path
 ):
     code, shown, err = itrec(
-        "recommend", scored_run, "--histories", events, "--workers", 2, "--dry_run",
+        "recommend", history_run, "--histories", events, "--workers", 2, "--dry_run",
         "--out", tmp_path / "parts",
     )  # fmt: skip
     assert (code, err) == (0, "")
@@ -278,10 +267,10 @@ def test_a_dry_run_plans_from_a_measured_rate_and_writes_nothing(
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_one_sentence(
-    options, sentence, scored_run, itrec, tmp_path, monkeypatch
+    options, sentence, history_run, itrec, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    code, shown, err = itrec("recommend", scored_run, *options)
+    code, shown, err = itrec("recommend", history_run, *options)
     assert (code, shown) == (2, "")
     assert sentence in err
     assert len(err.splitlines()) == 1
@@ -290,15 +279,15 @@ def test_options_that_do_not_go_together_are_one_sentence(
 
 
 def test_histories_that_cannot_be_used_leave_an_older_batch_alone(
-    scored_run, history_shards, events, itrec, tmp_path
+    history_run, history_shards, events, itrec, tmp_path
 ):
-    restored, out = restore(scored_run), tmp_path / "parts"
+    restored, out = restore(history_run), tmp_path / "parts"
     prepared(out, OfShards(restored, history_shards), restored)
     wrong = tmp_path / "wrong.parquet"
     pq.write_table(pq.read_table(events).rename_columns(["who", "item", "rating", "timestamp"]),
                    wrong)  # fmt: skip
     code, _, err = itrec(
-        "recommend", scored_run, "--out", out, "--workers", 2, "--histories", wrong, "--overwrite"
+        "recommend", history_run, "--out", out, "--workers", 2, "--histories", wrong, "--overwrite"
     )
     assert code == 2
     assert f"{wrong} has no column 'user', its columns are who, item, rating, timestamp" in err

@@ -23,19 +23,6 @@ FOREIGN = "Ж-千と'\"千 🎬"
 
 
 @pytest.fixture(scope="module")
-def history_run(history_shards, tmp_path_factory, itrec) -> Path:
-    """A small SASRec, hardly trained."""
-    run = tmp_path_factory.mktemp("served") / "run"
-    code, _, err = itrec(
-        "train", "--local", "--shards", history_shards, "--out", run, "--model.kind", "sasrec",
-        "--model.width", 16, "--model.num_layers", 1, "--training.epochs", 1,
-        "--training.batch_size", 64, "--cluster.threads", 1, "--engine.precision", "fp32",
-    )  # fmt: skip
-    assert code == 0, err
-    return run
-
-
-@pytest.fixture(scope="module")
 def ratings(ratings_folder) -> list[tuple[str, str, int, float]]:
     """(user, item, time, rating), in the order of the file that was windowed."""
     lines = (ratings_folder / "ratings.dat").read_text().splitlines()
