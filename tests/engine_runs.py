@@ -196,6 +196,20 @@ def everything(
     that is given, and its state is left in `end`.
     """
     runs = Runs(shards, context)
+    found = _courses(runs, courses)
+    first, weights, state = _begin(runs, start)
+    found["chain"], weights, state = runs.chain(weights, state, first)
+    if context.rank == 0:
+        write(end, first + PART * len(CHAIN), weights, state)
+    return found
+
+
+def all_courses(context: Any, shards: Path, courses: Mapping[str, int]) -> dict[str, Any]:
+    """The first part of `everything`, for engines that a chain has been through already."""
+    return _courses(Runs(shards, context), courses)
+
+
+def _courses(runs: "Runs", courses: Mapping[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, steps in courses.items():
         config = ENGINES[name]
@@ -209,10 +223,6 @@ def everything(
             "fp16": runs.train(runs.engine(config, "fp16"), steps=SHORT).losses,
             "overflow": runs.overflow(runs.engine(config, "fp16")),
         }
-    first, weights, state = _begin(runs, start)
-    found["chain"], weights, state = runs.chain(weights, state, first)
-    if context.rank == 0:
-        write(end, first + PART * len(CHAIN), weights, state)
     return found
 
 

@@ -27,7 +27,6 @@ def ray_blocks(files, columns=None):
     return RayContext.blocks(None, files, columns)
 
 
-@pytest.mark.slow
 def test_two_workers_train_and_judge_as_one_process_does(trained, shards, tmp_path):
     out = tmp_path / "run"
     code, shown, err = train_on_two(shards, out)

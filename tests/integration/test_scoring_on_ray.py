@@ -43,6 +43,7 @@ def alike(monkeypatch):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_process_does_and_go_on_where_they_were(
     trained, itrec, tmp_path
 ):

@@ -141,6 +141,7 @@ def check_restart(run, cause, workers):
     return times[0] - event["noticed"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_worker_that_is_killed(shards, undisturbed, tmp_path):
     """On the Ray of this process, so that a command in it is the driver."""
