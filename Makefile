@@ -28,8 +28,10 @@ run: $(READY)
 	$(ITREC) report $(RUN)/ite $(RUN)/baselines --out $(RUN)/report.html
 
 # One thread per torch process: on the small matrices of tests, more would only wait for each
-# other. Two pytest processes on any machine: all tests that need Ray share one of them.
-PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 python -m pytest --timeout 600 -n 2
+# other. Two pytest processes on any machine: all tests that need Ray share one of them. Bytecode is
+# kept even where an image turns that off: dozens of processes are started, each imports the package.
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+	python -m pytest --timeout 600 -n 2
 
 RANDOM_INPUT := tests/unit/data/test_file_doors.py tests/unit/tasks/test_protocols.py
 

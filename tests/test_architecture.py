@@ -111,7 +111,10 @@ def own_imports(path: Path) -> set[str]:
     return found
 
 
-GRAPH = {name: own_imports(path) - {name} for name, path in MODULES.items()}
+@cache
+def graph() -> dict[str, set[str]]:
+    """Module -> those of this package that it imports."""
+    return {name: own_imports(path) - {name} for name, path in MODULES.items()}
 
 
 def subject(name: str) -> str:
@@ -124,8 +127,8 @@ def belongs(name: str, places: set[str]) -> bool:
 
 def test_there_is_a_package_to_look_at():
     assert {"config.parser", "errors", "cli.app"} <= set(MODULES)
-    assert "storage.atomic" in GRAPH["runs.directory"]
-    assert "errors" in GRAPH["config.parser"]
+    assert "storage.atomic" in graph()["runs.directory"]
+    assert "errors" in graph()["config.parser"]
 
 
 @pytest.mark.parametrize("package", RESTRICTED)
@@ -159,7 +162,7 @@ def test_a_module_imports_only_from_above():
     rank = {name: i for i, name in enumerate(ORDER)}
     wrong = [
         f"{name} imports {target}"
-        for name, targets in GRAPH.items()
+        for name, targets in graph().items()
         for target in targets
         if subject(target) != subject(name)
         and subject(target) != "__init__"
@@ -174,7 +177,7 @@ def test_no_module_imports_itself_in_a_circle():
     def visit(name: str, path: tuple[str, ...]) -> None:
         assert name not in path, " -> ".join((*path[path.index(name) :], name))
         if name not in done:
-            for target in sorted(GRAPH[name]):
+            for target in sorted(graph()[name]):
                 if not (target == subject(name) and "." in name):  # a folder's own __init__
                     visit(target, (*path, name))
             done.add(name)
@@ -197,7 +200,7 @@ def test_every_module_is_reached_from_the_command_or_the_library():
         if name in reached or name not in MODULES:
             continue
         reached.add(name)
-        waiting += [*GRAPH[name], name.rpartition(".")[0]]
+        waiting += [*graph()[name], name.rpartition(".")[0]]
         found_by_name = {i.target for i in imports(MODULES[name])} & {
             "pkgutil",
             "itrec_dist.config.registry.Registry",
@@ -217,7 +220,7 @@ def test_every_verb_is_a_module_with_a_parser_and_a_run(verb):
 
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"completion"}))  # which is for shells alone
 def test_a_verb_does_what_a_function_of_the_library_does(verb):
-    called = {n for n in GRAPH[f"cli.{VERBS[verb][0]}"] if n.startswith("api.")}
+    called = {n for n in graph()[f"cli.{VERBS[verb][0]}"] if n.startswith("api.")}
     assert called, f"give the library what `itrec {verb}` does"
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from itrec_dist.losses.loss import Held, ItemTable, Queries
+from itrec_dist.losses.uncompiled import uncompiled
 
 Memory = Literal["auto", "whole", "chunks"]
 """How the scores of the catalogue are held while gradients are recorded."""
@@ -79,7 +80,7 @@ def _chunk_shape(device: torch.device) -> tuple[int, int]:
 
 
 # Not compiled: a graph would hold the loop over chunks unrolled.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@uncompiled
 def _sum_of_chunks(queries: Queries, table: ItemTable, total: type["_Total"]) -> Tensor:
     sums_N: Tensor = _ChunkedSum.apply(  # type: ignore[no-untyped-call]
         total, queries.hidden_ND, table.weight_CD, table.bias_C, queries.bias_ids_NJ,

@@ -23,6 +23,7 @@ from itrec_dist.losses.bce import BceConfig
 from itrec_dist.losses.catalogue import softplus_sum
 from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.negatives import is_first, scored
+from itrec_dist.losses.uncompiled import uncompiled
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class GbceConfig:
             raise ConfigError(f"loss.calibration={self.calibration} must be from 0 to 1")
 
     # Not compiled: draws would come from another generator.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
         """Sum of the targets' weighted terms and those of the drawn items that are none, [N].
 

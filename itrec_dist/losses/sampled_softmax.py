@@ -24,6 +24,7 @@ from itrec_dist.losses import negatives as drawn
 from itrec_dist.losses.loss import Held, ItemTable, Queries
 from itrec_dist.losses.negatives import Sampler, Source, is_first, scored
 from itrec_dist.losses.softmax import SoftmaxConfig
+from itrec_dist.losses.uncompiled import uncompiled
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SampledSoftmax:
         self._sampler = Sampler(config.negatives, config.num_negatives, target_counts_C)
 
     # Not compiled: draws would come from another generator.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def per_query(self, queries: Queries, target_ids_NK: Tensor, table: ItemTable) -> Tensor:
         """Mean over the targets of their negative log-probability, [N]; a repeat counts again.
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from itrec_dist.losses.uncompiled import uncompiled
+
 _FEW = 1 << 22  # numbers in the vectors of all pairs, up to which they are simply gathered
 _AT_ONCE_CPU, _AT_ONCE_GPU = 1 << 19, 1 << 26  # numbers held otherwise
 _DENSE = 32  # a catalogue is small if it is at most so many times what a query chooses
@@ -29,7 +31,7 @@ def chosen_dots(hidden_ND: Tensor, weight_CD: Tensor, columns_NK: Tensor) -> Ten
 
 
 # Not compiled: a graph would hold the loop over parts unrolled.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@uncompiled
 def _in_parts(hidden_ND: Tensor, weight_CD: Tensor, columns_NK: Tensor) -> Tensor:
     dots_NK: Tensor = _ChosenDots.apply(hidden_ND, weight_CD, columns_NK)  # type: ignore[no-untyped-call]
     return dots_NK

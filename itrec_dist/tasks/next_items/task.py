@@ -12,6 +12,7 @@ from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.config import LossConfig
 from itrec_dist.losses.loss import CountingLoss, RankingLoss
+from itrec_dist.losses.uncompiled import uncompiled
 from itrec_dist.metrics.metric import CUTOFFS, RANKINGS, FigureName, MetricChoice
 from itrec_dist.metrics.ranking import Judge
 from itrec_dist.metrics.slices import Slices
@@ -120,7 +121,7 @@ class NextItems(Task):
         return self._ranking_model.item_table().blocks(self._ranking_model.encode(batch))
 
     # Not compiled: shapes depend on the number of targets.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _step_losses(self, batch: Batch, target_ids_BL: torch.Tensor) -> torch.Tensor:
         """The sum of each history's losses, [B]: one query and its targets at every position."""
         steps = self._steps(batch, target_ids_BL)
@@ -147,7 +148,7 @@ class NextItems(Task):
         return ChosenSteps(hidden_BLD, target_ids_BL, batch.further_target_ids_BLK)
 
     # Not compiled: shapes depend on the number of rows with ties.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     def _judged(self, queries: Queries, table: ItemTable, batch: Batch) -> RankingOutput:
         """Losses and both rankings, without holding the scores of the whole catalogue."""
         # A filler row is never counted, but may hold NaN, which cannot be ranked.
