@@ -70,9 +70,10 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports(path: Path) -> Iterator[Import]:
+@cache
+def imports(path: Path) -> list[Import]:
     """Every import that is executed, those for type checkers left out."""
-    yield from _imports(tree(path), at_top=True)
+    return list(_imports(tree(path), at_top=True))
 
 
 def _imports(node: ast.AST, *, at_top: bool) -> Iterator[Import]:

@@ -93,6 +93,7 @@ class Parser(jsonargparse.ArgumentParser):
         self.sections: dict[str, dataclasses.Field[Any]] = {}  # that hold one of several classes
         self._texts: dict[str, bool] = {}
         self._followed: frozenset[str] = frozenset()
+        self._given_defaults: jsonargparse.Namespace | None = None
         self.takes_recipes = False
 
     def add_class_arguments(self, theclass: type[Any], *names: Any, **options: Any) -> Any:
@@ -203,7 +204,10 @@ class Parser(jsonargparse.ArgumentParser):
                 found = [option for option in found if option.startswith("--")]
             options += found
         try:
-            parsed = self.parse_args(options)
+            # With `defaults`, jsonargparse collects them anew each time and looks among them for
+            # classes to build, of which there are none: half the time of a parse.
+            self._given_defaults = self._given_defaults or self.get_defaults(skip_validation=True)
+            parsed = self.parse_args(options, namespace=self._given_defaults, defaults=False)
             for name, cls in choice.classes:
                 if kinds.has_own_kind(cls):
                     del parsed[name].kind

@@ -28,6 +28,10 @@ T = TypeVar("T")
 ROWS_PER_BATCH = 65_536
 
 
+_wanted: dict[str, set[str]] = {}
+"""Statement -> the names of its parameters."""
+
+
 class Database:
     """An in-memory DuckDB whose tables are filled from the SELECT files of `sql/`.
 
@@ -259,9 +263,11 @@ class Database:
         return _guarded(sql_name, lambda: self._connection.execute(statement, bound))
 
     def _check_names(self, sql_name: str, statement: str, parameters: Mapping[str, Any]) -> None:
-        parsed = self._connection.extract_statements(statement)
-        assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
-        wanted, given = set(parsed[0].named_parameters), set(parameters)
+        if statement not in _wanted:
+            parsed = self._connection.extract_statements(statement)
+            assert len(parsed) == 1, f"sql/{sql_name}.sql holds {len(parsed)} statements, not one"
+            _wanted[statement] = set(parsed[0].named_parameters)
+        wanted, given = _wanted[statement], set(parameters)
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
 
 

@@ -32,7 +32,7 @@ def train(itrec, shards, out, *more):
     return json.loads((out / "evaluation.json").read_text())["splits"], text
 
 
-@pytest.fixture(scope="module", params=slow_after(3, RATING_MODELS))
+@pytest.fixture(scope="module", params=slow_after(2, RATING_MODELS))
 def run(request, itrec, rated_shards, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "run"
     splits, text = train(itrec, rated_shards, out, "--model.kind", request.param)
@@ -80,7 +80,7 @@ def test_recommendations_are_the_unrated_items_with_the_highest_predictions(
     assert len({r["user"] for r in rows}) == len(users)
 
 
-@pytest.mark.parametrize("kind", slow_after(2, RATING_MODELS))
+@pytest.mark.parametrize("kind", slow_after(1, RATING_MODELS))
 def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path):
     def settings(name):
         return replace(
@@ -164,6 +164,7 @@ def work(context, run):
     stopped_runs.start(run, context)
 
 
+@pytest.mark.slow
 def test_two_workers_learn_and_judge_what_one_does(pair, rated_shards, tmp_path):
     def settings(name):
         return replace(

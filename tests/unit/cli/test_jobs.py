@@ -17,6 +17,7 @@ from itrec_dist.sweeps import checks, estimate
 from itrec_dist.sweeps.config import SweepConfig
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig, check
+from tests.cases import slow_after
 
 ROOT = Path(__file__).parents[3]
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
@@ -55,7 +56,7 @@ def test_a_script_is_one_call_of_its_verb(job):
     )
 
 
-@pytest.mark.parametrize("way", [["-m", "jobs.data_make"], ["jobs/data_make.py"]])
+@pytest.mark.parametrize("way", slow_after(1, [["-m", "jobs.data_make"], ["jobs/data_make.py"]]))
 def test_a_script_has_the_options_and_the_exit_code_of_the_command(way, tmp_path, capsys):
     """From a checkout as `-m`; as a file where the checkout is on the path, as in a Ray job."""
     environment = {"PYTHONPATH": str(ROOT)} if way[0] != "-m" else {}

@@ -146,7 +146,7 @@ def test_a_folder_with_an_equals_sign_is_no_column(tmp_path, suffix):
         window("table", path, tmp_path / "out", SMALL, absent, overwrite=True)
 
 
-@pytest.mark.parametrize("source", ["ml-1m", "ml-100k", "ml-csv"])
+@pytest.mark.parametrize("source", slow_after(1, ["ml-1m", "ml-100k", "ml-csv"]))
 def test_a_folder_with_an_equals_sign_is_no_column_of_movielens(tmp_path, source):
     made = []
     for place in ("plain", "gender=F/rating=1/title=X/genre_names=Y/user_source_id=9/action=1"):

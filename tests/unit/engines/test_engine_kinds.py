@@ -168,7 +168,7 @@ def runs(tmp_path_factory):
 SPREAD = ["ZeRO-0", "ZeRO-1", "ZeRO-2, offloaded", "ZeRO-3", "fsdp"]
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", slow_after(3, SPREAD[::-1]))
 @pytest.mark.parametrize(
     "optimizer",
     slow_after(
@@ -204,7 +204,7 @@ def first_of(tensors, key):
     return min(name for name in tensors if name.startswith(key))
 
 
-@pytest.mark.parametrize("name", slow_after(2, ["ZeRO-3", "fsdp", "ZeRO-1", "ZeRO-2"]))
+@pytest.mark.parametrize("name", slow_after(1, ["fsdp", "ZeRO-3", "ZeRO-1", "ZeRO-2"]))
 @pytest.mark.parametrize("damage", ["groups", "shape", "unknown"])
 def test_a_state_that_does_not_fit_is_refused(damage, name, runs):
     engine = runs.engine(ENGINES[name])
@@ -242,7 +242,7 @@ def test_zero_refuses_counts_that_differ_by_weight(runs):
         engine.load_state(replace(state, tensors=tensors))
 
 
-@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
+@pytest.mark.parametrize("name", slow_after(1, [*SPREAD[::-1], "ddp"]))
 def test_weights_that_do_not_fit_are_refused(name, runs):
     engine = runs.engine(ENGINES[name])
     weights = engine.weights()
@@ -285,7 +285,7 @@ def test_small_gradients_are_not_lost_under_fp16(name, runs):
         )
 
 
-@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
+@pytest.mark.parametrize("name", slow_after(1, [*SPREAD[::-1], "ddp"]))
 def test_no_engine_calls_what_torch_deprecates(name, runs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FutureWarning)
@@ -295,7 +295,7 @@ def test_no_engine_calls_what_torch_deprecates(name, runs):
     assert [str(w.message) for w in caught if issubclass(w.category, FutureWarning)] == []
 
 
-@pytest.mark.parametrize("name", slow_after(2, [*SPREAD[::-1], "ddp"]))
+@pytest.mark.parametrize("name", slow_after(1, [*SPREAD[::-1], "ddp"]))
 def test_a_state_before_the_first_update_is_empty_and_can_be_loaded(name, runs):
     weights, state = runs.hand_over(runs.engine(ENGINES[name]))
     assert (state.tensors, state.plain, state.schedule_step) == ({}, {}, 0)

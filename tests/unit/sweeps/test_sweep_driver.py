@@ -12,6 +12,7 @@ from itrec_dist.sweeps import trial as trials
 from itrec_dist.sweeps.config import Runs
 from itrec_dist.sweeps.directory import ranked
 from itrec_dist.training.config import RunConfig
+from tests.cases import slow_after
 from tests.swept import FIXED, SPACE, Cut, run_here, sweep_of
 
 
@@ -145,7 +146,7 @@ def test_what_is_impossible_in_combination_is_refused_alone(shards, tmp_path):
     assert len(estimate.invalid_trials(checked.runs, tmp_path, checked.assignments)) == 2
 
 
-@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("retries", slow_after(1, [2, 0]))
 def test_a_failure_is_retried_as_set_and_ends_its_trial_alone(
     retries, shards, tmp_path, monkeypatch
 ):

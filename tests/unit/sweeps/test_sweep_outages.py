@@ -63,7 +63,7 @@ def undisturbed(shards, tmp_path_factory):
     return outcomes(run_here(sweep_of(shards, out, final=NO_FINALS))[0])
 
 
-@pytest.mark.parametrize("part", slow_after(2, ["", "train", "items.parquet", "manifest.json"]))
+@pytest.mark.parametrize("part", slow_after(1, ["train", "", "items.parquet", "manifest.json"]))
 def test_what_comes_back_is_waited_for(part, place, undisturbed, tmp_path, monkeypatch):
     outage = Outage(place, monkeypatch, part, attempts=3)
     sweep = sweep_of(place, tmp_path / "sweep", retries=3, final=NO_FINALS)

@@ -22,7 +22,6 @@ from itrec_dist.sweeps.directory import ranked
 from itrec_dist.sweeps.space import parse
 from itrec_dist.sweeps.trial import Job, Trials
 from itrec_dist.training.config import RunConfig
-from tests.cases import slow_after
 from tests.swept import Cut, run_here, sweep_of
 
 SPACE = {
@@ -145,7 +144,8 @@ def test_the_winner_is_trained_anew_along_its_whole_course(trained_population):
     assert len(final.events("start")) == 1 + len(best.stages)
 
 
-@pytest.mark.parametrize("most", slow_after(1, [6, 3, 12]))
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [6, 3, 12])
 def test_a_population_cut_off_anywhere_comes_to_the_same_end(
     most, trained_population, shards, tmp_path
 ):
@@ -215,6 +215,7 @@ def test_a_trial_that_was_trained_but_not_judged_when_the_driver_died_is_judged(
     assert told(resumed) == told(directory)
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_leaves_and_the_others_go_on(shards, tmp_path, monkeypatch):
     plain = trials.run_worker
 

@@ -149,6 +149,7 @@ def test_importance_falls_on_what_the_figure_depends_on(space, sweep):
     assert sum(share for _, share in shares) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_search_that_learns_can_be_cut_off_and_resumed(shards, tmp_path):
     sweep = sweep_of(
         shards, tmp_path / "sweep", search={"algorithm": "tpe", "startup": 2},

@@ -110,6 +110,7 @@ def test_a_tracker_that_fails_is_noted_and_left_out_while_the_others_go_on(
     assert heard[-1] == ("end", False, False)
 
 
+@pytest.mark.slow
 def test_mlflow_holds_each_run_with_its_settings_and_figures(shards, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
     place = f"sqlite:///{tmp_path}/mlflow.db"

@@ -163,6 +163,7 @@ def test_rays_temporary_folder_must_be_short_enough_for_sockets(monkeypatch, tmp
     assert "10.0.0.1:6379" in doctor.ray_ground().found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["torch", "ray"])
 def test_a_package_that_cannot_be_imported_is_a_finding_and_no_crash(
     package, tmp_path, monkeypatch

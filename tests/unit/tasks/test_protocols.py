@@ -17,6 +17,7 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, window
 from itrec_dist.tasks.ratings.windows import RatingsWindows, RatingWindowConfig, window_ratings
+from tests.cases import slow_after
 from tests.histories_reference import without_repeats
 from tests.rating_windowing_reference import expected_ratings
 from tests.windowing_reference import Event, expected
@@ -93,7 +94,7 @@ def counts_of(made: Manifest, wanted: dict[str, dict[str, int]]) -> dict[str, di
     }
 
 
-@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
+@pytest.mark.parametrize("protocol", slow_after(2, NextItemsWindows.protocols))
 @few
 @given(
     events=tables, share=shares, seed=st.integers(0, 3), stride=st.integers(1, 3),
@@ -146,7 +147,7 @@ def test_windows_of_items(
     assert counts_of(made, wanted.audit) == wanted.audit
 
 
-@pytest.mark.parametrize("protocol", RatingsWindows.protocols)
+@pytest.mark.parametrize("protocol", slow_after(2, RatingsWindows.protocols))
 @few
 @given(events=tables, share=shares, seed=st.integers(0, 3), input_length=st.integers(1, 4))
 def test_windows_of_ratings(tmp_path, protocol, events, share, seed, input_length):

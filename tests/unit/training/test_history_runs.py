@@ -68,7 +68,7 @@ def same_within_tolerance(one: RunDirectory, other: RunDirectory) -> None:
         assert epoch == pytest.approx(others, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["causal", "prefixes"])
+@pytest.mark.parametrize("kind", slow_after(1, ["causal", "prefixes"]))
 def test_two_workers_learn_what_one_learns(kind, history_shards, two_workers, tmp_path):
     alone = start(run_of(history_shards, tmp_path / "alone", kind))
     same_within_tolerance(RunDirectory(two_workers / kind), alone)

@@ -232,6 +232,7 @@ def same_within_tolerance(one, other):
         assert pair == pytest.approx(found[1][epoch], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_workers_with_dropout_go_on_as_if_nothing_had_been(two_workers):
     whole, resumed = (RunDirectory(two_workers / name) for name in ("whole", "stopped"))
     same_within_tolerance(resumed, whole)
@@ -241,6 +242,7 @@ def test_two_workers_with_dropout_go_on_as_if_nothing_had_been(two_workers):
     assert not torch.equal(*of_workers["random/cpu"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["two, then one", "one, then two"])
 def test_a_run_goes_on_with_another_number_of_workers(way, data, two_workers, tmp_path):
     whole = start(config_of(data, tmp_path / "whole", **STILL))

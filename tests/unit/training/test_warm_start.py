@@ -19,6 +19,7 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.training import warm_start
 from itrec_dist.training.warm_start import ItemEmbedding
+from tests.cases import slow_after
 from tests.conftest import CUT
 from tests.shards_factory import make_shards, random_windows
 
@@ -146,7 +147,7 @@ def test_the_loss_of_held_out_windows_falls_and_the_command_lists_neighbours(vec
     assert "gives no recommendations" in err
 
 
-@pytest.mark.parametrize("kind", ["bst", "ite"])
+@pytest.mark.parametrize("kind", slow_after(1, ["ite", "bst"]))
 def test_a_model_starts_from_vectors(kind, vectors, itrec, shards, tmp_path):
     more = {
         "bst": ("--model.kind", "bst", "--model.width", 20, "--loss", "mse"),

@@ -15,6 +15,7 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage import hashed_files
 from itrec_dist.training import resume
 from itrec_dist.training.config import check
+from tests.cases import slow_after
 from tests.kept_snapshots import (
     Killed,
     Operations,
@@ -67,7 +68,7 @@ def test_a_count_below_one_is_refused(field):
         CheckpointConfig(**{field: 0})
 
 
-@pytest.mark.parametrize("keep", [1, 2, 3])
+@pytest.mark.parametrize("keep", slow_after(1, [2, 1, 3]))
 def test_a_kill_at_any_file_operation_costs_the_newest_at_most(keep, tmp_path, monkeypatch):
     template, reached = run_directory(tmp_path / "template"), set()
     write(writer_of(template, keep_last=keep, keep_best=keep), 10, 20, 30)
@@ -95,7 +96,7 @@ def test_a_kill_at_any_file_operation_costs_the_newest_at_most(keep, tmp_path, m
     assert reached == {(30, 30), (40, 30), (40, 40)}
 
 
-@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("keep", slow_after(1, [1, 2]))
 def test_a_full_disk_at_any_file_operation_is_one_sentence_and_passes(keep, tmp_path, monkeypatch):
     """Operation after operation fails once; nothing is lost, and the next checkpoint succeeds."""
     template = run_directory(tmp_path / "template")

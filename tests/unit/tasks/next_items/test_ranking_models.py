@@ -171,7 +171,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("loss", slow_after(1, ["softmax", "bce", "ce"]))
 def test_all_scores_are_held_in_training_only_where_a_setting_says_so(loss, spec):
-    items, windows = 200_000, 256
+    items, windows = 50_000, 256
     large = replace(
         spec, num_items=items, target_counts_C=torch.zeros(items, dtype=torch.int64),
         item_features_VF=torch.zeros(items + 1, 1),
