@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.fixtures import Command
 from tests.swept import FIXED, run_here, sweep_of
 
 STORED = Path(__file__).with_name("surface")

@@ -11,7 +11,7 @@ import pytest
 
 from itrec_dist.data import manifest
 from itrec_dist.runs.directory import RunDirectory
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 GOLDEN = Path(__file__).with_name("debug_losses.json")
 

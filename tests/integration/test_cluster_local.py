@@ -11,7 +11,7 @@ import pytest
 
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
-from tests.conftest import DEBUG_RECIPE, ROOT
+from tests.fixtures import DEBUG_RECIPE, ROOT
 
 pytestmark = pytest.mark.ray
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from itrec_dist.runs.directory import RunDirectory
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 ENGINES = {
     "ddp": ["ddp"],

@@ -7,8 +7,8 @@ from itrec_dist.launch.cluster import own_signals
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
 from tests import engine_runs
-from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.engine_runs import ALONE, CHAIN, ENGINES, PART, SHORT, STEPS
+from tests.fixtures import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -80,7 +80,7 @@ def test_recommendations_are_the_unrated_items_with_the_highest_predictions(
     assert len({r["user"] for r in rows}) == len(users)
 
 
-@pytest.mark.parametrize("kind", slow_after(1, RATING_MODELS))
+@pytest.mark.parametrize("kind", slow_after(1, RATING_MODELS[::-1]))
 def test_a_resumed_run_ends_as_the_undisturbed_one(kind, rated_shards, tmp_path):
     def settings(name):
         return replace(

@@ -11,7 +11,7 @@ from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from tests import object_store
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 

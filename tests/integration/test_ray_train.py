@@ -16,7 +16,7 @@ from itrec_dist.errors import ShardsError
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training.config import RunConfig
 from tests.cases import slow_after
-from tests.conftest import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
+from tests.fixtures import DEBUG_RECIPE, TRAINED_EPOCHS, train_on_two
 from tests.stopped_runs import start
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -9,7 +9,7 @@ import yaml
 
 from itrec_dist.cli import app
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 
 def itrec(capsys, *arguments):

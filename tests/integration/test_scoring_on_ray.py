@@ -26,7 +26,7 @@ from itrec_dist.launch import scoring
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from tests import object_store
-from tests.conftest import ROOT
+from tests.fixtures import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 BLOCK = 32

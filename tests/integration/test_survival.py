@@ -24,7 +24,7 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweeps.directory import SweepDirectory
 from itrec_dist.training.config import RunConfig
 from tests.clusters import NodesOnThisMachine, is_training
-from tests.conftest import DEBUG_RECIPE, ROOT, train_on_two
+from tests.fixtures import DEBUG_RECIPE, ROOT, train_on_two
 from tests.stopped_runs import go_on, losses, start
 from tests.swept import outcomes, run_here, sweep_of
 

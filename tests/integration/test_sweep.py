@@ -11,7 +11,7 @@ import pytest
 
 from itrec_dist.sweeps import checks
 from itrec_dist.sweeps import driver as sweep_driver
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from torch.distributed import TCPStore
 from itrec_dist.distributed import torchrun
 from itrec_dist.errors import ConfigError
 from itrec_dist.runs.directory import RunDirectory
-from tests.conftest import DEBUG_RECIPE, ROOT
+from tests.fixtures import DEBUG_RECIPE, ROOT
 
 EPOCHS = 30  # of the longer run: some seconds, in which it can be disturbed
 

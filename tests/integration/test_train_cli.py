@@ -17,7 +17,7 @@ from itrec_dist.data import manifest
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
-from tests.conftest import CUT, DEBUG_RECIPE
+from tests.fixtures import CUT, DEBUG_RECIPE
 from tests.shards_factory import make_shards, random_windows
 
 EPOCHS = 4  # of the fixture `trained`

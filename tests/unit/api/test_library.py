@@ -19,7 +19,7 @@ import itrec_dist as itrec
 from itrec_dist.errors import ConfigError, DataError, ItrecWarning, OutputError, ShardsError
 from itrec_dist.losses import LOSSES
 from itrec_dist.models import MODELS
-from tests.conftest import ROOT, call
+from tests.fixtures import ROOT, call
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

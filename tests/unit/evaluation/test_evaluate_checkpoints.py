@@ -10,7 +10,7 @@ from itrec_dist.data import batches, manifest
 from itrec_dist.data.shards import splits
 from itrec_dist.inference.load import restore
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
-from tests.conftest import CUT
+from tests.fixtures import CUT
 
 
 def written(path):

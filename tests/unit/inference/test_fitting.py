@@ -21,7 +21,7 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage.parquet import row_groups
 from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.tasks.ratings.windows import window_ratings
-from tests.conftest import CUT, HELD_OUT, call
+from tests.fixtures import CUT, HELD_OUT, call
 from tests.stopped_runs import reseal
 
 RATINGS = "ratings.dat"

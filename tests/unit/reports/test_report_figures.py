@@ -14,7 +14,7 @@ from itrec_dist.reports import arms, markdown, runs, terminal
 from itrec_dist.reports.sections import next_items as next_items_section
 from itrec_dist.reports.sections import of
 from tests import reported_runs as made
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 PRECISION_3 = FigureName("unmasked", "precision", 3)
 

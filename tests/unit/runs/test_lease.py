@@ -16,7 +16,7 @@ import pytest
 
 from itrec_dist.errors import OutputError
 from itrec_dist.runs import lease
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 ROOT = Path(__file__).parents[3]
 

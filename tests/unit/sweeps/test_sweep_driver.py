@@ -172,6 +172,7 @@ def test_a_failure_is_retried_as_set_and_ends_its_trial_alone(
     assert third.outcome.value is None
 
 
+@pytest.mark.slow
 def test_the_planted_better_configuration_wins(shards, tmp_path):
     """A learning rate that learns nothing beside one that does."""
     space = {"optimizer.learning_rate": {"choice": [1e-9, 0.01]},

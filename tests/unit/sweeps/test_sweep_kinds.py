@@ -55,6 +55,7 @@ def test_a_setting_that_one_kind_alone_has_is_searched_with_it(shards, tmp_path)
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_trials_with_a_loss_of_ones_own_are_trained_reported_and_trained_again(shards, tmp_path):
     sweep = sweep_of(shards, tmp_path / "sweep", space=SPACE, trials=2, fixed=FIXED,
                      final={"candidates": 2, "seeds": 1})  # fmt: skip

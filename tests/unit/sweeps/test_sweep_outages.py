@@ -15,7 +15,7 @@ from itrec_dist.sweeps import driver, jobs
 from itrec_dist.sweeps import trial as trials
 from itrec_dist.sweeps.directory import describe_failures
 from tests.cases import slow_after
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 from tests.swept import outcomes, run_here, sweep_of
 
 NO_FINALS = {"candidates": 0}

@@ -18,7 +18,7 @@ from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.checkpoints.manager import CheckpointManager
 from itrec_dist.runs.directory import RunDirectory
 from tests.cases import slow_after
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 from tests.stopped_runs import (
     STEPS_PER_EPOCH,
     Stopped,

@@ -15,7 +15,7 @@ from itrec_dist.evaluation import per_window
 from itrec_dist.models.ite import ITEConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.tasks.next_items.task import NextItems
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training import tracking
 from itrec_dist.training.config import RunConfig
-from tests.conftest import DEBUG_RECIPE
+from tests.fixtures import DEBUG_RECIPE
 
 
 def train(itrec, shards, out, *more):

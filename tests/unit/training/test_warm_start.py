@@ -20,7 +20,7 @@ from itrec_dist.tasks.next_items.windows import window
 from itrec_dist.training import warm_start
 from itrec_dist.training.warm_start import ItemEmbedding
 from tests.cases import slow_after
-from tests.conftest import CUT
+from tests.fixtures import CUT
 from tests.shards_factory import make_shards, random_windows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

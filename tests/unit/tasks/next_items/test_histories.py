@@ -111,7 +111,7 @@ def test_histories_equal_those_of_the_slow_twin(tmp_path, protocol, chosen, seed
     assert table["num_train_targets"].to_pylist() == [targets[item] for item in wanted.items]
 
 
-@pytest.mark.parametrize("protocol", slow_after(2, list(NextItemsHistories.protocols)))
+@pytest.mark.parametrize("protocol", slow_after(1, list(NextItemsHistories.protocols)))
 def test_threads_do_not_change_the_fingerprint(tmp_path, protocol):
     length = {"target_length": 1 if protocol == "leave_one_out" else 2}
     prints = set()

@@ -94,7 +94,7 @@ def test_windows_equal_those_of_a_slow_reference(tmp_path, protocol, seed):
     assert manifest.num_windows("train") == sum(w[4] == "train" for w in wanted.windows)
 
 
-@pytest.mark.parametrize("protocol", slow_after(2, list(NextItemsWindows.protocols)))
+@pytest.mark.parametrize("protocol", slow_after(1, list(NextItemsWindows.protocols)))
 def test_threads_and_shard_names_do_not_change_the_fingerprint(tmp_path, protocol):
     path = write_events(tmp_path / "e.parquet", random_events(3, users=40))
     settings = {"input_length": 3, "target_length": 2, "min_user_events": 6, "protocol": protocol}
