@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,10 +152,12 @@ class Runs:
         tensors = self.context.share_tensors(state.tensors if is_first else None)
         return self.context.share_tensors(weights), replace(plain, tensors=tensors)
 
-    def chain(self, weights: Any, state: Any, first: int) -> tuple[list[float], Any, Any]:
+    def chain(
+        self, weights: Any, state: Any, first: int, names: Sequence[str]
+    ) -> tuple[list[float], Any, Any]:
         """Go on under one engine after the other; the losses, and what to go on with."""
         losses = []
-        for name in CHAIN:
+        for name in names:
             engine = self.engine(ENGINES[name])
             engine.load_weights(weights)
             engine.load_state(state)
@@ -188,19 +190,24 @@ class Runs:
 
 
 def everything(
-    context: Any, shards: Path, courses: Mapping[str, int], start: Path | None, end: Path
+    context: Any,
+    shards: Path,
+    courses: Mapping[str, int],
+    start: Path | None,
+    end: Path,
+    names: Sequence[str] = CHAIN,
 ) -> dict[str, Any]:
     """All that the workers of one size have to show of some engines, as plain values.
 
-    A course has as many updates as `courses` says. The chain goes on from what lies in `start`, if
-    that is given, and its state is left in `end`.
+    A course has as many updates as `courses` says. The chain through the engines of `names` goes on
+    from what lies in `start`, if that is given, and its state is left in `end`.
     """
     runs = Runs(shards, context)
     found = _courses(runs, courses)
     first, weights, state = _begin(runs, start)
-    found["chain"], weights, state = runs.chain(weights, state, first)
+    found["chain"], weights, state = runs.chain(weights, state, first, names)
     if context.rank == 0:
-        write(end, first + PART * len(CHAIN), weights, state)
+        write(end, first + PART * len(names), weights, state)
     return found
 
 

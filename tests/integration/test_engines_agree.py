@@ -3,25 +3,17 @@
 import pytest
 
 from tests import engine_runs
+from tests.cases import slow_after
 from tests.engine_runs import CHAIN, PART, SHORT
 
 STEPS = 12
 CLOSELY = ("fsdp", "ddp", "ZeRO-3, offloaded")
-"""The engines that are looked at closely; the chain goes through all."""
-
-
-@pytest.fixture(scope="module")
-def chained(alone, engine_windows, pair, tmp_path_factory):
-    """What two workers found; they go on with what one process has left."""
-    start, end = (tmp_path_factory.mktemp("chain") / name for name in ("start", "end"))
-    alone.begin(start)
-    found, _ = pair.run(engine_runs.everything, engine_windows, {}, start, end, seconds=500)
-    return {**found, "end": end}
+"""The engines that are looked at closely; the long chain goes through all."""
 
 
 @pytest.fixture(scope="module")
 def courses(engine_windows, pair):
-    """What they found of one engine at a time."""
+    """What two workers found of one engine at a time."""
     wanted = dict.fromkeys(CLOSELY, STEPS)
     found, _ = pair.run(engine_runs.all_courses, engine_windows, wanted, seconds=500)
     return found
@@ -54,6 +46,14 @@ def test_an_update_that_overflows_fp16_is_skipped(name, courses):
     assert missed == following, "the schedule counts real updates"
 
 
-def test_a_run_moves_from_one_process_through_all_engines_on_two_workers_and_back(chained, alone):
-    assert len(chained["chain"]) == PART * len(CHAIN)
-    alone.same_chain(chained["chain"], chained["end"])
+@pytest.mark.parametrize(
+    "names", slow_after(1, [["ddp", "fsdp"], list(CHAIN)]), ids=["short", "all"]
+)
+def test_a_run_moves_from_one_process_through_engines_on_two_workers_and_back(
+    names, alone, engine_windows, pair, tmp_path
+):
+    start, end = tmp_path / "start", tmp_path / "end"
+    alone.begin(start)
+    found, _ = pair.run(engine_runs.everything, engine_windows, {}, start, end, names, seconds=500)
+    assert len(found["chain"]) == PART * len(names)
+    alone.same_chain(found["chain"], end)

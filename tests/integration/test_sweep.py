@@ -41,6 +41,7 @@ def test_a_trial_whose_process_dies_is_retried_and_ends_alone(shards, tmp_path, 
     assert "1 CPU" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_asha_stops_what_lags_and_spends_its_epochs_on_the_rest(shards, tmp_path, monkeypatch):

@@ -101,6 +101,7 @@ def test_missing_columns_are_missing_values_with_a_warning_and_new_values_unknow
     assert run.recommend([listed], k=3)["item"].to_pylist() == first
 
 
+@pytest.mark.slow
 def test_other_shards_are_met_by_their_values(run):
     """They lack a device of the model's, and have one that it does not know."""
     other = shop(0)

@@ -19,6 +19,7 @@ import itrec_dist as itrec
 from itrec_dist.errors import ConfigError, DataError, ItrecWarning, OutputError, ShardsError
 from itrec_dist.losses import LOSSES
 from itrec_dist.models import MODELS
+from tests.cases import slow_after
 from tests.fixtures import ROOT, call
 
 pytestmark = [
@@ -151,7 +152,7 @@ def frames(events: pa.Table, library: str) -> Any:
     raise AssertionError(library)
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars", "duckdb"])
+@pytest.mark.parametrize("library", slow_after(1, ["pandas", "polars", "duckdb"]))
 def test_a_table_in_memory_gives_the_fingerprint_of_the_file(library, events, data):
     given = itrec.read(frames(events, library), **COLUMNS)
     made = itrec.split(given, **CUT)

@@ -18,6 +18,7 @@ from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig, 
 from itrec_dist.tasks.ratings.windows import RatingWindowConfig, window_ratings
 from itrec_dist.tasks.summary import coverage, warnings
 from tests import reported_runs as made
+from tests.cases import slow_after
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
 
@@ -60,7 +61,7 @@ def test_the_manifest_holds_the_counts_of_every_split(lossy, tmp_path):
     assert manifests.read(tmp_path / "shards") == manifest
 
 
-@pytest.mark.parametrize("protocol", NextItemsWindows.protocols)
+@pytest.mark.parametrize("protocol", slow_after(2, list(NextItemsWindows.protocols)))
 def test_the_counts_are_those_of_the_written_windows(tmp_path, protocol):
     path = write_events(tmp_path / "e.parquet", [1 + 7 * user % 23 for user in range(40)])
     config = WindowConfig(

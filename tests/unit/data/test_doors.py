@@ -22,6 +22,7 @@ from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks.next_items.windows import window
 from tests import object_store
+from tests.cases import slow_after
 from tests.doors import TINY, read, refusal, written
 
 EVENTS = pa.table({
@@ -92,7 +93,7 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", slow_after(6, sorted(DOORS)))
 def test_every_door_gives_one_fingerprint(data, wanted, tmp_path, door):
     name, given = DOORS[door]
     if "query" in given:

@@ -71,7 +71,9 @@ def users_of(shards: Path) -> list[str]:
 @pytest.mark.parametrize("suffix", slow_after(1, [".parquet", ".csv"]))
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("events[1]", "events1"), ("day*", "day1"), ("q?", "qa"), ("[!a]", "b"), ("**", "a")],
+    slow_after(
+        3, [("events[1]", "events1"), ("day*", "day1"), ("[!a]", "b"), ("q?", "qa"), ("**", "a")]
+    ),
 )
 def test_a_file_s_name_is_no_pattern(tmp_path, name, other, suffix):
     write(tmp_path / f"{other}{suffix}", "wrong")

@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.sources.table import TableConfig
+from tests.cases import slow_after
 from tests.typed_tables import column, refusal, write
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("unit", slow_after(1, ["ns", "s", "ms", "us"]))
 def test_timestamps_of_every_unit_and_zone_are_microseconds(tmp_path, unit, zone):
     seconds = [1_577_836_800, 1_577_836_801, 1_577_836_802, 1_577_836_803]
     factor = {"s": 1, "ms": 1_000, "us": 10**6, "ns": 10**9}[unit]

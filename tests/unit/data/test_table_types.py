@@ -15,6 +15,7 @@ from itrec_dist.data.sources.table import TableColumns, TableConfig
 from itrec_dist.errors import DataError
 from itrec_dist.tasks import summary
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
+from tests.cases import slow_after
 from tests.typed_tables import RATED, column, read, refusal, write
 
 SMALL = WindowConfig(
@@ -52,7 +53,7 @@ def test_small_integers_and_then_large_ones(tmp_path):
     assert column(tmp_path / "t", "event_time")[2:5] == [3, 4, 3_000_000_000]
 
 
-@pytest.mark.parametrize("kind", [pa.null(), pa.int8(), pa.string()])
+@pytest.mark.parametrize("kind", slow_after(1, [pa.null(), pa.int8(), pa.string()]))
 @pytest.mark.parametrize("name", ["part-0", "part-9"])
 def test_an_empty_part_does_not_determine_types(tmp_path, kind, name):
     write(tmp_path / "t" / "part-1.parquet", user=[300] * 4, rating=[0.5] * 4)

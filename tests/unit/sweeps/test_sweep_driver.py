@@ -85,6 +85,7 @@ def test_cut_off_anywhere_and_resumed_it_gives_the_same_table(most, swept, shard
         assert figures[0] == figures[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_complete_when_the_driver_died_is_not_trained_again(shards, tmp_path):
     sweep = sweep_of(shards, tmp_path / "sweep", trials=2, seeds=2, final={"candidates": 0})
     directory, _ = run_here(sweep)

@@ -67,7 +67,7 @@ def train(task, windows, keep=None, recorder=None, **config):
 # ---------------------------------------------------------------------------- stop
 
 
-@pytest.mark.parametrize("log_seconds", [0.0, 1000.0])
+@pytest.mark.parametrize("log_seconds", slow_after(1, [1000.0, 0.0]))
 @pytest.mark.parametrize(("epoch", "number"), [(1, 0), (1, 4), (2, 0), (2, 6), (2, 7)])
 def test_the_step_and_the_windows_of_its_batch_are_named(epoch, number, log_seconds, tmp_path):
     windows = random_windows(61)

@@ -165,6 +165,7 @@ def test_reports_count_an_epoch_once(data, undisturbed, tmp_path):
 # ---------------------------------------------------------------------------- killed
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_to_the_same_bits(shards, tmp_path, itrec):
     def arguments(out):
         return [

@@ -164,6 +164,7 @@ def test_a_model_starts_from_vectors(kind, vectors, itrec, shards, tmp_path):
     torch.testing.assert_close(cosines, torch.ones(len(cosines)), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_vectors_of_other_windows_start_a_model_with_a_warning(
     vectors, itrec, shards, ratings_folder, tmp_path
 ):

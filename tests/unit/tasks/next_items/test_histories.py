@@ -97,7 +97,7 @@ def rows_of(shards: Path) -> list[Row]:
 
 
 @pytest.mark.parametrize("seed", slow_after(1, range(3)))
-@pytest.mark.parametrize(("protocol", "chosen"), CASES)
+@pytest.mark.parametrize(("protocol", "chosen"), slow_after(6, CASES[::-1]))
 def test_histories_equal_those_of_the_slow_twin(tmp_path, protocol, chosen, seed):
     config = HistoryConfig(protocol=protocol, num_shards=2, **chosen)
     events = random_events(seed)

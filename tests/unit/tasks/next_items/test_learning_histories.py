@@ -77,7 +77,7 @@ def test_padding_changes_neither_losses_nor_gradients(spec, loss):
     exactness(NextItems(StepsConfig(), LOSSES[loss](), spec).train(), ROWS)
 
 
-@pytest.mark.parametrize("name", STEP_MODELS)
+@pytest.mark.parametrize("name", slow_after(4, list(STEP_MODELS)))
 def test_padding_changes_no_model_of_ours(name):
     torch.manual_seed(0)
     exactness(NextItems(STEP_MODELS[name], LOSSES["softmax"](), SPEC).train(), SOME_ROWS)
