@@ -20,6 +20,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # that announce their end.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+# Processes that are started ahead are of no use to workers with an environment of their own.
+os.environ.setdefault("RAY_enable_worker_prestart", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 # Every example cuts windows anew; `make test-slow` takes many.
 hypothesis.settings.register_profile("quick", max_examples=3)

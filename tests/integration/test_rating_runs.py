@@ -143,6 +143,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(more, told, itrec, rated_sha
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_rating_model_on_windows_of_several_targets(itrec, shards, tmp_path):
     """Shards of `itrec window` hold ratings too: a window's K targets are all predicted."""
     splits, _ = train(itrec, shards, tmp_path / "run", "--model.kind", "bst")

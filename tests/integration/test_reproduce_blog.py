@@ -46,6 +46,7 @@ def reproduced(itrec, ratings, out, *more):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
     out, shown = study
     assert "5 runs, 0 complete" in shown
@@ -79,6 +80,7 @@ def test_the_results_are_one_table_beside_the_printed_figures(study):
     assert "RMSE per epoch" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_complete_is_not_run_again(study, ratings, itrec):
     out, _ = study
     before = written_at(out)
@@ -94,6 +96,7 @@ def test_what_is_complete_is_not_run_again(study, ratings, itrec):
     assert json.loads(lost.read_text()) == figures
 
 
+@pytest.mark.slow
 def test_the_library_goes_on_with_the_study_of_the_command(study, ratings):
     out, _ = study
     before = written_at(out)

@@ -104,6 +104,7 @@ def test_two_processes_train_and_judge_as_one_does(trained, shards, tmp_path):
         assert mine["splits"][split]["loss"] == pytest.approx(judged["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mistake_that_worker_0_meets_is_reported_once_and_both_end_with_2(shards, tmp_path):
     """Two processes with the store and the environment that torchrun gives them."""
     given = ["--config", DEBUG_RECIPE, "--shards", shards, "--out", tmp_path / "run"]

@@ -9,7 +9,8 @@ TESTS = Path(__file__).parents[1]
 
 def slow_tests():
     for path in TESTS.rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body if "slow" in text else ():
             marks = getattr(node, "decorator_list", ())
             if any(re.search(r"mark\.slow|slow_after\(", ast.unparse(mark)) for mark in marks):
                 yield node.name.removeprefix("test_")

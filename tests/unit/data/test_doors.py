@@ -310,6 +310,7 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 def test_files_on_the_web(data, wanted, tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(data)))
     Thread(target=server.serve_forever, daemon=True).start()

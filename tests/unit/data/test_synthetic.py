@@ -167,6 +167,7 @@ def test_a_low_rating_ends_a_run(made: Files) -> None:
     assert np.mean(stays[True]) < 0.1
 
 
+@pytest.mark.slow
 def test_demographics_shift_tastes_and_taste_drifts(tmp_path: Path) -> None:
     generate(SyntheticConfig(users=3000, movies=200, ratings_per_user=40), tmp_path / "many")
     files = read(tmp_path / "many")

@@ -53,6 +53,7 @@ def found(swept):
     return sweep_runs.read(swept.path)
 
 
+@pytest.mark.slow
 def test_window_figures_average_to_the_runs_own_judgement(swept, found):
     for finalist in found.finalists:
         for run, figures in zip(finalist.runs, finalist.windows, strict=True):

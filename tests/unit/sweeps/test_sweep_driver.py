@@ -100,6 +100,7 @@ def test_a_run_that_was_complete_when_the_driver_died_is_not_trained_again(shard
     assert all(after[p] == at for p, at in before.items())
 
 
+@pytest.mark.slow
 def test_more_trials_may_be_asked_for_on_resuming(shards, tmp_path):
     none = {"candidates": 0}
     run_here(sweep_of(shards, tmp_path / "sweep", trials=2, final=none))

@@ -110,6 +110,7 @@ def test_the_finalists_are_the_best_of_the_front(shards, tmp_path):
     assert [t.number for t in finalists(plain, trials)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_search_against_size_judges_its_front_and_says_so(shards, tmp_path):
     """The loss falls with the number of layers or not: whatever does, the smallest is on it."""
     space = {"model.num_layers": {"choice": [1, 2]}, "model.feedforward_width": {"choice": [8, 64]}}

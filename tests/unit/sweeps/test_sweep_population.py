@@ -58,6 +58,7 @@ def trained_population(shards, tmp_path_factory):
     return run_here(population_of(shards, tmp_path_factory.mktemp("population") / "sweep"))
 
 
+@pytest.mark.slow
 def test_the_worst_go_on_from_the_best_with_settings_that_differ(trained_population):
     directory, said = trained_population
     exchanges = directory.events("exchange")
