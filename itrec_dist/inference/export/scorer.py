@@ -9,6 +9,7 @@ by rising index (among more equal scores than fit at the end of the list, torch 
 import copy
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,18 @@ from torch import Tensor, nn
 
 from itrec_dist.data.event_features import FIRST_VALUE, MISSING, EventFeature
 from itrec_dist.data.schema import PAD, Batch
-from itrec_dist.data.shards.arrays import Items
+from itrec_dist.data.shards.arrays import Int64
 from itrec_dist.inference.export.signature import event_inputs
 from itrec_dist.models.item_table import ItemTable, RankingModel
 from itrec_dist.models.parts.inputs import ItemVectors
+
+
+class Counted(Protocol):
+    """A catalogue that says how often each item is a target in training, such as `Items`."""
+
+    @property
+    def num_train_targets(self) -> Int64:
+        """Of each item, [C]."""
 
 
 class Scorer(nn.Module):
@@ -31,7 +40,7 @@ class Scorer(nn.Module):
     weight_VD: Tensor | None
 
     def __init__(
-        self, model: nn.Module, items: Items, length: int, k: int | None = None,
+        self, model: nn.Module, items: Counted, length: int, k: int | None = None,
         event_features: Sequence[EventFeature] = (),
     ) -> None:  # fmt: skip
         """Take a copy of the model to the CPU.
