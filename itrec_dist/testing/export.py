@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from itrec_dist.data.event_features import FIRST_VALUE, MISSING, EventFeature
+from itrec_dist.data.event_features import FIRST_VALUE, MISSING, UNKNOWN, EventFeature
 from itrec_dist.data.manifest import Feature, Manifest
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards.arrays import Int64
@@ -58,6 +58,7 @@ def check_export(subject: Subject) -> None:
         if all(find_spec(name) for name in _ONNX):
             calls["the model in ONNX"] = _onnx(traced, ports, Path(folder))
         batch = subject.batch(is_padded=subject.settings.samples == "histories")
+        batch = _without_unknown_numbers(batch, features)
         for some in (batch, rows(batch, torch.arange(ROWS) == 1)):
             given = {n: value for n, value in _inputs(some, features).items() if n in names}
             for name, call in calls.items():
@@ -110,6 +111,16 @@ def _manifest(data: DataSpec) -> Manifest:
         rating_std=data.rating_std, user_features=tuple(users), item_features=(), splits={},
         event_features=data.event_features,
     )  # fmt: skip
+
+
+def _without_unknown_numbers(batch: Batch, features: tuple[EventFeature, ...]) -> Batch:
+    """The same with those missing: every number has a range, so that none has the code."""
+    if batch.event_features_BLG is None:
+        return batch
+    is_number_G = torch.tensor([feature.kind == "number" for feature in features])
+    is_unknown_BLG = (batch.event_features_BLG == UNKNOWN) & is_number_G
+    codes_BLG = batch.event_features_BLG.masked_fill(is_unknown_BLG, MISSING)
+    return replace(batch, event_features_BLG=codes_BLG)
 
 
 def _inputs(batch: Batch, features: tuple[EventFeature, ...]) -> dict[str, torch.Tensor]:
