@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from itrec_dist.data.batches import whole_batch
+from itrec_dist.data.event_features import FIRST_VALUE, MISSING
 from itrec_dist.engines.engine import EngineConfig
+from itrec_dist.inference.export.signature import event_inputs
 from itrec_dist.inference.recommend import Request, table_of
 
 
@@ -34,17 +36,27 @@ def loaded(folder, format_):
     return call
 
 
-def inputs(served):
-    """Everything that a model may be fed with, of users and their histories."""
+def inputs(served, event_features=()):
+    """Everything that a model may be fed with, of users and their histories.
+
+    Of a range of numbers its upper end stands for all, where a mistake about the end would show.
+    """
     past = served.histories
     seen = [past.seen(row) for row in range(len(past))]
     left_out = np.zeros((len(past), max(map(len, seen))), dtype=np.int64)
     for place, ids in zip(left_out, seen, strict=True):
         place[: len(ids)] = ids
-    return {
+    given = {
         "item_ids": past.item_ids.astype(np.int64), "ratings": past.ratings, "times": past.times,
         "user_features": past.user_features.astype(np.int64), "left_out": left_out,
     }  # fmt: skip
+    for place, (name, feature) in enumerate(event_inputs(event_features).items()):
+        codes = past.event_features[:, :, place].astype(np.int64)
+        if feature.kind == "number":
+            ends = np.array([*feature.edges, feature.edges[-1] + 1])
+            codes = np.where(codes == MISSING, np.nan, ends[codes - FIRST_VALUE])
+        given[name] = codes
+    return given
 
 
 def checkpoint_scores(restored, served):
@@ -69,6 +81,6 @@ def recommended(restored, served, k):
 
 def compared(restored, served, call, k):
     """The largest difference of a score, and the share of places with the same item."""
-    scores, top, _ = call(inputs(served))
+    scores, top, _ = call(inputs(served, restored.manifest.event_features))
     difference = np.abs(scores[:, 1:] - checkpoint_scores(restored, served)).max()
     return float(difference), float((top == recommended(restored, served, k)).mean())

@@ -260,7 +260,7 @@ class Run:
 
         Raises:
             ConfigError: there is no such item.
-            CheckpointError: the model has no item embedding.
+            CheckpointError: the model has no item embedding, or the run no such checkpoint.
 
         Examples:
             >>> run.similar("Toy Story (1995)", k=3)["title"].to_pylist()
@@ -271,7 +271,7 @@ class Run:
         from itrec_dist.runs.fetched import local_run
         from itrec_dist.training import warm_start
 
-        embedding = warm_start.read(local_run(self.path, BEST))
+        embedding = warm_start.read(local_run(self.path, self.checkpoint), self.checkpoint)
         found = similar.similar(embedding, str(item), k)
         names = ("item", "title", "cosine")
         columns = zip(*found, strict=True)

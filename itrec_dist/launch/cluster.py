@@ -87,9 +87,9 @@ def join(address: str | None, instead: str = "train with --local") -> None:
                     address="local", num_cpus=local_cpus(), include_dashboard=False,
                     runtime_env={"env_vars": environment}, **quiet,
                 )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones too, as where a node starts too slowly
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started"
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise EnvironmentProblem(f"{where}: {reason}; or {instead}") from error
 
 

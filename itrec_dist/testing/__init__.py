@@ -14,6 +14,7 @@ They hold for the parts of itrec-dist.
 """
 
 from itrec_dist.testing.baselines import check_baseline
+from itrec_dist.testing.export import check_export
 from itrec_dist.testing.losses import check_loss
 from itrec_dist.testing.metrics import check_metric
 from itrec_dist.testing.models import (
@@ -31,6 +32,7 @@ from itrec_dist.testing.subject import Subject, small_spec
 __all__ = [
     "Subject",
     "check_baseline",
+    "check_export",
     "check_gradients",
     "check_leakage",
     "check_loss",

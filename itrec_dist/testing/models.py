@@ -16,6 +16,7 @@ from itrec_dist.models.output import RatingOutput
 from itrec_dist.tasks import TASKS
 from itrec_dist.tasks.ratings.task import Ratings
 from itrec_dist.testing.claims import is_close, require, same
+from itrec_dist.testing.export import check_export
 from itrec_dist.testing.subject import ROWS, Subject, cut, rows, scores
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def check_model(
     check_state(subject)
     if not kind.ranks:
         check_unknown(subject)
+    elif not settings.uses_time_of_query:
+        check_export(subject)
 
 
 def check_gradients(subject: Subject, unused: Sequence[str] = ()) -> None:

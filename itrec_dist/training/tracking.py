@@ -10,6 +10,7 @@ from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.log import Watcher
 from itrec_dist.runs.trackers.config import TrackersConfig
+from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
 
 
@@ -46,6 +47,7 @@ def followed(
     tracked = trackers.Tracked(
         _group(run), PurePosixPath(str(run.out)).name, settings, RunDirectory(run.folder),
         run.folder.parent, keeps_model=True,
+        recommends=TASKS[run.model.task].ranks and not run.model.uses_time_of_query,
     )  # fmt: skip
     with trackers.following(run.trackers, tracked, watcher) as watch:
 

@@ -12,6 +12,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import arrays, reader
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
+from itrec_dist.runs.checkpoints import retention
 from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.training.config import RunConfig
 
@@ -24,13 +25,13 @@ class ItemEmbedding:
     vectors_VD: torch.Tensor
 
 
-def read(run_folder: Path) -> ItemEmbedding:
-    """The item embedding of a run's best epoch, for any kind of model.
+def read(run_folder: Path, name: str = BEST) -> ItemEmbedding:
+    """The item embedding of a run's checkpoint `name`, for any kind of model.
 
     Raises:
-        CheckpointError: there is no such run, or its model has no item embedding.
+        CheckpointError: there is no such run or checkpoint, or its model has no item embedding.
     """
-    folder = RunDirectory.existing(run_folder).checkpoints / BEST
+    folder = retention.find(RunDirectory.existing(run_folder).checkpoints, name)
     weights = checkpoint_format.read_weights(folder)
     try:
         model = config.load(RunConfig, folder / checkpoint_format.CONFIG_FILE).model

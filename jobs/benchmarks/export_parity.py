@@ -22,16 +22,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import pyarrow as pa
 import torch
 from measuring import machine
 
+import itrec_dist
 from itrec_dist import config
 from itrec_dist.config import Parser
 from itrec_dist.config.shipped_files import recipe
 from itrec_dist.data.batches import whole_batch
+from itrec_dist.data.event_features import FIRST_VALUE, MISSING
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.inference.export.folder import Request, export
+from itrec_dist.inference.export.signature import event_inputs
 from itrec_dist.inference.load import Restored, restore
 from itrec_dist.inference.recommend import Request as Recommended
 from itrec_dist.inference.recommend import table_of
@@ -48,9 +52,11 @@ _CALLS = 3
 _ROUNDS = 3
 
 _TOLD = ("model.side_information=both", "model.rating=true", "model.event_context=[gap,weekday]")
+_COLUMNS = "model.event_features=[device,price]"
 MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "SASRec": ("histories", "sasrec_ml1m", ()),
     "SASRec, side information": ("histories", "sasrec_ml1m", _TOLD),
+    "SASRec, columns of events": ("columns", "sasrec_ml1m", (_COLUMNS,)),
     "eSASRec": ("histories", "esasrec_ml1m", ()),
     "eSASRec + linear": ("histories", "esasrec_linear_ml1m", ()),
     "HSTU": ("histories", "hstu_ml1m", ()),
@@ -107,7 +113,26 @@ def _shards(scratch: Path) -> dict[str, Path]:
         generate(SyntheticConfig(users=1100, movies=2000, ratings_per_user=40.0, seed=0), source)
         histories("ml-1m", source, scratch / "histories", HistoryConfig(max_length=50))
         window("ml-1m", source, scratch / "windows", WindowConfig(top_items=2000))
-    return {"histories": scratch / "histories", "windows": scratch / "windows"}
+        given = {"event_features": ["device"], "event_numbers": ["price"], "time_unit": "seconds"}
+        events = itrec_dist.read(_told(source), **given)
+        cut = {"samples": "histories", "max_length": 50}
+        itrec_dist.split(events, out=scratch / "columns", **cut)
+    return {name: scratch / name for name in ("histories", "windows", "columns")}
+
+
+def _told(source: Path) -> pa.Table:
+    """The generated events with a device and a price each, drawn at random, a tenth missing."""
+    lines = (source / "ratings.dat").read_text().split()
+    users, items, _, times = zip(*(line.split("::") for line in lines), strict=True)
+    rng = np.random.default_rng(0)
+    is_missing_2N = rng.random((2, len(lines))) < 0.1
+    return pa.table(
+        {
+            "user": users, "item": items, "timestamp": np.array(times, dtype=np.int64),
+            "device": pa.array(rng.choice([*"abcde"], len(lines)), mask=is_missing_2N[0]),
+            "price": pa.array(rng.integers(1, 5000, len(lines)) / 100, mask=is_missing_2N[1]),
+        }
+    )  # fmt: skip
 
 
 def _trained(shards: Path, out: Path, base: str, settings: Sequence[str]) -> Restored:
@@ -127,7 +152,7 @@ def _compared(restored: Restored, shards: Path, scratch: Path) -> dict[str, Comp
         folder = scratch / format_
         export(restored, Request(format_, _K), lambda _: "", folder, overwrite=True)  # type: ignore[arg-type]
         call, names = _loaded(folder, format_)
-        given = {name: value for name, value in _inputs(served).items() if name in names}
+        given = {n: value for n, value in _inputs(restored, served).items() if n in names}
         scores_UV, exported_UN, _ = call(given)
         one, many = (_ratio(restored, served, call, given, count) for count in (1, 256))
         found[format_] = Compared(
@@ -144,7 +169,7 @@ def _first(served: Served, count: int) -> Served:
     taken = replace(
         past, user_ids=past.user_ids[rows], user_features=past.user_features[rows],
         item_ids=past.item_ids[rows], ratings=past.ratings[rows], times=past.times[rows],
-        seen_offsets=ends,
+        event_features=past.event_features[rows], seen_offsets=ends,
     )  # fmt: skip
     return Served(served.users[:count], taken)
 
@@ -169,16 +194,24 @@ def _ranked(
     return scores_UC, top_UN
 
 
-def _inputs(served: Served) -> dict[str, npt.NDArray[Any]]:
+def _inputs(restored: Restored, served: Served) -> dict[str, npt.NDArray[Any]]:
     past = served.histories
     seen = [past.seen(row) for row in range(len(past))]
     left_out = np.zeros((len(past), max(map(len, seen))), dtype=np.int64)
     for place, ids in zip(left_out, seen, strict=True):
         place[: len(ids)] = ids
-    return {
+    given: dict[str, npt.NDArray[Any]] = {
         "item_ids": past.item_ids.astype(np.int64), "ratings": past.ratings, "times": past.times,
         "user_features": past.user_features.astype(np.int64), "left_out": left_out,
     }  # fmt: skip
+    columns = event_inputs(restored.manifest.event_features)
+    for place, (name, feature) in enumerate(columns.items()):
+        codes = past.event_features[:, :, place].astype(np.int64)
+        if feature.kind == "number":  # its range's upper end stands for a number
+            ends = np.array([*feature.edges, feature.edges[-1] + 1])
+            codes = np.where(codes == MISSING, np.nan, ends[codes - FIRST_VALUE])
+        given[name] = codes
+    return given
 
 
 def _loaded(folder: Path, format_: str) -> tuple[Call, set[str]]:

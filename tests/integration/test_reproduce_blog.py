@@ -68,6 +68,7 @@ def test_all_arms_of_a_protocol_are_judged_on_the_same_ratings(study):
             assert counts == {data.num_windows(split)}
 
 
+@pytest.mark.slow
 def test_the_results_are_one_table_beside_the_printed_figures(study):
     out, _ = study
     results = (out / "results.md").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """The site in `docs/`: it builds without a warning, and what its pages show runs."""
 
 import importlib.util
+import json
 import re
 import runpy
 import shlex
@@ -17,10 +18,12 @@ PAGES = ROOT / "docs"
 IN_ORDER = (
     "tutorials/first-recommender", "tutorials/your-own-data", "tutorials/search", "index",
     "how-to/read-data", "how-to/recommend", "how-to/resume", "how-to/own-parts",
+    "reference/editors",
 )  # fmt: skip
 """The pages whose code runs, in one folder: later ones use what earlier ones wrote.
 
-Blocks of `bash` and `python` run; those of `sh` name places that are not there, such as a cluster.
+Blocks of `bash` and `python` run; those of `sh` and `py` name places that are not there, such as a
+cluster.
 """
 
 
@@ -55,9 +58,15 @@ def test_what_the_pages_show_runs(tmp_path, monkeypatch, itrec, capsys):
                 for line in code.replace("\\\n", " ").splitlines():
                     name, *arguments = shlex.split(line, comments=True)
                     assert name == "itrec"
-                    status, _, err = itrec(*arguments)
+                    target = arguments.pop() if ">" in arguments else None
+                    if target is not None:
+                        assert arguments.pop() == ">"
+                    status, out, err = itrec(*arguments)
                     assert status == 0, f"{page}: {line}\n{err}"
+                    if target is not None:
+                        Path(target).write_text(out, encoding="utf-8")
     assert pq.read_table("shop-top.parquet").num_rows > 0
+    assert json.loads(Path("train.schema.json").read_text())["properties"]
     for report in ("report.html", "shop.html", "sweep/report.html"):
         assert Path(report).stat().st_size > 10_000
 

@@ -68,8 +68,11 @@ def export(
     _refuse(restored, request.k)
     atomic.refuse_taken(out, marker=SIGNATURE_FILE, overwrite=overwrite)
     manifest, format_ = restored.manifest, _FORMATS[request.format]
-    scorer = Scorer(restored.task.model, restored.items, manifest.input_length, request.k).eval()
-    ports = signature(manifest, request.k)
+    scorer = Scorer(
+        restored.task.model, restored.items, manifest.input_length, request.k,
+        manifest.event_features,
+    ).eval()  # fmt: skip
+    ports = signature(manifest, request.k, restored.run.model.event_features)
     ports = ports.without(program.unused(scorer, ports))
     if any(port.name == USER_IDS for port in ports.inputs):
         raise ConfigError(
@@ -106,11 +109,6 @@ def _refuse(restored: Restored, k: int | None) -> None:
         raise ConfigError(
             "the model was trained with model.time_of_query=true: it must be told when the "
             "next event happens, which is not known of the future: train one without"
-        )
-    if model.event_features:
-        raise ConfigError(
-            f"the model is told columns of events ({', '.join(model.event_features)}), for which "
-            "an exported model has no input: recommend from its checkpoint with `itrec recommend`"
         )
     num_items = restored.manifest.num_items
     if k is not None and not 1 <= k <= num_items:

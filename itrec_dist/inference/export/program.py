@@ -1,6 +1,10 @@
 """A scorer as a `torch.export` program for any number of rows and events."""
 
+import inspect
+from collections.abc import Sequence
+
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -9,7 +13,7 @@ from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.export.signature import Port, Signature
 
 _LONGEST = 1 << 20  # sizes have an upper end, which only has to be out of reach
-_TYPES = {"int64": torch.int64, "float32": torch.float32}
+_TYPES = {"int64": torch.int64, "float32": torch.float32, "float64": torch.float64}
 
 
 def unused(scorer: Scorer, signature: Signature) -> set[str]:
@@ -56,11 +60,32 @@ def program(scorer: Scorer, signature: Signature) -> ExportedProgram:
     }
     try:
         with torch.no_grad():
+            named = _Named(scorer, list(example))
             return torch.export.export(
-                scorer, (), kwargs=example, dynamic_shapes=shapes, strict=False
+                named, (), kwargs=example, dynamic_shapes=shapes, strict=False
             )
     except Exception as error:
         raise _refusal(error) from error
+
+
+class _Named(nn.Module):
+    """A scorer whose `forward` has the inputs of one model by name, which torch.export asks of it.
+
+    Columns of events are called differently in all data, so that a scorer takes them as `**given`.
+    """
+
+    def __init__(self, scorer: Scorer, names: Sequence[str]) -> None:
+        super().__init__()
+        self.scorer = scorer
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+        def forward(**given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs: tuple[torch.Tensor, ...] = scorer(**given)
+            return outputs
+
+        signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+        vars(forward)["__signature__"] = signature
+        self.forward = forward
 
 
 def _example(signature: Signature) -> dict[str, torch.Tensor]:

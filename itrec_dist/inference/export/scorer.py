@@ -8,15 +8,27 @@ by rising index (among more equal scores than fit at the end of the list, torch 
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from itrec_dist.data.event_features import FIRST_VALUE, MISSING, EventFeature
 from itrec_dist.data.schema import PAD, Batch
-from itrec_dist.data.shards.arrays import Items
+from itrec_dist.data.shards.arrays import Int64
+from itrec_dist.inference.export.signature import event_inputs
 from itrec_dist.models.item_table import ItemTable, RankingModel
 from itrec_dist.models.parts.inputs import ItemVectors
+
+
+class Counted(Protocol):
+    """A catalogue that says how often each item is a target in training, such as `Items`."""
+
+    @property
+    def num_train_targets(self) -> Int64:
+        """Of each item, [C]."""
 
 
 class Scorer(nn.Module):
@@ -27,7 +39,10 @@ class Scorer(nn.Module):
     places_V: Tensor
     weight_VD: Tensor | None
 
-    def __init__(self, model: nn.Module, items: Items, length: int, k: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, items: Counted, length: int, k: int | None = None,
+        event_features: Sequence[EventFeature] = (),
+    ) -> None:  # fmt: skip
         """Take a copy of the model to the CPU.
 
         Args:
@@ -35,6 +50,7 @@ class Scorer(nn.Module):
             items: its catalogue.
             length: the longest history that it is shown.
             k: length of the ranking; None for scores alone.
+            event_features: the columns of events that its data has.
         """
         super().__init__()
         copied = copy.deepcopy(model).to("cpu").eval().requires_grad_(requires_grad=False)
@@ -44,6 +60,11 @@ class Scorer(nn.Module):
             if isinstance(module, ItemVectors):
                 module.fold_features()
         self.model, self.length, self.k = copied, length, k
+        self._columns = event_inputs(event_features)
+        for name, feature in self._columns.items():
+            if feature.kind == "number":
+                edges = torch.tensor(feature.edges, dtype=torch.float64)
+                self.register_buffer(f"edges_of_{name}", edges)
         self._take_table(table)
         counts_C = torch.from_numpy(items.num_train_targets.copy())
         self.register_buffer("counts_V", F.pad(counts_C.float(), (1, 0), value=-math.inf))
@@ -56,7 +77,7 @@ class Scorer(nn.Module):
     def forward(
         self, item_ids: Tensor, ratings: Tensor | None = None, times: Tensor | None = None,
         user_features: Tensor | None = None, user_ids: Tensor | None = None,
-        left_out: Tensor | None = None,
+        left_out: Tensor | None = None, **event_columns: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """The outputs of `signature.signature`; its inputs have these names, and None counts as 0.
 
@@ -76,6 +97,7 @@ class Scorer(nn.Module):
             denominator=1.0,
             times_BL=nothing_BL if times is None else self._shown(times),
             target_time_B=nothing_B,
+            event_features_BLG=self._codes(ids_BL, event_columns),
         )
         is_empty_B1 = (ids_BL == PAD).all(dim=1, keepdim=True)
         scores_BV = torch.where(is_empty_B1, self.counts_V, self._scores(batch))
@@ -89,6 +111,23 @@ class Scorer(nn.Module):
         """The newest events, padded on the left to the longest history, however many are given."""
         # After padding by the whole length there is enough to cut from, without a branch.
         return F.pad(events_BL, (self.length, 0))[:, -self.length :]
+
+    def _codes(self, ids_BL: Tensor, given: dict[str, Tensor]) -> Tensor | None:
+        """The codes of the columns of events, [B, L, G]; see `EventFeature.codes`."""
+        if not self._columns:
+            return None
+        codes = []
+        for name, feature in self._columns.items():
+            codes_BL = torch.full_like(ids_BL, MISSING)
+            if name in given:
+                codes_BL = self._shown(given[name])
+            if name in given and feature.kind == "number":
+                is_missing_BL = codes_BL.isnan()
+                edges_R = self.get_buffer(f"edges_of_{name}")
+                codes_BL = FIRST_VALUE + (codes_BL[:, :, None] > edges_R).sum(dim=2)
+                codes_BL = codes_BL.masked_fill(is_missing_BL, MISSING)
+            codes.append(codes_BL.masked_fill(ids_BL == PAD, MISSING))
+        return torch.stack(codes, dim=2)
 
     def _take_table(self, table: ItemTable) -> None:
         """Keep the output vectors with a row for padding: as a parameter that has them, if any."""

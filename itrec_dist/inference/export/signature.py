@@ -1,12 +1,15 @@
 """What an exported model takes and returns: names, types, shapes and meanings.
 
 `signature.json` holds all that its caller must know of the data: the longest history, the values
-behind the codes of user features, the unit of the times. The letters are those of data/schema.py.
+behind the codes of features, the unit of the times. The letters are those of data/schema.py.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from itrec_dist.data.event_features import FIRST_VALUE, MISSING, UNKNOWN, EventFeature
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import PAD
 
@@ -25,7 +28,7 @@ class Port:
     """One tensor that goes in or comes out."""
 
     name: str
-    dtype: Literal["int64", "float32"]
+    dtype: Literal["int64", "float32", "float64"]
     shape: tuple[str | int, ...]
     """Numbers, and the names of sizes that may change."""
     meaning: str
@@ -61,12 +64,36 @@ class Signature:
                 {"name": feature.name, "values": list(feature.values)}
                 for feature in manifest.user_features
             ]
+        columns = event_inputs(manifest.event_features)
+        if told := [(name, feature) for name, feature in columns.items() if name in names]:
+            content["event_features"] = [
+                {
+                    "name": feature.name, "input": name, "kind": feature.kind,
+                    **({"values": list(feature.values)} if feature.kind == "category" else {}),
+                }
+                for name, feature in told
+            ]  # fmt: skip
         return content
 
 
-def signature(manifest: Manifest, k: int | None) -> Signature:
-    """Everything that a model of this data may be fed with; with `k`, it also ranks."""
+def event_inputs(features: Sequence[EventFeature]) -> dict[str, EventFeature]:
+    """Columns of the events by the names of their inputs, identifiers, in the order given."""
+    named: dict[str, EventFeature] = {}
+    for feature in features:
+        name = "event_" + re.sub(r"\W", "_", feature.name, flags=re.ASCII)
+        while name in named:
+            name += "_"
+        named[name] = feature
+    return named
+
+
+def signature(manifest: Manifest, k: int | None, told: Sequence[str] = ()) -> Signature:
+    """Everything that a model of this data may be fed with; with `k`, it also ranks.
+
+    `told` are the columns of events that its settings name.
+    """
     events = (BATCH, HISTORY)
+    columns = event_inputs(manifest.event_features)
     inputs = [
         Port(
             ITEM_IDS, "int64", events,
@@ -83,6 +110,7 @@ def signature(manifest: Manifest, k: int | None) -> Signature:
             "a code for each feature: 0 is unknown, n is the n-th value listed",
         ),
         Port(USER_IDS, "int64", (BATCH,), "the users' own numbers"),
+        *(_of_column(name, f) for name, f in columns.items() if f.name in told),
     ]  # fmt: skip
     width = manifest.num_items + 1
     outputs = [
@@ -105,6 +133,20 @@ def signature(manifest: Manifest, k: int | None) -> Signature:
             Port(TOP_SCORES, "float32", (BATCH, k), "their scores, -inf where none is left"),
         ]
     return Signature(tuple(inputs), tuple(outputs))
+
+
+def _of_column(name: str, feature: EventFeature) -> Port:
+    what = f"of the column {feature.name!r}"
+    if feature.kind == "number":
+        return Port(
+            name, "float64", (BATCH, HISTORY),
+            f"the number {what} of each event, NaN where it is missing, 0 where padded",
+        )  # fmt: skip
+    return Port(
+        name, "int64", (BATCH, HISTORY),
+        f"the code of the value {what} of each event: {MISSING} is missing or padded, {UNKNOWN} is "
+        f"none of the values listed, {FIRST_VALUE} the first of them, and so on",
+    )  # fmt: skip
 
 
 def _unit(manifest: Manifest) -> str:

@@ -1,8 +1,9 @@
 """Experiment trackers: log runs, epoch by epoch, to a service.
 
-    config.py   which ones
-    mlflow.py   MLflow
-    wandb.py    Weights & Biases
+    config.py         which ones
+    mlflow.py         MLflow
+    mlflow_model.py   a run in MLflow's model format
+    wandb.py          Weights & Biases
 
 They are told from the process that writes the log, worker 0 alone, and hear what it writes. No run
 depends on a tracker: one that fails during a run is noted in that run's log, and the run goes on
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from itrec_dist.metrics.judgement import Judgement
-from itrec_dist.runs.directory import BEST, RunDirectory
+from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.runs.trackers import mlflow, wandb
 from itrec_dist.runs.trackers.config import TrackersConfig
 
@@ -37,6 +38,8 @@ class Tracked:
     """Where a service may keep files on this machine."""
     keeps_model: bool = False
     """Whether the best checkpoint is handed over too, at the end."""
+    recommends: bool = False
+    """Whether its model recommends, so that a service that serves models can serve it."""
 
 
 class Tracker(Protocol):
@@ -48,8 +51,8 @@ class Tracker(Protocol):
     def log(self, figures: dict[str, float], epoch: int) -> None:
         """Log the metrics of an epoch."""
 
-    def keep(self, checkpoint: Path) -> None:
-        """Hand over the folder of a checkpoint."""
+    def keep(self, run: RunDirectory) -> None:
+        """Hand over the best checkpoint of a complete run."""
 
     def end(self, *, is_complete: bool) -> None:
         """Close the run."""
@@ -117,7 +120,7 @@ def following(
         if tracked.run.is_complete:
             each(lambda tracker: tracker.log(*_judged(tracked.run)))
             if tracked.keeps_model:
-                each(lambda tracker: tracker.keep(tracked.run.checkpoints / BEST))
+                each(lambda tracker: tracker.keep(tracked.run))
     finally:
         each(lambda tracker: tracker.end(is_complete=is_complete))
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.runs.directory import BEST, RunDirectory
+from itrec_dist.runs.trackers import mlflow_model
 
 if TYPE_CHECKING:
     from itrec_dist.runs.trackers import Tracked
@@ -69,7 +72,7 @@ def begin(place: str, tracked: Tracked, known: str | None) -> MLflow:
     client = mlflow.MlflowClient(tracking_uri=place)
     if known is not None:
         client.update_run(known, status="RUNNING")
-        return MLflow(client, known)
+        return MLflow(client, known, recommends=tracked.recommends)
     experiment = client.get_experiment_by_name(tracked.group)
     identity = experiment.experiment_id if experiment else client.create_experiment(tracked.group)
     tags = {"run_directory": str(tracked.run.path)}
@@ -77,7 +80,7 @@ def begin(place: str, tracked: Tracked, known: str | None) -> MLflow:
     params = [Param(name, str(value)) for name, value in tracked.settings.items()]
     for start in range(0, len(params), _AT_ONCE):
         client.log_batch(run_id, params=params[start : start + _AT_ONCE])
-    return MLflow(client, run_id)
+    return MLflow(client, run_id, recommends=tracked.recommends)
 
 
 def _be_quick_and_quiet() -> None:
@@ -89,9 +92,9 @@ def _be_quick_and_quiet() -> None:
 class MLflow:
     """A run of MLflow."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
+    def __init__(self, client: Any, run_id: str, *, recommends: bool) -> None:
         """Wrap a started run."""
-        self._client, self.id = client, run_id
+        self._client, self.id, self._recommends = client, run_id, recommends
 
     def log(self, figures: dict[str, float], epoch: int) -> None:
         """Log the metrics of an epoch."""
@@ -101,9 +104,15 @@ class MLflow:
         metrics = [Metric(name, value, now, epoch) for name, value in figures.items()]
         self._client.log_batch(self.id, metrics=metrics)
 
-    def keep(self, checkpoint: Path) -> None:
-        """Store the folder of a checkpoint as artifacts."""
-        self._client.log_artifacts(self.id, str(checkpoint), "checkpoint")
+    def keep(self, run: RunDirectory) -> None:
+        """Store the best checkpoint: within a model of MLflow if it recommends, else as it is."""
+        if not self._recommends:
+            self._client.log_artifacts(self.id, str(run.checkpoints / BEST), "checkpoint")
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / mlflow_model.NAME
+            mlflow_model.save(run, folder)
+            self._client.log_artifacts(self.id, str(folder), mlflow_model.NAME)
 
     def end(self, *, is_complete: bool) -> None:
         """Close the run."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import EnvironmentProblem
+from itrec_dist.runs.directory import BEST, RunDirectory
 
 if TYPE_CHECKING:
     from itrec_dist.runs.trackers import Tracked
@@ -86,10 +87,10 @@ class WandB:
         elif figures:
             self._run.log(figures, step=epoch)
 
-    def keep(self, checkpoint: Path) -> None:
-        """Store the folder of a checkpoint as an artifact."""
+    def keep(self, run: RunDirectory) -> None:
+        """Store the folder of the best checkpoint as an artifact."""
         name = re.sub(r"[^\w.-]", "-", self._name)
-        self._run.log_artifact(str(checkpoint), name=name, type="model")
+        self._run.log_artifact(str(run.checkpoints / BEST), name=name, type="model")
 
     def end(self, *, is_complete: bool) -> None:
         """Close the run."""

@@ -14,9 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import itrec_dist as itrec
-from itrec_dist.errors import ConfigError, DataError, ItrecWarning, OutputError, ShardsError
+from itrec_dist.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ItrecWarning,
+    OutputError,
+    ShardsError,
+)
 from itrec_dist.losses import LOSSES
 from itrec_dist.models import MODELS
 from tests.cases import slow_after
@@ -247,9 +255,29 @@ def test_similar_items_and_a_file_of_recommendations(run, tmp_path):
     found = run.similar("s1", k=3)
     assert found.column_names == ["item", "title", "cosine"]
     assert found["cosine"].to_pylist() == sorted(found["cosine"].to_pylist(), reverse=True)
+    with pytest.raises(CheckpointError, match="holds no checkpoint 'nowhere'; there are: best"):
+        itrec.load(run.path, "nowhere").similar("s1")
     outcome = run.write_recommendations(tmp_path / "top.parquet", k=2)
     assert outcome.users == USERS
     assert pq.read_table(tmp_path / "top.parquet").equals(run.recommend(k=2))
+
+
+def test_similar_items_are_those_of_the_checkpoint_that_was_opened(data, tmp_path):
+    run = itrec.train(
+        data, model=MODEL, loss="sampled_softmax", out=tmp_path / "run", local=True,
+        checkpoints={"steps": 1, "keep_last": 2}, **TINY,
+    )  # fmt: skip
+    (older,) = (tmp_path / "run" / "checkpoints").glob("last-*")
+    cosines = {}
+    for name in ("best", "last", older.name):
+        opened = itrec.load(run.path, name)
+        (at,) = (i for i, s in enumerate(opened.restored.items.source_ids) if s == "s1")
+        vectors_CD = opened.restored.task.model.get_parameter("item_embedding.weight")[1:]
+        cosine_C = torch.cosine_similarity(vectors_CD[at][None], vectors_CD).sort().values
+        expected = cosine_C.flip(0)[1:4].tolist()  # the first is the item itself
+        cosines[name] = opened.similar("s1", k=3)["cosine"].to_pylist()
+        assert cosines[name] == pytest.approx(expected, abs=1e-6)
+    assert cosines["last"] != cosines[older.name]
 
 
 def test_nothing_is_printed_and_a_thread_will_do(data, tmp_path, capfd):

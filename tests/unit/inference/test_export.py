@@ -17,19 +17,13 @@ import yaml
 
 import itrec_dist
 from itrec_dist import __version__
-from itrec_dist.data import manifest, spec
 from itrec_dist.data.schema import PAD, Batch
-from itrec_dist.data.shards import reader
-from itrec_dist.engines.engine import EngineConfig
-from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.inference.export import folder
 from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.load import restore
-from itrec_dist.inference.served import Served, from_shards
+from itrec_dist.inference.served import from_shards
 from itrec_dist.models.hstu import HstuConfig
-from itrec_dist.models.sasrec import SasrecConfig
-from itrec_dist.tasks import TASKS
 from tests import exported
 from tests.small_models import SPEC, STEP_MODELS, drawn, small
 
@@ -227,12 +221,10 @@ def test_onnx_without_its_packages_is_one_sentence(trained, tmp_path, itrec, mon
 def test_models_that_cannot_serve_so_are_refused(trained, tmp_path):
     restored = restore(trained)
     of_query = replace(restored.run, model=HstuConfig(time_of_query=True))
-    told_columns = replace(restored.run, model=SasrecConfig(event_features=("device",)))
     untraceable = drawn(MODELS["sasrec"])
     untraceable.encode = lambda batch: 1 / 0
     for changed, told in (
         (replace(restored, run=of_query), "time_of_query=true"),
-        (replace(restored, run=told_columns), r"columns of events \(device\), for which"),
         (replace(restored, task=SimpleNamespace(model=torch.nn.Linear(1, 1))), "does not rank"),
         (
             replace(restored, task=SimpleNamespace(model=untraceable), items=ITEMS),
@@ -243,77 +235,6 @@ def test_models_that_cannot_serve_so_are_refused(trained, tmp_path):
             folder.export(changed, folder.Request("torch"), lambda _: "", tmp_path / "model")
         assert "\n" not in str(refusal.value)
     assert not list(tmp_path.iterdir())
-
-
-SERVED = {
-    "sasrec": ("history_shards", small("sasrec")),
-    "sasrec, told": (
-        "history_shards",
-        small("sasrec", side_information="both", rating=True, event_context=("gap", "weekday")),
-    ),
-    "esasrec, linear": ("history_shards", small("esasrec", linear_width=8)),
-    "hstu": ("history_shards", small("hstu")),
-    "fuxi": ("history_shards", small("fuxi")),
-    "gru4rec": ("history_shards", small("gru4rec")),
-    "bert4rec": ("history_shards", small("bert4rec")),
-    "ite": ("shards", small("ite", side_information="both", repeat_bias=True)),
-}
-
-
-def made(config, shards, trained):
-    """A model with weights at random as if it had been trained on some shards."""
-    described = manifest.read(shards)
-    items = reader.read_items(shards, described)
-    run = replace(restore(trained).run, model=config, engine=EngineConfig(precision="fp32"))
-    torch.manual_seed(4)
-    task = TASKS["next_items"](config, run.loss, spec.build(described, items)).eval()
-    with torch.no_grad():
-        for parameter in task.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-    engine = InferenceEngine(task, run.engine, torch.device("cpu"))
-    return replace(
-        restore(trained), run=run, manifest=described, items=items, task=task, engine=engine
-    )
-
-
-def a_thousand(served):
-    """So many users: everybody with beginnings of several lengths of what they did."""
-    past, length = served.histories, served.histories.item_ids.shape[1]
-    rows = np.arange(1000) % len(past)
-    drop = np.arange(1000) // len(past) * 3  # newest events that have not happened yet
-
-    def earlier(column):
-        shifted = np.zeros((1000, length), dtype=column.dtype)
-        for row, (user, events) in enumerate(zip(rows, drop, strict=True)):
-            shifted[row, events:] = column[user, : length - events]
-        return shifted
-
-    seen = [past.seen(row) for row in rows]
-    histories = replace(
-        past, user_ids=past.user_ids[rows], user_features=past.user_features[rows],
-        item_ids=earlier(past.item_ids), ratings=earlier(past.ratings),
-        times=earlier(past.times), seen_ids=np.concatenate(seen),
-        seen_offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in seen])]),
-    )  # fmt: skip
-    return Served(tuple(f"{user}" for user in range(1000)), histories)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SERVED)
-@pytest.mark.parametrize("format_", ["torch", "onnx"])
-def test_a_thousand_users_get_the_checkpoints_items(format_, name, trained, tmp_path, request):
-    if format_ == "onnx":
-        pytest.importorskip("onnxscript", reason="needs the extra export")
-        pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    shards, config = SERVED[name]
-    shards = request.getfixturevalue(shards)
-    restored = made(config, shards, trained)
-    folder.export(restored, folder.Request(format_, 10), lambda _: "", tmp_path / "model")
-    served = a_thousand(from_shards(restored, shards))
-    call = exported.loaded(tmp_path / "model", format_)
-    difference, same = exported.compared(restored, served, call, k=10)
-    assert difference < 1e-5
-    assert same == 1.0
 
 
 ALONE = """

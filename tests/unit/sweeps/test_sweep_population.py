@@ -84,6 +84,7 @@ def test_the_worst_go_on_from_the_best_with_settings_that_differ(trained_populat
     assert all(len(losses(directory.log_of(n))) == 5 for n in range(4))
 
 
+@pytest.mark.slow
 def test_a_trial_that_learned_nothing_is_rescued_by_one_that_did(trained_population):
     """The planted better settings spread: at the end no trial has the rate that learns nothing."""
     directory, _ = trained_population
@@ -96,6 +97,7 @@ def test_a_trial_that_learned_nothing_is_rescued_by_one_that_did(trained_populat
     ] in (0.003, 0.02)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_update_has_the_rate_of_its_stage(trained_population):
     """But for the first one after an exchange, whose rate was set when the one before it ended."""
     directory, _ = trained_population
@@ -114,6 +116,7 @@ def test_every_update_has_the_rate_of_its_stage(trained_population):
         assert line["learning_rate"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_its_course_trained_anew_with_its_own_seed_gives_its_own_figures(
     trained_population, tmp_path
 ):
@@ -136,6 +139,7 @@ def test_its_course_trained_anew_with_its_own_seed_gives_its_own_figures(
     assert "test" in judged
 
 
+@pytest.mark.slow
 def test_the_winner_is_trained_anew_along_its_whole_course(trained_population):
     directory, _ = trained_population
     best = ranked(directory.read_recipe(), directory.trials())[0]
@@ -318,6 +322,7 @@ def test_what_is_no_population_is_refused_before_anything_is_written(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_population_does_not_grow_on_resuming(trained_population, shards):
     directory, _ = trained_population
     more = population_of(shards, directory.path, trials=5)
@@ -325,6 +330,7 @@ def test_a_population_does_not_grow_on_resuming(trained_population, shards):
         driver._check_same_sweep(checks.checked(more), directory)
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_winners_course_and_a_command_that_repeats_it(
     trained_population, tmp_path
 ):

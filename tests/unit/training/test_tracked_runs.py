@@ -5,12 +5,19 @@ The tests of a service need its client (the extras `mlflow` and `wandb`).
 
 import builtins
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+import itrec_dist
 from itrec_dist import config
+from itrec_dist.data.shards import reader
+from itrec_dist.errors import ShardsError
 from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.training import tracking
@@ -68,8 +75,8 @@ class Heard:
             raise ConnectionError("the server is gone")
         self.told.append((epoch, figures))
 
-    def keep(self, checkpoint):
-        self.told.append(("keep", sorted(p.name for p in checkpoint.iterdir())))
+    def keep(self, run):
+        self.told.append(("keep", sorted(p.name for p in (run.checkpoints / "best").iterdir())))
 
     def end(self, *, is_complete):
         self.told.append(("end", is_complete))
@@ -153,9 +160,42 @@ def test_mlflow_holds_a_run_with_its_checkpoint(shards, tmp_path, itrec):
     judged = json.loads((out / "evaluation.json").read_text())["splits"]["test"]
     found = told.data.metrics["best/test/masked/hit_rate_at_5"]
     assert found == judged["masked"]["hit_rate@5"]
-    kept = out.parent / "mlruns" / told.info.run_id / "artifacts" / "checkpoint"
-    best = out / "checkpoints" / "best" / "model.safetensors"
-    assert (kept / "model.safetensors").read_bytes() == best.read_bytes()
+    kept = out.parent / "mlruns" / told.info.run_id / "artifacts" / "model" / "data" / "run"
+    best = Path("checkpoints", "best", "model.safetensors")
+    assert (kept / best).read_bytes() == (out / best).read_bytes()
+
+
+@pytest.mark.slow
+def test_mlflow_holds_a_model_that_it_loads_and_that_recommends(
+    shards, tmp_path, itrec, monkeypatch
+):
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    place, own = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "shards"
+    shutil.copytree(shards, own)
+    out = tmp_path / "films" / "first"
+    code, _, err = train(itrec, own, out, "--trackers.mlflow", place)
+    assert code == 0, err
+    identity = RunDirectory(out).read_json(out / "trackers.json")["mlflow"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    model = mlflow.pyfunc.load_model(f"runs:/{identity}/model")
+    run = itrec_dist.load(out)
+    items = [int(item) for item in run.restored.items.source_ids[:6]]
+    users = [int(user) for user in reader.read_users(own, run.restored.manifest).source_ids[:2]]
+    histories = pd.DataFrame(
+        {"user": np.repeat(users, 3), "item": items, "rating": 4, "timestamp": range(6)}
+    )
+    expected = run.recommend(histories, k=7)
+    pd.testing.assert_frame_equal(model.predict(histories, params={"k": 7}), expected)
+    # The features of users are looked up in the shards, which may be elsewhere by now.
+    elsewhere = own.rename(tmp_path / "elsewhere")
+    with pytest.raises(ShardsError, match="shards"):
+        model.predict(histories)
+    given = {"k": 7, "shards": str(elsewhere)}
+    pd.testing.assert_frame_equal(model.predict(histories, params=given), expected)
+    # What is downloaded is a run for every verb.
+    kept = Path(mlflow.artifacts.download_artifacts(f"runs:/{identity}/model"), "data", "run")
+    code, _, err = itrec("export", kept, "--out", tmp_path / "exported")
+    assert code == 0, err
 
 
 @pytest.mark.slow

@@ -136,6 +136,9 @@ def test_the_loss_of_held_out_windows_falls_and_the_command_lists_neighbours(vec
     assert len(lines) == 4
     cosines = [float(line.split()[0]) for line in lines]
     assert cosines == sorted(cosines, reverse=True)
+    code, _, err = itrec("similar", vectors, "--item", "1", "--checkpoint", "nowhere")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "holds no checkpoint 'nowhere'" in err
     code, text, err = itrec("evaluate", vectors, "--out", vectors.parent / "judged.json")
     assert code == 0, err
     judged = json.loads((vectors.parent / "judged.json").read_text(encoding="utf-8"))
