@@ -136,6 +136,7 @@ def test_a_thousand_users_get_the_checkpoints_items(format_, name, trained, tmp_
     assert same == 1.0
 
 
+@pytest.mark.slow
 def test_columns_of_events_are_inputs_by_their_names(trained, shop_shards, tmp_path):
     """Fed from the table itself, with numbers as they are, and of any number of rows and events."""
     model = small("sasrec", event_features=("device", "unit price"))

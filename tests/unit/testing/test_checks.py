@@ -12,26 +12,23 @@ from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import Queries
-from tests.cases import slow_after
 from tests.small_models import small
 from tests.step_model import Steps, StepsConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
-    slow_after(
-        1,
-        [
-            small("sasrec"),
-            small("ite"),
-            small("gru4rec"),
-            small("hstu"),
-            small("sasrec", linear_width=5, linear_dropout=0.0),
-            small("bert4rec"),
-        ],
-    ),
+    [
+        small("sasrec"),
+        small("ite"),
+        small("gru4rec"),
+        small("hstu"),
+        small("sasrec", linear_width=5, linear_dropout=0.0),
+        small("bert4rec"),
+    ],
     ids=lambda settings: settings.label("softmax"),
 )
 def test_models_of_ours_keep_what_models_promise(settings):
@@ -166,6 +163,7 @@ def test_models_of_other_tasks_are_refused():
         testing.check_model(itrec.models.Item2Vec())
 
 
+@pytest.mark.slow
 def test_columns_of_events_reach_what_is_exported():
     columns = (
         EventFeature("device", "category", values=("desk", "phone")),
@@ -176,6 +174,7 @@ def test_columns_of_events_reach_what_is_exported():
     testing.check_export(testing.Subject(settings, spec=spec))
 
 
+@pytest.mark.slow
 def test_features_are_drawn_for_models_that_need_them():
     spec = replace(testing.small_spec(), user_cardinalities=(2, 3))
     batch = testing.Subject(small("sasrec"), spec=spec).batch()
