@@ -12,6 +12,7 @@ from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import Queries
+from tests.cases import slow_after
 from tests.small_models import small
 from tests.step_model import Steps, StepsConfig
 
@@ -128,24 +129,28 @@ class OtherConfig(StepsConfig):
         return self.built(self, spec)
 
 
+@pytest.mark.slow
 def test_the_model_that_others_break_is_whole():
     testing.check_model(OtherConfig())
 
 
 @pytest.mark.parametrize(
     ("built", "words"),
-    [
-        (Later, "positions before 1 depend on the event at 1"),
-        (Told, "the scores depend on the targets"),
-        (Idle, "does not depend on the parameter model.idle.weight"),
-        (Noisy, "depend on ratings or times in padded places"),
-        (Crowded, "depend on the other rows"),
-        (Forgetful, "register what it holds"),
-        (Exploding, "the scores of padded rows are not finite"),
-        (Branching, "cannot be exported, since torch.export does not know how to trace it"),
-        (TwoFaced, "the program of torch.export scores otherwise than the model"),
-        (Personal, "the scores depend on user_ids_B: an exported model knows users by their"),
-    ],
+    slow_after(
+        9,
+        [
+            (Later, "positions before 1 depend on the event at 1"),
+            (Told, "the scores depend on the targets"),
+            (Idle, "does not depend on the parameter model.idle.weight"),
+            (Noisy, "depend on ratings or times in padded places"),
+            (Crowded, "depend on the other rows"),
+            (Forgetful, "register what it holds"),
+            (Exploding, "the scores of padded rows are not finite"),
+            (Branching, "cannot be exported, since torch.export does not know how to trace it"),
+            (Personal, "the scores depend on user_ids_B: an exported model knows users by their"),
+            (TwoFaced, "the program of torch.export scores otherwise than the model"),
+        ],
+    ),
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_broken_promise_is_named(built, words):
