@@ -50,6 +50,7 @@ def workplace(shards, tmp_path, monkeypatch):
             del sys.modules[module]
 
 
+@pytest.mark.slow
 def test_the_models_of_contributing_keep_what_models_promise(workplace, monkeypatch):
     monkeypatch.syspath_prepend(workplace)
     runpy.run_path(str(workplace / "test_my_parts.py"))["test_my_models_keep_what_models_promise"]()

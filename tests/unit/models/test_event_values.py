@@ -77,6 +77,7 @@ def test_a_model_sees_the_columns_that_it_is_set_to_see(case):
     assert torch.equal(model.encode(noisy).hidden_ND, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["gru4rec", "bert4rec"])
 def test_they_keep_what_models_promise(case):
     check_model(CASES[case], spec=TOLD)

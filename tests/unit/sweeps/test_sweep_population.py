@@ -205,6 +205,7 @@ def test_a_part_that_was_trained_when_the_driver_died_is_not_trained_on(shards, 
     assert [e["epoch"] for e in run.events("epoch")] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_trained_but_not_judged_when_the_driver_died_is_judged(
     trained_population, tmp_path
 ):
