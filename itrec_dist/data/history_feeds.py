@@ -8,10 +8,12 @@ not on the number of workers: each takes an equal share of the rows, with filler
 A batch is as wide as its longest row, padded on the left. Models that predict at every position
 are given a target for each of them; others are given the events before one target of each row,
 drawn anew every epoch, so that they learn from beginnings of every length. A target may be several
-events, as far ahead as `Ahead` says; those beyond the end of a row are not among them.
+events, as far ahead as `Ahead` says; not among them are those beyond the end of a row, and those
+that training does not learn from.
 
-In memory an event costs 17 bytes (item, rating, time, whether it is a target) and 4 for each of its
-features, a row some 80, and an item of a judged row's whole history 4.
+In memory an event costs 17 bytes (item, rating, time, whether it is a target), one more where not
+all are learned from, and 4 for each of its features, a row some 80, and an item of a judged row's
+whole history 4.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from itrec_dist.data.batches import Indices, _to_device
@@ -31,6 +32,7 @@ from itrec_dist.data.event_features import MISSING
 from itrec_dist.data.feeds import Seed
 from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.shards.arrays import HistoryRows, Ragged, Windows
+from itrec_dist.data.targets_ahead import Ahead, first_targets
 
 Use = Literal["steps", "prefixes", "judged"]
 
@@ -61,17 +63,6 @@ class HistoryShare:
         return math.ceil(rows / (self.world_size * self.multiple)) * self.multiple
 
 
-@dataclass(frozen=True)
-class Ahead:
-    """How far ahead the targets of a position lie in training."""
-
-    count: int = 1
-    """The next so many events at most."""
-    within: int | None = None
-    """Not later than this after the newest event of the position, in the unit of the times; None
-    sets no limit."""
-
-
 class HistoryTable:
     """Rows of histories as flat tensors, so that a batch costs one gather per column."""
 
@@ -93,9 +84,10 @@ class HistoryTable:
         self._num_context = rows.num_context.astype(np.int64)
         self.num_targets = self.lengths - self._num_context
         """Places of each row that have a target in training."""
-        is_target = _may_be_targets(rows, self._ahead.within)
+        chooses = bool(rows.chooses_targets.any())
+        is_target = first_targets(rows, self._ahead)
         self._near: Indices | None = None
-        if self._ahead.within is not None:
+        if chooses or self._ahead.within is not None:
             starts = rows.item_ids.offsets[:-1]
             self._near = np.flatnonzero(is_target)
             bounds = np.searchsorted(self._near, rows.item_ids.offsets)
@@ -116,6 +108,7 @@ class HistoryTable:
         self._starts = tensor(rows.item_ids.offsets[:-1])
         self._ends = tensor(rows.item_ids.offsets[1:])
         self._is_target = tensor(is_target)
+        self._is_learned = tensor(rows.is_learned) if chooses else None
         self._targets_of = {
             name: (tensor(ragged.values), tensor(ragged.offsets))
             for name, ragged in (
@@ -191,6 +184,11 @@ class HistoryTable:
             times = self._flat["times"]
             newest = times[(place - 1).clamp(min=0)][..., None]
             is_there &= times[places] - newest <= ahead.within
+        if self._is_learned is not None:
+            is_there &= self._is_learned[places]
+            # The first target stands first, whichever of the events ahead it is.
+            order = (~is_there).byte().argsort(dim=-1, stable=True)
+            places, is_there = places.gather(-1, order), is_there.gather(-1, order)
         return {
             f"target_{name.removeprefix('item_')}": torch.where(
                 is_there, self._flat[name][places], 0
@@ -334,16 +332,6 @@ def _bucket_bounds(longest: int, width: int | None) -> list[int]:
     while bounds[-1] < longest:
         bounds.append(min(longest, max(bounds[-1] + 1, int(bounds[-1] * _GROWTH))))
     return bounds
-
-
-def _may_be_targets(rows: HistoryRows, within: int | None) -> npt.NDArray[np.bool_]:
-    """Which events are the first target of the place before them."""
-    starts, times = rows.item_ids.offsets[:-1], rows.times.values
-    place = np.arange(len(times)) - np.repeat(starts, rows.item_ids.lengths)
-    is_target: npt.NDArray[np.bool_] = place >= np.repeat(rows.num_context, rows.item_ids.lengths)
-    if within is not None:
-        is_target[1:] &= np.diff(times) <= within
-    return is_target
 
 
 def as_judged(rows: HistoryRows) -> HistoryRows:

@@ -29,19 +29,28 @@ class Sequences:
     """[N, K]: targets that are predicted together: those of a window, or one event of a history."""
     target_times: Int64
     """[N]: the time of the first of them."""
+    is_counted: npt.NDArray[np.bool_] | None = None
+    """Which of the events are learned from, as targets, where not all of them are; the others only
+    say what came before."""
 
     @classmethod
     def of(cls, rows: Windows | HistoryRows) -> Sequences:
         """The sequences of training rows in canonical order."""
         return _of_histories(rows) if isinstance(rows, HistoryRows) else _of_windows(rows)
 
+    def counted(self, later: Int64) -> npt.NDArray[np.bool_] | slice:
+        """Which of these events are learned from, as an index of them."""
+        return slice(None) if self.is_counted is None else self.is_counted[later]
+
     def interactions(self, num_items: int) -> sparse.csr_array:
         """1 where a user has an item, float64 [users that have a sequence, V]."""
         _, places = np.unique(self.user_ids, return_inverse=True)
-        users = np.repeat(places, self.item_ids.lengths)
+        users, ids = np.repeat(places, self.item_ids.lengths), self.item_ids.values
+        learned = self.counted(np.arange(len(ids)))
+        users, ids = users[learned], ids[learned]
         shape = (int(places.max(initial=-1)) + 1, num_items + 1)
         counts = sparse.csr_array(
-            (np.ones(len(users)), (users, self.item_ids.values)), shape=shape
+            (np.ones(len(users)), (users, ids)), shape=shape
         )  # which adds up repeats
         counts.data[:] = 1
         return counts
@@ -89,9 +98,10 @@ def _of_histories(rows: HistoryRows) -> Sequences:
     """Rows of a user follow one another; each event but the first is a target of one of them."""
     lengths = rows.item_ids.lengths
     number = np.arange(lengths.sum()) - np.repeat(rows.item_ids.offsets[:-1], lengths)
-    is_target = number >= np.repeat(rows.num_context, lengths)
+    is_after = number >= np.repeat(rows.num_context, lengths)
     is_first_row = np.diff(rows.user_ids, prepend=PAD) != 0
-    is_new = is_target | np.repeat(is_first_row, lengths)
+    is_new = is_after | np.repeat(is_first_row, lengths)
+    is_target, chooses = rows.is_learned, rows.chooses_targets.any()
     (starts,) = is_first_row.nonzero()
     new_lengths = np.add.reduceat(is_new, rows.item_ids.offsets[:-1], dtype=np.int64)
     return Sequences(
@@ -101,6 +111,7 @@ def _of_histories(rows: HistoryRows) -> Sequences:
         ),
         target_ids=rows.item_ids.values[is_target][:, None],
         target_times=rows.times.values[is_target],
+        is_counted=is_target[is_new] if chooses else None,
     )
 
 

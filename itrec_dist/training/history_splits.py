@@ -8,7 +8,6 @@ import torch
 
 from itrec_dist.data.feeds import Feed
 from itrec_dist.data.history_feeds import (
-    Ahead,
     HistoryFeed,
     HistoryShare,
     HistoryTable,
@@ -21,6 +20,7 @@ from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import read_history_split
+from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.errors import ConfigError
 from itrec_dist.training.config import RunConfig

@@ -1,5 +1,5 @@
 -- Rows are as long as they should be, with at least one event before the targets and one target,
--- and their lists agree in length.
+-- and their lists agree in length. Among the targets of a training row some may be 0.
 -- Grain: one row per row that is not; the check passes by returning no rows.
 -- Parameters: $max_length, $target_length, events.
 -- Reads: windows.
@@ -18,4 +18,5 @@ where
     or len(target_times) != len(target_ids)
     or (split != 'train' and len(seen_ids) < 1)
     or list_min(item_ids) < 1
-    or list_min(target_ids) < 1
+    or list_min(target_ids) < if(split = 'train', 0, 1)
+    or list_max(target_ids) < 1

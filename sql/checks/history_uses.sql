@@ -1,19 +1,25 @@
 -- What each event serves as, in training and in one evaluation split.
 -- Grain: one row per event that a row of either uses. The last event of a training row is a target
--- alone, and every event before it an input.
+-- alone, and every event before it an input; a target that is 0 in target_ids is none.
 -- Parameters: $split, the evaluation split.
--- Reads: targets, sequences.
+-- Reads: targets, windows, sequences.
 with
 
 used as (
     select
-        user_id,
-        split,
-        first_target,
-        if(split = 'train', end_target - 1, first_target) as end_input,
-        unnest(range(start_place, end_target)) as place
+        targets.user_id,
+        targets.split,
+        if(targets.split = 'train', targets.end_target - 1, targets.first_target) as end_input,
+        unnest(range(targets.start_place, targets.end_target)) as place,
+        unnest(
+            list_concat(
+                list_resize([]::integer[], targets.first_target - targets.start_place, 0),
+                windows.target_ids
+            )
+        ) as target_id
     from targets
-    where split = 'train' or split = $split
+    inner join windows on targets.window_id = windows.window_id
+    where targets.split = 'train' or targets.split = $split
 ),
 
 uses as (
@@ -21,9 +27,9 @@ uses as (
         user_id,
         place,
         bool_or(split = 'train' and place < end_input) as is_training_input,
-        bool_or(split = 'train' and place >= first_target) as is_training_target,
+        bool_or(split = 'train' and target_id != 0) as is_training_target,
         bool_or(split = $split and place < end_input) as is_evaluation_input,
-        bool_or(split = $split and place >= first_target) as is_evaluation_target
+        bool_or(split = $split and target_id != 0) as is_evaluation_target
     from used
     group by user_id, place
 ),

@@ -107,8 +107,9 @@ class Ragged:
 class HistoryRows:
     """Histories of a split as arrays of equal length, and the columns of a shard, in order.
 
-    A training row holds its targets among its events: they are those after `num_context`. A judged
-    row holds them apart, and its events all come before them.
+    A training row holds its targets among its events: they are those after `num_context`, without
+    those that are 0 in `target_ids`. A judged row holds them apart, and its events all come before
+    them.
     """
 
     window_ids: Annotated[Int64, Column("window_id", pa.int64())]
@@ -124,8 +125,10 @@ class HistoryRows:
     seen_ids: Annotated[Ragged, Column("seen_ids", pa.int32(), "ragged")]
     """Distinct items of all events before the targets, ascending; empty in training."""
     target_ids: Annotated[Ragged, Column("target_ids", pa.int32(), "ragged")]
-    """In order; empty in training."""
+    """In order. Empty in training, unless some events after `num_context` are no targets: then all
+    of these, with 0 for those."""
     target_ratings: Annotated[Ragged, Column("target_ratings", pa.float32(), "ragged")]
+    """Of judged rows; empty in training, like their times."""
     target_times: Annotated[Ragged, Column("target_times", pa.int64(), "ragged", is_time=True)]
     event_features: Annotated[Ragged, Column("event_features", pa.int32(), "ragged G")]
     """Codes of the features of each event, [N, G]; in a file, lists of len(item_ids) * G codes,
@@ -133,6 +136,23 @@ class HistoryRows:
 
     def __len__(self) -> int:
         return len(self.window_ids)
+
+    @property
+    def is_learned(self) -> npt.NDArray[np.bool_]:
+        """Which events are targets of training rows, [N]; none of a judged row is."""
+        lengths, starts = self.item_ids.lengths, self.item_ids.offsets[:-1]
+        number = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        is_learned: npt.NDArray[np.bool_] = number >= np.repeat(self.num_context, lengths)
+        is_chosen = np.repeat(self.chooses_targets, lengths) & is_learned
+        given = self.target_ids.values[np.repeat(self.chooses_targets, self.target_ids.lengths)]
+        is_learned[is_chosen] = given != 0
+        return is_learned
+
+    @property
+    def chooses_targets(self) -> npt.NDArray[np.bool_]:
+        """Which rows are of training and have `target_ids`, [B]."""
+        is_training = self.item_ids.lengths > self.num_context
+        return is_training & (self.target_ids.lengths > 0)
 
     def take(self, indices: Int64) -> HistoryRows:
         """The rows at `indices`, in that order."""

@@ -107,6 +107,12 @@ def table_to_history_rows(
             )
     if len(rows) and not ((rows.num_context > 0) & (rows.num_context <= lengths)).all():
         raise ShardsError(f"{where} has num_context outside its rows: window the data again")
+    num_after, num_given = lengths - rows.num_context, rows.target_ids.lengths
+    if (rows.chooses_targets & (num_given != num_after)).any():
+        raise ShardsError(
+            f"{where} has training rows with more or fewer target_ids than events after "
+            "num_context: window the data again"
+        )
     return rows
 
 

@@ -7,6 +7,8 @@ from itrec_dist import config as configuration
 from itrec_dist.errors import ConfigError
 
 _RECORDED_IF_GIVEN = ("repeats", "short_histories")  # shards of before them keep their fingerprint
+_RECORDED_WITH = {"window_inputs": "random_windows", "window_stride": "random_windows"}
+"""Settings of histories -> the protocol that alone uses them, for the same reason."""
 _OF_THE_MACHINE = ("memory_limit", "threads")  # settings that do not affect the result
 
 
@@ -87,7 +89,9 @@ def recorded(settings: WindowSettings) -> dict[str, Any]:
     return {
         name: value
         for name, value in values.items()
-        if name not in _OF_THE_MACHINE and not (name in _RECORDED_IF_GIVEN and not value)
+        if name not in _OF_THE_MACHINE
+        and not (name in _RECORDED_IF_GIVEN and not value)
+        and _RECORDED_WITH.get(name, settings.protocol) == settings.protocol
     }
 
 

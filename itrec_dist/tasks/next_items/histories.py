@@ -1,8 +1,9 @@
 """Histories of items: a user's events, however many, and the events that follow as targets.
 
 Every event of a training history is a target once, given those before it; a user is judged on the
-events that a protocol holds out, given the newest events before them. Owns the settings and running
-the files of `sql/next_items/histories/`; see `TaskWindows` for the steps.
+events that a protocol holds out, given the newest events before them. Under random_windows those
+are the targets of fixed windows, and training has the targets of the other windows alone. Owns the
+settings and running the files of `sql/next_items/histories/`; see `TaskWindows` for the steps.
 """
 
 import itertools
@@ -24,7 +25,9 @@ from itrec_dist.tasks.next_items import audit as next_item_audit
 from itrec_dist.tasks.next_items import event_features, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
-HistoryProtocol = Literal["leave_one_out", "leave_last", "global_time", "user_disjoint"]
+HistoryProtocol = Literal[
+    "leave_one_out", "leave_last", "global_time", "user_disjoint", "random_windows"
+]
 
 FOLDER = "next_items/histories"
 _HELD_OUT_BY_PLACE = ("leave_one_out", "leave_last")
@@ -36,8 +39,9 @@ class HistoryConfig:
 
     protocol: HistoryProtocol = "leave_one_out"
     """How to split: each user's last event (leave_one_out) or last target_length events
-    (leave_last) for test and those before them for validation, by date (global_time), or by user
-    (user_disjoint). A user with too few events for that stays in training."""
+    (leave_last) for test and those before them for validation, by date (global_time), by user
+    (user_disjoint), or windows at random, as the paper does (random_windows). A user with too few
+    events for that stays in training."""
     max_length: int = 200
     """Events that a model is shown at most, the newest ones; longer training histories are cut into
     several rows, so that every event is learned from."""
@@ -51,7 +55,7 @@ class HistoryConfig:
     """Events that a row of a cut training history repeats from the row before, as context for its
     targets; at least one is repeated."""
     min_user_events: int = 1
-    """Keep users with at least this many events."""
+    """Keep users with at least this many events; with random_windows, of kept items."""
     min_item_events: int = 1
     """Keep items with at least this many events."""
     core: Literal["single", "iterative"] = "single"
@@ -66,12 +70,19 @@ class HistoryConfig:
     """Make the words that stand in at least this many titles a feature of the items; 0 makes none.
     Models see it with their other item features."""
     validation_fraction: float = 0.1
-    """Share for validation: of events (global_time) or of users (user_disjoint); the others do not
-    use it."""
+    """Share for validation: of events (global_time), of users (user_disjoint) or of windows
+    (random_windows); the others do not use it."""
     test_fraction: float = 0.1
     """Share for test, as above; the rest is for training."""
     seed: int = 0
-    """Deals users to splits (user_disjoint); the other protocols do not use it."""
+    """Deals users (user_disjoint) or windows (random_windows) to splits; the other protocols do not
+    use it."""
+    window_inputs: int = 10
+    """With random_windows, events before the targets of a window at least: the input_length of the
+    fixed windows that are to be the same."""
+    window_stride: int = 10
+    """With random_windows, events between the targets of consecutive windows of a user, from the
+    first to the first; not fewer than target_length."""
     num_shards: int = 8
     """Files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
@@ -86,7 +97,7 @@ class HistoryConfig:
             ConfigError: names the setting, what was given and what is allowed.
         """
         counts = ("max_length", "target_length", "min_user_events", "min_item_events", "num_shards")
-        optional = ("threads", "top_items", "horizon")
+        optional = ("threads", "top_items", "horizon", "window_inputs", "window_stride")
         window_settings.check(self, (*counts, *optional), get_args(HistoryProtocol))
         if self.title_words < 0:
             raise ConfigError(f"title_words is {self.title_words}: give 0 or more")
@@ -113,6 +124,12 @@ class HistoryConfig:
                 f"horizon is {self.horizon} and protocol {self.protocol} has no point in time to "
                 "count from: give protocol global_time, or no horizon"
             )
+        if self.protocol == "random_windows" and self.window_stride < (self.target_length or 0):
+            raise ConfigError(
+                f"window_stride is {self.window_stride} and target_length {self.target_length}, so "
+                "that an event would be a target of training and of test: give a window_stride of "
+                "at least target_length"
+            )
 
     @property
     def input_length(self) -> int:
@@ -127,6 +144,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     settings = HistoryConfig
     protocols = get_args(HistoryProtocol)
     by_time = ("global_time",)
+    catalogue_from_all = ("random_windows",)
     leakage = next_item_audit.HISTORY_LEAKAGE
     samples: ClassVar[SampleKind] = "histories"
     columns: ClassVar[tuple[Column, ...]] = HISTORY_ROW_COLUMNS
@@ -161,18 +179,20 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         steps = [("read", repeats.sizes(database)), *repeats.settle(database, config.repeats)]
         steps += _filtered(database, config)
         _count(database, config)
-        database.table("kept_users", "next_items/kept_users", min_user_events=1)
+        # Windows are of users with enough events of kept items, like fixed ones.
+        least = config.min_user_events if config.protocol == "random_windows" else 1
+        database.table("kept_users", "next_items/kept_users", min_user_events=least)
         database.table("sequences", "next_items/sequences")
-        if config.top_items is not None:
-            name = f"of the top {config.top_items:,} items of training"
-            steps.append((name, database.rows(f"{FOLDER}/sequence_sizes")[0]))
+        steps += _of_the_catalogue(database, config)
         database.drop("events")
         _place(database, config)
         return _described(steps, config)
 
-    def frame(self, database: Database, config: HistoryConfig) -> None:  # noqa: ARG002
+    def frame(self, database: Database, config: HistoryConfig) -> None:
         """The events of each row, and its targets."""
         database.table("windows", f"{FOLDER}/windows")
+        if config.protocol == "random_windows":
+            database.table("windows", f"{FOLDER}/learned/windows")
 
     def event_features(self, database: Database, staged: Staged) -> tuple[EventFeature, ...]:
         """See event_features.py."""
@@ -199,6 +219,12 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
     ) -> str:
         """Nobody has two events for training."""
         longest = database.rows("next_items/longest_history")[0]["num_events"]
+        if config.protocol == "random_windows":
+            return (
+                f"there is no training window: one needs {_window_length(config)} events in a row "
+                "(window_inputs + target_length), and the longest history has "
+                f"{longest}: shorten the windows or hold out less"
+            )
         return (
             "there is no training history: one needs two events of a user before what protocol "
             f"{config.protocol} holds out, and the longest history has {longest}: hold out less, "
@@ -218,6 +244,11 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
                 "one is judged whose events lie on both sides of a cut, and within the horizon: "
                 "new users cannot be judged from their history"
             )
+        if manifest.protocol == "random_windows":
+            return (
+                "one needs window_inputs + target_length events in a row: lower them, or raise "
+                "--min_user_events to leave out short histories"
+            )
         needed = 2 * manifest.target_length + 1
         return (
             f"one needs {needed} events to be judged and two to be learned from: lower "
@@ -236,6 +267,8 @@ histories = NextItemsHistories().write
 def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
     """Drop infrequent items and users from `events`, once or until all have enough events."""
     least = {n: getattr(config, n) for n in ("min_item_events", "min_user_events")}
+    if config.protocol == "random_windows":
+        least["min_user_events"] = 1  # users are chosen after the catalogue
     if max(least.values()) == 1:
         return []
     before: Mapping[str, int] = {}
@@ -245,8 +278,8 @@ def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
         database.table("events", f"{FOLDER}/filtered", **least)
         sizes = repeats.sizes(database)
     name = (
-        f"of items with at least {config.min_item_events} events and then of users with at least "
-        f"{config.min_user_events}"
+        f"of items with at least {least['min_item_events']} events and then of users with at least "
+        f"{least['min_user_events']}"
     )
     if config.core == "iterative":
         name += f", until nothing changed (rounds: {rounds})"
@@ -287,6 +320,8 @@ def _place(database: Database, config: HistoryConfig) -> None:
     elif config.protocol == "global_time":
         database.table("ranges", "next_items/ranges/global_time")
         database.table("judged", f"{FOLDER}/judged/global_time", horizon=config.horizon, **length)
+    elif config.protocol == "random_windows":
+        _deal_windows(database, config)
     else:
         database.table("ranges", "next_items/ranges/user_disjoint")
         database.table("judged", f"{FOLDER}/judged/user_disjoint", **length)
@@ -295,6 +330,39 @@ def _place(database: Database, config: HistoryConfig) -> None:
         "targets", f"{FOLDER}/targets",
         context=context, step=config.max_length + 1 - context, max_length=config.max_length,
     )  # fmt: skip
+    if config.protocol == "random_windows":
+        database.table("targets", f"{FOLDER}/learned/targets")
+
+
+def _deal_windows(database: Database, config: HistoryConfig) -> None:
+    """Fill `ranges`, `judged` and `learned_places` from the fixed windows of the same settings."""
+    database.table("ranges", "next_items/ranges/random_windows")
+    length = {"target_length": config.target_length}
+    database.table(
+        "fixed_windows", "next_items/targets",
+        input_length=config.window_inputs, stride=config.window_stride, short_histories=False,
+        seed=config.seed, **length, **window_settings.fractions(config),
+    )  # fmt: skip
+    database.table("ranges", f"{FOLDER}/ranges/random_windows", **length)
+    database.table("judged", f"{FOLDER}/judged/random_windows", **length)
+    database.table("learned_places", f"{FOLDER}/learned/places", **length)
+
+
+def _window_length(config: HistoryConfig) -> int:
+    assert config.target_length is not None, "only global_time leaves it open"
+    return config.window_inputs + config.target_length
+
+
+def _of_the_catalogue(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
+    """What was left out with the catalogue, and the users that were chosen after it."""
+    if config.protocol == "random_windows":
+        top = "all items" if config.top_items is None else f"the top {config.top_items:,} items"
+        names = f"of {top}", f"of users with at least {config.min_user_events} of those"
+        return list(zip(names, database.rows("next_items/steps"), strict=True))
+    if config.top_items is None:
+        return []
+    name = f"of the top {config.top_items:,} items of training"
+    return [(name, database.rows(f"{FOLDER}/sequence_sizes")[0])]
 
 
 def _described(steps: list[repeats.Sized], config: HistoryConfig) -> Steps:

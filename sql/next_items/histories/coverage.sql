@@ -44,17 +44,20 @@ added as (
     select
         placed.user_id,
         placed.split,
-        placed.end_target - greatest(
-            spans.first_place,
-            placed.start_place,
-            coalesce(
-                max(placed.end_target) over (
-                    partition by placed.user_id, placed.split
-                    order by placed.end_target
-                    rows between unbounded preceding and 1 preceding
-                ),
-                0
-            )
+        greatest(
+            placed.end_target - greatest(
+                spans.first_place,
+                placed.start_place,
+                coalesce(
+                    max(placed.end_target) over (
+                        partition by placed.user_id, placed.split
+                        order by placed.start_place, placed.end_target
+                        rows between unbounded preceding and 1 preceding
+                    ),
+                    0
+                )
+            ),
+            0
         ) as num_events
     from placed
     inner join spans on placed.user_id = spans.user_id and placed.split = spans.split

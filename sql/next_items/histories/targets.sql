@@ -2,7 +2,7 @@
 -- with the events before them as context; a judged user has the newest max_length events.
 -- Grain: one row per row of a split: the positions start <= event < first_target of its context
 -- and first_target <= target < end_target of its targets. window_id counts from 0 in the order of
--- (user_id, end_target).
+-- (user_id, end_target), training first.
 -- Parameters: $step, targets of a chunk; $context, events before the targets of a chunk;
 -- $max_length, events before the targets of a judged user.
 -- Reads: ranges, judged.
@@ -35,7 +35,7 @@ rows_of_splits as (
 )
 
 select
-    row_number() over (order by user_id, end_target) - 1 as window_id,
+    row_number() over (order by user_id, end_target, split = 'train' desc) - 1 as window_id,
     user_id,
     split,
     start_place::integer as start_place,

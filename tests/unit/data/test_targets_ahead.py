@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from itrec_dist.data.history_feeds import Ahead, HistoryFeed, HistoryShare, HistoryTable
+from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.shards.arrays import Ragged
+from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.losses.softmax import SoftmaxConfig
 from itrec_dist.models.item_table import ItemTable, Queries
 from tests.histories_factory import training_rows

@@ -79,6 +79,8 @@ def _in_histories(sequences: Sequences, num_items: int) -> npt.NDArray[np.float6
     repeat_in = sequences.next_of_item()
     for distance, earlier, later in sequences.pairs():
         is_counted = distance <= repeat_in[earlier]  # an item before the target counts once
+        if sequences.is_counted is not None:
+            is_counted &= sequences.is_counted[later]
         places = ids[earlier] * num_items + ids[later] - 1
         np.add.at(counts_VC.reshape(-1), places[is_counted], 1)
     return counts_VC

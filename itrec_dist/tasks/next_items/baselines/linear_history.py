@@ -27,7 +27,8 @@ Matrix = npt.NDArray[np.float64]
 class LinearHistory(Baseline):
     """The baseline `linear_history`: regression from the decayed history to the next event.
 
-    Every event of a training history but the first is a row of the regression: x holds decay^age
+    Every event of a training history but the first, or every one that is learned from, is a row of
+    the regression: x holds decay^age
     at the items before it, the latest having age 0 (an item that occurs twice gets the sum), and y
     holds 1 at the event's item. Scores are x'W with W = (X'X + penalty I)^-1 X'Y, in float64.
     `ridge` is its counterpart for windows.
@@ -85,7 +86,8 @@ def normal_equations(sequences: Sequences, num_items: int, decay: float) -> tupl
     np.add.at(gram, ids * (num_items + 1), repeats)
     for distance, earlier, later in sequences.pairs():
         first, second = ids[earlier], ids[later]
-        np.add.at(cross, second * num_items + first, decay ** (distance - 1))
+        learned = sequences.counted(later)
+        np.add.at(cross, (second * num_items + first)[learned], decay ** (distance - 1))
         lower = np.minimum(first, second) * num_items + np.maximum(first, second)
         # A pair of one item stands on the diagonal, for both of its orders.
         shares = np.where(first == second, 2.0, 1.0) * decay**distance
@@ -95,6 +97,8 @@ def normal_equations(sequences: Sequences, num_items: int, decay: float) -> tupl
 
 def _sums_of_squares(sequences: Sequences, decay: float) -> Matrix:
     """For each event, the sum of its squared weights over the rows of the events after it."""
+    if sequences.is_counted is not None:
+        return _sums_over_counted(sequences, sequences.is_counted, decay)
     lengths = sequences.item_ids.lengths
     ends = np.repeat(sequences.item_ids.offsets[1:], lengths)
     num_after: Int64 = ends - 1 - np.arange(len(ends))
@@ -102,3 +106,15 @@ def _sums_of_squares(sequences: Sequences, decay: float) -> Matrix:
         return num_after.astype(np.float64)
     sums = (1 - decay ** (2.0 * num_after)) / (1 - decay**2)
     return sums.astype(np.float64)
+
+
+def _sums_over_counted(
+    sequences: Sequences, is_counted: npt.NDArray[np.bool_], decay: float
+) -> Matrix:
+    """The same where only some events have a row: from the last event of every sequence back."""
+    lengths, offsets = sequences.item_ids.lengths, sequences.item_ids.offsets
+    sums = np.zeros(len(is_counted))
+    for from_end in range(2, int(lengths.max(initial=0)) + 1):
+        place = offsets[1:][lengths >= from_end] - from_end
+        sums[place] = is_counted[place + 1] + decay**2 * sums[place + 1]
+    return sums

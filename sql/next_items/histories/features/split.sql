@@ -23,7 +23,11 @@ select
     windows.ratings,
     windows.times,
     windows.seen_ids,
-    if(windows.split = 'train', []::integer[], windows.target_ids) as target_ids,
+    if(
+        windows.split = 'train' and not list_contains(windows.target_ids, 0),
+        []::integer[],
+        windows.target_ids
+    ) as target_ids,
     if(windows.split = 'train', []::float[], windows.target_ratings) as target_ratings,
     if(windows.split = 'train', []::bigint[], windows.target_times) as target_times,
     list_slice(user_codes.codes, places.first_code, places.last_code) as event_features
