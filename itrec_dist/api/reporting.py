@@ -18,6 +18,7 @@ def report(
     out: str | Path | None = None,
     *,
     title: str | None = None,
+    against: Run | str | Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write one HTML page on runs, which works offline.
@@ -26,6 +27,8 @@ def report(
         runs: runs, or folders or URIs that contain them at any depth; or one sweep.
         out: file to write; None writes report.html into the folder that contains them all.
         title: the page's title.
+        against: a run, of a model or of a baseline, that the others are compared with by paired
+            tests on the same test windows; a run that was only trained is evaluated for it once.
         overwrite: whether to replace an earlier report.
 
     Returns:
@@ -33,19 +36,23 @@ def report(
 
     Raises:
         CheckpointError: there is no run, or a damaged one.
+        ConfigError: nothing can be compared with `against`.
         OutputError: the file exists, or cannot be written.
 
     Examples:
         >>> itrec.report([run, "runs/baselines"], "report.html")
+        >>> itrec.report(run, "report.html", against="runs/baselines/linear_history")
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]
+    other = None if against is None else Path(getattr(against, "path", against))
     return reported([_place(one) for one in given], None if out is None else Path(out), title,
-                    overwrite=overwrite)  # fmt: skip
+                    against=other, overwrite=overwrite)  # fmt: skip
 
 
 def reported(
-    places: Sequence[Path | Uri], out: Path | None, title: str | None, *, overwrite: bool
-) -> Path:
+    places: Sequence[Path | Uri], out: Path | None, title: str | None, *,
+    against: Path | None = None, overwrite: bool,
+) -> Path:  # fmt: skip
     """Do what the options of `itrec report` say.
 
     Raises:
@@ -56,11 +63,15 @@ def reported(
 
     first = places[0]
     if len(places) == 1 and isinstance(first, Path) and reports.is_sweep(first):
+        if against is not None:
+            raise ConfigError(
+                "the report of a sweep compares its finalists: give --against with runs"
+            )
         return reports.write_sweep(first, out, title, overwrite=overwrite)
     if out is None and any(isinstance(place, Uri) for place in places):
         raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
     runs = [run for place in places for run in local_runs(place)]
-    return reports.write(runs, out, title, overwrite=overwrite)
+    return reports.write(runs, out, title, against=against, overwrite=overwrite)
 
 
 def _place(run: Any) -> Path | Uri:

@@ -192,12 +192,17 @@ def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any 
 
 
 def _samples_of(task: str | None, protocol: str | None) -> str:
-    """The kind of samples that has the protocol: histories where both kinds have it."""
+    """The kind of samples that has the protocol: histories where both kinds have it.
+
+    But random_windows is of windows, unless histories are asked for.
+    """
     from itrec_dist import tasks
 
     kinds = tasks.data_of(task or tasks.DEFAULT).kinds
     having = [kind for kind, one in kinds.items() if protocol in (None, *one.protocols)]
-    return having[-1] if having else next(reversed(kinds))
+    if not having:
+        return next(reversed(kinds))
+    return "windows" if protocol == "random_windows" else having[-1]
 
 
 def _kept_once(data: Data) -> Data:

@@ -30,6 +30,14 @@ def parser() -> Parser:
         help="File to write; default: report.html in RUN, or in the folder that contains them all.",
     )
     parser.add_argument("--title", type=str | None, default=None, help="The page's title.")
+    parser.add_argument(
+        "--against",
+        type=Path | None,
+        default=None,
+        metavar="RUN",
+        help="A run, of a model or of a baseline, that the others are compared with by paired "
+        "tests on the same users of the test split.",
+    )
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report.")
     return parser
 
@@ -38,5 +46,8 @@ def run(parsed: Any) -> int:
     """Write the page and print its path."""
     from itrec_dist.api.reporting import reported
 
-    print(reported(parsed.runs, parsed.out, parsed.title, overwrite=parsed.overwrite))
+    page = reported(
+        parsed.runs, parsed.out, parsed.title, against=parsed.against, overwrite=parsed.overwrite
+    )
+    print(page)
     return 0

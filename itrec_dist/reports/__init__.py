@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from itrec_dist.errors import OutputError
-from itrec_dist.reports import page
+from itrec_dist.reports import page, reference
 from itrec_dist.reports.runs import find, read
 from itrec_dist.storage import atomic
 from itrec_dist.sweeps import RECIPE
@@ -22,9 +22,12 @@ def write(
     out: Path | None = None,
     title: str | None = None,
     *,
+    against: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write one self-contained HTML page on run directories, or on folders that contain them.
+
+    All others are compared with the run `against`, which joins them (`reference.py`).
 
     Without `out` the page is report.html inside the single folder given, or in the nearest folder
     that contains all runs. A page that this function wrote earlier is replaced only with
@@ -35,11 +38,14 @@ def write(
 
     Raises:
         CheckpointError: there is no run, or a damaged one.
+        ConfigError: nothing can be compared with `against`.
         OutputError: the file exists, or cannot be written.
     """
     parsed = [read(path) for path in find(runs)]
     place = page.default_place(runs, parsed) if out is None else out
     _check_free(place, overwrite)
+    if against is not None:
+        parsed = reference.compared(parsed, against)
     _write(place, page.render(parsed, title or _title(place, runs)))
     return place
 

@@ -51,6 +51,11 @@ class Arm:
         return self.runs[0].kind == "baseline"
 
     @property
+    def is_reference(self) -> bool:
+        """Whether the others are to be compared with it, because one of its runs was named."""
+        return any(run.is_reference for run in self.runs)
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds of the complete runs."""
         return sorted({run.seed for run in self.complete if run.seed is not None})

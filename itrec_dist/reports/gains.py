@@ -1,8 +1,9 @@
 """What each model gains: paired tests on the same test windows.
 
-Every trained arm is compared with the linear baseline, and one with side information with the same
-model without any. A comparison needs what every run found for each window
-(`evaluation/per_window.py`); arms that lack it are left out.
+Every trained arm is compared with the linear baseline, one with side information with the same
+model without any, and every arm with the run that the report was told to compare with. A comparison
+needs what every run found for each window (`evaluation/per_window.py`); arms that lack it are left
+out.
 """
 
 from collections.abc import Sequence
@@ -55,8 +56,10 @@ class Gain:
 
 
 def gains(section: Section) -> list[Gain]:
-    """The comparisons over the linear baseline, then those over the same model, best first."""
+    """The comparisons over baselines, then those over other models, best first."""
     pairs = [*_over_baseline(section), *_over_plain(section)]
+    known = {(arm.key, other.key) for arm, other in pairs}
+    pairs += [(a, b) for a, b in _over_reference(section) if (a.key, b.key) not in known]
     figures = _figures(section)
     tested = [(arm, other, test) for arm, other in pairs if (test := _test(arm, other, figures))]
     if not tested:
@@ -96,11 +99,15 @@ def sentences(section: Section) -> list[str]:
     found = gains(section)
     name = measures.words(section.headline)
     said = []
-    for is_baseline, over in (
-        (True, f"over the baseline {BASELINE}"),
-        (False, "over the same model without side information"),
+    named = next((arm.label for arm in section.arms if arm.is_reference), "")
+    for over, members in (
+        (f"over {named}", [g for g in found if g.against.is_reference]),
+        (f"over the baseline {BASELINE}", [g for g in found if _is_over_baseline(g)]),
+        (
+            "over the same model without side information",
+            [g for g in found if not g.against.is_reference and not g.against.is_baseline],
+        ),
     ):
-        members = [gain for gain in found if gain.against.is_baseline == is_baseline]
         groups = {
             "gain": [g for g in members if g.verdict == "better"],
             "lose": [g for g in members if g.verdict == "worse"],
@@ -135,6 +142,20 @@ def _over_plain(section: Section) -> list[tuple[Arm, Arm]]:
     plain = {_rest(arm): arm for arm in trained if not _is_told_more(arm)}
     pairs = ((arm, plain.get(_rest(arm))) for arm in trained if _is_told_more(arm))
     return [(arm, other) for arm, other in pairs if other is not None]
+
+
+def _over_reference(section: Section) -> list[tuple[Arm, Arm]]:
+    return [
+        (arm, other)
+        for other in section.arms
+        if other.is_reference
+        for arm in section.arms
+        if arm is not other
+    ]
+
+
+def _is_over_baseline(gain: Gain) -> bool:
+    return gain.against.is_baseline and not gain.against.is_reference
 
 
 def _is_told_more(arm: Arm) -> bool:

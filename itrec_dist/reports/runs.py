@@ -63,6 +63,8 @@ class Run:
     best_epoch: int | None
     samples: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+    is_reference: bool = False
+    """Whether the others are to be compared with it."""
 
     @property
     def is_complete(self) -> bool:

@@ -8,9 +8,11 @@ import pytest
 from scipy import stats
 
 from itrec_dist import reports
+from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation import per_window
+from itrec_dist.metrics.metric import FigureName
 from itrec_dist.metrics.outcomes import Outcomes
-from itrec_dist.reports import gains
+from itrec_dist.reports import gains, reference
 from itrec_dist.reports.arms import sections
 from itrec_dist.reports.markdown import markdown
 from itrec_dist.reports.runs import find, read
@@ -193,3 +195,48 @@ def test_without_outcomes_or_on_other_windows_nothing_is_compared(board, tmp_pat
     RunDirectory(copy / "HSTU-0").test_windows.unlink()
     assert gains.table(section_of(copy)) is None
     assert "What each model gains" not in markdown([copy])
+
+
+def test_a_run_that_is_named_meets_all_others(board, tmp_path):
+    place = tmp_path / "page.html"
+    page = reports.write([board], place, against=board / "HSTU-0").read_text(encoding="utf-8")
+    assert "on the same 300 users of test, over HSTU" in page
+    runs = reference.compared([read(path) for path in find([board])], board / "HSTU-0")
+    (section,) = sections(runs)
+    met = {(g.arm.runs[0].name, g.against.runs[0].name): g for g in gains.gains(section)}
+    over_named = {name for name, other in met if other == "HSTU"}
+    assert over_named == {*MODELS, "linear_history"} - {"HSTU"}
+    gain, back = met["linear_history", "HSTU"].tests[0], met["HSTU", "linear_history"].tests[0]
+    assert gain.difference == pytest.approx(-back.difference)
+    assert (gain.p, gain.num_better) == (pytest.approx(back.p), back.num_worse)
+    again = stats.ttest_rel(ndcg(drawn(RANKS["worse"][0], 5)), ndcg(drawn(RANKS["HSTU"][0], 4)))
+    assert met["worse", "HSTU"].tests[0].p == pytest.approx(again.pvalue, rel=1e-9)
+
+
+def test_a_run_that_nothing_can_be_compared_with_is_refused(board, tmp_path):
+    out = tmp_path / "page.html"
+    other = reported_runs.manifest(
+        samples="histories", protocol="leave_one_out", fingerprint="of other data",
+        rows={"train": USERS, "validation": USERS, "test": USERS},
+    )  # fmt: skip
+    alone = reported_runs.baseline(tmp_path / "alone", "linear_history", 0.1, other)
+    for against, words in ((alone, "none of the runs was judged"), (board, "holds 8 runs")):
+        with pytest.raises(ConfigError, match=words):
+            reports.write([board], out, against=against)
+    assert not out.exists()
+
+
+def test_a_run_that_was_only_trained_is_evaluated_once(itrec, trained, shards, tmp_path):
+    first = shutil.copytree(trained, tmp_path / "first")
+    code, _, err = itrec(
+        "baselines", "--shards", shards, "--out", tmp_path / "base", "--only", "popularity"
+    )
+    assert code == 0, err
+    page = tmp_path / "page.html"
+    code, out, err = itrec("report", first, "--against", tmp_path / "base", "--out", page)
+    assert (code, out.strip()) == (0, str(page)), err
+    assert "Paired tests on the same" in page.read_text(encoding="utf-8")
+    found = per_window.read(first)
+    evaluation = read(first).judgements["test"]
+    for name in (FigureName("masked", "hit_rate", 5), FigureName("unmasked", "precision", 5)):
+        assert found.values(name).mean() == pytest.approx(evaluation.value(name))

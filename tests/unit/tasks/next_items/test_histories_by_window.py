@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from itrec_dist.api.shards import _samples_of
 from itrec_dist.data import manifest as manifests
 from itrec_dist.data import schema
 from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
@@ -212,6 +213,11 @@ def test_baselines_count_what_is_learned_from(tmp_path):
     assert popularity == np.bincount(
         sequences.target_ids.reshape(-1), minlength=made.num_items + 1
     )[1:].tolist()  # fmt: skip
+
+
+def test_the_library_takes_fixed_windows_for_this_protocol_unless_told_otherwise():
+    assert _samples_of(None, "random_windows") == "windows"
+    assert _samples_of(None, "leave_last") == _samples_of(None, None) == "histories"
 
 
 def test_windows_that_overlap_in_their_targets_are_refused():
