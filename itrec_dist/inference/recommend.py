@@ -100,7 +100,8 @@ class Ranker:
         self.seen = request.seen or restored.run.evaluation.seen
         if restored.run.model.uses_time_of_query:
             raise ConfigError(
-                "the model was trained with model.time_of_query=true: it must be told when the "
+                "the model was trained with model.time_of_query=true, or with time_of_query in "
+                "model.event_context: it must be told when the "
                 "next event happens, which is not known of the future: train one without"
             )
         self.is_allowed_C = _allowed(restored, request)

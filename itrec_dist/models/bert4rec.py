@@ -45,6 +45,11 @@ class Bert4recConfig(SequenceConfig):
             raise ConfigError(
                 f"model.mask_probability={self.mask_probability} must be above 0 and below 1"
             )
+        if self.uses_time_of_query:
+            raise ConfigError(
+                "model.event_context has time_of_query, and model.kind=bert4rec predicts hidden "
+                "events, whose times are hidden: leave it out, or choose another kind"
+            )
         if not 0 <= self.newest_alone <= 1:
             raise ConfigError(f"model.newest_alone={self.newest_alone} must be from 0 to 1")
 

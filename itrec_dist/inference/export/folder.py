@@ -107,7 +107,8 @@ def _refuse(restored: Restored, k: int | None) -> None:
         )
     if model.uses_time_of_query:
         raise ConfigError(
-            "the model was trained with model.time_of_query=true: it must be told when the "
+            "the model was trained with model.time_of_query=true, or with time_of_query in "
+            "model.event_context: it must be told when the "
             "next event happens, which is not known of the future: train one without"
         )
     num_items = restored.manifest.num_items

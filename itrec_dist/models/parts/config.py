@@ -100,8 +100,8 @@ class TimedConfig(SequenceConfig):
 
     @property
     def uses_time_of_query(self) -> bool:
-        """The setting."""
-        return self.time_of_query
+        """The setting, or the context of the same name."""
+        return self.time_of_query or super().uses_time_of_query
 
     @property
     def pairs(self) -> Callable[[Batch], Pairs]:

@@ -1,4 +1,8 @@
-"""The context of an event, computed from times: the gap since the event before, hour, weekday."""
+"""The context of an event, computed from times: the gap since the event before, hour, weekday.
+
+The time until the event that follows is context too where a model may know it: what people do after
+a pause differs from what they do next in a visit, and a query by date comes after a pause.
+"""
 
 from typing import Literal
 
@@ -6,13 +10,14 @@ import torch
 from torch import nn
 
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.schema import Batch
+from itrec_dist.data.schema import PAD, Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
 from itrec_dist.models.parts.pairs import NUM_BUCKETS, time_buckets
 
-ContextName = Literal["gap", "hour", "weekday"]
-"""Time since the event before; hour of the day and day of the week, both in UTC."""
+ContextName = Literal["gap", "hour", "weekday", "time_of_query"]
+"""Time since the event before; hour of the day and day of the week, both in UTC; time until the
+event that follows, which is the one to predict."""
 
 _HOUR = 3600.0
 _SECONDS_AND_VALUES: dict[str, tuple[float, int]] = {
@@ -60,7 +65,8 @@ class EventContext(nn.Module):
     def forward(self, batch: Batch, is_known_BL: torch.Tensor) -> torch.Tensor:
         """The vectors of events, [B, L, D]; zero where an event is not known.
 
-        The gap is not known either where the event before is not, as for the first one of a row.
+        The gap is not known either where the event before is not, as for the first one of a row,
+        nor is the time of the query where the event that follows is hidden.
         """
         times_BL = batch.times_BL
         assert times_BL is not None, "the model's settings say uses_times"
@@ -71,6 +77,10 @@ class EventContext(nn.Module):
                 is_after_BL[:, 0] = False
                 codes_BL = time_buckets((times_BL - before_BL).abs_())
                 is_there_BL = is_known_BL & is_after_BL
+            elif name == "time_of_query":
+                next_BL, is_told_BL = _next_times(batch, times_BL, is_known_BL)
+                codes_BL = time_buckets((next_BL - times_BL).abs_())
+                is_there_BL = is_known_BL & is_told_BL
             else:
                 seconds, count = _SECONDS_AND_VALUES[name]
                 # Whole numbers: in float32, seconds since 1970 are off by a minute.
@@ -78,3 +88,19 @@ class EventContext(nn.Module):
                 is_there_BL = is_known_BL
             total = total + vectors(codes_BL) * is_there_BL.unsqueeze(2)
         return total
+
+
+def _next_times(
+    batch: Batch, times_BL: torch.Tensor, is_known_BL: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The time of the event after each one, and whether it is known, [B, L].
+
+    Padding may stand on either side; the event after the last one is the target.
+    """
+    assert batch.target_time_B is not None, "the model's settings say uses_times"
+    is_event_BL, is_told_BL = (batch.item_ids_BL != PAD), is_known_BL.roll(-1, dims=1)
+    follows_BL = is_event_BL.roll(-1, dims=1)
+    follows_BL[:, -1] = False
+    is_last_BL = is_event_BL & ~follows_BL
+    next_BL = torch.where(is_last_BL, batch.target_time_B.unsqueeze(1), times_BL.roll(-1, dims=1))
+    return next_BL, is_last_BL | is_told_BL

@@ -47,7 +47,9 @@ class FeatureConfig(ModelConfig):
     """Whether the model sees the rating of every event."""
     event_context: tuple[ContextName, ...] = ()
     """What the model sees of the time of every event: gap (since the event before), hour and
-    weekday (in UTC), such as '[gap, hour]'."""
+    weekday (in UTC), such as '[gap, hour]'. With time_of_query it also knows how much later the
+    event happens that it is to predict, in training and when it is judged: another task than
+    predicting from the past alone, named in every label."""
     event_features: tuple[str, ...] = ()
     """Which columns of the events it sees, of those that itrec window was given as event_features
     or event_numbers, such as '[device, price]'."""
@@ -56,6 +58,11 @@ class FeatureConfig(ModelConfig):
     def uses_times(self) -> bool:
         """Whether the model needs the times of events."""
         return bool(self.event_context)
+
+    @property
+    def uses_time_of_query(self) -> bool:
+        """Whether it knows when the event happens that it predicts."""
+        return "time_of_query" in self.event_context
 
     @property
     def features_label(self) -> str:

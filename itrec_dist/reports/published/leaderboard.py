@@ -86,4 +86,7 @@ def results_on(manifest: Manifest | None) -> tuple[Published, ...]:
 def knows_query_time(config: dict[str, Any]) -> bool:
     """Whether a run's model is given the time of the query."""
     model = config.get("model")
-    return isinstance(model, dict) and bool(model.get("time_of_query"))
+    if not isinstance(model, dict):
+        return False
+    context = model.get("event_context") or ()
+    return bool(model.get("time_of_query")) or "time_of_query" in context

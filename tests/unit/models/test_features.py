@@ -17,6 +17,8 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.models import MODELS
 from itrec_dist.models.parts.context import EventContext
 from itrec_dist.models.parts.features import FeatureConfig
+from itrec_dist.testing import check_model
+from tests.cases import slow_after
 from tests.histories_factory import judged_batch, judged_rows
 from tests.shards_factory import make_shards, random_windows
 
@@ -165,6 +167,41 @@ def test_the_gap_is_unknown_after_what_is_unknown(spec):
     found_LD = context(given, known)[0]
     assert found_LD.any(dim=1).tolist() == [False, False, True, True, False, False, True]
     assert torch.equal(found_LD[[2, 3, 6]], context.values["gap"].weight[buckets])
+
+
+def test_the_time_of_the_query_is_that_of_the_event_after_each_one(spec):
+    context = EventContext(("time_of_query",), spec, 4)
+    table = context.values["time_of_query"].weight
+    ids = [0, 0, 4, 5, 6, 7, 8]
+    for turned in (0, 2):  # padding on the left, and behind the events
+
+        def row(values, turned=turned):
+            return torch.tensor([values[turned:] + values[:turned]])
+
+        given = replace(
+            batch(), item_ids_BL=row(ids), times_BL=row([0, 0, 50, 51, 151, 151, 300]),
+            target_time_B=torch.tensor([400]),
+        )  # fmt: skip
+        known = row([False, False, True, True, True, True, True])
+        wanted = torch.zeros(7, 4)
+        wanted[2:] = table[[0, 15, 0, 16, 15]]  # log of 1, 100, 1, 149 and 100, in 0.301
+        assert torch.equal(context(given, known)[0], row(wanted.tolist())[0])
+        hidden = row([False, False, True, True, False, True, True])
+        wanted[3:5] = 0  # the event after it is hidden, or it is hidden itself
+        assert torch.equal(context(given, hidden)[0], row(wanted.tolist())[0])
+
+
+@pytest.mark.parametrize("kind", slow_after(0, ["esasrec", "sasrec", "gru4rec", "hstu"]))
+def test_a_model_may_know_the_time_of_the_query_and_nothing_else_that_is_later(kind):
+    settings = MODELS[kind](width=16, dropout=0.0, event_context=("gap", "time_of_query"))
+    assert settings.uses_time_of_query
+    assert settings.label("softmax").endswith("gap time_of_query")
+    check_model(settings)
+
+
+def test_hidden_events_have_no_time():
+    with pytest.raises(ConfigError, match="event_context has time_of_query"):
+        MODELS["bert4rec"](event_context=("time_of_query",))
 
 
 @each_kind
