@@ -44,7 +44,7 @@ def report(
         >>> itrec.report(run, "report.html", against="runs/baselines/linear_history")
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]
-    other = None if against is None else Path(getattr(against, "path", against))
+    other = None if against is None else Path(str(getattr(against, "path", against)))
     return reported([_place(one) for one in given], None if out is None else Path(out), title,
                     against=other, overwrite=overwrite)  # fmt: skip
 
