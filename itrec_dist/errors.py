@@ -10,6 +10,7 @@ The command line prints that sentence and exits with code 2.
     ├── CheckpointError    a run or checkpoint that cannot be loaded
     ├── OutputError        an output that cannot be written, or that already exists
     ├── TrainingError      training went wrong by itself (exit code 1)
+    │   └── LostWorkerError    its processes or their nodes were lost
     └── EnvironmentProblem something this machine lacks: network, memory, a device, a package
 
 `assert` is reserved for our own invariants.
@@ -54,3 +55,7 @@ class TrainingError(ItrecError):
     """Training went wrong by itself: a loss that is not finite, a worker that was lost."""
 
     exit_code = 1
+
+
+class LostWorkerError(TrainingError):
+    """Workers were lost with their process or node, and no restart was left."""

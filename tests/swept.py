@@ -34,8 +34,13 @@ class Cut(Exception):  # noqa: N818 - the end of a driver, in the place where it
     pass
 
 
-def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = None):
-    """Run a sweep without Ray; with `most`, the driver dies after so many jobs have begun."""
+def run_here(
+    sweep: SweepConfig, *, resume: bool = False, most: int | None = None, groups: bool = False
+):
+    """Run a sweep without Tune; with `most`, the driver dies after so many jobs have begun.
+
+    With `groups`, trials launch their workers on the Ray of this process.
+    """
     checked = checks.checked(sweep)
     directory = SweepDirectory(checked.sweep.out)
     if resume:
@@ -43,7 +48,7 @@ def run_here(sweep: SweepConfig, *, resume: bool = False, most: int | None = Non
     driver._prepare(checked, directory, resume=resume)
     said: list[str] = []
     queue = JobQueue(checked, directory, directory.trials(), said.append)
-    trials = Trials(checked.sweep, torch.device("cpu"))
+    trials = Trials(checked.sweep, torch.device("cpu"), False if groups else None)
     begun = 0
     while (job := queue.next()) is not None:
         begun += 1

@@ -19,7 +19,7 @@ from itrec_dist.system import limits
 from itrec_dist.training.config import ClusterConfig, RunConfig
 
 _LEAST_LOCAL_CPUS = 4  # with fewer, driver, workers and data readers block each other
-_CPUS_TO_READ = 1
+CPUS_TO_READ = 1
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -205,7 +205,7 @@ def _shortage(run: RunConfig, use_gpu: bool, gpus: float, cpus: float) -> _Short
 
 def _shortage_of_cpus(run: RunConfig, workers: int, name: str, cpus: float) -> _Shortage | None:
     each = run.cluster.cpus_per_worker
-    if cpus >= workers * each + _CPUS_TO_READ:
+    if cpus >= workers * each + CPUS_TO_READ:
         return None
     return _Shortage(
         f"{workers} workers ({name}) of cluster.cpus_per_worker={each:g} need {workers * each:g} "

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from itrec_dist.errors import ItrecError, TrainingError
+from itrec_dist.errors import ItrecError, LostWorkerError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,8 @@ class Failure:
     """What happened to which worker, as the start of a sentence."""
     mistake: ItrecError | None = None
     """An error that the user must correct: a restart would fail the same way."""
+    is_loss: bool = False
+    """Whether workers were lost, which says nothing about the run."""
 
 
 def describe(failures: Mapping[int, BaseException]) -> Failure:
@@ -27,7 +29,7 @@ def describe(failures: Mapping[int, BaseException]) -> Failure:
         ranks = sorted(lost)
         names = " and ".join(filter(None, [", ".join(map(str, ranks[:-1])), str(ranks[-1])]))
         were = f"workers {names} were" if len(ranks) > 1 else f"worker {names} was"
-        return Failure(f"{were} lost ({lost[ranks[0]]})")
+        return Failure(f"{were} lost ({lost[ranks[0]]})", is_loss=True)
     for error in failures.values():
         mistake = own_error(error)
         if mistake is not None:
@@ -52,12 +54,14 @@ def readable(error: BaseException, restarts: int, hint: str) -> ItrecError:
     failures = getattr(error, "worker_failures", None)
     if not failures:
         mistake = own_error(error)
-        return mistake or TrainingError(f"training failed: {_line(error)}{hint}")
+        kind = LostWorkerError if _reason_of_loss(error) else TrainingError
+        return mistake or kind(f"training failed: {_line(error)}{hint}")
     failure = describe(failures)
     if failure.mistake is not None:
         return failure.mistake
     used = f" and all {restarts} restarts (cluster.max_failures) are used up" if restarts else ""
-    return TrainingError(f"{failure.reason}{used}{hint}")
+    kind = LostWorkerError if failure.is_loss else TrainingError
+    return kind(f"{failure.reason}{used}{hint}")
 
 
 def _reason_of_loss(error: BaseException) -> str | None:

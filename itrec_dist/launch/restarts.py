@@ -25,7 +25,8 @@ from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.launch.failures import describe
 from itrec_dist.runs.console import ProgressView
 
-_NAMESPACE = "itrec"
+NAMESPACE = "itrec"
+"""Of what is kept in the key-value store of a cluster."""
 _WITHOUT_WORKERS = (
     "InitializingState", "SchedulingState", "ReschedulingState", "RestartingState", "ResizingState",
 )  # fmt: skip
@@ -42,18 +43,18 @@ class LaunchMessages:
         """Append a message."""
         key = f"{self._prefix}{time.time_ns():020d}-{uuid.uuid4().hex}"
         content = {"kind": kind, "time": time.time(), **fields}
-        internal_kv._internal_kv_put(key, json.dumps(content), namespace=_NAMESPACE)
+        internal_kv._internal_kv_put(key, json.dumps(content), namespace=NAMESPACE)
 
     def read(self) -> list[dict[str, Any]]:
         """All messages so far."""
-        keys = sorted(internal_kv._internal_kv_list(self._prefix, namespace=_NAMESPACE))
-        contents = [internal_kv._internal_kv_get(key, namespace=_NAMESPACE) for key in keys]
+        keys = sorted(internal_kv._internal_kv_list(self._prefix, namespace=NAMESPACE))
+        contents = [internal_kv._internal_kv_get(key, namespace=NAMESPACE) for key in keys]
         return [json.loads(content) for content in contents if content]
 
     def delete(self) -> None:
         """Delete all messages; does nothing if the cluster is gone."""
         with contextlib.suppress(Exception):
-            internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=_NAMESPACE)
+            internal_kv._internal_kv_del(self._prefix, del_by_prefix=True, namespace=NAMESPACE)
 
 
 class ReportFailures(UserCallback):

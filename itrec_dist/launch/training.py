@@ -26,6 +26,7 @@ from itrec_dist.training.worker import Restart, run_worker
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
+    from itrec_dist.launch.epochs import EpochQuestions, OnEpoch
     from itrec_dist.launch.restarts import LaunchMessages
 
 _SCRATCH = "ray"  # Ray Train's own files during a run; results are in the run directory
@@ -36,32 +37,39 @@ _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
 def launch(
-    run: RunConfig, use_gpu: bool, view: ProgressView | None = None, *, resume: bool = False
-) -> None:
+    run: RunConfig, use_gpu: bool, view: ProgressView | None = None, *, resume: bool = False,
+    on_epoch: "OnEpoch | None" = None,
+) -> None:  # fmt: skip
     """Train on the Ray cluster that `connect` joined, in a prepared run directory.
 
     The run directory must be reachable under the same path from this machine and from worker 0.
     `view` shows the log, on standard output if it is None. With `resume`, existing lines of the log
     are not shown. If workers are lost, all are restarted from the checkpoint `last`, up to
-    `cluster.max_failures` times.
+    `cluster.max_failures` times. `on_epoch` is told every epoch while the workers wait; what it
+    raises ends the run in order after that epoch, and is raised here once the workers have ended.
 
     Raises:
         ItrecError: a worker raised a user error.
         TrainingError: workers failed too often; the message describes the last failure.
         EnvironmentProblem: the cluster lacked room for the workers for too long.
     """
+    from itrec_dist.launch.epochs import EpochAnswers
     from itrec_dist.launch.restarts import LaunchMessages, MessagePrinter
 
     view = view or ProgressView()
     mirror = Mirror(run.out, run.folder) if isinstance(run.out, Uri) else None
     _clear_scratch(run, mirror)  # left over by a driver that was killed
     directory, messages = RunDirectory(run.folder), LaunchMessages()
-    trainer = _trainer(run, use_gpu, messages)
+    answers = EpochAnswers(on_epoch) if on_epoch else None
+    trainer = _trainer(run, use_gpu, messages, answers.questions if answers else None)
     log, pace = (mirror.log_after, 5.0) if mirror else (directory.log, 0.5)
     follower = LogFollower(log, view, pace, from_end=resume)
     printer = MessagePrinter(messages, view)
-    follower.start()
-    printer.start()
+    threads: list[MessagePrinter | LogFollower | EpochAnswers] = [printer, follower]
+    if answers is not None:
+        threads.append(answers)
+    for thread in threads:
+        thread.start()
     received: list[int] = []
     try:
         with own_signals(), _record_sigterm(received), _start_timeout(run.cluster.wait_seconds):
@@ -75,10 +83,12 @@ def launch(
             signal.raise_signal(signal.SIGTERM)  # for the handler of the command line
         raise
     finally:
-        printer.finish()
-        follower.finish()
+        for thread in threads:
+            thread.finish()
         _call_within(_DELETE_SECONDS, messages.delete)
         _clear_scratch(run, mirror)
+    if answers is not None and answers.error is not None:
+        raise answers.error
 
 
 def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
@@ -89,7 +99,9 @@ def _clear_scratch(run: RunConfig, mirror: Mirror | None) -> None:
         mirror.store.remove(_SCRATCH)
 
 
-def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "TorchTrainer":
+def _trainer(
+    run: RunConfig, use_gpu: bool, messages: "LaunchMessages", questions: "EpochQuestions | None"
+) -> "TorchTrainer":
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -112,7 +124,7 @@ def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "Torc
         workers = (cluster.min_workers, cluster.num_workers)
     return InterruptibleTrainer(
         _worker,
-        train_loop_config={"run": run, "messages": messages},
+        train_loop_config={"run": run, "messages": messages, "questions": questions},
         scaling_config=train.ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,
@@ -130,11 +142,17 @@ def _trainer(run: RunConfig, use_gpu: bool, messages: "LaunchMessages") -> "Torc
 
 
 def _worker(settings: dict[str, Any]) -> None:
+    from itrec_dist.launch.epochs import AskingContext, NoFurtherEpoch
+
     run: RunConfig = settings["run"]
-    context = RayContext(run.cluster.threads)
+    questions, threads = settings["questions"], run.cluster.threads
+    context = AskingContext(questions, threads) if questions else RayContext(threads)
     refuse_full(run, context.world_size)
     restart = _restart(settings["messages"]) if context.rank == 0 else None
-    run_worker(run, context, restart=restart)
+    if isinstance(context, AskingContext) and context.is_over(run):
+        return
+    with contextlib.suppress(NoFurtherEpoch):
+        run_worker(run, context, restart=restart)
 
 
 def _restart(launch_messages: "LaunchMessages") -> Restart | None:

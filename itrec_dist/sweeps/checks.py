@@ -51,12 +51,6 @@ def checked(sweep: SweepConfig) -> Checked:
             f"{sweep.shards} has no test windows to evaluate the finalists on: window the data "
             "with test_fraction, or set final.candidates=0"
         )
-    if runs.is_grouped and sweep.scheduler.name != "none":
-        raise ConfigError(
-            f"scheduler.name={sweep.scheduler.name} needs trials that train in their own process, "
-            f"the base has cluster.num_workers={runs.base.cluster.num_workers}: set "
-            "scheduler.name=none, or fixed: {cluster.num_workers: 1}"
-        )
     if sweep.scheduler.name == "asha" and len(sweep.grids) == len(space.dimensions):
         raise ConfigError(
             "scheduler.name=asha compares trials that share their grid values, and the space has "

@@ -135,7 +135,8 @@ class SweepConfig:
     seeds: int = 1
     """Runs per trial, with the seeds 0, 1, 2 ...; the search sees their mean."""
     retries: int = field(default=1, metadata=FREE)
-    """How often a failed trial is retried; one with invalid settings is not."""
+    """How often a failed trial is retried; one with invalid settings is not. What the machine
+    failed is tried again on resuming."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """Search"""
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)

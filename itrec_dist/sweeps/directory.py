@@ -19,7 +19,8 @@ Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
     proposed  trial (its number), assignment (dotted setting -> value)
     ended     trial, status (complete | stopped | failed | refused), value (mean over seeds; of a
               stopped trial its best yet; null if there is none), values (one per seed), cost
-              (seconds, windows_per_second, num_parameters; means over seeds), attempts, error
+              (seconds, windows_per_second, num_parameters; means over seeds), attempts, error,
+              transient (of a failed one: whether the machine failed it, and not its settings)
     reached   trial, epoch, value: a member of a population has reached an exchange
     exchange  epoch, taken: after this epoch each trial listed continues from the checkpoint of
               another, its source, with its new assignment
@@ -27,7 +28,8 @@ Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
     session   workers (concurrent trials), seconds: written when a session of the driver ends
 
 A trial that was proposed and has not ended was cut off: it is run again, except for those of its
-runs that are complete. So is one that failed in no more attempts than `retries` now allow.
+runs that are complete. So is one that the machine failed, whose cause may have passed, and one that
+failed otherwise in no more attempts than `retries` now allow.
 """
 
 from collections.abc import Sequence
@@ -62,6 +64,8 @@ class Outcome:
     cost: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
     error: str | None = None
+    transient: bool = False
+    """Whether it failed for a reason that may pass: a lost worker, memory, an outage."""
 
     @classmethod
     def from_plain(cls, content: dict[str, Any]) -> "Outcome":
@@ -227,11 +231,19 @@ class SweepDirectory:
         return content
 
 
+def attempts_left(sweep: SweepConfig, trial: Trial) -> int:
+    """How often a trial may be attempted in this session; 0 if it has ended."""
+    outcome, allowed = trial.outcome, sweep.retries + 1
+    if outcome.status == "open":
+        return allowed
+    if outcome.status != "failed":
+        return 0
+    return allowed if outcome.transient else max(allowed - outcome.attempts, 0)
+
+
 def is_left(sweep: SweepConfig, trial: Trial) -> bool:
     """Whether a trial has to be run: it was cut off, or it failed and may be retried."""
-    outcome = trial.outcome
-    has_attempts = outcome.status == "failed" and outcome.attempts <= sweep.retries
-    return outcome.status == "open" or has_attempts
+    return attempts_left(sweep, trial) > 0
 
 
 def describe_failures(trials: Sequence[Trial]) -> str | None:
@@ -239,12 +251,24 @@ def describe_failures(trials: Sequence[Trial]) -> str | None:
     failed = [trial for trial in trials if trial.outcome.status == "failed"]
     if not failed:
         return None
-    retries = max(trial.outcome.attempts for trial in failed)
     return (
         f"{len(failed)} of {len(trials)} trials failed and {'were' if len(failed) > 1 else 'was'} "
         f"not compared, the first (trial {failed[0].label}) with: {failed[0].outcome.error}; the "
-        f"same command with --resume --retries {retries} tries again"
+        f"same command with {describe_retry(failed)}"
     )
+
+
+def describe_retry(failed: Sequence[Trial]) -> str:
+    """Which options try failed trials again."""
+    transient = [trial for trial in failed if trial.outcome.transient]
+    retries = max(trial.outcome.attempts for trial in failed)
+    again = f"--resume --retries {retries} tries again"
+    if not transient:
+        return again
+    which = "" if len(transient) == len(failed) else f" {len(transient)} of them"
+    whose = "its" if len(transient) == 1 else "their"
+    passing = f"--resume tries{which} again, as {whose} cause may have passed"
+    return f"{passing}; --resume --retries {retries} tries all again" if which else passing
 
 
 def ranked(sweep: SweepConfig, trials: list[Trial]) -> list[Trial]:

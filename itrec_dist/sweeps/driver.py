@@ -16,6 +16,7 @@ from itrec_dist.sweeps.directory import (
     SweepDirectory,
     Trial,
     describe_failures,
+    describe_retry,
     is_left,
     ranked,
 )
@@ -111,9 +112,10 @@ def _check_any_complete(sweep: SweepConfig, trials: list[Trial]) -> None:
     if ranked(sweep, trials):
         return
     first = next((t.outcome.error for t in trials if t.outcome.error), "all were cut off")
+    failed = [t for t in trials if t.outcome.status == "failed"]
     raise TrainingError(
         f"none of the {len(trials)} trials of {sweep.out} was completed; the first ended with: "
-        f"{first} (--resume with a larger --retries tries those again that failed)"
+        f"{first}" + (f" ({describe_retry(failed)})" if failed else "")
     )
 
 
@@ -152,7 +154,9 @@ def _describe_plan(checked: Checked, packing: resources.Packing, trials: list[Tr
     plan = f"{checked.count} trials{seeds}, {packing.concurrent} at a time, each with {taken}"
     if sweep.final.candidates:
         plan += f"; then {sweep.final.candidates} finalists with {sweep.final.seeds} fresh seeds"
-    return plan + (f"; {ended} trials are done" if trials else "")
+    failed = sum(1 for t in trials if t.outcome.status == "failed" and is_left(sweep, t))
+    again = f", {failed} that failed {'are' if failed > 1 else 'is'} tried again" if failed else ""
+    return plan + (f"; {ended} trials are done{again}" if trials else "")
 
 
 def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> None:

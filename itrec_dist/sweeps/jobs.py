@@ -20,6 +20,7 @@ from itrec_dist.sweeps.directory import (
     Outcome,
     SweepDirectory,
     Trial,
+    attempts_left,
     format_assignment,
     is_left,
     ranked,
@@ -134,7 +135,8 @@ class _Search:
         if self._waiting:
             trial = self._waiting.pop(0)
             failures = trial.outcome.attempts if trial.outcome.status == "failed" else 0
-            return Job(trial.number, trial.assignment, seeds, attempts=failures)
+            tries = attempts_left(self._checked.sweep, trial)
+            return Job(trial.number, trial.assignment, seeds, attempts=failures, tries=tries)
         while (assignment := self._proposer.ask()) is not None:
             number, self._number = self._number, self._number + 1
             self._trials[number] = Trial(number, assignment)

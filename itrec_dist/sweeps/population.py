@@ -16,7 +16,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from itrec_dist.sweeps.directory import (
     Outcome,
     SweepDirectory,
     Trial,
+    attempts_left,
     format_assignment,
     is_left,
 )
@@ -72,9 +73,7 @@ class Population:
             ):
                 self._members[number] = known[number].assignment
         self._ended = known.keys() - left
-        self._failures = {
-            n: t.outcome.attempts for n, t in known.items() if t.outcome.status == "failed"
-        }
+        self._failed = {n: t for n, t in known.items() if t.outcome.status == "failed"}
         self._until = self._interval
         self._figures = self._reached()
         self._waiting = self._missing()
@@ -98,8 +97,11 @@ class Population:
             return None
         number = self._waiting.pop(0)
         self._running.add(number)
-        failures = self._failures.pop(number, 0)
-        return Job(number, self._members[number], (0,), until=self._until, attempts=failures)
+        job = Job(number, self._members[number], (0,), until=self._until)
+        if (failed := self._failed.pop(number, None)) is None:
+            return job
+        tries = attempts_left(self._checked.sweep, failed)
+        return replace(job, attempts=failed.outcome.attempts, tries=tries)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Record how far a trial has trained; after the last one of a round, exchange."""

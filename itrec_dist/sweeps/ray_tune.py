@@ -149,7 +149,8 @@ class _Feeder(Searcher):
             outcome = Outcome.from_plain(json.loads(result[_OUTCOME]))
         elif error or best is None:
             reason = "its process died, possibly out of memory"
-            outcome = Outcome("failed", error=reason, attempts=self._sweep.retries + 1)
+            attempts = job.attempts + self._sweep.retries + 1
+            outcome = Outcome("failed", error=reason, attempts=attempts, transient=True)
         else:
             value = -best if self._sweep.lower_is_better else best
             outcome = Outcome("stopped", value, (value,))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.launch.cluster import local_cpus
+from itrec_dist.launch.cluster import CPUS_TO_READ, local_cpus
 from itrec_dist.sweeps.config import SweepConfig
 from itrec_dist.sweeps.estimate import size
 from itrec_dist.system import limits
@@ -77,8 +77,9 @@ def pack_groups(
         ConfigError: the cluster has too few resources for the groups.
     """
     cluster = run.cluster
-    # The trial itself must not take a whole CPU, which its workers might then wait for.
-    carried = resources.get("CPU", 0.0) / (
+    # The trial itself must not take a whole CPU, which its workers might then wait for, and all
+    # groups together must leave one to read their data.
+    carried = (resources.get("CPU", 0.0) - CPUS_TO_READ) / (
         cluster.num_workers * cluster.cpus_per_worker + _GROUP_CPUS
     )
     if use_gpu:

@@ -1,6 +1,7 @@
 """Runs one trial: its runs, one seed after another, in the current process.
 
-A run with several workers is launched from here as its own group.
+A run with several workers is launched from here as its own group, whose epochs are told here as
+those of a run in this process are.
 
 A complete run is not trained again. One that was cut off starts again, except for a member of a
 population, whose parts continue from its checkpoint. Errors do not leave as exceptions: they become
@@ -24,11 +25,13 @@ from itrec_dist.data import manifest
 from itrec_dist.data.schema import VALIDATION
 from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import ConfigError, ItrecError, TrainingError
+from itrec_dist.errors import ConfigError, ItrecError, LostWorkerError, TrainingError
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
+from itrec_dist.runs.console import ProgressView
 from itrec_dist.runs.directory import LAST, RunDirectory
+from itrec_dist.runs.log import Watcher
 from itrec_dist.runs.trackers import Tracked, following
 from itrec_dist.sweeps.config import Runs, SweepConfig
 from itrec_dist.sweeps.directory import Outcome, Status, SweepDirectory
@@ -69,6 +72,8 @@ class Job:
     """(last epoch, settings) of the stages before `assignment` applies."""
     attempts: int = 0
     """How often it failed in earlier driver sessions."""
+    tries: int | None = None
+    """How often it may be attempted in this one; None as the sweep's `retries` say."""
     awaits: str = ""
     """For a job without seeds: the file in the scratch folder that it waits for."""
 
@@ -101,25 +106,47 @@ class RunPart:
     run: RunConfig
 
 
+@dataclass(frozen=True)
+class _EpochOfPart:
+    """Tells an epoch of a part, unless it is the run's last one, which the final judgement follows.
+
+    Raises `_Reached` after the last epoch of the part.
+    """
+
+    run: RunConfig
+    until: int | None
+    on_epoch: OnEpoch
+
+    def __call__(self, epoch: int, value: float) -> None:
+        if epoch < self.run.training.epochs:
+            self.on_epoch(epoch, value)
+            if epoch == self.until:
+                raise _Reached
+
+
 class _TrialContext(LocalContext):
     """The only worker of a run, which reports its epochs."""
 
-    def __init__(
-        self, run: RunConfig, device: torch.device | None, on_epoch: OnEpoch, until: int | None
-    ) -> None:
-        super().__init__(device, run.cluster.threads)
-        self._run, self._on_epoch, self._until = run, on_epoch, until
+    shares_data = True  # with other trials
+
+    def __init__(self, device: torch.device | None, threads: int | None, on_epoch: OnEpoch) -> None:
+        super().__init__(device, threads)
+        self._on_epoch = on_epoch
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Report the epoch, unless it is the last one, which the final evaluation follows.
+        """Tell the epoch; what that raises ends the run."""
+        self._on_epoch(metrics["epoch"], metrics["monitor"])
 
-        Raises:
-            _Reached: it is the last epoch of the job, but not of the run.
-        """
-        if metrics["epoch"] < self._run.training.epochs:
-            self._on_epoch(metrics["epoch"], metrics["monitor"])
-            if metrics["epoch"] == self._until:
-                raise _Reached
+
+class _Unseen(ProgressView):
+    """Passes the events that a group of workers logs to the trackers, and shows nothing."""
+
+    def __init__(self, watch: Watcher) -> None:
+        super().__init__(quiet=True)
+        self._watch = watch
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self._watch(event)
 
 
 class Trials:
@@ -149,7 +176,7 @@ class Trials:
         """Train and evaluate all runs of a job, with the sweep's number of `retries`.
 
         Invalid settings are not retried. After an error of the machine, such as unreachable shards,
-        the retry waits.
+        the retry waits, and the outcome of the last one is transient.
 
         Raises:
             Stopped: raised by `on_epoch`.
@@ -159,17 +186,21 @@ class Trials:
             while not any(file.exists() for file in awaited):
                 time.sleep(_POLL_SECONDS)
             return Outcome("complete")
-        for attempt in itertools.count(job.attempts + 1):
+        tries = job.tries or self._sweep.retries + 1
+        for attempt in itertools.count(1):
+            attempts = job.attempts + attempt
             try:
                 done = [self._run(job, seed, on_epoch) for seed in job.seeds]
-                return _summary(done, attempt)
+                return _summary(done, attempts)
             except Exception as error:
                 message = _message(error)
                 self._keep_traceback(job)
-                status: Status = "refused" if isinstance(error, ConfigError) else "failed"
-                if status == "refused" or attempt > self._sweep.retries:
-                    return Outcome(status, attempts=attempt, error=message)
-                if _is_of_environment(error):
+                if isinstance(error, ConfigError):
+                    return Outcome("refused", attempts=attempts, error=message)
+                transient = _is_transient(error)
+                if attempt >= tries:
+                    return Outcome("failed", attempts=attempts, error=message, transient=transient)
+                if transient:
                     time.sleep(min(_WAIT_SECONDS * 2 ** (attempt - 1), _MOST_SECONDS))
         raise AssertionError
 
@@ -218,7 +249,7 @@ class Trials:
         """
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
         last = RunDirectory(run.folder).checkpoints / LAST
-        if last.is_dir():
+        if is_begun := last.is_dir():
             epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it was reported
@@ -226,14 +257,16 @@ class Trials:
         else:
             shutil.rmtree(run.folder, ignore_errors=True)
             prepare(run, data, recorded)
+        told = _EpochOfPart(run, until, on_epoch)
         with following(self._sweep.trackers, tracked) as watch:
-            if self._group_on_gpus is not None:
-                launch.launch(run, self._group_on_gpus)
-                for event in tracked.run.events():  # written by other processes
-                    watch(event)
-                return True
             try:
-                run_worker(run, _TrialContext(run, self._device, on_epoch, until), watch)
+                if self._group_on_gpus is None:
+                    context = _TrialContext(self._device, run.cluster.threads, told)
+                    run_worker(run, context, watch)
+                else:
+                    launch.launch(
+                        run, self._group_on_gpus, _Unseen(watch), resume=is_begun, on_epoch=told
+                    )
             except _Reached:
                 return False
             return True
@@ -295,9 +328,11 @@ def _environment() -> dict[str, Any]:
     return environment.record(None)
 
 
-def _is_of_environment(error: Exception) -> bool:
-    """Whether an error is due to the machine, not to the training."""
-    return isinstance(error, ItrecError | OSError) and not isinstance(error, TrainingError)
+def _is_transient(error: Exception) -> bool:
+    """Whether an error is due to the machine, not to the training, so that it may pass."""
+    if isinstance(error, TrainingError):
+        return isinstance(error, LostWorkerError)
+    return isinstance(error, ItrecError | OSError | MemoryError)
 
 
 def _message(error: Exception) -> str:

@@ -9,12 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from itrec_dist.runs.checkpoints import training_state
 from itrec_dist.sweeps import checks
 from itrec_dist.sweeps import driver as sweep_driver
+from itrec_dist.sweeps.trial import Stopped
 from tests.fixtures import DEBUG_RECIPE
-from tests.swept import outcomes, run_here, sweep_of
+from tests.swept import Cut, outcomes, run_here, sweep_of
 
 ROOT = Path(__file__).parents[2]
+ALIKE = {"evaluation.train_sample": 0, "loss": "softmax", "training.log_seconds": 0.0}
+"""Settings of runs that any number of workers trains to the same losses."""
 
 
 @pytest.mark.ray
@@ -118,6 +122,86 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
     assert final.events("start")[0]["workers"] == 2
     one, _ = run_here(sweep_of(shards, tmp_path / "one", trials=1, final={"candidates": 0}))
     assert trial.outcome.value == pytest.approx(one.trials()[0].outcome.value, rel=0.05)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_asha_ends_a_trial_of_several_workers_in_order(shards, tmp_path):
+    """The second trial learns nothing: its two workers end after an epoch, with a checkpoint."""
+    import ray
+
+    sweep = sweep_of(
+        shards, tmp_path / "sweep", search={"algorithm": "grid"}, trials=None, metric="loss",
+        space={"optimizer.learning_rate": {"choice": [0.02, 1e-9]}},
+        fixed={**ALIKE, "training.epochs": 3, "cluster.num_workers": 2},
+        scheduler={"name": "asha", "grace": 1, "reduction": 2}, final={"candidates": 0},
+    )  # fmt: skip
+    directory = sweep_driver.run(
+        checks.checked(sweep), resume=False, place=sweep_driver.Place(), say=lambda line: None
+    )
+    kept, stopped = directory.trials()
+    assert (kept.outcome.status, stopped.outcome.status) == ("complete", "stopped")
+    run = directory.log_of(stopped.number)
+    (epoch,) = run.events("epoch")
+    assert stopped.outcome.value == epoch["validation"]["loss"]
+    assert [e["reason"] for e in run.events("end")] == ["interrupted"]
+    assert training_state.load(run.checkpoints / "last").state.position.epoch == 1
+    assert run.events("start")[0]["workers"] == 2
+    free, whole = (f().get("CPU") for f in (ray.available_resources, ray.cluster_resources))
+    assert free == whole
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_population_of_groups_that_is_cut_off_exchanges_as_one_in_this_process(shards, tmp_path):
+    """Both trials reach the exchange, the driver dies, and it is made and trained on later."""
+    given = {
+        "space": {"optimizer.learning_rate": {"choice": [1e-9, 0.003, 0.02]}},
+        "trials": 2, "metric": "loss", "search": {"seed": 1}, "final": {"candidates": 0},
+        "scheduler": {"name": "pbt", "interval": 1, "reduction": 2},
+    }  # fmt: skip
+    fixed = {**ALIKE, "training.epochs": 2}
+    one, _ = run_here(sweep_of(shards, tmp_path / "one", fixed=fixed, **given))
+    fixed["cluster.num_workers"] = 2
+    sweep = sweep_of(shards, tmp_path / "groups", fixed=fixed, **given)
+    with pytest.raises(Cut):
+        run_here(sweep, groups=True, most=3)
+    groups, _ = run_here(sweep, groups=True, resume=True)
+    assert [e["epoch"] for e in groups.events("exchange")] == [1]
+    assert [t.stages for t in groups.trials()] == [t.stages for t in one.trials()]
+    assert any(t.stages for t in groups.trials())
+    for two, alone in zip(groups.trials(), one.trials(), strict=True):
+        assert two.assignment == alone.assignment
+        assert two.outcome.status == "complete", two.outcome.error
+        assert two.outcome.value == pytest.approx(alone.outcome.value, rel=1e-5)
+        run = groups.log_of(two.number)
+        assert [e["workers"] for e in run.events("start")] == [2, 2]
+        assert [e["epoch"] for e in run.events("epoch")] == [1, 2]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_an_epoch_is_told_once_and_after_the_end_no_other_goes_on():
+    """Workers that took the place of lost ones train an epoch again, and ask about it again."""
+    from itrec_dist.launch.epochs import EpochAnswers
+
+    told = []
+
+    def on_epoch(epoch, value):
+        told.append((epoch, value))
+        if epoch == 2:
+            raise Stopped
+
+    answers = EpochAnswers(on_epoch)
+    answers.start()
+    asked = [answers.questions.ask(epoch, epoch / 2) for epoch in (1, 1, 2, 2, 3)]
+    assert asked == [True, True, False, False, False]
+    assert told == [(1, 0.5), (2, 1.0)]
+    assert isinstance(answers.error, Stopped)
+    answers.finish()
+    assert answers.questions.answer() == {}
 
 
 def tune_trial(name, **assignment):

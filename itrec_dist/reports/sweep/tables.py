@@ -158,7 +158,7 @@ def failures(sweep: Sweep) -> list[tuple[str, str, str, str]]:
     rows = [
         (
             t.label,
-            t.outcome.status,
+            "failed (transient)" if t.outcome.transient else t.outcome.status,
             format_assignment(t.assignment),
             t.outcome.error or "cut off, not run again",
         )

@@ -275,8 +275,9 @@ def test_groups_are_packed_by_their_workers(shards, tmp_path):
     assert on_gpus.concurrent == 2
     with pytest.raises(ConfigError, match="do not fit into the cluster's 2 CPUs"):
         resources.pack_groups(sweep, runs.base, {"CPU": 2.0}, use_gpu=False)
-    with pytest.raises(ConfigError, match="needs trials that train in their own process"):
-        checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
+    nine = resources.pack_groups(sweep, runs.base, {"CPU": 8.4}, use_gpu=False)
+    assert nine.concurrent == 3, "four groups would leave no CPU to read with"
+    checks.checked(sweep_of(shards, tmp_path / "a", fixed=fixed, scheduler={"name": "asha"}))
 
 
 def test_a_large_model_gets_a_larger_part_of_a_gpu(shards, tmp_path):

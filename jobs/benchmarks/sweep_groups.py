@@ -1,0 +1,105 @@
+"""Successive halving over trials of two workers each: how many epochs it spares, and who wins.
+
+    python jobs/benchmarks/sweep_groups.py --out sweeps/groups
+
+The same eight trials on generated data, all trained to their end and then under ASHA. Without
+dropout a trial has the same losses on any number of workers, so that both searches see the same
+figures. Exits with 1 if ASHA trains more than 60 % of the epochs or finds another winner.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from measuring import machine
+
+from itrec_dist import config
+from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
+from itrec_dist.sweeps import checks
+from itrec_dist.sweeps.config import SchedulerConfig, SweepConfig
+from itrec_dist.sweeps.directory import SweepDirectory, ranked
+from itrec_dist.sweeps.driver import Place, run
+from itrec_dist.tasks.next_items.windows import WindowConfig, window
+
+MOST = 0.6
+"""Part of the epochs of the whole search that ASHA may train."""
+SWEEP: dict[str, Any] = {
+    "base": "debug", "metric": "loss", "trials": 8,
+    "space": {"optimizer.learning_rate": {"loguniform": [1e-5, 0.03]}},
+    "fixed": {
+        "cluster.num_workers": 2, "training.epochs": 8, "loss": "softmax",
+        "evaluation.train_sample": 0,
+    },
+    "final": {"candidates": 0},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search trained and found."""
+
+    epochs: list[int]
+    """Of each trial."""
+    stopped: int
+    winner: str
+    seconds: float
+
+    def row(self, name: str) -> str:
+        """A line of the table."""
+        return (
+            f"| {name} | {sum(self.epochs)} | {' '.join(map(str, self.epochs))} | {self.stopped} | "
+            f"{self.winner} | {self.seconds:,.0f} |"
+        )
+
+
+def search(sweep: SweepConfig) -> Searched:
+    """Run a sweep on a Ray cluster on this machine."""
+    began = time.monotonic()
+    directory: SweepDirectory = run(
+        checks.checked(sweep), resume=False, place=Place(), say=lambda line: print("#", line)
+    )
+    trials = directory.trials()
+    best = ranked(sweep, trials)[0]
+    return Searched(
+        [len(directory.log_of(trial.number).events("epoch")) for trial in trials],
+        sum(trial.outcome.status == "stopped" for trial in trials),
+        f"trial {best.label}, loss {best.outcome.value:.4f}",
+        time.monotonic() - began,
+    )
+
+
+def main() -> int:
+    """Run both searches and print what they trained."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a new folder for both sweeps")
+    out = parser.parse_args().out.absolute()
+    with tempfile.TemporaryDirectory(prefix="itrec-groups-") as folder:
+        data, shards = Path(folder) / "data", Path(folder) / "shards"
+        generate(SyntheticConfig(users=300, movies=100, ratings_per_user=25.0, seed=3), data)
+        window("ml-1m", data, shards, WindowConfig(top_items=60, validation_fraction=0.2))
+        recipe = Path(folder) / "sweep.yaml"
+        recipe.write_text(config.as_yaml({**SWEEP, "shards": shards, "out": out / "whole"}))
+        whole = config.load(SweepConfig, recipe)
+        asha = SchedulerConfig(name="asha", grace=1, reduction=2)
+        found = {
+            "none": search(whole),
+            "asha": search(replace(whole, out=out / "asha", scheduler=asha)),
+        }
+    print("| scheduler | epochs | of each trial | stopped | winner | seconds |")
+    print("|---|---:|---|---:|---|---:|")
+    for name, searched in found.items():
+        print(searched.row(name))
+    part = sum(found["asha"].epochs) / sum(found["none"].epochs)
+    is_same = found["asha"].winner == found["none"].winner
+    says = "the same" if is_same else "another"
+    print(f"\nASHA trained {part:.0%} of the epochs; the winner is {says}.")
+    print(machine())
+    return 0 if part <= MOST and is_same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
