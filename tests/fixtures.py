@@ -40,6 +40,14 @@ def leases_are_quick() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copies_stay_out_of_the_home_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the processes of this machine share is written to a folder of this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ITREC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ratings_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated ratings in the format of MovieLens-1M."""

@@ -26,6 +26,7 @@ class TwoWorkers(LocalContext):
     """One of two processes that are joined by torch alone."""
 
     world_size = 2
+    shares_data = True
 
     def __init__(self, rank: int) -> None:
         super().__init__(torch.device("cpu"), threads=1)

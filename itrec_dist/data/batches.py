@@ -10,7 +10,7 @@ import torch
 
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards import arrays
-from itrec_dist.data.shards.columns import columns_of
+from itrec_dist.data.shards.packed import PackedWindows
 from itrec_dist.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -43,18 +43,17 @@ class Share:
 
 
 class TensorTable:
-    """Windows as one matrix per value type, so that a batch takes two or three gathers.
+    """Windows as tensors on a device; packed ones are not copied on the CPU.
 
     Times are absent if the windows were read without them.
     """
 
-    def __init__(self, windows: arrays.Windows, device: torch.device) -> None:
-        packed: dict[np.dtype[Any], dict[str, npt.NDArray[Any]]] = {}
-        for name, column in columns_of(arrays.Windows).items():
-            if windows.times is not None or not column.is_time:
-                array = getattr(windows, name)
-                packed.setdefault(column.dtype, {})[column.tensor(name)] = array
-        self._blocks = [_Block.of(members, device) for members in packed.values()]
+    def __init__(self, windows: arrays.Windows | PackedWindows, device: torch.device) -> None:
+        packed = windows if isinstance(windows, PackedWindows) else PackedWindows.of(windows)
+        self._blocks = [
+            (torch.from_numpy(values).to(device), packed.columns[dtype])
+            for dtype, values in packed.matrices.items()
+        ]
         self._count = len(windows)
         self.device = device
 
@@ -64,36 +63,11 @@ class TensorTable:
     def batch(self, rows: torch.Tensor, weight_B: torch.Tensor, denominator: float) -> Batch:
         """The windows at `rows` (on this table's device) as views of the gathered matrices."""
         tensors: dict[str, Any] = {"weight_B": weight_B, "denominator": denominator}
-        for block in self._blocks:
-            taken = block.values[rows]
-            parts = taken.split(block.widths, dim=1) if taken.ndim == 2 else (taken,)
-            tensors.update(zip(block.names, parts, strict=True))
-            for name in block.vectors:
-                tensors[name] = tensors[name].squeeze(1)
+        for values, columns in self._blocks:
+            parts = values[rows].split([column.width for column in columns], dim=1)
+            for column, part in zip(columns, parts, strict=True):
+                tensors[column.tensor] = part.squeeze(1) if column.is_vector else part
         return Batch(**tensors)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Columns of one type side by side in a matrix [W, *]; [W] for one column of single values."""
-
-    values: torch.Tensor
-    names: tuple[str, ...]
-    widths: list[int]
-    vectors: tuple[str, ...]
-    """The columns of a matrix that have one value per window."""
-
-    @classmethod
-    def of(cls, members: dict[str, npt.NDArray[Any]], device: torch.device) -> "_Block":
-        names = tuple(members)
-        if len(members) == 1 and members[names[0]].ndim == 1:
-            values = members[names[0]].copy()  # it may be read-only
-            return cls(torch.from_numpy(values).to(device), names, [], ())
-        parts = [a if a.ndim == 2 else a[:, None] for a in members.values()]
-        values = np.concatenate(parts, axis=1)
-        vectors = tuple(name for name, array in members.items() if array.ndim == 1)
-        widths = [part.shape[1] for part in parts]
-        return cls(torch.from_numpy(values).to(device), names, widths, vectors)
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

@@ -26,6 +26,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TRAIN, Batch
 from itrec_dist.data.shards import arrays
 from itrec_dist.data.shards.columns import Widths
+from itrec_dist.data.shards.packed import PackedWindows
 from itrec_dist.data.shards.splits import FileRows, WindowReader, wrong_count
 from itrec_dist.errors import ConfigError
 from itrec_dist.system import limits
@@ -42,7 +43,8 @@ class FeedConfig:
 
     cache: CacheName = field(default="auto", metadata=FREE)
     """Where a split is kept after the first read: device, host, or none (read again every epoch).
-    auto takes device memory, then host memory, if the split fits a quarter of it."""
+    auto takes device memory, then host memory, if the split fits a quarter of it. Workers and
+    trials on one machine share what is kept on the host."""
     shuffle_buffer: int = 262_144
     """Number of windows in the shuffle buffer when nothing is cached."""
 
@@ -197,8 +199,9 @@ class StreamedFeed:
 
 
 def cached(
-    windows: arrays.Windows, share: Share, device: torch.device, held: torch.device | None = None
-) -> CachedFeed:
+    windows: arrays.Windows | PackedWindows, share: Share, device: torch.device,
+    held: torch.device | None = None,
+) -> CachedFeed:  # fmt: skip
     """A feed of windows kept on the device `held`, by default the device of the batches."""
     return CachedFeed(TensorTable(windows, held or device), share, device)
 

@@ -95,7 +95,8 @@ class HistoryTable:
             self._near -= np.repeat(starts, self.num_targets)
 
         def tensor(array: Any) -> torch.Tensor:
-            return torch.from_numpy(np.array(array)).to(device)
+            own = array if array.flags.writeable else np.array(array)  # shared ones are not copied
+            return torch.from_numpy(own).to(device)
 
         self._flat = {
             "item_ids": tensor(rows.item_ids.values),

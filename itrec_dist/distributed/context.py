@@ -30,6 +30,8 @@ class WorkerContext(Protocol):
     rank: int
     world_size: int
     device: torch.device
+    shares_data: bool
+    """Whether other processes on this machine train on the same data, now or next."""
 
     def blocks(
         self, files: Sequence[Path], columns: Sequence[str] | None = None
@@ -58,6 +60,7 @@ class _Group:
     rank = 0
     world_size = 1
     device: torch.device
+    shares_data = False
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """All-reduce over the process group."""
@@ -125,6 +128,7 @@ class TorchrunContext(LocalContext):
     def __init__(self, peers: Peers, device: torch.device, threads: int | None = None) -> None:
         at = peers.at
         self.rank, self.world_size = at.rank, at.world_size
+        self.shares_data = at.local_world_size > 1
         super().__init__(device, threads or _fair_threads(at.local_world_size))
         peers.barrier()
         if device.type == "cuda":
@@ -146,6 +150,7 @@ class RayContext(_Group):
         self.rank = context.get_world_rank()
         self.world_size = context.get_world_size()
         self.device = ray.train.torch.get_device()
+        self.shares_data = context.get_local_world_size() > 1
         torch.set_num_threads(threads or _fair_threads(context.get_local_world_size()))
 
     def blocks(

@@ -24,6 +24,11 @@ def splits() -> Path:
     return _cache_root() / "splits"
 
 
+def decoded(key: str) -> Path:
+    """The local folder for decoded splits that the processes of this machine share."""
+    return _cache_root() / "decoded" / key
+
+
 def is_copy(path: Path) -> bool:
     """Whether a file is in the cache of this machine, where no other machine can read it."""
     return path.is_relative_to(_cache_root())

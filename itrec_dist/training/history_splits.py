@@ -1,7 +1,5 @@
 """The feeds of a run on histories, which are kept in memory."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,7 +17,7 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.data.shards.first_times import first_times
-from itrec_dist.data.shards.splits import read_history_split
+from itrec_dist.data.shards.on_node import NodeSplits
 from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.errors import ConfigError
@@ -39,7 +37,7 @@ class HistorySplits:
         self.first_times_C: torch.Tensor | None = None
         """When training first has each item; set by reading it, if events have times."""
 
-    def read(self, shards: Path, num_sampled: int) -> dict[str, Feed]:
+    def read(self, splits: NodeSplits, num_sampled: int) -> dict[str, Feed]:
         """The feeds of the splits that the run needs, by split, and of the training sample."""
         run = self._run
         feeds: dict[str, Feed] = {}
@@ -48,7 +46,7 @@ class HistorySplits:
                 continue
             if split == TEST and not run.evaluation.judge_test:
                 continue
-            rows = read_history_split(shards, self._manifest, split, self._context.blocks)
+            rows = splits.histories(split)
             if split != TRAIN:
                 feeds[split] = self.judged(rows)
                 shown = rows.take(spread(len(rows), num_sampled))

@@ -17,7 +17,8 @@ from itrec_dist.data.batches import Share, whole_batch
 from itrec_dist.data.feeds import Feed, StreamedFeed
 from itrec_dist.data.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards import arrays, fetch, reader
-from itrec_dist.data.shards.splits import WindowReader, read_split, split_files
+from itrec_dist.data.shards.on_node import NodeSplits
+from itrec_dist.data.shards.splits import WindowReader, split_files
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
@@ -112,6 +113,10 @@ class _Worker:
         # Counted before the engine, which may shard them.
         self._num_parameters = sum(p.numel() for p in self._task.parameters())
         warm_start.start_model(self._task.model, run, self._items)
+        self._notes: list[str] = []
+        self._splits = NodeSplits(
+            self._shards, self._manifest, context.blocks, context.shares_data, self._notes.append
+        )
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
         torch.manual_seed((run.seed << 16) + context.rank)  # dropout differs between workers
@@ -151,8 +156,8 @@ class _Worker:
             self._recorder.note(self._resumption(self._state))
         elif warning := warm_start.warning(self._run, self._manifest):
             self._recorder.note(warning)
-        if self._note_on_precision:
-            self._recorder.note(self._note_on_precision)
+        for note in filter(None, (self._note_on_precision, *self._notes)):
+            self._recorder.note(note)
         trainer = Trainer(
             self._run.training, self._engine, feed, self._context, self._recorder,
             self._run.engine.accumulate,
@@ -271,7 +276,7 @@ class _Worker:
                     "set it to 1"
                 )
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
-            feeds = splits.read(self._shards, _NUM_SAMPLED)
+            feeds = splits.read(self._splits, _NUM_SAMPLED)
             self._sampled = splits.sampled
             if splits.first_times_C is not None:
                 self._task.tell_first_times(splits.first_times_C)
@@ -306,11 +311,9 @@ class _Worker:
                 )
                 sample = next(windows_of.read(files[:1]))
             else:
-                windows = read_split(
-                    self._shards, self._manifest, split, self._context.blocks, times=times
-                )
-                feeds[split] = data_feeds.cached(windows, share, device, held)
-                sample = windows
+                packed = self._splits.windows(split, times=times)
+                feeds[split] = data_feeds.cached(packed, share, device, held)
+                sample = windows = packed.windows()
                 if split != TRAIN:  # the test split, if there is one, comes last
                     self._sampled = windows.take(spread(len(windows), _NUM_SAMPLED))
             if split == TRAIN and run.evaluation.train_sample:
