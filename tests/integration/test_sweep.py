@@ -128,7 +128,7 @@ def test_a_trial_of_several_workers_launches_its_own_group(shards, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_asha_ends_a_trial_of_several_workers_in_order(shards, tmp_path):
-    """The second trial learns nothing: its two workers end after an epoch, with a checkpoint."""
+    """The second trial learns nothing: its two workers end early, with a checkpoint."""
     import ray
 
     sweep = sweep_of(
@@ -143,10 +143,11 @@ def test_asha_ends_a_trial_of_several_workers_in_order(shards, tmp_path):
     kept, stopped = directory.trials()
     assert (kept.outcome.status, stopped.outcome.status) == ("complete", "stopped")
     run = directory.log_of(stopped.number)
-    (epoch,) = run.events("epoch")
-    assert stopped.outcome.value == epoch["validation"]["loss"]
+    losses = [e["validation"]["loss"] for e in run.events("epoch")]
+    assert 1 <= len(losses) < 3
+    assert stopped.outcome.value == min(losses)
     assert [e["reason"] for e in run.events("end")] == ["interrupted"]
-    assert training_state.load(run.checkpoints / "last").state.position.epoch == 1
+    assert training_state.load(run.checkpoints / "last").state.position.epoch == len(losses)
     assert run.events("start")[0]["workers"] == 2
     free, whole = (f().get("CPU") for f in (ray.available_resources, ray.cluster_resources))
     assert free == whole
