@@ -10,7 +10,7 @@ The command line prints that sentence and exits with code 2.
     ├── CheckpointError    a run or checkpoint that cannot be loaded
     ├── OutputError        an output that cannot be written, or that already exists
     ├── TrainingError      training went wrong by itself (exit code 1)
-    │   └── LostWorkerError    its processes or their nodes were lost
+    │   └── MachineError       its machines ended it, not its settings
     └── EnvironmentProblem something this machine lacks: network, memory, a device, a package
 
 `assert` is reserved for our own invariants.
@@ -57,5 +57,5 @@ class TrainingError(ItrecError):
     exit_code = 1
 
 
-class LostWorkerError(TrainingError):
-    """Workers were lost with their process or node, and no restart was left."""
+class MachineError(TrainingError):
+    """Workers were lost, or met an error of their system or its memory; no restart was left."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from itrec_dist.errors import ItrecError, LostWorkerError, TrainingError
+from itrec_dist.errors import ItrecError, MachineError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Failure:
     """What happened to which worker, as the start of a sentence."""
     mistake: ItrecError | None = None
     """An error that the user must correct: a restart would fail the same way."""
-    is_loss: bool = False
-    """Whether workers were lost, which says nothing about the run."""
+    is_of_machine: bool = False
+    """Whether workers were lost or met an error of their system, so that another try may work."""
 
 
 def describe(failures: Mapping[int, BaseException]) -> Failure:
@@ -29,13 +29,17 @@ def describe(failures: Mapping[int, BaseException]) -> Failure:
         ranks = sorted(lost)
         names = " and ".join(filter(None, [", ".join(map(str, ranks[:-1])), str(ranks[-1])]))
         were = f"workers {names} were" if len(ranks) > 1 else f"worker {names} was"
-        return Failure(f"{were} lost ({lost[ranks[0]]})", is_loss=True)
+        return Failure(f"{were} lost ({lost[ranks[0]]})", is_of_machine=True)
     for error in failures.values():
         mistake = own_error(error)
         if mistake is not None:
             return Failure(str(mistake), mistake)
     rank, error = min(failures.items())
-    return Failure(f"worker {rank} failed ({type(_innermost(error)).__name__}: {_line(error)})")
+    innermost = _innermost(error)
+    return Failure(
+        f"worker {rank} failed ({type(innermost).__name__}: {_line(error)})",
+        is_of_machine=isinstance(innermost, OSError | MemoryError),
+    )
 
 
 def own_error(error: BaseException) -> ItrecError | None:
@@ -54,13 +58,13 @@ def readable(error: BaseException, restarts: int, hint: str) -> ItrecError:
     failures = getattr(error, "worker_failures", None)
     if not failures:
         mistake = own_error(error)
-        kind = LostWorkerError if _reason_of_loss(error) else TrainingError
+        kind = MachineError if _reason_of_loss(error) else TrainingError
         return mistake or kind(f"training failed: {_line(error)}{hint}")
     failure = describe(failures)
     if failure.mistake is not None:
         return failure.mistake
     used = f" and all {restarts} restarts (cluster.max_failures) are used up" if restarts else ""
-    kind = LostWorkerError if failure.is_loss else TrainingError
+    kind = MachineError if failure.is_of_machine else TrainingError
     return kind(f"{failure.reason}{used}{hint}")
 
 

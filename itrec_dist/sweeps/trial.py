@@ -25,7 +25,7 @@ from itrec_dist.data import manifest
 from itrec_dist.data.schema import VALIDATION
 from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import ConfigError, ItrecError, LostWorkerError, TrainingError
+from itrec_dist.errors import ConfigError, ItrecError, MachineError, TrainingError
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
@@ -331,7 +331,7 @@ def _environment() -> dict[str, Any]:
 def _is_transient(error: Exception) -> bool:
     """Whether an error is due to the machine, not to the training, so that it may pass."""
     if isinstance(error, TrainingError):
-        return isinstance(error, LostWorkerError)
+        return isinstance(error, MachineError)
     return isinstance(error, ItrecError | OSError | MemoryError)
 
 

@@ -4,14 +4,13 @@
 
 The same eight trials on generated data, all trained to their end and then under ASHA. Without
 dropout a trial has the same losses on any number of workers: with --alone the first search trains
-its trials by one worker each in this process, which spares eight launches. Exits with 1 if ASHA
-trains more than 60 % of the epochs or finds another winner.
+its trials by one worker each in this process, which spares eight launches. Interrupted, it goes on
+with what is left. Exits with 1 if ASHA trains more than 60 % of the epochs or finds another winner.
 """
 
 import argparse
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,10 +58,10 @@ class Searched:
 
 
 def search(sweep: SweepConfig, *, local: bool = False) -> Searched:
-    """Run a sweep, on a Ray cluster on this machine unless it is local."""
-    began = time.monotonic()
-    directory: SweepDirectory = run(
-        checks.checked(sweep), resume=False, place=Place(local),
+    """Run a sweep or what is left of it, on a Ray cluster on this machine unless it is local."""
+    directory = SweepDirectory(sweep.out)
+    run(
+        checks.checked(sweep), resume=directory.exists, place=Place(local),
         say=lambda line: print("#", line, flush=True),
     )  # fmt: skip
     trials = directory.trials()
@@ -72,14 +71,14 @@ def search(sweep: SweepConfig, *, local: bool = False) -> Searched:
         sum(trial.outcome.status == "stopped" for trial in trials),
         best.label,
         best.outcome.value or 0.0,
-        time.monotonic() - began,
+        sum(session["seconds"] for session in directory.events("session")),
     )
 
 
 def main() -> int:
     """Run both searches and print what they trained."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="a new folder for both sweeps")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for both sweeps")
     parser.add_argument("--alone", action="store_true", help="train the first search in process")
     given = parser.parse_args()
     out, alone = given.out.absolute(), given.alone

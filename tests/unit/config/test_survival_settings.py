@@ -10,7 +10,13 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
 )
 
-from itrec_dist.errors import ConfigError, EnvironmentProblem, ShardsError, TrainingError
+from itrec_dist.errors import (
+    ConfigError,
+    EnvironmentProblem,
+    MachineError,
+    ShardsError,
+    TrainingError,
+)
 from itrec_dist.launch.failures import describe, readable
 from itrec_dist.training.config import ClusterConfig, check
 from tests.stopped_runs import config_of, make_data
@@ -123,13 +129,29 @@ def test_a_mistake_of_the_user_is_found_inside_the_wrappers():
 
 def test_restarts_that_are_used_up_are_told_with_the_last_cause():
     told = readable(WorkerGroupError("", {0: PEER, 1: died()}), 3, ": --resume continues")
-    assert isinstance(told, TrainingError)
+    assert isinstance(told, MachineError)
     assert str(told) == (
         "worker 1 was lost (its process was killed) and all 3 restarts (cluster.max_failures) are "
         "used up: --resume continues"
     )
     once = readable(WorkerGroupError("", {1: died()}), 0, "")
     assert str(once) == "worker 1 was lost (its process was killed)"
+
+
+@pytest.mark.parametrize(
+    ("error", "of_machine"),
+    [
+        (OSError(5, "Input/output error"), True),
+        (MemoryError("7 GB"), True),
+        (RuntimeError("shape mismatch"), False),
+        (TrainingError("the loss is not finite"), False),
+    ],
+)
+def test_what_the_machine_failed_is_told_from_what_the_run_failed(error, of_machine):
+    group = WorkerGroupError("", {1: UserExceptionWithTraceback(error, "trace")})
+    found = readable(group, 3, "")
+    assert isinstance(found, TrainingError)
+    assert isinstance(found, MachineError) is of_machine
 
 
 class Heard:

@@ -7,7 +7,7 @@ import pytest
 
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.shards import reader
-from itrec_dist.errors import EnvironmentProblem, LostWorkerError, ShardsError, TrainingError
+from itrec_dist.errors import EnvironmentProblem, MachineError, ShardsError, TrainingError
 from itrec_dist.inference.load import restore
 from itrec_dist.reports.sweep import answer, tables
 from itrec_dist.reports.sweep import runs as sweep_runs
@@ -128,7 +128,7 @@ def test_what_failed_for_an_outage_is_tried_again_on_resuming(
 @pytest.mark.parametrize(
     "error",
     [
-        LostWorkerError("worker 1 was lost (its node ran out of memory)"),
+        MachineError("worker 1 was lost (its node ran out of memory)"),
         MemoryError("cannot allocate 7 GB"),
         EnvironmentProblem("s3://bucket/shards cannot be reached"),
         OSError(5, "Input/output error"),
