@@ -1,21 +1,26 @@
 """Successive halving over trials of two workers each: how many epochs it spares, and who wins.
 
-    python jobs/benchmarks/sweep_groups.py --out sweeps/groups [--alone]
+    python jobs/benchmarks/sweep_groups.py --out sweeps/groups [--alone] [--replay]
 
 The same eight trials on generated data, all trained to their end and then under ASHA. Without
 dropout a trial has the same losses on any number of workers: with --alone the first search trains
-its trials by one worker each in this process, which spares eight launches. Interrupted, it goes on
-with what is left. Exits with 1 if ASHA trains more than 60 % of the epochs or finds another winner.
+its trials by one worker each in this process, which spares eight launches; with --replay ASHA
+launches none, and its scheduler is asked about the losses that the first search logged, trial after
+trial. Interrupted, it goes on with what is left. Exits with 1 if ASHA trains more than 60 % of the
+epochs or finds another winner.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from measuring import machine
+from ray.tune.schedulers import TrialScheduler
 
 from itrec_dist import config
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
@@ -75,11 +80,35 @@ def search(sweep: SweepConfig, *, local: bool = False) -> Searched:
     )
 
 
+def replay(sweep: SweepConfig, directory: SweepDirectory) -> Searched:
+    """What ASHA would stop of a search whose trials were all trained, one at a time."""
+    from itrec_dist.sweeps.asha import EPOCH, JOB, SCORE, Halving
+
+    scheduler = Halving((), sweep.scheduler.grace, sweep.scheduler.reduction, [])
+    nobody: Any = None
+    epochs, stopped, whole = [], 0, []
+    for trial in directory.trials():
+        events = directory.log_of(trial.number).events("epoch")
+        told: Any = SimpleNamespace(
+            trial_id=trial.label, config={JOB: json.dumps({"assignment": trial.assignment})}
+        )
+        scheduler.on_trial_add(nobody, told)
+        results = [{EPOCH: e["epoch"], SCORE: -e["validation"]["loss"]} for e in events]
+        decisions = (scheduler.on_trial_result(nobody, told, one) for one in results[:-1])
+        at = next((n for n, d in enumerate(decisions, 1) if d == TrialScheduler.STOP), None)
+        epochs.append(at or len(events))
+        stopped += at is not None
+        whole += [trial] if at is None else []
+    best = ranked(sweep, whole)[0]
+    return Searched(epochs, stopped, best.label, best.outcome.value or 0.0, 0.0)
+
+
 def main() -> int:
     """Run both searches and print what they trained."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a folder for both sweeps")
     parser.add_argument("--alone", action="store_true", help="train the first search in process")
+    parser.add_argument("--replay", action="store_true", help="ask ASHA about the first search")
     given = parser.parse_args()
     out, alone = given.out.absolute(), given.alone
     with tempfile.TemporaryDirectory(prefix="itrec-groups-") as folder:
@@ -91,9 +120,10 @@ def main() -> int:
         whole = config.load(SweepConfig, recipe)
         asha = SchedulerConfig(name="asha", grace=2, reduction=3)
         one = {**whole.fixed, "cluster.num_workers": 1}
+        halved = replace(whole, out=out / "asha", scheduler=asha)
         found = {
             "none": search(replace(whole, fixed=one) if alone else whole, local=alone),
-            "asha": search(replace(whole, out=out / "asha", scheduler=asha)),
+            "asha": replay(halved, SweepDirectory(whole.out)) if given.replay else search(halved),
         }
     print("| scheduler | epochs | of each trial | stopped | winner | its loss | seconds |")
     print("|---|---:|---|---:|---|---:|---:|")
