@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import tempfile
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,8 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     given = parser.parse_args()
-    print("| splits | processes | memory of all, MB | private of all, MB | seconds to read |")
-    print("|---|---:|---:|---:|---|")
+    print("| splits | processes | memory of all, MB | private of all, MB |")
+    print("|---|---:|---:|---:|")
     for shares in (False, True):
         for count in given.processes:
             with tempfile.TemporaryDirectory(prefix="itrec-cache-") as cache:
@@ -62,15 +61,15 @@ def _row(shards: Path, count: int, *, shares: bool) -> str:
         process.start()
     ours = [our for our, _ in pipes]
     before = _together(ours, processes)
-    took = _tell(ours)
+    for our in ours:
+        our.send("read")
     after = _together(ours, processes)
     for our, process in zip(ours, processes, strict=True):
         our.send(None)
         process.join()
     name = "shared" if shares else "own"
     pss, uss = ((b - a) / MB for a, b in zip(before, after, strict=True))
-    seconds = ", ".join(f"{s:.1f}" for s in took)
-    return f"| {name} | {count} | {pss:,.0f} | {uss:,.0f} | {seconds} |"
+    return f"| {name} | {count} | {pss:,.0f} | {uss:,.0f} |"
 
 
 def _together(ours: list[Any], processes: list[Any]) -> tuple[int, int]:
@@ -79,12 +78,6 @@ def _together(ours: list[Any], processes: list[Any]) -> tuple[int, int]:
         our.recv()
     found = [_memory(process.pid) for process in processes]
     return sum(pss for pss, _ in found), sum(uss for _, uss in found)
-
-
-def _tell(ours: list[Any]) -> list[float]:
-    for our in ours:
-        our.send("read")
-    return [our.recv() for our in ours]
 
 
 def _memory(pid: int) -> tuple[int, int]:
@@ -96,14 +89,12 @@ def _memory(pid: int) -> tuple[int, int]:
 
 
 def _hold(to: Connection, shards: Path, rank: int, count: int, shares: bool) -> None:
-    """A worker: says that it is there, reads, says how long it took, and holds on."""
+    """A worker: says that it is there, reads when it is told to, and holds on."""
     described = manifest.read(shards)
     splits = NodeSplits(shards, described, row_groups, shares, print)
     to.send("there")
     to.recv()
-    began = time.monotonic()
     training, judged = (_feed(splits, split, rank, count) for split in (TRAIN, VALIDATION))
-    to.send(time.monotonic() - began)
     for _ in itertools.chain(training.epoch((0, 1)), judged.epoch(None)):
         pass
     to.send("read")
