@@ -22,7 +22,7 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items import event_features, repeats
+from itrec_dist.tasks.next_items import event_features, framing, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
 HistoryProtocol = Literal[
@@ -190,7 +190,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 
     def frame(self, database: Database, config: HistoryConfig) -> None:
         """The events of each row, and its targets."""
-        database.table("windows", f"{FOLDER}/windows")
+        framing.histories(database)
         if config.protocol == "random_windows":
             database.table("windows", f"{FOLDER}/learned/windows")
 

@@ -14,7 +14,7 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items import repeats
+from itrec_dist.tasks.next_items import framing, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
 Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
@@ -125,8 +125,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
     def frame(self, database: Database, config: WindowConfig) -> None:
         """The inputs before each target, and the targets."""
-        last_target = config.target_length - 1
-        database.table("windows", "next_items/windows", **config.widths, last_target=last_target)
+        framing.windows(database, **config.widths)
 
     def audit(self, database: Database, config: WindowConfig) -> dict[str, Any]:
         """See audit.py."""
