@@ -56,6 +56,16 @@ class Events:
         return np.asarray(self.first[np.searchsorted(self.users, users)])
 
 
+def order(database: Database) -> None:
+    """Fill `sequences` from `events`, `catalogue` and `kept_users`, in the order of user and place.
+
+    Events are sorted once; their places follow from where they then stand.
+    """
+    database.table("ordered_events", "next_items/ordered_events")
+    database.table("sequences", "next_items/sequences")
+    database.drop("ordered_events")
+
+
 def windows(database: Database, input_length: int, target_length: int) -> None:
     """Fill `windows` from `sequences`, `targets` and `users`, in the order of window_id.
 

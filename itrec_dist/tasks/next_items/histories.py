@@ -182,7 +182,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         # Windows are of users with enough events of kept items, like fixed ones.
         least = config.min_user_events if config.protocol == "random_windows" else 1
         database.table("kept_users", "next_items/kept_users", min_user_events=least)
-        database.table("sequences", "next_items/sequences")
+        framing.order(database)
         steps += _of_the_catalogue(database, config)
         database.drop("events")
         _place(database, config)

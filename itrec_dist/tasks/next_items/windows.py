@@ -103,7 +103,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         database.table(
             "kept_users", "next_items/kept_users", min_user_events=config.min_user_events
         )
-        database.table("sequences", "next_items/sequences")
+        framing.order(database)
         steps = _steps(database, config, [("read", read), *sized])
         database.drop("events")
         if protocol == "leave_last":
