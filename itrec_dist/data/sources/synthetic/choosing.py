@@ -100,7 +100,8 @@ class Candidates:
         weight[:, 0] += is_next * (_AT_ONCE + _AFTER_ITS_PART)
         before = movies.part_before[choices[:, 1:]]
         weight[:, 1:] += _BEFORE_ITS_PART * ((before != NO_MOVIE) & ~self._has_seen(before))
-        weight -= np.log(self.rng.standard_exponential(weight.shape, dtype=np.float32))
+        chance = self.rng.standard_exponential(weight.shape, dtype=np.float32)
+        weight -= np.log(np.maximum(chance, np.finfo(np.float32).tiny))  # some are drawn as 0
         weight[self._has_seen(choices)] = -np.inf
         best = weight.argmax(1)
         rows = np.arange(active)
