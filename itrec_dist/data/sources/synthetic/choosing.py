@@ -107,7 +107,7 @@ class Candidates:
         rows = np.arange(active)
         movie = choices[rows, best]
         for row in np.flatnonzero(np.isneginf(weight[rows, best])):
-            movie[row] = self._any_unseen(row, genre[row])
+            movie[row] = self._any_unseen(int(row), int(genre[row]))
         return np.asarray(movie)
 
     def mark(self, movie: np.ndarray) -> None:
