@@ -6,11 +6,12 @@ windows are compared with those of the command. Each way is a process of its own
 are those of user and system together, of all its threads, and the peak is its largest resident
 size.
 
-    itrec data make --out FOLDER --format parquet --users 138000 --movies 27000 \\
-        --ratings-per-user 145
-    python jobs/benchmarks/windowing_cost.py --ratings FOLDER/ratings.parquet --scratch FOLDER
+    python jobs/benchmarks/windowing_cost.py --ratings FILE --scratch FOLDER --events 20000000 \\
+        --users 138000 --items 27000
 
-`--samples histories` measures histories, which the program does not cut.
+The ratings are drawn at random where FILE does not exist: items by Zipf's law, users with 20 events
+or more and a long tail, times at random. `--samples histories` measures histories, which
+the program does not cut.
 """
 
 import os
@@ -48,12 +49,20 @@ def main() -> int:
     from itrec_dist.config import Parser
 
     parser = Parser("windowing_cost", "Measures windowing against a program in Polars.")
-    parser.add_argument("--ratings", type=Path, required=True, help="Parquet file of ratings.")
+    parser.add_argument(
+        "--ratings", type=Path, required=True, help="Parquet file, drawn if missing."
+    )
     parser.add_argument("--scratch", type=Path, required=True, help="Folder for what is written.")
     parser.add_argument("--samples", type=Literal["windows", "histories"], default="windows")
+    parser.add_argument("--events", type=int, default=5_000_000, help="About so many are drawn.")
+    parser.add_argument("--users", type=int, default=34_500, help="Users that are drawn.")
+    parser.add_argument("--items", type=int, default=27_000, help="Items that are drawn.")
     parser.add_argument("--rounds", type=int, default=1, help="Turns of each way.")
     parser.add_argument("--memory_limit", type=str, default="1GB", help="Of DuckDB.")
     given = parser.parse(sys.argv[1:])
+    given.scratch.mkdir(parents=True, exist_ok=True)
+    if not given.ratings.exists():
+        _draw(given.ratings, given.events, given.users, given["items"])
     shards, plain = given.scratch / "shards", given.scratch / "windows.parquet"
     ours = [
         "-m", "itrec_dist", "window", "--source", "table", "--input", str(given.ratings),
@@ -73,6 +82,26 @@ def main() -> int:
     if given.samples == "windows":
         _compare(shards, plain)
     return 0
+
+
+def _draw(path: Path, events: int, users: int, items: int) -> None:
+    """Write ratings of user after user, none of which is given twice."""
+    import polars as pl
+
+    rng = np.random.default_rng(0)
+    tail = rng.lognormal(np.log(events / users - 20) - 0.5, 1.0, users)
+    lengths = 20 + tail.astype(int)
+    total = int(lengths.sum())
+    share = np.cumsum(1 / np.arange(1, items + 1) ** 0.8)
+    columns = {
+        "user": np.repeat(np.arange(1, users + 1), lengths),
+        "item": rng.permutation(items)[np.searchsorted(share / share[-1], rng.random(total))] + 1,
+        "timestamp": np.repeat(rng.integers(956_700_000, 1_046_400_000, users), lengths)
+        + rng.integers(0, 5_000_000, total),
+        "rating": rng.integers(1, 6, total).astype(np.float32),
+    }
+    once = pl.DataFrame(columns).unique(["user", "item", "timestamp"], maintain_order=True)
+    once.write_parquet(path, row_group_size=1_000_000)
 
 
 def _cost(command: list[str]) -> Cost:
