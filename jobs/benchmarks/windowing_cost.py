@@ -142,7 +142,7 @@ def _compare(shards: Path, plain: Path) -> None:
     """
     for path in sorted(shards.glob("*/part-*.parquet")):
         part = pq.read_table(path, columns=["window_id", *_COLUMNS])
-        wanted = pq.read_table(plain, columns=_COLUMNS).take(part["window_id"])
+        wanted = pq.read_table(plain, columns=list(_COLUMNS)).take(part["window_id"])
         for name in _COLUMNS:
             found, expected = (
                 np.asarray(c.combine_chunks().flatten() if name not in ("target_time",) else c)

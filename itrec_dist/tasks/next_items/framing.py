@@ -122,13 +122,13 @@ def histories(database: Database) -> None:
         is_judged = _is_judged(rows)
         last = np.where(is_judged, target, end)
         lists = {}
-        for kind, begin, length in (("", start, last - start), ("target_", target, end - target)):
-            offsets, index = _ragged(first + begin, length)
-            names = ("target_ids", "target_ratings", "target_times")
-            names = names if kind else ("item_ids", "ratings", "times")
-            for name, values in zip(
-                names, (events.items, events.ratings, events.times), strict=True
-            ):
+        columns: tuple[npt.NDArray[Any], ...] = (events.items, events.ratings, events.times)
+        for begin, stop, names in (
+            (start, last, ("item_ids", "ratings", "times")),
+            (target, end, ("target_ids", "target_ratings", "target_times")),
+        ):
+            offsets, index = _ragged(first + begin, stop - begin)
+            for name, values in zip(names, columns, strict=True):
                 lists[name] = pa.ListArray.from_arrays(offsets, pa.array(values[index]))
         return _with_lists(
             rows,
