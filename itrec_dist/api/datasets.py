@@ -61,7 +61,7 @@ def downloaded(parsed: Any, progress: Progress | None = None) -> Path:
 
 
 def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Events:
-    """Generate users, movies and ratings in the file format of MovieLens-1M.
+    """Generate users, movies and ratings in the file format of MovieLens-1M, or as Parquet.
 
     They have planted structure that sequence models can learn and counting cannot. They are not
     MovieLens, and figures on them say nothing about people.
@@ -70,7 +70,8 @@ def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Ev
         out: folder to write.
         overwrite: whether to replace the folder if it was generated.
         settings: by the names of the options of `itrec data make`: `users`, `movies`,
-            `ratings_per_user` (the mean) and `seed`. The same settings give the same files.
+            `ratings_per_user` (the mean), `seed` and `format`. The same settings give the same
+            files.
 
     Returns:
         The events, for `split`.
@@ -85,8 +86,18 @@ def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Ev
     from itrec_dist.options import data_make
 
     given = {**settings, "out": out, "overwrite": overwrite}
-    generated(data_make.parser().parse_settings(given))
-    return read(out, source="ml-1m")
+    parsed = data_make.parser().parse_settings(given)
+    generated(parsed)
+    if parsed.format == "ml-1m":
+        return read(out, source="ml-1m")
+    from itrec_dist.data.sources.synthetic import files
+
+    return read(
+        Path(out) / files.ParquetFiles.ratings_file,
+        rating="rating", title="title",
+        items=Path(out) / files.ITEMS, item_features=["genres"],
+        users=Path(out) / files.USERS, user_features=list(files.USER_FEATURES),
+    )  # fmt: skip
 
 
 def generated(parsed: Any) -> Generated:

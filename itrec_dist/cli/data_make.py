@@ -16,5 +16,8 @@ def run(parsed: Any) -> int:
         f"wrote {made.ratings:,} generated ratings of {made.movies:,} movies by {made.users:,} "
         f"users to {parsed.out} (synthetic data, not MovieLens)"
     )
-    print(f"next: itrec window --source ml-1m --input {parsed.out} --out SHARDS")
+    given = f"--source ml-1m --input {parsed.out}"
+    if parsed.format == "parquet":
+        given = f"--source table --input {parsed.out}/ratings.parquet --columns.rating rating"
+    print(f"next: itrec window {given} --out SHARDS")
     return 0

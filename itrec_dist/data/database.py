@@ -115,6 +115,17 @@ class Database:
         )
         self._connection.unregister("incoming_rows")
 
+    def append(self, name: str, rows: pa.Table) -> None:
+        """Add the rows of an Arrow table to the end of the table `name`, or create it of them."""
+        self._connection.register("incoming_rows", rows)
+        found = self._connection.execute(
+            "select count(*) from duckdb_tables() where table_name = ?", [name]
+        ).fetchone()
+        how = "insert into" if found and found[0] else "create temp table"
+        middle = "" if found and found[0] else "as "
+        self._connection.execute(f"{how} {_quoted(name)} {middle}select * from incoming_rows")
+        self._connection.unregister("incoming_rows")
+
     @property
     def scratch(self) -> Path:
         """A folder that is deleted when the database is closed."""

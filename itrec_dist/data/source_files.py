@@ -134,6 +134,23 @@ class SourceFiles:
             relations.append((group, self._open(group).project(*projected)))
         return relations
 
+    def are_plain(self, columns: Sequence[tuple[SourceColumn, str]]) -> bool:
+        """Whether all parts have columns whose types leave nothing to parse, or none are named.
+
+        ids: whole numbers or text. whole: whole numbers of 64 bits at most. numbers: any numbers.
+        """
+        plain = {
+            "ids": (*_INTEGERS, "VARCHAR"),
+            "whole": _SMALL_INTEGERS,
+            "numbers": (*_INTEGERS, *_FLOATS, "BOOLEAN"),
+        }
+        return all(
+            name in part.types and str(part.types[name]) in plain[kind]
+            for part in self.parts
+            for column, kind in columns
+            for name in column.columns
+        )
+
     def whole(self) -> None:
         """Create the view `input` of all parts; a column that a part lacks is null there."""
         for number, part in enumerate(self.parts):

@@ -10,7 +10,8 @@ def parser() -> Parser:
     """The command's options."""
     made = Parser(
         "itrec data make",
-        "Generate users, movies and ratings in the file format of MovieLens-1M. The data is "
+        "Generate users, movies and ratings in the file format of MovieLens-1M or as Parquet, in "
+        "memory that does not grow with the ratings. The data is "
         "synthetic, with planted structure that sequential models can learn and counting cannot.",
     )
     made.add_argument("--out", type=Path, required=True, help="Folder to write; must not exist.")

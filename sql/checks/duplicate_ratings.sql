@@ -1,6 +1,6 @@
 -- Ratings given twice: the same user, item and timestamp.
 -- Grain: one row, the first repetition, or none: the check passes by returning no rows.
--- Reads: events, user_keys, item_keys, ratings (its rowid is the source's row order).
+-- Reads: events, user_keys, item_keys.
 with
 
 repeated as (
@@ -15,20 +15,20 @@ repeated as (
 
 repetitions as (
     select
-        ratings.user_source_id,
-        ratings.item_source_id,
-        ratings.event_time,
-        min(ratings.rowid) + 1 as first_row_number,
-        max(ratings.rowid) + 1 as last_row_number
+        user_keys.user_source_id,
+        item_keys.item_source_id,
+        repeated.event_time,
+        min(events.source_row) + 1 as first_row_number,
+        max(events.source_row) + 1 as last_row_number
     from repeated
     inner join user_keys on repeated.user_key = user_keys.user_key
     inner join item_keys on repeated.item_key = item_keys.item_key
-    inner join ratings
+    inner join events
         on
-            user_keys.user_source_id = ratings.user_source_id
-            and item_keys.item_source_id = ratings.item_source_id
-            and repeated.event_time = ratings.event_time
-    group by ratings.user_source_id, ratings.item_source_id, ratings.event_time
+            repeated.user_key = events.user_key
+            and repeated.item_key = events.item_key
+            and repeated.event_time = events.event_time
+    group by user_keys.user_source_id, item_keys.item_source_id, repeated.event_time
 )
 
 select

@@ -1,56 +1,57 @@
--- The uses of each event, in training and in one evaluation split.
--- Grain: one row per event that a window of either uses.
+-- The uses of events, in training and in one evaluation split.
+-- Grain: one row per run of consecutive events of a user with the same uses, of which there is at
+-- least one: positions first_place <= event < end_place.
 -- Parameters: $split, the evaluation split; $input_length, $target_length, events.
--- Reads: targets, sequences.
+-- Reads: targets.
 with
 
-used as (
+-- Where the inputs of a window begin, where they end and its targets begin, and where these end.
+marks as (
     select
         user_id,
-        target_place,
-        split,
-        unnest(
-            range(greatest(target_place - $input_length, 0), target_place + $target_length)
-        ) as place
+        split = 'train' as is_training,
+        unnest([
+            greatest(target_place - $input_length, 0), target_place, target_place + $target_length
+        ]) as place,
+        unnest([1, -1, 0]) as num_inputs,
+        unnest([0, 1, -1]) as num_targets
     from targets
     where split = 'train' or split = $split
 ),
 
-uses as (
+changes as (
     select
         user_id,
         place,
-        bool_or(split = 'train' and place < target_place) as is_training_input,
-        bool_or(split = 'train' and place >= target_place) as is_training_target,
-        bool_or(split = $split and place < target_place) as is_evaluation_input,
-        bool_or(split = $split and place >= target_place) as is_evaluation_target
-    from used
+        sum(if(is_training, num_inputs, 0)) as training_inputs,
+        sum(if(is_training, num_targets, 0)) as training_targets,
+        sum(if(is_training, 0, num_inputs)) as evaluation_inputs,
+        sum(if(is_training, 0, num_targets)) as evaluation_targets
+    from marks
     group by user_id, place
 ),
 
-event_uses as (
+runs as (
     select
-        uses.user_id,
-        uses.place,
-        uses.is_training_input,
-        uses.is_training_target,
-        uses.is_evaluation_target,
-        sequences.event_time,
-        sequences.is_counted,
-        uses.is_training_input or uses.is_training_target as is_training,
-        uses.is_evaluation_input or uses.is_evaluation_target as is_evaluation
-    from uses
-    inner join sequences on uses.user_id = sequences.user_id and uses.place = sequences.place
+        user_id,
+        place as first_place,
+        lead(place) over following as end_place,
+        sum(training_inputs) over following > 0 as is_training_input,
+        sum(training_targets) over following > 0 as is_training_target,
+        sum(evaluation_inputs) over following > 0 as is_evaluation_input,
+        sum(evaluation_targets) over following > 0 as is_evaluation_target
+    from changes
+    window following as (partition by user_id order by place)
 )
 
 select
     user_id,
-    place,
-    event_time,
-    is_counted,
+    first_place,
+    end_place,
     is_training_input,
     is_training_target,
-    is_training,
     is_evaluation_target,
-    is_evaluation
-from event_uses
+    is_training_input or is_training_target as is_training,
+    is_evaluation_input or is_evaluation_target as is_evaluation
+from runs
+where is_training_input or is_training_target or is_evaluation_input or is_evaluation_target

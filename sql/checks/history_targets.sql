@@ -1,39 +1,52 @@
 -- Every event of a training range is a target of exactly one chunk, but for each user's first
 -- event, which nothing precedes.
--- Grain: one row per event that is not; the check passes by returning no rows.
+-- Grain: one row per run of consecutive events for which that is wrong, with its first place; the
+-- check passes by returning no rows.
 -- Reads: ranges, targets.
 with
 
--- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
-wanted as materialized (
+-- Where chunks and ranges begin and end.
+marks as (
     select
         user_id,
-        unnest(range(1, end_target)) as place
-    from ranges
-    where split = 'train'
-),
-
-found as (
-    select
-        user_id,
-        unnest(range(first_target, end_target)) as place
+        unnest([first_target, end_target]) as place,
+        unnest([1, -1]) as num_targets,
+        0 as num_wanted
     from targets
     where split = 'train'
+    union all
+    select
+        user_id,
+        unnest([1, end_target]) as place,
+        0 as num_targets,
+        unnest([1, -1]) as num_wanted
+    from ranges
+    where split = 'train' and end_target > 1
 ),
 
-counted as (
+changes as (
     select
         user_id,
         place,
-        count(*) as num_targets
-    from found
+        sum(num_targets) as num_targets,
+        sum(num_wanted) as num_wanted
+    from marks
     group by user_id, place
+),
+
+runs as (
+    select
+        user_id,
+        place,
+        sum(num_targets) over following as num_targets,
+        sum(num_wanted) over following as num_wanted
+    from changes
+    window following as (partition by user_id order by place)
 )
 
 select
-    coalesce(wanted.user_id, counted.user_id) as user_id,
-    coalesce(wanted.place, counted.place) as place,
-    counted.num_targets
-from wanted
-full join counted on wanted.user_id = counted.user_id and wanted.place = counted.place
-where wanted.user_id is null or counted.num_targets is distinct from 1
+    user_id,
+    place,
+    nullif(num_targets, 0)::bigint as num_targets
+from runs
+where num_targets != num_wanted

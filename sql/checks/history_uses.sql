@@ -1,62 +1,90 @@
--- What each event serves as, in training and in one evaluation split.
--- Grain: one row per event that a row of either uses. The last event of a training row is a target
--- alone, and every event before it an input; a target that is 0 in target_ids is none.
+-- What events serve as, in training and in one evaluation split. The last event of a training row
+-- is a target alone, and every event before it an input; a target that is 0 in target_ids is none.
+-- Grain: one row per run of consecutive events of a user with the same uses, of which there is at
+-- least one: positions first_place <= event < end_place.
 -- Parameters: $split, the evaluation split.
--- Reads: targets, windows, sequences.
+-- Reads: targets, windows.
 with
 
-used as (
+rows_of_splits as (
     select
         targets.user_id,
-        targets.split,
-        if(targets.split = 'train', targets.end_target - 1, targets.first_target) as end_input,
-        unnest(range(targets.start_place, targets.end_target)) as place,
-        unnest(
-            list_concat(
-                list_resize([]::integer[], targets.first_target - targets.start_place, 0),
-                windows.target_ids
-            )
-        ) as target_id
+        targets.start_place,
+        targets.first_target,
+        targets.end_target,
+        windows.target_ids,
+        targets.split = 'train' as is_training,
+        list_min(windows.target_ids) = 0 as has_gaps
     from targets
     inner join windows on targets.window_id = windows.window_id
     where targets.split = 'train' or targets.split = $split
 ),
 
-uses as (
+single as (
+    select
+        user_id,
+        is_training,
+        unnest(range(first_target, end_target)) as place,
+        unnest(target_ids) as target_id
+    from rows_of_splits
+    where has_gaps
+),
+
+-- Where the inputs of a row begin and end, and its targets.
+marks as (
+    select
+        user_id,
+        is_training,
+        unnest([
+            start_place, if(is_training, end_target - 1, first_target), first_target, end_target
+        ]) as place,
+        unnest([1, -1, 0, 0]) as num_inputs,
+        unnest(if(has_gaps, [0, 0, 0, 0], [0, 0, 1, -1])) as num_targets
+    from rows_of_splits
+    union all
+    select
+        user_id,
+        is_training,
+        unnest([place, place + 1]) as place,
+        0 as num_inputs,
+        unnest([1, -1]) as num_targets
+    from single
+    where target_id != 0
+),
+
+changes as (
     select
         user_id,
         place,
-        bool_or(split = 'train' and place < end_input) as is_training_input,
-        bool_or(split = 'train' and target_id != 0) as is_training_target,
-        bool_or(split = $split and place < end_input) as is_evaluation_input,
-        bool_or(split = $split and target_id != 0) as is_evaluation_target
-    from used
+        sum(if(is_training, num_inputs, 0)) as training_inputs,
+        sum(if(is_training, num_targets, 0)) as training_targets,
+        sum(if(is_training, 0, num_inputs)) as evaluation_inputs,
+        sum(if(is_training, 0, num_targets)) as evaluation_targets
+    from marks
     group by user_id, place
 ),
 
-event_uses as (
+runs as (
     select
-        uses.user_id,
-        uses.place,
-        uses.is_training_input,
-        uses.is_training_target,
-        uses.is_evaluation_target,
-        sequences.event_time,
-        sequences.is_counted,
-        uses.is_training_input or uses.is_training_target as is_training,
-        uses.is_evaluation_input or uses.is_evaluation_target as is_evaluation
-    from uses
-    inner join sequences on uses.user_id = sequences.user_id and uses.place = sequences.place
+        user_id,
+        place as first_place,
+        lead(place) over following as end_place,
+        sum(training_inputs) over following > 0 as is_training_input,
+        sum(training_targets) over following > 0 as is_training_target,
+        sum(evaluation_inputs) over following > 0 as is_evaluation_input,
+        sum(evaluation_targets) over following > 0 as is_evaluation_target
+    from changes
+    window following as (partition by user_id order by place)
 )
 
 select
     user_id,
-    place,
-    event_time,
-    is_counted,
+    first_place,
+    end_place,
     is_training_input,
     is_training_target,
-    is_training,
     is_evaluation_target,
-    is_evaluation
-from event_uses
+    is_training_input or is_training_target as is_training,
+    is_evaluation_input or is_evaluation_target as is_evaluation
+from runs
+where is_training_input or is_training_target or is_evaluation_input or is_evaluation_target

@@ -12,74 +12,150 @@
 --   shared_events                  events used by windows of both
 --   num_users                      users with evaluation windows
 --   shared_users                   of those, also with training windows
--- Reads: event_uses.
+-- The events of a user are in the order of time, so that those before a moment, and those that the
+-- catalogue counted, are the first ones.
+-- Reads: event_uses, sequences.
 with
 
 target_users as (
     select
         user_id,
-        min(place) as first_place
+        min(first_place) as first_place
     from event_uses
     where is_evaluation_target
     group by user_id
 ),
 
 first_targets as (
-    select min(event_time) as first_time
+    select min(sequences.event_time) as first_time
+    from target_users
+    inner join sequences
+        on
+            target_users.user_id = sequences.user_id
+            and target_users.first_place = sequences.place
+),
+
+bounds as (
+    select
+        sequences.user_id,
+        count(*) filter (where sequences.is_counted) as num_counted,
+        count(*) filter (
+            where coalesce(sequences.event_time < first_targets.first_time, true)
+        ) as num_before
+    from sequences
+    cross join first_targets
+    group by sequences.user_id
+),
+
+judged as (
+    select
+        event_uses.first_place,
+        event_uses.end_place,
+        event_uses.is_training,
+        event_uses.is_evaluation,
+        event_uses.is_evaluation_target,
+        event_uses.is_training_input,
+        event_uses.is_training_target,
+        event_uses.end_place - event_uses.first_place as num_events,
+        bounds.num_counted,
+        bounds.num_before,
+        coalesce(target_users.first_place, event_uses.end_place) as first_target
     from event_uses
-    where is_evaluation_target
+    inner join bounds on event_uses.user_id = bounds.user_id
+    left join target_users on event_uses.user_id = target_users.user_id
+),
+
+-- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
+untrained as materialized (
+    select
+        user_id,
+        unnest(range(first_place, end_place)) as place
+    from event_uses
+    where is_evaluation_target and not is_training
+),
+
+untrained_moments as (
+    select
+        untrained.user_id,
+        untrained.place,
+        sequences.event_time
+    from untrained
+    inner join sequences
+        on untrained.user_id = sequences.user_id and untrained.place = sequences.place
+),
+
+simultaneous as (
+    select
+        untrained_moments.user_id,
+        untrained_moments.place as target_place,
+        sequences.place
+    from untrained_moments
+    inner join sequences
+        on
+            untrained_moments.user_id = sequences.user_id
+            and untrained_moments.event_time = sequences.event_time
+    where untrained_moments.place != sequences.place
+),
+
+training_runs as (
+    select
+        user_id,
+        first_place,
+        end_place
+    from event_uses
+    where is_training
+),
+
+tied as (
+    select distinct
+        simultaneous.user_id,
+        simultaneous.target_place
+    from simultaneous
+    asof inner join training_runs
+        on
+            simultaneous.user_id = training_runs.user_id
+            and simultaneous.place >= training_runs.first_place
+    where simultaneous.place < training_runs.end_place
+),
+
+event_counts as (
+    select
+        coalesce(sum(num_events) filter (where is_evaluation_target), 0)::bigint as targets,
+        coalesce(
+            sum(num_events) filter (where is_evaluation_target and is_training_input), 0
+        )::bigint as targets_in_training_inputs,
+        coalesce(
+            sum(num_events) filter (where is_evaluation_target and is_training_target), 0
+        )::bigint as targets_in_training_targets,
+        coalesce(
+            sum(greatest(least(end_place, num_counted) - first_place, 0))
+                filter (where is_evaluation_target),
+            0
+        )::bigint as targets_counted_in_catalogue,
+        (
+            coalesce(sum(num_events) filter (where is_evaluation_target and is_training), 0)
+            + (select count(*) from tied)
+        )::bigint as targets_tied_with_training,
+        coalesce(sum(num_events) filter (where is_training), 0)::bigint as training_events,
+        coalesce(
+            sum(greatest(end_place - greatest(first_place, num_before), 0))
+                filter (where is_training),
+            0
+        )::bigint as training_events_not_before,
+        coalesce(
+            sum(greatest(end_place - greatest(first_place, first_target), 0))
+                filter (where is_training),
+            0
+        )::bigint as training_events_after_own,
+        coalesce(sum(num_events) filter (where is_training and is_evaluation), 0)::bigint
+            as shared_events
+    from judged
 ),
 
 training_users as (
     select distinct user_id
     from event_uses
     where is_training
-),
-
-training_moments as (
-    select distinct
-        user_id,
-        event_time
-    from event_uses
-    where is_training
-),
-
-judged as (
-    select
-        event_uses.is_training,
-        event_uses.is_evaluation,
-        event_uses.is_evaluation_target,
-        event_uses.is_training_input,
-        event_uses.is_training_target,
-        event_uses.is_counted,
-        training_moments.event_time is not null as is_tied,
-        event_uses.event_time >= first_targets.first_time as is_not_before,
-        coalesce(event_uses.place >= target_users.first_place, false) as is_after_own
-    from event_uses
-    cross join first_targets
-    left join target_users on event_uses.user_id = target_users.user_id
-    left join training_moments
-        on
-            event_uses.user_id = training_moments.user_id
-            and event_uses.event_time = training_moments.event_time
-            and event_uses.is_evaluation_target
-),
-
-event_counts as (
-    select
-        count(*) filter (where is_evaluation_target) as targets,
-        count(*) filter (where is_evaluation_target and is_training_input)
-            as targets_in_training_inputs,
-        count(*) filter (where is_evaluation_target and is_training_target)
-            as targets_in_training_targets,
-        count(*) filter (where is_evaluation_target and is_counted)
-            as targets_counted_in_catalogue,
-        count(*) filter (where is_evaluation_target and is_tied) as targets_tied_with_training,
-        count(*) filter (where is_training) as training_events,
-        count(*) filter (where is_training and is_not_before) as training_events_not_before,
-        count(*) filter (where is_training and is_after_own) as training_events_after_own,
-        count(*) filter (where is_training and is_evaluation) as shared_events
-    from judged
 ),
 
 user_counts as (

@@ -8,19 +8,31 @@ with
 latest as (
     select
         sequences.user_id,
-        list(sequences.item_id order by sequences.place) filter (
-            where sequences.place >= kept_users.num_events - $input_length
-        ) as item_ids,
-        list(sequences.rating order by sequences.place) filter (
-            where sequences.place >= kept_users.num_events - $input_length
-        ) as ratings,
-        list(sequences.event_time order by sequences.place) filter (
-            where sequences.place >= kept_users.num_events - $input_length
-        ) as times,
-        list(distinct sequences.item_id order by sequences.item_id) as seen_ids
+        list(sequences.item_id order by sequences.place) as item_ids,
+        list(sequences.rating order by sequences.place) as ratings,
+        list(sequences.event_time order by sequences.place) as times
     from sequences
     inner join kept_users on sequences.user_id = kept_users.user_id
+    where sequences.place >= kept_users.num_events - $input_length
     group by sequences.user_id
+),
+
+-- To sort a list and drop what repeats takes less than half of what a distinct aggregate does.
+sorted_items as (
+    select
+        user_id,
+        list_sort(list(item_id)) as item_ids
+    from sequences
+    group by user_id
+),
+
+seen as (
+    select
+        user_id,
+        list_filter(
+            item_ids, lambda item, number: number = 1 or item != item_ids[number - 1]
+        ) as seen_ids
+    from sorted_items
 ),
 
 histories as (
@@ -39,9 +51,10 @@ histories as (
             list_resize([]::bigint[], ($input_length - len(latest.times))::integer, 0),
             latest.times
         ) as times,
-        latest.seen_ids
+        seen.seen_ids
     from users
     inner join latest on users.user_id = latest.user_id
+    inner join seen on users.user_id = seen.user_id
 )
 
 select

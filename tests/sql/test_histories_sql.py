@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from itrec_dist.data.database import Database
+from itrec_dist.tasks.next_items import framing
 from tests.sql.test_windows_sql import EVENTS, SEQUENCES, give, run
 
 FOLDER = "next_items/histories"
@@ -56,7 +57,8 @@ def test_rows_hold_their_events_and_targets(database):
     give(database, "users", "user_id user_features", (1, [3]))
     give(database, "ranges", RANGES, (1, "train", 0, 3), (1, "test", 4, 6))
     targets_of(database, step=3, context=1, max_length=2)
-    trained, judged = database.rows(f"{FOLDER}/windows")
+    framing.histories(database)
+    trained, judged = database.whole("windows").to_pylist()
     assert trained["item_ids"] == [10, 9, 8]
     assert (trained["num_context"], trained["target_ids"], trained["seen_ids"]) == (1, [9, 8], [])
     assert judged["item_ids"] == [8, 7]
@@ -64,7 +66,6 @@ def test_rows_hold_their_events_and_targets(database):
     assert judged["ratings"] == [1.0, 1.5]
     assert (judged["target_ids"], judged["target_times"]) == ([6, 5], [20, 25])
     assert judged["seen_ids"] == [7, 8, 9, 10]
-    database.table("windows", f"{FOLDER}/windows")
     assert [row["target_ids"] for row in database.rows(f"{FOLDER}/split", split="train")] == [[]]
     assert [row["target_ids"] for row in database.rows(f"{FOLDER}/split", split="test")] == [[6, 5]]
 

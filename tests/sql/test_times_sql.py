@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.database import Database
+from itrec_dist.tasks.next_items import framing
 
 TIED = [(0, 7, 100), (1, 9, 100), (2, 8, 100), (3, 7, 2**33), (4, 6, 2**33), (5, 5, 2**33 + 1)]
 """Place, item and time of one user's events: some happened at the same second."""
@@ -37,13 +38,15 @@ def tied(database) -> Database:
 
 
 def test_times_of_windows_follow_the_places_of_the_items(tied):
-    give(tied, "targets", "window_id user_id target_place split", (0, 1, 3, "train"))
-    lengths = {"input_length": 3, "target_length": 2, "last_target": 1}
-    assert found(tied, "next_items/windows", **lengths) == [([7, 9, 8], [100, 100, 100])]
-    (row,) = tied.rows("next_items/windows", **lengths)
-    assert (row["target_ids"], row["target_time"]) == ([7, 6], 2**33)
-    give(tied, "targets", "window_id user_id target_place split", (0, 1, 4, "train"))
-    assert found(tied, "next_items/windows", **lengths) == [([9, 8, 7], [100, 100, 2**33])]
+    columns = "user_id place item_id event_time rating is_counted"
+    give(tied, "sequences", columns, *sorted((1, p, i, t, 1.0, True) for p, i, t in TIED))
+    columns = "window_id user_id target_place split"
+    give(tied, "targets", columns, (0, 1, 3, "train"), (1, 1, 4, "train"))
+    framing.windows(tied, input_length=3, target_length=2)
+    first, second = tied.whole("windows").to_pylist()
+    assert (first["item_ids"], first["times"]) == ([7, 9, 8], [100, 100, 100])
+    assert (first["target_ids"], first["target_time"]) == ([7, 6], 2**33)
+    assert (second["item_ids"], second["times"]) == ([9, 8, 7], [100, 100, 2**33])
 
 
 def test_times_of_histories_are_padded_as_the_items_are(tied):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.database import Database
+from itrec_dist.tasks.next_items import framing
 
 
 @pytest.fixture
@@ -23,6 +24,10 @@ def give(database: Database, table: str, columns: str, *rows: tuple) -> None:
 
 def run(database: Database, sql_name: str, **parameters) -> list[tuple]:
     return [tuple(row.values()) for row in database.rows(sql_name, **parameters)]
+
+
+def rows_of(database: Database, table: str) -> list[tuple]:
+    return [tuple(row.values()) for row in database.whole(table).to_pylist()]
 
 
 EVENTS = "user_key item_key event_time rating raw_place"
@@ -116,7 +121,8 @@ def test_sequences_skip_items_outside_the_catalogue(database):
     database.table("kept_users", "next_items/kept_users", min_user_events=3)
     assert run(database, "next_items/kept_users", min_user_events=3) == [(4, 1, 3, 2, "train")]
     assert run(database, "next_items/kept_users", min_user_events=4) == []
-    assert run(database, "next_items/sequences") == [
+    framing.order(database)
+    assert rows_of(database, "sequences") == [
         (1, 0, 1, 0, 2.0, True, 90),
         (1, 1, 1, 2, 2.0, False, 88),
         (1, 2, 2, 3, 2.0, False, 87),
@@ -208,13 +214,12 @@ def windowed(database):
     give(database, "users", "user_id user_features", (1, [2, 0]))
     give(database, "catalogue", "item_id", *[(n,) for n in range(1, 7)])
     lengths = {"input_length": 2, "target_length": 1}
-    database.table("windows", "next_items/windows", **lengths, last_target=0)
+    framing.windows(database, **lengths)
     return database
 
 
 def test_windows_hold_inputs_and_what_follows(windowed):
-    lengths = {"input_length": 2, "target_length": 1, "last_target": 0}
-    assert run(windowed, "next_items/windows", **lengths) == [
+    assert rows_of(windowed, "windows") == [
         (0, "train", 1, [2, 0], [1, 2], [0.0, 1.0], [0, 10], [3], [2.0], 20),
         (1, "train", 1, [2, 0], [2, 3], [1.0, 2.0], [10, 20], [4], [3.0], 30),
         (2, "validation", 1, [2, 0], [3, 4], [2.0, 3.0], [20, 30], [5], [4.0], 40),
@@ -295,9 +300,9 @@ def test_checks_pass_on_sound_windows_and_find_unsound_ones(windowed):
 def test_short_windows_are_padded_on_the_left_and_nowhere_else(windowed):
     give(windowed, "targets", "window_id user_id target_place split", (0, 1, 1, "train"))
     lengths = {"input_length": 3, "target_length": 1}
-    (row,) = run(windowed, "next_items/windows", **lengths, last_target=0)
+    framing.windows(windowed, **lengths)
+    (row,) = rows_of(windowed, "windows")
     assert row[4:9] == ([0, 0, 1], [0.0, 0.0, 0.0], [0, 0, 0], [2], [1.0])
-    windowed.table("windows", "next_items/windows", **lengths, last_target=0)
     for check in ("window_widths", "window_places"):
         assert run(windowed, f"checks/{check}", **lengths) == []
     windowed.table("event_uses", "checks/event_uses", split="test", **lengths)

@@ -87,9 +87,9 @@ def write_split(
                 writer.write_table(table)
                 written += table.num_rows
             assert written == rows, f"{path.name}: {written} rows instead of {rows}"
-        content = path.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        files.append(ShardFile(f"{folder.name}/{path.name}", rows, len(content), sha256))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        files.append(ShardFile(f"{folder.name}/{path.name}", rows, path.stat().st_size, sha256))
     assert next(tables, None) is None, f"{folder.name}: more rows than its shards hold"
     return tuple(files)
 

@@ -125,6 +125,7 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
         raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
     database.table("item_keys", "shared/item_keys")
     database.table("events", "shared/events")
+    database.drop("ratings")  # what follows has its memory
     for row in [] if may_repeat else database.rows("checks/duplicate_ratings"):
         first, last = row["first_row_number"], row["last_row_number"]
         rows = f"{ratings_file}: rows {staged.row(first)} and {staged.row(last)}"
@@ -145,7 +146,6 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
             f"the user file gives user {row['source_id']} {row['num_values']} values of "
             f"{row['feature']}: describe each user once, with one value per feature"
         )
-    database.drop("ratings")
     database.register("time_scale", pa.table({"units": [staged.time_scale]}))
 
 

@@ -5,10 +5,12 @@ data/sources/opening.py, what is common to all formats to data/sources/staging.p
 times to data/sources/time_units.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+import pyarrow as pa
 
 from itrec_dist import config as configuration
 from itrec_dist.data.database import Database
@@ -16,7 +18,7 @@ from itrec_dist.data.doors.files import Layout, Place
 from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.manifest import ORDER
 from itrec_dist.data.source_files import SourceColumn
-from itrec_dist.data.sources import numbers, time_units
+from itrec_dist.data.sources import numbers, plain_events, time_units
 from itrec_dist.data.sources.opening import Door, Opened, load, opened, refuse_ties
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
@@ -180,19 +182,11 @@ class TableConfig(Source):
         layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
         if events is None:
             events = opened(database, Door(layout, self.table, self.query, self.header), places)
-        parts = self._stage_events(database, events)
         shown = events.shown if self.query else ", ".join(map(str, places))
+        parts, facts, rows = self._stage_ratings(database, events)
         unit = ORDER
         if self.columns.timestamp:
-            unit = time_units.settled(database, self.time_unit, shown)
-        how = "ratings" if self.columns.timestamp else "ordered_ratings"
-        database.table("ratings", f"staging/table/{how}")
-        scale = time_units.scale(database)
-        rows = None
-        if self.columns.order is not None:
-            rows = database.arrow("staging/table/source_rows").column("source_row")
-        doubts = _doubts(database)
-        database.drop("parsed_ratings")
+            unit = time_units.settled(facts, self.time_unit, shown)
         items = _stage_items(database, self)
         users = _stage_users(database, self)
         numbers.to_ranges(database, self.user_numbers, self.item_numbers)
@@ -212,20 +206,39 @@ class TableConfig(Source):
             latest_time=None,
             ratings_parts=parts,
             time_unit=unit,
-            time_scale=scale,
+            time_scale=time_units.scale(facts),
             source_rows=rows,
-            warnings=doubts,
+            warnings=_doubts(database),
         )
 
-    def _stage_events(self, database: Database, events: Opened) -> Parts:
-        """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
+    def _stage_ratings(
+        self, database: Database, events: Opened
+    ) -> tuple[Parts, Mapping[str, Any], pa.ChunkedArray | None]:
+        """Fill `ratings`; returns the files, what their times look like, and where rows stood."""
+        columns, ordered = self._mapped(), self.columns.order is not None
+        if self.columns.timestamp and not (ordered or self.columns.session or self.event_columns):
+            plain = plain_events.stage(database, events, columns)
+            if plain is not None:
+                return *plain, None
+        parts = self._stage_events(database, events, columns)
+        how = "ratings" if self.columns.timestamp else "ordered_ratings"
+        database.table("ratings", f"staging/table/{how}")
+        facts = database.rows("staging/table/time_facts")[0]
+        rows = None
+        if ordered:
+            rows = database.arrow("staging/table/source_rows").column("source_row")
+        database.drop("parsed_ratings")
+        return parts, facts, rows
+
+    def _mapped(self) -> dict[str, SourceColumn]:
+        """How the columns of the events are read, by the names that the SQL files know."""
         columns = self.columns
 
         def optional(name: str | None) -> tuple[str, ...]:
             return () if name is None else (name,)
 
         times = optional(columns.timestamp)
-        ratings = {
+        mapped = {
             "user_source_id": SourceColumn("text", (columns.user,)),
             "is_user_inexact": SourceColumn("inexact", (columns.user,)),
             "session_source_id": SourceColumn("text", optional(columns.session)),
@@ -238,8 +251,15 @@ class TableConfig(Source):
             "rating": SourceColumn("number", optional(columns.rating)),
         }
         if self.event_columns:
-            ratings["feature_texts"] = SourceColumn("texts", self.event_columns)
-        parts = load(database, "source_ratings", events, ratings)
+            mapped["feature_texts"] = SourceColumn("texts", self.event_columns)
+        return mapped
+
+    def _stage_events(
+        self, database: Database, events: Opened, mapped: Mapping[str, SourceColumn]
+    ) -> Parts:
+        """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
+        columns = self.columns
+        parts = load(database, "source_ratings", events, mapped)
         has_sessions = columns.session is not None
         database.table(
             "parsed_ratings",
@@ -250,7 +270,7 @@ class TableConfig(Source):
         if self.event_columns:
             self._stage_event_features(database, parts)
         database.drop("source_ratings")
-        given = {"has_times": bool(times), "has_order": columns.order is not None}
+        given = {"has_times": columns.timestamp is not None, "has_order": columns.order is not None}
         for row in database.rows("checks/unreadable_values", **given):
             where = place(parts, row["row_number"])
             raise DataError(f"{where}: {row['reason']}: correct the row")
@@ -288,7 +308,7 @@ class TableConfig(Source):
 
 
 def _doubts(database: Database) -> tuple[str, ...]:
-    """What is probably not meant in `parsed_ratings`, in sentences."""
+    """What is probably not meant in `ratings`, in sentences."""
     return tuple(
         f"{row['num_rows']:,} of {row['num_all']:,} rows are of the user "
         f"{row['user_source_id']!r}: if that means that there is none, name the column of sessions "

@@ -1,8 +1,8 @@
 """The unit of a table's times: what it is, and whether values look like the one that was stated."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from itrec_dist.data.database import Database
 from itrec_dist.errors import DataError
 
 TimeUnit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
@@ -11,13 +11,12 @@ _PER_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nano
 _YEAR_1980, _YEAR_2200 = 315_532_800, 7_258_118_400  # in seconds
 
 
-def settled(database: Database, stated: TimeUnit | None, path: str) -> str:
-    """The unit of `parsed_ratings`, empty if nobody stated it.
+def settled(row: Mapping[str, Any], stated: TimeUnit | None, path: str) -> str:
+    """The unit of times, empty if nobody stated it, given the row of staging/table/time_facts.
 
     Raises:
         DataError: the times are dates, or numbers that look like another unit than the stated one.
     """
-    row = database.rows("staging/table/time_facts")[0]
     if row["num_dates"]:
         if stated is not None:
             raise DataError(
@@ -40,9 +39,8 @@ def settled(database: Database, stated: TimeUnit | None, path: str) -> str:
     return f"{stated} / 1e6" if row["has_fractions"] else stated
 
 
-def scale(database: Database) -> int:
-    """How many units of the kept times are one unit of `parsed_ratings`, or one microsecond."""
-    row = database.rows("staging/table/time_facts")[0]
+def scale(row: Mapping[str, Any]) -> int:
+    """How many units of the kept times are one unit of the table, or one microsecond."""
     return 10**6 if row["has_fractions"] else 1000 if row["has_nanoseconds"] else 1
 
 

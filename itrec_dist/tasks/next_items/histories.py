@@ -22,7 +22,7 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items import event_features, repeats
+from itrec_dist.tasks.next_items import event_features, framing, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
 HistoryProtocol = Literal[
@@ -86,7 +86,8 @@ class HistoryConfig:
     num_shards: int = 8
     """Files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
-    """What DuckDB may hold in memory, such as 2GB; null is its default, 80 % of the machine."""
+    """Memory limit of DuckDB, such as 2GB, beyond which it works on disk (TMPDIR); the process
+    takes up to 500 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
     threads: int | None = None
     """Threads of DuckDB; null is one per core. The result does not depend on it."""
 
@@ -182,7 +183,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         # Windows are of users with enough events of kept items, like fixed ones.
         least = config.min_user_events if config.protocol == "random_windows" else 1
         database.table("kept_users", "next_items/kept_users", min_user_events=least)
-        database.table("sequences", "next_items/sequences")
+        framing.order(database)
         steps += _of_the_catalogue(database, config)
         database.drop("events")
         _place(database, config)
@@ -190,7 +191,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 
     def frame(self, database: Database, config: HistoryConfig) -> None:
         """The events of each row, and its targets."""
-        database.table("windows", f"{FOLDER}/windows")
+        framing.histories(database)
         if config.protocol == "random_windows":
             database.table("windows", f"{FOLDER}/learned/windows")
 

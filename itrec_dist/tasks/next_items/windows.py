@@ -14,7 +14,7 @@ from itrec_dist.data.windowing import settings as window_settings
 from itrec_dist.data.windowing.task_windows import Steps, TaskWindows
 from itrec_dist.errors import DataError
 from itrec_dist.tasks.next_items import audit as next_item_audit
-from itrec_dist.tasks.next_items import repeats
+from itrec_dist.tasks.next_items import framing, repeats
 from itrec_dist.tasks.next_items.repeats import Repeats
 
 Protocol = Literal["random_windows", "user_disjoint", "leave_last", "global_time"]
@@ -53,7 +53,8 @@ class WindowConfig:
     num_shards: int = 8
     """Number of files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
-    """Memory limit of DuckDB, such as 2GB; null is its default, 80 % of the machine's memory."""
+    """Memory limit of DuckDB, such as 2GB, beyond which it works on disk (TMPDIR); the process
+    takes up to 500 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
     threads: int | None = None
     """Threads of DuckDB; null is one per core. The result does not depend on them."""
 
@@ -103,7 +104,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         database.table(
             "kept_users", "next_items/kept_users", min_user_events=config.min_user_events
         )
-        database.table("sequences", "next_items/sequences")
+        framing.order(database)
         steps = _steps(database, config, [("read", read), *sized])
         database.drop("events")
         if protocol == "leave_last":
@@ -125,8 +126,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
     def frame(self, database: Database, config: WindowConfig) -> None:
         """The inputs before each target, and the targets."""
-        last_target = config.target_length - 1
-        database.table("windows", "next_items/windows", **config.widths, last_target=last_target)
+        framing.windows(database, **config.widths)
 
     def audit(self, database: Database, config: WindowConfig) -> dict[str, Any]:
         """See audit.py."""

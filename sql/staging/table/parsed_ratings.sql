@@ -124,4 +124,3 @@ select
     nanoseconds,
     is_too_fine
 from parsed
-order by source_row

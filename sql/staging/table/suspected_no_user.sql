@@ -1,13 +1,13 @@
 -- A user whose id reads like a missing value and who has much of the table.
 -- Grain: one row, such a user with the most rows, or none.
--- Reads: parsed_ratings.
+-- Reads: ratings.
 with
 
 counts as (
     select
         user_source_id,
         count(*) as num_rows
-    from parsed_ratings
+    from ratings
     group by user_source_id
 ),
 

@@ -1,15 +1,19 @@
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist.cli import app
 from itrec_dist.data.sources.synthetic import (
     SyntheticConfig,
     catalogue,
+    choosing,
     dataset,
+    files,
     generate,
     viewing,
 )
@@ -87,7 +91,8 @@ def test_rows_of_a_user_are_not_in_time_order_but_rows_of_a_page_are(made: Files
     assert ((np.diff(seconds) == 0) & same_user).mean() > 0.3  # many ties
 
 
-def test_series_are_watched_in_order_also_inside_ties(made: Files) -> None:
+def order_of_series(made: Files) -> tuple[int, int, int, int]:
+    """Later parts after, before, at once after and, in a tie, at once before the part before."""
     part = {int(row[0]): split_numeral(row[1]) for row in made.movies}
     in_order, against, at_once, at_once_in_tie_reversed = 0, 0, 0, 0
     for history in made.histories:
@@ -100,6 +105,11 @@ def test_series_are_watched_in_order_also_inside_ties(made: Files) -> None:
                 tied = history[i, 3] == history[i - 1, 3]
                 at_once += before == i - 1 and tied
                 at_once_in_tie_reversed += before == i + 1 and history[before, 3] == history[i, 3]
+    return in_order, against, at_once, at_once_in_tie_reversed
+
+
+def test_series_are_watched_in_order_also_inside_ties(made: Files) -> None:
+    in_order, against, at_once, at_once_in_tie_reversed = order_of_series(made)
     assert in_order > 20 * against
     assert at_once > 10 * at_once_in_tie_reversed + 50
 
@@ -213,7 +223,9 @@ def test_blocks_of_users_join_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert np.bincount(files.ratings[:, 0]).tolist() == [0] + [20] * 30
 
 
-@pytest.mark.parametrize(("users", "movies", "mean"), [(1, 80, 20), (2, 20_000, 20), (3, 80, 20)])
+@pytest.mark.parametrize(
+    ("users", "movies", "mean"), [(1, 80, 20), (2, 20_000, 20), (2, 20_001, 20), (3, 80, 20)]
+)
 def test_smallest_and_largest_sizes_work(
     tmp_path: Path, users: int, movies: int, mean: int
 ) -> None:
@@ -226,8 +238,8 @@ def test_smallest_and_largest_sizes_work(
     [
         ({"users": 0}, "users must be at least 1, not 0"),
         ({"seed": -1}, "seed must be 0 or more, not -1"),
-        ({"movies": 10}, "movies must be between 80 and 20000, not 10"),
-        ({"movies": 20_001}, "movies must be between 80 and 20000, not 20001"),
+        ({"movies": 10}, "movies must be between 80 and 1000000, not 10"),
+        ({"movies": 1_000_001}, "movies must be between 80 and 1000000, not 1000001"),
         ({"ratings_per_user": 19.0}, "between 20 and a quarter of the movies (125), not 19"),
         ({"ratings_per_user": 126.0}, "between 20 and a quarter of the movies (125), not 126"),
         ({"ratings_per_user": float("nan")}, "not nan"),
@@ -247,6 +259,49 @@ def test_a_taken_folder_is_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
 
 
+def test_parquet_holds_what_the_text_files_do(made: Files, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SMALL, format="parquet")
+    generate(settings, tmp_path / "tables")
+    ratings, users, items = (
+        pq.read_table(tmp_path / "tables" / name)
+        for name in (files.ParquetFiles.ratings_file, files.USERS, files.ITEMS)
+    )
+    columns = [ratings[name].to_numpy() for name in ("user", "item", "rating", "timestamp")]
+    np.testing.assert_array_equal(np.column_stack(columns), made.ratings)
+    described = [[str(value) for value in row.values()] for row in users.to_pylist()]
+    assert described == made.users
+    assert [
+        [str(row["item"]), f"{row['title']} ({row['year']})", "|".join(row["genres"])]
+        for row in items.to_pylist()
+    ] == made.movies
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Files:
+    """The same size, generated as large catalogues are, in several blocks."""
+    monkeypatch.setattr(choosing, "MOST_WEIGHED", 0)
+    monkeypatch.setattr(dataset, "_FLAGS_PER_BLOCK", 90 * SMALL.movies)
+    generate(SMALL, tmp_path / "large")
+    return read(tmp_path / "large")
+
+
+def test_a_large_catalogue_has_the_same_structure(large: Files) -> None:
+    pairs = large.ratings[:, :2]
+    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    assert set(large.ratings[:, 0].tolist()) == set(range(1, 401))
+    test_popularity_is_skewed(large)
+    in_order, against, at_once, at_once_in_tie_reversed = order_of_series(large)
+    assert in_order > 8 * against
+    assert at_once > 10 * at_once_in_tie_reversed + 50
+    test_the_ordered_pair_of_latest_genres_tells_the_next_and_one_genre_does_not(large)
+    test_a_low_rating_ends_a_run(large)
+
+
+def test_titles_differ_also_where_words_do_not_suffice() -> None:
+    movies = catalogue.invent(120_000, np.random.default_rng(0))
+    assert len(set(movies.titles)) == 120_000
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--users", "5", "--movies", "80", "--ratings-per-user", "20"]
     command = ["data", "make", "--out", str(tmp_path / "made"), *size]
@@ -262,3 +317,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--seed 1" in (tmp_path / "made" / "README").read_text()
     assert app.main([*command, "--overwrite", "--seed", "2"]) == 0
     assert "--seed 2" in (tmp_path / "made" / "README").read_text()
+    assert app.main([*command, "--overwrite", "--format", "parquet"]) == 0
+    assert "--source table" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "made").iterdir()} == {
+        "README", "users.parquet", "items.parquet", "ratings.parquet"
+    }  # fmt: skip

@@ -1,7 +1,8 @@
 """Generates a data set: MovieLens-1M's file format, invented content, planted structure.
 
-Writes three files, `users.dat`, `movies.dat` and `ratings.dat`, and a README which says that they
-are generated. Nothing in them comes from MovieLens or from any person.
+Writes three files, `users.dat`, `movies.dat` and `ratings.dat` (or the same as tables in Parquet),
+and a README which says that they are generated. Nothing in them comes from MovieLens or from any
+person.
 
 The planted structure, in the order in which a model learns it:
 

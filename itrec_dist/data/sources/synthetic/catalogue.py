@@ -51,7 +51,7 @@ _PLACES = _words(
 )
 _NUMERALS = ("", " II", " III", " IV")
 
-MOST_MOVIES = 20_000
+MOST_MOVIES = 1_000_000
 _SHARE_IN_SERIES = 0.3
 _ZIPF_EXPONENT = 0.8
 
@@ -76,12 +76,15 @@ class Movies:
 
     def lines(self) -> list[str]:
         """The rows of `movies.dat`."""
-        genres = [
-            LEADING[lead] + (f"|{OTHERS[other]}" if other < len(OTHERS) else "")
+        columns = zip(self.ids, self.titles, self.years, self.genres(), strict=True)
+        return [f"{i}::{title} ({year})::{'|'.join(named)}" for i, title, year, named in columns]
+
+    def genres(self) -> list[list[str]]:
+        """The one or two genres of each movie."""
+        return [
+            [LEADING[lead], *([OTHERS[other]] if other < len(OTHERS) else [])]
             for lead, other in zip(self.leading, self.other, strict=True)
         ]
-        columns = zip(self.ids, self.titles, self.years, genres, strict=True)
-        return [f"{i}::{title} ({year})::{genre}" for i, title, year, genre in columns]
 
 
 def invent(num_movies: int, rng: np.random.Generator) -> Movies:
@@ -127,16 +130,23 @@ def _series(num_movies: int, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def _titles(count: int, rng: np.random.Generator) -> list[str]:
-    """`count` different titles, with articles last as in "Iron Harbor, The"."""
+    """`count` different titles, with articles last as in "Iron Harbor, The".
+
+    Where the words do not suffice, they are used again with a number: "Iron Harbor 2, The".
+    """
     shapes = len(_PLACES) + 3
-    chosen = rng.choice(len(_ADJECTIVES) * len(_NOUNS) * shapes, count, replace=False)
+    num_names = len(_ADJECTIVES) * len(_NOUNS) * shapes
+    rounds = -(-count // num_names)
+    chosen = rng.choice(num_names * rounds, count, replace=False)
     titles = []
     for number in chosen.tolist():
-        rest, shape = divmod(number, shapes)
+        again, name = divmod(number, num_names)
+        rest, shape = divmod(name, shapes)
         adjective, noun = (
             words[i]
             for words, i in zip((_ADJECTIVES, _NOUNS), divmod(rest, len(_NOUNS)), strict=True)
         )
+        noun += f" {again + 1}" * (again > 0)
         if shape == 0:
             titles.append(f"{adjective} {noun}")
         elif shape in (1, 2):

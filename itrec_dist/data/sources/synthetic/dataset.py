@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from itrec_dist.data.sources.synthetic import catalogue, people, viewing
+from itrec_dist.data.sources.synthetic import catalogue, choosing, people, viewing
+from itrec_dist.data.sources.synthetic.files import WRITERS, Format
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.storage import atomic
 
 FEWEST_RATINGS = 20
 MOST_USERS = 2_000_000  # all users are held in memory, about 450 bytes each
-MARKER = "ratings.dat"
 FIRST_LINE = "THIS DATA SET IS GENERATED. IT IS NOT MOVIELENS."  # of the README
-_USERS_PER_BLOCK = 4096  # bounds memory: one block's users x movies flags at a time
+# Bounds of memory: flags of a block's users x movies, as bytes or, of large catalogues, as bits.
+_USERS_PER_BLOCK = 4096
+_FLAGS_PER_BLOCK = 2**30
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class SyntheticConfig:
     """Number of users, 1 to 2000000."""
 
     movies: int = 500
-    """Number of movies, 80 to 20000."""
+    """Number of movies, 80 to 1000000. Of more than 20000, each rated one is chosen among a few
+    that are drawn by popularity, which gives the same structure in less time."""
 
     ratings_per_user: float = 80.0
     """Mean number of ratings per user: at least 20 (which every user has), at most a quarter of
@@ -33,6 +36,9 @@ class SyntheticConfig:
 
     seed: int = 0
     """Seed of the generator: the same settings give the same files."""
+
+    format: Format = "ml-1m"
+    """The files of MovieLens-1M for --source ml-1m, or tables in Parquet for --source table."""
 
     def __post_init__(self) -> None:
         if self.users < 1:
@@ -65,53 +71,71 @@ class Generated:
 
 
 def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -> Generated:
-    """Write `users.dat`, `movies.dat`, `ratings.dat` and `README` into the new folder `out`.
+    """Write the files of `settings.format` and a `README` into the new folder `out`.
 
     The same settings give the same bytes (for one version of numpy). Time grows with the number
-    of ratings times the size of a genre; memory is bounded by blocks of users.
+    of ratings, up to 20,000 movies also with the size of a genre. Ratings are written by blocks of
+    users, so that memory grows with the numbers of users and movies alone.
 
     Raises:
         OutputError: `out` already exists, or cannot be written.
     """
+    marker = WRITERS[settings.format].ratings_file
     if overwrite:
-        _refuse_real_data(out)
-    with atomic.new_directory(out, marker=MARKER, overwrite=overwrite) as building:
-        of_movies, of_people, of_lengths, of_blocks = np.random.SeedSequence(settings.seed).spawn(4)
-        movies = catalogue.invent(settings.movies, np.random.default_rng(of_movies))
-        audience = people.invent(settings.users, np.random.default_rng(of_people))
-        lengths = _lengths(settings, np.random.default_rng(of_lengths))
-        _write_lines(building / "movies.dat", movies.lines())
-        _write_lines(building / "users.dat", audience.lines())
-        blocks = range(0, settings.users, _USERS_PER_BLOCK)
-        seeds = of_blocks.spawn(len(blocks))
-        with (building / "ratings.dat").open("wb") as file:
-            for start, seed in zip(blocks, seeds, strict=True):
-                stop = min(start + _USERS_PER_BLOCK, settings.users)
-                events = viewing.watch(
-                    movies,
-                    audience.part(start, stop),
-                    lengths[start:stop],
-                    np.random.default_rng(seed),
-                )
-                file.write(events.in_file_order(start).encode("ascii"))
-        made = Generated(settings.users, settings.movies, int(lengths.sum()))
+        marker = _refuse_real_data(out) or marker
+    with atomic.new_directory(out, marker=marker, overwrite=overwrite) as building:
+        made = _write(settings, building)
         atomic.write_text(building / "README", _readme(settings, made))
     return made
 
 
-def _refuse_real_data(out: Path) -> None:
+def _write(settings: SyntheticConfig, folder: Path) -> Generated:
+    of_movies, of_people, of_lengths, of_blocks = np.random.SeedSequence(settings.seed).spawn(4)
+    movies = catalogue.invent(settings.movies, np.random.default_rng(of_movies))
+    audience = people.invent(settings.users, np.random.default_rng(of_people))
+    lengths = _lengths(settings, np.random.default_rng(of_lengths))
+    is_large = settings.movies > choosing.MOST_WEIGHED
+    shelves = choosing.Shelves(movies) if is_large else None
+    users_per_block = _USERS_PER_BLOCK
+    if is_large:
+        users_per_block = min(_USERS_PER_BLOCK, _FLAGS_PER_BLOCK // settings.movies)
+    writer = WRITERS[settings.format]
+    writer.describe(folder, movies, audience)
+    blocks = range(0, settings.users, users_per_block)
+    seeds = of_blocks.spawn(len(blocks))
+    with writer.ratings(folder) as ratings:
+        for start, seed in zip(blocks, seeds, strict=True):
+            stop = min(start + users_per_block, settings.users)
+            events = viewing.watch(
+                movies,
+                audience.part(start, stop),
+                lengths[start:stop],
+                np.random.default_rng(seed),
+                shelves,
+            )
+            ratings.write(events.in_file_order(start))
+    return Generated(settings.users, settings.movies, int(lengths.sum()))
+
+
+def _refuse_real_data(out: Path) -> str | None:
     """Refuse to overwrite real MovieLens files; the README distinguishes generated ones.
+
+    Returns the name of the file of ratings in `out`, whichever its format.
 
     Raises:
         OutputError: `out` holds ratings that were not generated.
     """
     readme = out / "README"
-    if not (out / MARKER).exists() or (readme.is_file() and _is_generated(readme)):
-        return
-    raise OutputError(
-        f"{out} holds a {MARKER} that was not generated, and --overwrite does not replace it: "
-        "choose another place"
-    )
+    for writer in WRITERS.values():
+        if not (out / writer.ratings_file).exists():
+            continue
+        if readme.is_file() and _is_generated(readme):
+            return writer.ratings_file
+        raise OutputError(
+            f"{out} holds a {writer.ratings_file} that was not generated, and --overwrite does not "
+            "replace it: choose another place"
+        )
+    return None
 
 
 def _is_generated(readme: Path) -> bool:
@@ -129,27 +153,23 @@ def _lengths(settings: SyntheticConfig, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(FEWEST_RATINGS + tail.astype(np.int64), settings.movies // 2)
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_bytes("".join(f"{line}\n" for line in lines).encode("iso-8859-1"))
-
-
 def _readme(settings: SyntheticConfig, made: Generated) -> str:
+    also, likeness = "", "Only the file\nformat is that of MovieLens-1M."
+    if settings.format == "parquet":
+        also, likeness = " --format parquet", "Only the\ncolumns are those of MovieLens-1M."
+    likeness += " Figures measured on it say nothing about real recommendations."
     return f"""{FIRST_LINE}
 
 No person rated these movies and no such movies exist. A program drew all of it from a seed, so
-that software for MovieLens-1M can be tried where MovieLens itself is not at hand. Only the file
-format is that of MovieLens-1M. Figures measured on it say nothing about real recommendations.
+that software for MovieLens-1M can be tried where MovieLens itself is not at hand. {likeness}
 
 Made by   itrec data make --users {settings.users} --movies {settings.movies} \
---ratings-per-user {settings.ratings_per_user:g} --seed {settings.seed}
+--ratings-per-user {settings.ratings_per_user:g} --seed {settings.seed}{also}
 Users     {made.users}
 Movies    {made.movies}
 Ratings   {made.ratings}
 
-users.dat     UserID::Gender::Age::Occupation::Zip-code   (age: the lowest of its group)
-movies.dat    MovieID::Title (Year)::Genre|Genre          (ISO-8859-1; first: leading genre)
-ratings.dat   UserID::MovieID::Rating::Timestamp          (1 to 5; seconds since 1970)
-
+{WRITERS[settings.format].columns}
 The rows of a user stand together but not in time order. A stable sort by timestamp gives the true
 order: movies rated at once share a timestamp, and their row order is the order of watching.
 

@@ -36,6 +36,10 @@ class People:
         """Users `start` to `stop`."""
         return People(*(getattr(self, field.name)[start:stop] for field in fields(self)))
 
+    def ordered(self, users: np.ndarray) -> "People":
+        """The given users, in their order."""
+        return People(*(getattr(self, field.name)[users] for field in fields(self)))
+
     def lines(self) -> list[str]:
         """The rows of `users.dat`, ids from 1."""
         columns = zip(

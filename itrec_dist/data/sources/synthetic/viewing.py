@@ -1,14 +1,16 @@
 """Generates what users watch, how they rate it and when: the planted sequence structure.
 
-All users take each step together, the longest sequences first, so a step is a few array operations
-over the users still active.
+Leaves the choice of a movie of a genre to choosing.py. All users take each step together, the
+longest sequences first, so a step is a few array operations over the users still active.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from itrec_dist.data.sources.synthetic import choosing
 from itrec_dist.data.sources.synthetic.catalogue import LEADING, NO_MOVIE, Movies
+from itrec_dist.data.sources.synthetic.choosing import Choice, Shelves
 from itrec_dist.data.sources.synthetic.people import People
 
 FOLLOWS_RULE = 0.9
@@ -18,8 +20,6 @@ LOW_RATING = 2
 """A rating at or below this value ends the run."""
 
 _RUN_LENGTHS = (2, 3, 4)
-_ERA_WIDTH_YEARS = 10.0
-_BEFORE_ITS_PART, _AFTER_ITS_PART, _AT_ONCE = -4.0, 1.0, 3.0  # log-weights of a later part
 _MEAN_STARS = 3.75
 _FIRST_SECOND, _LAST_SECOND = 956_700_000, 1_046_400_000  # April 2000 to February 2003
 _MEAN_SESSION, _MEAN_PAGE = 25, 3
@@ -35,25 +35,33 @@ class Events:
     stars: np.ndarray
     second: np.ndarray
 
-    def in_file_order(self, first_user: int) -> str:
-        """The rows of `ratings.dat`: a user's pages out of time order, the rows of a page in order.
+    def in_file_order(self, first_user: int) -> tuple[np.ndarray, ...]:
+        """(E,) users, movies, stars and seconds: a user's pages out of time order.
 
-        A page is the ratings of a user with the same timestamp. Its position comes from a hash of
-        the timestamp, so no further random numbers are needed.
+        A page is the ratings of a user with the same timestamp, whose rows stay in order. Its
+        position comes from a hash of the timestamp, so no further random numbers are needed.
         """
         page_place = (self.second.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(
             40
         )
         order = np.lexsort((self.second, page_place, self.user))  # stable
         columns = (self.user + 1 + first_user, self.movie_id, self.stars, self.second)
-        rows = zip(*(column[order].tolist() for column in columns), strict=True)
-        return "".join([f"{u}::{m}::{s}::{t}\n" for u, m, s, t in rows])
+        return tuple(column[order] for column in columns)
 
 
-def watch(movies: Movies, people: People, lengths: np.ndarray, rng: np.random.Generator) -> Events:
-    """Draw `lengths` movies and ratings for every user, no movie twice."""
+def watch(
+    movies: Movies,
+    people: People,
+    lengths: np.ndarray,
+    rng: np.random.Generator,
+    shelves: Shelves | None = None,
+) -> Events:
+    """Draw `lengths` movies and ratings for every user, no movie twice.
+
+    `shelves` are those of a catalogue of more than `choosing.MOST_WEIGHED` movies.
+    """
     longest_first = np.argsort(-lengths, kind="stable")
-    life = _Life(movies, people, longest_first, rng)
+    life = _Life(movies, people.ordered(longest_first), rng, shelves)
     num_users, num_steps = len(lengths), int(lengths.max())
     movie = np.full((num_users, num_steps), NO_MOVIE, dtype=np.int32)
     stars = np.zeros((num_users, num_steps), dtype=np.int8)
@@ -89,18 +97,20 @@ def rule(num_genres: int) -> np.ndarray:
 
 
 class _Life:
-    """The state of all users of a block, in the order of `users`; active ones are a prefix."""
+    """The state of all users of a block, longest history first; active ones are a prefix."""
 
     def __init__(
-        self, movies: Movies, people: People, users: np.ndarray, rng: np.random.Generator
+        self, movies: Movies, people: People, rng: np.random.Generator, shelves: Shelves | None
     ) -> None:
-        self.movies, self.rng = movies, rng
-        self.people = People(*(column[users] for column in vars(people).values()))
-        num_users, num_movies = len(users), len(movies.ids)
-        self.members = _members(movies.leading)
-        self.seen = np.zeros((num_users, num_movies + 1), dtype=bool)
-        self.seen[:, NO_MOVIE] = True  # the last column: fillers of `members` are never chosen
-        self.num_unseen = np.tile((self.members != NO_MOVIE).sum(1), (num_users, 1))
+        self.movies, self.people, self.rng = movies, people, rng
+        num_users = len(people.mildness)
+        self.choice: Choice = (
+            choosing.WholeGenres(movies, people, rng)
+            if shelves is None
+            else choosing.Candidates(movies, people, rng, shelves)
+        )
+        of_genre = np.bincount(movies.leading, minlength=len(LEADING))
+        self.num_unseen = np.tile(of_genre, (num_users, 1))
         self.rule = rule(len(LEADING))
         self.before_genre, self.genre = rng.integers(0, len(LEADING), (2, num_users))
         self.left_in_run = np.zeros(num_users, dtype=np.int64)
@@ -114,9 +124,9 @@ class _Life:
         taste += people.leading_end[:active] * age[:, None]
         self._begin_runs(taste)
         genre = self.genre[:active]
-        movie = self._choose(genre, age)
+        movie = self.choice.choose(genre, age, self.latest[:active])
         stars = self._rate(movie, taste[np.arange(active), genre])
-        self.seen[np.arange(active), movie] = True
+        self.choice.mark(movie)
         self.num_unseen[np.arange(active), genre] -= 1
         self.latest[:active] = movie
         self.left_in_run[:active] -= 1
@@ -135,35 +145,10 @@ class _Life:
         used_up = np.flatnonzero(self.num_unseen[np.arange(active), self.genre[:active]] == 0)
         self.genre[used_up] = self.num_unseen[used_up].argmax(1)
 
-    def _choose(self, genre: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """(A,) unseen movies of `genre` (A,), drawn by weight with Gumbel noise."""
-        movies, people, rows = self.movies, self.people, np.arange(len(age))[:, None]
-        choices = self.members[genre]  # (A, movies of the largest genre)
-        era = people.era_start[: len(age)] * (1 - age) + people.era_end[: len(age)] * age
-        weight = movies.log_popularity[choices] + people.other_taste[rows, movies.other[choices]]
-        weight -= 0.5 * ((movies.years[choices] - era[:, None]) / _ERA_WIDTH_YEARS) ** 2
-        before = movies.part_before[choices]
-        is_later_part = before != NO_MOVIE
-        knows = self.seen[rows, before]
-        weight += is_later_part * np.where(knows, _AFTER_ITS_PART, _BEFORE_ITS_PART)
-        weight += _AT_ONCE * (before == self.latest[: len(age), None])
-        weight += self.rng.gumbel(size=weight.shape)
-        weight[self.seen[rows, choices]] = -np.inf
-        return np.asarray(choices[rows[:, 0], weight.argmax(1)])
-
     def _rate(self, movie: np.ndarray, taste_of_genre: np.ndarray) -> np.ndarray:
         stars = _MEAN_STARS + self.movies.quality[movie] + 0.3 * taste_of_genre
         stars += self.people.mildness[: len(movie)] + self.rng.normal(0, 0.6, len(movie))
         return np.asarray(np.clip(np.rint(stars), 1, 5), dtype=np.int8)
-
-
-def _members(leading: np.ndarray) -> np.ndarray:
-    """(G, movies of the largest genre) movie indices, padded with NO_MOVIE."""
-    groups = [np.flatnonzero(leading == genre) for genre in range(len(LEADING))]
-    table = np.full((len(groups), max(map(len, groups))), NO_MOVIE)
-    for row, group in zip(table, groups, strict=True):
-        row[: len(group)] = group
-    return table
 
 
 def _seconds(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:

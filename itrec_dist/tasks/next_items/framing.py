@@ -1,0 +1,217 @@
+"""Gathers the lists of windows and histories from ordered events, a block of users at a time.
+
+SQL says where a row stands: `targets`. Its lists are slices of the events of a user, which DuckDB
+would make for every event, or by copying whole histories; here they are copied once. Memory is
+bounded by a block and by the cells of the rows that are gathered at once, however long the
+histories of some users are.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from itrec_dist.data import schema
+from itrec_dist.data.database import Database
+
+FOLDER = "next_items/framing"
+EVENTS_PER_BLOCK = 524_288
+CELLS_AT_ONCE = 2_097_152
+
+Int = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Events:
+    """E consecutive events of whole users, in order."""
+
+    users: npt.NDArray[np.int32]
+    """(U,) their ids, ascending."""
+    first: Int
+    """(U,) where the events of each begin."""
+    items: npt.NDArray[np.int32]
+    ratings: npt.NDArray[np.float32]
+    times: Int
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "Events":
+        """From the rows of sql/next_items/framing/events.sql."""
+        place = rows["place"].to_numpy()
+        first = np.flatnonzero(place == 0)
+        assert np.all((np.diff(place) == 1) | (place[1:] == 0)), "sequences is not in order"
+        return cls(
+            users=rows["user_id"].to_numpy()[first],
+            first=first,
+            items=rows["item_id"].to_numpy(),
+            ratings=rows["rating"].to_numpy().astype(np.float32, copy=False),
+            times=rows["event_time"].to_numpy(),
+        )
+
+    def first_of(self, users: npt.NDArray[np.int32]) -> Int:
+        """Where the events of the given users begin."""
+        return np.asarray(self.first[np.searchsorted(self.users, users)])
+
+
+def order(database: Database) -> None:
+    """Fill `sequences` from `events`, `catalogue` and `kept_users`, in the order of user and place.
+
+    Events are sorted once; their places follow from where they then stand.
+    """
+    database.table("ordered_events", "next_items/ordered_events")
+    database.table("sequences", "next_items/sequences")
+    database.drop("ordered_events")
+
+
+def windows(database: Database, input_length: int, target_length: int) -> None:
+    """Fill `windows` from `sequences`, `targets` and `users`, in the order of window_id.
+
+    One row per window: its input_length items, oldest first, left-padded with 0 where fewer events
+    precede the targets, their ratings and times, and the target_length items that follow.
+    """
+
+    def framed(events: Events, rows: pa.Table) -> pa.Table:
+        place = rows["target_place"].to_numpy()
+        at = events.first_of(rows["user_id"].to_numpy()) + place
+        before = np.arange(-input_length, 0)
+        is_padding = before < -place[:, None].astype(np.int64)
+        inputs = np.where(is_padding, 0, at[:, None] + before)
+        targets = at[:, None] + np.arange(target_length)
+
+        def padded(values: npt.NDArray[np.generic]) -> pa.ListArray:
+            found = values[inputs]
+            found[is_padding] = 0
+            return _equal_lists(found)
+
+        return _with_lists(
+            rows,
+            item_ids=padded(events.items),
+            ratings=padded(events.ratings),
+            times=padded(events.times),
+            target_ids=_equal_lists(events.items[targets]),
+            target_ratings=_equal_lists(events.ratings[targets]),
+            target_time=pa.array(events.times[at]),
+        )
+
+    width = input_length + target_length
+    _fill(database, "windows", lambda rows: np.full(len(rows), width), framed)
+
+
+def histories(database: Database) -> None:
+    """Fill `windows` from `sequences`, `targets` and `users`, in the order of window_id.
+
+    One row per chunk of a training history, whose events include its targets, and one per judged
+    user and split, whose events do not; oldest first. seen_ids are the distinct items of all events
+    before the targets of a judged row, ascending.
+    """
+
+    def cells(rows: pa.Table) -> Int:
+        start = np.where(_is_judged(rows), 0, rows["start_place"].to_numpy())
+        return np.asarray(rows["end_target"].to_numpy() - start + 1, dtype=np.int64)
+
+    def framed(events: Events, rows: pa.Table) -> pa.Table:
+        first = events.first_of(rows["user_id"].to_numpy())
+        start, target, end = (
+            rows[name].to_numpy().astype(np.int64)
+            for name in ("start_place", "first_target", "end_target")
+        )
+        is_judged = _is_judged(rows)
+        last = np.where(is_judged, target, end)
+        lists = {}
+        columns: tuple[npt.NDArray[Any], ...] = (events.items, events.ratings, events.times)
+        for begin, stop, names in (
+            (start, last, ("item_ids", "ratings", "times")),
+            (target, end, ("target_ids", "target_ratings", "target_times")),
+        ):
+            offsets, index = _ragged(first + begin, stop - begin)
+            for name, values in zip(names, columns, strict=True):
+                lists[name] = pa.ListArray.from_arrays(offsets, pa.array(values[index]))
+        return _with_lists(
+            rows,
+            num_context=pa.array((target - start).astype(np.int32)),
+            **lists,
+            seen_ids=_seen(events, first, np.where(is_judged, target, 0)),
+        )
+
+    _fill(database, "histories", cells, framed)
+
+
+def _fill(
+    database: Database,
+    name: str,
+    cells: Callable[[pa.Table], Int],
+    framed: Callable[[Events, pa.Table], pa.Table],
+) -> None:
+    """Frame the rows of sql/next_items/framing/NAME.sql, block by block."""
+    database.drop("windows")
+    for block in database.rows(f"{FOLDER}/blocks", events_per_block=EVENTS_PER_BLOCK):
+        events = Events.of(database.arrow(f"{FOLDER}/events", **block))
+        rows = database.arrow(f"{FOLDER}/{name}", **block)
+        for part in _parts(rows, cells(rows)):
+            database.append("windows", framed(events, part))
+
+
+def _parts(rows: pa.Table, cells: Int) -> Iterator[pa.Table]:
+    """The rows in runs of about CELLS_AT_ONCE cells; at least one run."""
+    part = (np.cumsum(cells) - cells) // CELLS_AT_ONCE
+    cuts = np.flatnonzero(np.diff(part)) + 1
+    bounds = [0, *cuts.tolist(), len(rows)]
+    for begin, end in itertools.pairwise(bounds):
+        yield rows.slice(begin, end - begin)
+
+
+def _with_lists(rows: pa.Table, **columns: pa.Array) -> pa.Table:
+    """The rows with these columns in place of their positions."""
+    kept = rows.select(["window_id", "split", "user_id", "user_features"])
+    for name, column in columns.items():
+        kept = kept.append_column(name, column)
+    return kept
+
+
+def _equal_lists(values: npt.NDArray[np.generic]) -> pa.ListArray:
+    """(N, W) values as N lists."""
+    count, width = values.shape
+    offsets = pa.array(np.arange(0, (count + 1) * width, width or 1, dtype=np.int32)[: count + 1])
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+
+
+def _ragged(first: Int, length: Int) -> tuple[pa.Array, Int]:
+    """Offsets of lists with the given lengths, and where each value of them stands."""
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    index = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
+    return pa.array(offsets, pa.int32()), index
+
+
+def _is_judged(rows: pa.Table) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.not_equal(rows["split"], schema.TRAIN).to_numpy())
+
+
+def _seen(events: Events, first: Int, end: Int) -> pa.ListArray:
+    """The distinct items, ascending, of the first `end` events of the users that begin at `first`.
+
+    Only the users with any such events are sorted.
+    """
+    judged = np.flatnonzero(end > 0)
+    wanted, of_row = np.unique(first[judged], return_inverse=True)
+    ends = np.append(events.first, len(events.items))
+    length = ends[np.searchsorted(events.first, wanted) + 1] - wanted
+    _, index = _ragged(wanted, length)
+    user = np.repeat(np.arange(len(wanted)), length)
+    order = np.lexsort((events.items[index], user))  # stable: a user's earliest event of an item
+    place = (index - wanted[user])[order]
+    item, user = events.items[index][order], user[order]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = (np.diff(item) != 0) | (np.diff(user) != 0)
+    item, user, place = item[is_new], user[is_new], place[is_new]
+    begins = np.searchsorted(user, np.arange(len(wanted) + 1))
+    length = np.diff(begins)[of_row]
+    _, index = _ragged(begins[of_row], length)
+    row = np.repeat(judged, length)
+    is_before = place[index] < end[row]
+    counts = np.bincount(row[is_before], minlength=len(first))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(item[index][is_before], pa.int32()))
