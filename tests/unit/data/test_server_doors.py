@@ -200,7 +200,7 @@ def test_ids_of_any_type_are_what_the_server_shows(server, tmp_path):
     }[server.kind]  # fmt: skip
     shown = {
         "5.00": "5", "70.50": "70.5", "b'101'": "5", "25:00:00": "1 day, 1:00:00",
-        "2020-01-02 03:00:00+02": "2020-01-02 01:00:00+00",
+        "2020-01-02 03:00:00+02": "2020-01-02 01:00:00+00", "10.0.0.1": "10.0.0.1/32",
     }  # fmt: skip
     if server.kind == "postgresql":
         server.run("create type mood as enum ('fine')")
