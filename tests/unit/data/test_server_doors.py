@@ -194,7 +194,7 @@ def test_ids_of_any_type_are_what_the_server_shows(server, tmp_path):
         },
         "mysql": {
             "bigint unsigned": ["18446744073709551615"], "bit(4)": ["b'101'"], "year": ["2020"],
-            "enum('fine')": ["'fine'"], "time": ["'25:00:00'"], "json": ["'{\"a\": [1]}'"],
+            "enum('fine')": ["'fine'"], "time": ["'25:00:00'"], "json": ["'[1]'"],
             "timestamp": ["'2020-01-02 01:00:00'"], "blob": ["'ab'"],
         },
     }[server.kind]  # fmt: skip
