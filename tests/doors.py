@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from itrec_dist.data.manifest import Manifest
@@ -12,6 +13,13 @@ from itrec_dist.tasks.next_items.windows import WindowConfig, window
 TINY = WindowConfig(
     min_user_events=1, input_length=2, target_length=1, stride=1, validation_fraction=0.0, threads=1
 )
+
+EVENTS = pa.table({
+    "user": [f"u{n % 4}" for n in range(48)],
+    "item": [n * 7 % 9 for n in range(48)],
+    "timestamp": [f"2020-01-{n // 24 + 1:02} {n % 24:02}:00:00" for n in range(48)],
+    "shop": ["a b/%" if n % 4 else "1" for n in range(48)],
+})  # fmt: skip
 
 
 def read(folder: Path, place: object, **given: object) -> Manifest:

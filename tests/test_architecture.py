@@ -24,14 +24,22 @@ ORDER = """
 """The folders, lowest first: one imports only from itself and from those before it."""
 
 RESTRICTED = {
+    "adbc_driver_postgresql": {"data.doors.postgres"},
     "deepspeed": {"engines.deepspeed"},
+    "deltalake": {"data.doors.lakes"},
     "duckdb": {"data.database", "data.doors", "data.source_files"},
+    "pyiceberg": {"data.doors.lakes"},
+    "pymysql": {"data.doors.mysql"},
     "ray": {"launch", "sweeps", "data.feeds", "distributed.context", "inference.recommend"}
     | {"system.doctor"},
 }
 """Package -> the only modules that may import it."""
 
 LAZY = {
+    "adbc_driver_postgresql": {"data"},
+    "deltalake": {"data"},
+    "pyiceberg": {"data"},
+    "pymysql": {"data"},
     "ray": {"data.feeds", "distributed.context", "inference.recommend", "system.doctor"},
     "torch": {"cli", "api", "options", "system.doctor", "distributed.torchrun"},
 }

@@ -29,7 +29,7 @@ class Comparison(Mapping[str, dict[str, Figures]]):
         """Those that are left out unless named, or do not suit the data; none if some were named.
         """
         self.missing = judged.missing
-        """Those whose packages are not installed."""
+        """Those whose packages are not installed; none if some were named."""
 
     def __getitem__(self, name: str) -> dict[str, Figures]:
         return {split: Figures(split, found) for split, found in self._judgements[name].items()}
@@ -130,9 +130,11 @@ def judged(parsed: Any) -> Judged:
         known, parsed.shards, parsed.out, chosen,
         overwrite=parsed.overwrite, choice=choice_from(parsed, MetricChoice()),
     )  # fmt: skip
+    if parsed.only:  # nothing was left out that was asked for
+        return Judged(judgements, (), ())
     missing = known.missing()
     suiting = [*known.default(data), *missing]
-    left_out = () if parsed.only else (name for name in known.registry if name not in suiting)
+    left_out = (name for name in known.registry if name not in suiting)
     return Judged(judgements, tuple(left_out), tuple(missing))
 
 

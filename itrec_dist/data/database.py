@@ -6,6 +6,7 @@ files to data/source_files.py, and the meaning of rows to its callers.
 """
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,15 +18,16 @@ import duckdb
 import pyarrow as pa
 
 from itrec_dist.config import shipped_files
-from itrec_dist.data.doors import databases, lakes
-from itrec_dist.data.doors.files import InputFile, Place
+from itrec_dist.data.doors import databases
+from itrec_dist.data.doors.files import InputFile
 from itrec_dist.data.source_files import SourceColumn, SourceFiles, exactly
 from itrec_dist.errors import ConfigError, DataError, EnvironmentProblem
-from itrec_dist.storage.uri import Uri
 
 T = TypeVar("T")
 
 ROWS_PER_BATCH = 65_536
+_SPILL = "itrec-duckdb-"
+"""How the name of the folder for temporary files begins."""
 
 
 _wanted: dict[str, set[str]] = {}
@@ -59,7 +61,7 @@ class Database:
         """
         self.sql: dict[str, str] = {}
         self._folders = [*folders, shipped_files.sql_folder()]
-        self._spill = tempfile.TemporaryDirectory(prefix="itrec-duckdb-")
+        self._spill = tempfile.TemporaryDirectory(prefix=_SPILL)
         settings: dict[str, str | bool | int | float | list[str]] = {
             "temp_directory": self._spill.name,
             "autoinstall_known_extensions": False,
@@ -141,29 +143,18 @@ class Database:
         """
         return SourceFiles(self._connection, files, _reading, header)
 
-    def open_table(self, place: Path | Uri, table: str | None) -> tuple[SourceFiles, bool]:
-        """A table or view of another database likewise, and whether its rows have an order.
+    def open_table(self, place: Path, table: str | None) -> tuple[SourceFiles, bool]:
+        """A table or view of a DuckDB or SQLite file likewise, and whether its rows have an order.
 
         Raises:
             DataError: it cannot be read, or there is no such table.
-            EnvironmentProblem: an extension is missing, or a server is not reached.
         """
         attached = databases.AttachedDatabase(self._connection, place, _reading)
         part, is_ordered = attached.table(table)
         return SourceFiles(self._connection, part, _reading), is_ordered
 
-    def open_lake(self, place: Place, kind: lakes.Lake) -> SourceFiles:
-        """A table of Delta Lake or Iceberg likewise; its rows have no order.
-
-        Raises:
-            DataError: it cannot be read.
-            EnvironmentProblem: an extension is missing.
-        """
-        part = lakes.rows(self._connection, place, kind, _reading)
-        return SourceFiles(self._connection, part, _reading)
-
-    def open_query(self, query: Path, given: Path | Uri | SourceFiles) -> tuple[SourceFiles, bool]:
-        """The rows of a query over a database, or over files that it names `input`, likewise.
+    def open_query(self, query: Path, given: Path | SourceFiles) -> tuple[SourceFiles, bool]:
+        """The rows of a query over such a file, or over files that it names `input`, likewise.
 
         Raises:
             ConfigError: there is no such file.
@@ -319,7 +310,8 @@ def _reading(path: str, call: Callable[[], T]) -> T:
             raise explained from error
         reason = _first_line(error)
         if "Invalid string encoding" in reason:
-            file = reason.partition("file ")[2] or path
+            named = re.search(r'file "([^"]+)"', reason)
+            file = named.group(1) if named and _SPILL not in named.group(1) else path
             raise DataError(f"{file}: save binary columns as UTF-8 text") from error
         if "CSV Sniffer" in reason:
             raise DataError(

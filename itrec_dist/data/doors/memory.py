@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from itrec_dist.data.doors.streams import Stream
 from itrec_dist.errors import DataError
-from itrec_dist.storage import atomic
 
 _KINDS = {
     "pandas": "pandas DataFrame",
@@ -20,7 +19,6 @@ _KINDS = {
     "pyarrow": "Arrow table",
     "duckdb": "DuckDB relation",
 }
-_ROWS_PER_GROUP = 1_000_000
 
 
 def is_table(data: object) -> bool:
@@ -67,10 +65,8 @@ class Rows:
                 f"{self} cannot be read: {'; '.join(map(str, error.args))}: give every column "
                 "values of one type"
             ) from error
-        schema = pa.schema([pa.field(field.name, _written(field.type)) for field in reader.schema])
-        return pa.RecordBatchReader.from_batches(
-            schema, (_converted(batch, schema) for batch in reader)
-        )
+        kept = Stream(str(self), reader.schema, reader)
+        return pa.RecordBatchReader.from_batches(kept.prepared_schema, kept.prepared())
 
     def table(self) -> pa.Table:
         """Its rows as one Arrow table."""
@@ -84,20 +80,9 @@ class Rows:
         """
         if self._written is not None and self._written.parent == folder:
             return self._written
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"table-{sum(1 for _ in folder.glob('table-*.parquet'))}.parquet"
         stream = self.stream()
-        try:
-            with (
-                atomic.new_file(path) as building,
-                pq.ParquetWriter(building, stream.schema) as writer,
-            ):
-                for batch in stream:
-                    writer.write_batch(batch, row_group_size=_ROWS_PER_GROUP)
-        except pa.ArrowNotImplementedError as error:
-            raise DataError(f"{self} cannot be read: {error}: leave that column out") from error
-        self._written = path
-        return path
+        self._written = Stream(str(self), stream.schema, stream).keep(folder)
+        return self._written
 
 
 def _collected(data: Any) -> Any:
@@ -109,31 +94,3 @@ def _collected(data: Any) -> Any:
     if not hasattr(data, "__arrow_c_stream__"):  # pandas before 2.2
         return pa.Table.from_pandas(data)
     return data
-
-
-def _converted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [
-        _cast(column, field.type) for column, field in zip(batch.columns, schema, strict=True)
-    ]
-    return pa.record_batch(columns, schema=schema)
-
-
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(column.type):  # whose values may be of a type that is not taken from
-        return _cast(column.dictionary, kind).take(column.indices)
-    return column if column.type.equals(kind) else column.cast(kind)
-
-
-def _written(kind: pa.DataType) -> pa.DataType:
-    """The type in which a column is written: text and lists have several in memory."""
-    if pa.types.is_dictionary(kind):
-        return _written(kind.value_type)
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(_written(kind.value_type))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.large_list(_written(kind.value_type))
-    return kind

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from itrec_dist.data.database import Database
-from itrec_dist.data.doors import databases, lakes
+from itrec_dist.data.doors import databases, lakes, servers
 from itrec_dist.data.doors.files import Layout, Place, found
+from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.source_files import SourceColumn, SourceFiles
 from itrec_dist.data.sources.staging import Parts, refuse_rejected
 from itrec_dist.errors import ConfigError, DataError
+from itrec_dist.storage.uri import Uri
 
 
 @dataclass(frozen=True)
@@ -47,29 +49,32 @@ def opened(database: Database, door: Door, places: Sequence[Place]) -> Opened:
     Raises:
         ConfigError: the door does not fit the inputs.
         DataError: an input cannot be read.
-        EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
+        EnvironmentProblem: a URI cannot be reached, or the package for it is missing.
     """
     queries = () if door.query is None else (door.query,)
-    for place in filter(databases.is_database, places):
+    for place in places:
+        if not (databases.is_database(place) or servers.is_server(place)):
+            continue
         if len(places) > 1 or door.layout != "exact":
             raise ConfigError(
                 f"{place} is a database: give it alone, without --glob and --hive, and join it "
                 "with other data in a --query"
             )
-        files = (place, *queries) if isinstance(place, Path) else queries
+        if isinstance(place, Uri):
+            return _of_server(database, place, door)
         if door.query is None:
             source, is_ordered = database.open_table(place, door.table)
         else:
             source, is_ordered = database.open_query(door.query, place)
-        return Opened(source, files, is_ordered)
+        return Opened(source, (place, *queries), is_ordered)
     for one in places:
-        if (kind := lakes.lake_of(one)) is not None:
+        if not isinstance(one, Rows) and (kind := lakes.lake_of(one)) is not None:
             if len(places) > 1 or door.layout != "exact" or door.table is not None:
                 raise ConfigError(
                     f"{one} is one table, of {kind}: give it alone, without --table, --glob and "
                     "--hive"
                 )
-            source, is_ordered = database.open_lake(one, kind), False
+            source, is_ordered = database.open([lakes.rows(one, kind, database.scratch)]), False
             if door.query is not None:
                 source, is_ordered = database.open_query(door.query, source)
             return Opened(source, queries, is_ordered)
@@ -84,6 +89,18 @@ def opened(database: Database, door: Door, places: Sequence[Place]) -> Opened:
         return Opened(source, paths)
     source, is_ordered = database.open_query(door.query, source)
     return Opened(source, (*paths, *queries), is_ordered)
+
+
+def _of_server(database: Database, place: Uri, door: Door) -> Opened:
+    """A table, or the rows of a query, whose order only a query has."""
+    if door.query is None:
+        file = servers.table(place, door.table, database.scratch)
+        return Opened(database.open([file]), (), is_ordered=False)
+    file, is_ordered = servers.query(place, door.query, database.scratch)
+    source = database.open([file])
+    if source.parts[0].num_rows == 0:
+        raise DataError(f"{door.query} gives no rows: correct the query, or give other data")
+    return Opened(source, (door.query,), is_ordered)
 
 
 def load(

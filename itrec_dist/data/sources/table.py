@@ -76,8 +76,9 @@ class TableConfig(Source):
     """Table or view to read, if --input is a DuckDB or SQLite file, or a URI such as
     postgresql://host/shop or mysql://host/shop."""
     query: Path | None = None
-    """SQL file with one SELECT of DuckDB, over the tables of the database --input, or over the
-    table `input`, the files of --input; its rows are the events."""
+    """SQL file with one SELECT, whose rows are the events: of DuckDB, over the tables of the file
+    --input, or over the table `input`, the files of --input; or of Postgres or MySQL, in the SQL of
+    the server that is --input."""
     glob: bool = False
     """Whether --input is a pattern, in which * and [] match names and ** any folders."""
     hive: bool = False
@@ -176,7 +177,7 @@ class TableConfig(Source):
 
         Raises:
             DataError: a file or column is missing, or a value cannot be read.
-            EnvironmentProblem: a URI cannot be reached, or an extension of DuckDB is missing.
+            EnvironmentProblem: a URI cannot be reached, or the package for it is missing.
         """
         places = (path,) if isinstance(path, (Path, Uri, Rows)) else tuple(path)
         layout: Layout = "glob" if self.glob else "hive" if self.hive else "exact"
