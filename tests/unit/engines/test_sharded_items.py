@@ -1,0 +1,103 @@
+"""Item vectors dealt over workers: the same numbers as in one place, however many workers."""
+
+import pytest
+import torch
+
+from itrec_dist.distributed.context import LocalContext
+from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from tests.cases import slow_after
+from tests.sharded_items import CPU, NUM_ITEMS, OPTIMIZERS, Course, SlowReference, make_data, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TOTAL = 23
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("sharded") / "shards")
+
+
+def table_of(total=TOTAL, width=3):
+    return torch.randn(total, width, generator=torch.Generator().manual_seed(1))
+
+
+def dealt(table, num_workers):
+    """The parts of a table, as a card player deals."""
+    return [
+        torch.stack([row for r, row in enumerate(table) if r % num_workers == worker])
+        for worker in range(num_workers)
+    ]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
+def test_parts_of_any_number_of_workers_give_the_rows_of_the_table(num_workers):
+    table = table_of()
+    parts = dealt(table, num_workers)
+    assert [Deal(w, num_workers).count(TOTAL) for w in range(num_workers)] == list(map(len, parts))
+    tables = DealtTables({"x": parts})
+    assert tables.num_rows("x") == TOTAL
+    for start in range(TOTAL):
+        for stop in range(start, TOTAL + 1):
+            assert torch.equal(tables.block("x", start, stop), table[start:stop])
+    rows = torch.tensor([5, 22, 0, 7])
+    assert torch.equal(tables.rows("x", rows), table[rows])
+    for others in (1, 2, 5):
+        for worker, expected in enumerate(dealt(table, others)):
+            own = torch.zeros_like(expected)
+            tables.deal("x", Deal(worker, others), own)
+            assert torch.equal(own, expected)
+
+
+def exchange(context):
+    """What each of two workers fetches and sends, and the table in blocks."""
+    table, deal = table_of(), Deal(context.rank, context.world_size)
+    own = dealt(table, 2)[context.rank]
+    asked = torch.tensor([[2, 3, 8, 22], [3]][context.rank])
+    fetched = deal.fetch(asked, own.__getitem__)
+    nothing = deal.fetch(asked[:0], own.__getitem__)
+    sums = deal.add_up(asked, table[asked] * (1 + context.rank))
+    blocks = [deal.block(own, start, stop) for start, stop in ((0, 23), (3, 4), (7, 12))]
+    return fetched, nothing, sums, blocks
+
+
+def test_two_workers_fetch_rows_and_add_up_what_they_have_for_them(pair):
+    table = table_of()
+    (first, none, sums_0, blocks), (second, _, sums_1, others) = pair.run(exchange)
+    assert torch.equal(first, table[[2, 3, 8, 22]])
+    assert torch.equal(second, table[[3]])
+    assert none.shape == (0, 3)
+    assert sums_0[0].tolist() == [1, 4, 11]  # the places of the rows 2, 8, 22
+    assert torch.equal(sums_0[1], table[[2, 8, 22]])
+    assert sums_1[0].tolist() == [1]  # both had something for row 3
+    torch.testing.assert_close(sums_1[1], table[[3]] * 3)
+    for found in (blocks, others):
+        for block, (start, stop) in zip(found, ((0, 23), (3, 4), (7, 12)), strict=True):
+            assert torch.equal(block, table[start:stop])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_worker_learns_what_a_loop_over_rows_does(name, shards):
+    course = Course(shards, LocalContext(CPU, 1), OPTIMIZERS[name])
+    start = course.whole()
+    expected = SlowReference(shards, start, name).train()
+    course.train()
+    found = course.whole()
+    for weight, value in expected.items():
+        torch.testing.assert_close(found[weight], value, atol=1e-6, rtol=1e-5)
+        assert not torch.equal(value, start[weight])
+    unused = NUM_ITEMS - 1  # no training window has it
+    table = found["item_embedding.weight"]
+    assert torch.equal(table[unused], start["item_embedding.weight"][unused])
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    slow_after(2, [("adamw", True), ("adagrad", False), ("adamw", False), ("sgd", True)]),
+)
+def test_two_workers_learn_what_one_learns(name, shared, shards, pair):
+    losses, alone = train(LocalContext(CPU, 1), shards, name, shared)
+    for found, whole in pair.run(train, shards, name, shared):
+        assert found == pytest.approx(losses, abs=1e-6)
+        assert set(whole) == set(alone)
+        for weight, value in alone.items():
+            torch.testing.assert_close(whole[weight], value, atol=1e-6, rtol=1e-5)
