@@ -17,7 +17,7 @@ from itrec_dist.data.feeds import FeedConfig
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TRAIN, VALIDATION, Seen
 from itrec_dist.data.shards import fetch
-from itrec_dist.engines import kind_of, row_updates
+from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError, OutputError
@@ -34,6 +34,7 @@ from itrec_dist.runs.trackers.config import TrackersConfig
 from itrec_dist.storage import cache
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.tasks import TASKS
+from itrec_dist.training import sharded_items
 from itrec_dist.training.loop import TrainingConfig
 
 
@@ -217,7 +218,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     _check_samples(run, data)
     _check_task(run)
     _check_sparse(run, num_workers)
-    _check_sharded_items(run)
+    sharded_items.check(run)
     run.model.check(data)
     return data
 
@@ -288,30 +289,6 @@ def _check_sparse(run: RunConfig, num_workers: int) -> None:
             raise ConfigError(
                 f"model.sparse_gradients=true does not work with {name}={given}: give {allowed}, "
                 "or model.sparse_gradients=false"
-            )
-
-
-def _check_sharded_items(run: RunConfig) -> None:
-    """Check that nothing needs all item vectors in one place if they are sharded."""
-    engine, whole = run.engine, run.model.needs_whole_items
-    if engine.item_table != "sharded":
-        return
-    row_updates.check(run.optimizer)
-    for given, allowed in (
-        (whole, "a transformer over histories or gru4rec, without item features, linear_width and "
-         "temperature"),
-        (f"loss={run.loss.kind}" if hasattr(run.loss, "memory") else None,
-         "a loss that draws items, sampled_softmax or gbce"),
-        (f"engine.compile={engine.compile}" if engine.compile != "none" else None, "none"),
-        ("engine.precision=fp16" if engine.precision == "fp16" else None, "bf16 or fp32"),
-        (f"item_vectors={run.item_vectors}" if run.item_vectors else None, "none"),
-        (f"out={run.out}" if isinstance(run.out, Uri) else None,
-         "a folder that all workers reach, since each writes its own part of a checkpoint"),
-    ):  # fmt: skip
-        if given is not None:
-            raise ConfigError(
-                f"engine.item_table=sharded does not work with {given}: give {allowed}, or "
-                "engine.item_table=replicated"
             )
 
 

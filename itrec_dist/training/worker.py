@@ -19,10 +19,8 @@ from itrec_dist.data.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards import arrays, fetch, reader
 from itrec_dist.data.shards.splits import WindowReader, read_split, split_files
 from itrec_dist.distributed.context import WorkerContext
-from itrec_dist.distributed.dealt_rows import Deal
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import Engine
-from itrec_dist.engines.row_updates import items_of
 from itrec_dist.errors import ConfigError, OutputError
 from itrec_dist.metrics import targets
 from itrec_dist.metrics.judgement import Judgement
@@ -36,7 +34,15 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import loss_memory, precision, resume, samples, tracking, warm_start
+from itrec_dist.training import (
+    loss_memory,
+    precision,
+    resume,
+    samples,
+    sharded_items,
+    tracking,
+    warm_start,
+)
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
@@ -101,9 +107,7 @@ class _Worker:
         self._shards = fetch.local(run.shards)
         self._manifest = manifest.read(self._shards)
         self._items = reader.read_items(self._shards, self._manifest)
-        spec = data_spec.build(self._manifest, self._items)
-        if run.engine.item_table == "sharded":
-            spec = replace(spec, item_rows=Deal(context.rank, context.world_size))
+        spec = sharded_items.dealt(data_spec.build(self._manifest, self._items), run, context)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.fit_statistics(
@@ -114,8 +118,7 @@ class _Worker:
         )
         self._loss_memory = loss_memory.check(run, self._manifest, num_queries, context.device)
         # Counted before the engine, which may shard them.
-        self._num_parameters = sum(p.numel() for p in self._task.parameters())
-        self._num_parameters += self._count_rows()
+        self._num_parameters = sharded_items.count_weights(self._task, run)
         warm_start.start_model(self._task.model, run, self._items)
         self._feeds = self._build_feeds()
         self._engine = self._build_engine()
@@ -135,18 +138,6 @@ class _Worker:
         self._position = Position()
         if self._state:
             self._position = self._checkpoints.resume(self._state, point)
-
-    def _count_rows(self) -> int:
-        """The numbers in sharded item vectors, of all workers."""
-        if self._run.engine.item_table != "sharded":
-            return 0
-        items = items_of(self._task)
-        if items is None:
-            raise ConfigError(
-                f"model.kind={self._run.model.kind} makes no item vectors that can be sharded (of "
-                "models/parts/inputs.py): set engine.item_table=replicated"
-            )
-        return items.num_items * (items.width + items.has_bias)
 
     def work(self) -> None:
         """Train to the end, then evaluate the best epoch."""

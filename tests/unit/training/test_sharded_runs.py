@@ -213,5 +213,5 @@ def test_a_run_goes_on_with_the_item_table_it_began_with(history_shards, two_wor
     out, _ = two_workers
     run = run_of(history_shards, out / "moved")
     run = replace(run, engine=replace(run.engine, item_table="replicated"))
-    with pytest.raises((ConfigError, CheckpointError), match="cannot continue|is complete"):
+    with pytest.raises((ConfigError, CheckpointError), match=r"cannot continue|is complete"):
         resume.check(run, manifest.read(history_shards))
