@@ -28,6 +28,7 @@ from itrec_dist.runs.checkpoints.parts import Parts
 from itrec_dist.runs.checkpoints.training_state import Position, Provenance, ResumePoint, State
 from itrec_dist.runs.checkpoints.writer import CheckpointWriter, Snapshot
 from itrec_dist.runs.directory import BEST, RunDirectory
+from itrec_dist.storage import atomic
 
 
 class CheckpointManager:
@@ -93,6 +94,8 @@ class CheckpointManager:
         try:
             parts = parts_of_tables.write(folder, own, rows.state, self._context)
         except OutputError as error:
+            if self._writer is not None:
+                atomic.remove(folder)
             raise OutputError(
                 f"the checkpoint of step {at.step} is lost, {error}; the one before it is kept"
             ) from error

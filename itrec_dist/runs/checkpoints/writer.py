@@ -128,10 +128,11 @@ class CheckpointWriter:
             for kind in sorted(snapshot.kinds):
                 self._write_one(kind, snapshot)
             self.saved_step = snapshot.at.step
-            if snapshot.parts is not None:
-                atomic.remove(snapshot.parts.folder)
         except (OSError, OutputError, CheckpointError) as error:
             raise OutputError(self._explain(error, snapshot.at)) from error
+        finally:
+            if snapshot.parts is not None:
+                atomic.remove(snapshot.parts.folder)
         if self._afterwards is not None:
             self._afterwards()
 
