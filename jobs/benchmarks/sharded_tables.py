@@ -26,7 +26,7 @@ from measuring import machine
 
 from itrec_dist.config.parser import Parser
 
-_USERS = 400  # a tenth of them to learn from: the catalogue is to be large, not the training
+_USERS = 100_000  # a tenth of them to learn from: the catalogue is to be large, not the training
 _SERVED, _SHOWN = 64, 50  # users that are recommended to, and the events of each
 _FILES = 10
 
@@ -144,8 +144,8 @@ def main() -> None:
         seconds, memory = run([
             *itrec, "window", "--samples", "histories", "--source", "table",
             "--input", str(events), "--out", str(shards), "--protocol", "user_disjoint",
-            "--validation_fraction", "0.05", "--test_fraction", "0.85",
-            "--max_length", str(_SHOWN), "--memory_limit", "3GB",
+            "--validation_fraction", "0.0002", "--test_fraction", "0.9",
+            "--max_length", str(_SHOWN), "--memory_limit", "5GB",
         ], scratch / "window.log")  # fmt: skip
         print(f"windowed in {seconds:.0f} s, {memory.peaks()}\n", flush=True)
     settings = [
@@ -156,7 +156,8 @@ def main() -> None:
         "--optimizer.learning_rate", "0.02", "--training.epochs", "1",
         "--training.batch_tokens", "65536", "--checkpoints.steps", str(given.steps),
         "--evaluation.train_sample", "0", "--evaluation.cutoffs", "[10]",
-        "--evaluation.batch_size", "256", "--evaluation.seen", "input", "--cluster.threads", "1",
+        "--evaluation.batch_size", "256", "--evaluation.judge_test", "false",
+        "--cluster.threads", "1",
     ]  # fmt: skip
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
            "-m", "itrec_dist", "train"]  # fmt: skip
