@@ -77,6 +77,7 @@ class Course:
         spec = data_spec.build(data, reader.read_items(shards, data))
         if sharded:
             spec = replace(spec, item_rows=Deal(context.rank, context.world_size))
+        self.spec = spec
         torch.manual_seed(0)
         self.task = NextItems(MODEL, FirstItems(shared=shared), spec)
         windows = read_split(shards, data, "train", LocalContext(CPU).blocks)

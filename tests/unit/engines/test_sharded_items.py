@@ -5,8 +5,21 @@ import torch
 
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from itrec_dist.errors import ConfigError
+from itrec_dist.losses.softmax import SoftmaxConfig
+from itrec_dist.models.item_table import ItemTable, Queries
+from itrec_dist.models.parts import sharded_items
 from tests.cases import slow_after
-from tests.sharded_items import CPU, NUM_ITEMS, OPTIMIZERS, Course, SlowReference, make_data, train
+from tests.sharded_items import (
+    CPU,
+    NUM_ITEMS,
+    OPTIMIZERS,
+    WIDTH,
+    Course,
+    SlowReference,
+    make_data,
+    train,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TOTAL = 23
@@ -73,6 +86,52 @@ def test_two_workers_fetch_rows_and_add_up_what_they_have_for_them(pair):
     for found in (blocks, others):
         for block, (start, stop) in zip(found, ((0, 23), (3, 4), (7, 12)), strict=True):
             assert torch.equal(block, table[start:stop])
+
+
+def test_initial_vectors_do_not_depend_on_who_has_them(shards, monkeypatch):
+    monkeypatch.setattr(sharded_items, "_DRAWN_AT_ONCE", 7)
+    spec = Course(shards, LocalContext(CPU, 1), OPTIMIZERS["sgd"]).spec
+    bias = torch.arange(NUM_ITEMS).float()
+
+    def parts(num_workers):
+        for rank in range(num_workers):
+            torch.manual_seed(5)
+            items = sharded_items.DealtItems(spec, Deal(rank, num_workers), 3, 0.5, bias=True)
+            items.draw()
+            items.set_bias(bias)
+            yield items.weight_RD, items.bias_R
+
+    ((alone, _),) = parts(1)
+    assert 0.3 < float(alone.std()) < 0.7
+    assert len(alone.unique(dim=0)) == NUM_ITEMS
+    for num_workers in (2, 3):
+        weights, biases = zip(*parts(num_workers), strict=True)
+        tables = DealtTables({"weight": weights, "bias": biases})
+        assert torch.equal(tables.block("weight", 0, NUM_ITEMS), alone)
+        assert torch.equal(tables.block("bias", 0, NUM_ITEMS), bias)
+
+
+def test_scores_are_those_of_a_table_in_one_place_and_padding_takes_no_row(shards):
+    items = Course(shards, LocalContext(CPU, 1), OPTIMIZERS["sgd"]).engine.rows.items
+    queries = Queries(torch.randn(4, WIDTH))
+    plain, table = ItemTable(items.weight_RD, items.bias_R), items.table(None)
+    ids, shared = torch.tensor([[3, 0], [0, 0], [23, 1], [7, 7]]), torch.tensor([1, 9, 23])
+    torch.testing.assert_close(table.scores_of(queries, ids), plain.scores_of(queries, ids))
+    for found, expected in zip(
+        table.scores_of_shared(queries, ids, shared),
+        plain.scores_of_shared(queries, ids, shared),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+    assert [one.rows_U.tolist() for one in items.taken] == [[0, 2, 6, 22], [0, 2, 6, 8, 22]]
+    with torch.no_grad():
+        assert torch.equal(table.all_scores(queries), plain.all_scores(queries))
+    for ask in (
+        lambda: table.all_scores(queries), lambda: table.weight_CD,
+        lambda: SoftmaxConfig(memory="chunks").per_query(queries, ids, table),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=r"sampled_softmax and gbce"):
+            ask()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
