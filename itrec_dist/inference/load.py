@@ -78,6 +78,8 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
 
 def whole(restored: Restored) -> Restored:
     """The same model with all item vectors in one place; `restored` itself if it has them so."""
+    if not restored.record.tables:
+        return restored
     mapped = next((m for m in restored.task.modules() if isinstance(m, MappedItems)), None)
     if mapped is None:
         return restored
