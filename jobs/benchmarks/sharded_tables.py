@@ -177,7 +177,7 @@ def main() -> None:
     users = pa.array([f"new {row // _SHOWN}" for row in range(len(table))])
     pq.write_table(table.set_column(0, "user", users), served)
     seconds, memory = run([
-        *itrec, "recommend", "--run", str(out), "--histories", str(served), "--overwrite",
+        *itrec, "recommend", str(out), "--histories", str(served), "--overwrite",
         "--out", str(scratch / "recommended.parquet"), "-k", "10",
     ], scratch / "recommend.log")  # fmt: skip
     rows = pq.read_metadata(scratch / "recommended.parquet").num_rows
