@@ -47,6 +47,9 @@ class WorkerContext(Protocol):
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Every worker's tensor, in the order of ranks, on every worker; all of one shape."""
 
+    def collect(self, value: T) -> list[T]:
+        """Every worker's small value, in the order of ranks, on every worker."""
+
     def share(self, value: T | None) -> T:
         """Broadcast a small value from worker 0 to all workers."""
 
@@ -76,6 +79,14 @@ class _Group:
         parts = [torch.empty_like(mine) for _ in range(self.world_size)]
         dist.all_gather(parts, mine)
         return [other.to(tensor.device) for other in parts]
+
+    def collect(self, value: T) -> list[T]:
+        """All-gather of pickled values."""
+        if self.world_size == 1:
+            return [value]
+        found: list[Any] = [None] * self.world_size
+        dist.all_gather_object(found, value)
+        return found
 
     def share(self, value: T | None) -> T:
         """Broadcast from worker 0."""

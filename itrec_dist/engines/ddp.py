@@ -42,6 +42,9 @@ class DDPEngine(TorchEngine):
     ) -> None:  # fmt: skip
         process_group.ensure(device)
         super().__init__(task, engine, optimizer, total_steps, device)
+        # Every worker's rows of sharded item vectors are its own.
+        own = [name for name, _ in self.task.named_buffers() if self._is_of_rows(name)]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.task, own)
         # The buffers are tables of the data, equal on all workers: no need to broadcast them.
         no_broadcast: dict[str, Any] = {_BUFFER_OPTION: False}
         self._wrapped = DistributedDataParallel(
@@ -77,6 +80,10 @@ class DDPEngine(TorchEngine):
     def state(self) -> OptimizerState | None:
         """A copy of optimiser, schedule and scaler, which are the same on all workers."""
         return super().state() if dist.get_rank() == 0 else None
+
+    def _is_of_rows(self, name: str) -> bool:
+        owner = self.task.get_submodule(name.rpartition(".")[0])
+        return self.rows is not None and owner is self.rows.items
 
     def _unsynchronised(self) -> contextlib.AbstractContextManager[None]:
         if self._updater.completes_batch:

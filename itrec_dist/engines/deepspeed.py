@@ -28,10 +28,11 @@ from torch import nn
 from itrec_dist.data.schema import Batch
 from itrec_dist.engines import optimizer_state, process_group
 from itrec_dist.engines.deepspeed_settings import Sizes, derive
-from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.engine import EngineConfig, Update, refuse_sharded_items
 from itrec_dist.engines.optimizer_state import OptimizerState, copy_to_cpu
 from itrec_dist.engines.optimizers import OptimizerConfig, build_optimizer, build_schedule
 from itrec_dist.engines.precision import LossScale, PrecisionChoice, autocast
+from itrec_dist.engines.row_updates import RowUpdates
 from itrec_dist.engines.weights import model_of, refuse_misfits
 from itrec_dist.engines.zero_parts import ZeroParts
 from itrec_dist.errors import CheckpointError, ConfigError, EnvironmentProblem, TrainingError
@@ -42,6 +43,7 @@ class DeepSpeedEngine:
     """A task under DeepSpeed, on torch's default process group."""
 
     name = "deepspeed"
+    rows: RowUpdates | None = None
 
     def __init__(
         self, task: nn.Module, engine: EngineConfig, optimizer: OptimizerConfig,
@@ -75,6 +77,7 @@ class DeepSpeedEngine:
     def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
         """Refuse settings that DeepSpeed does not honour, and a missing package."""
         del num_workers
+        refuse_sharded_items(engine, "deepspeed")
         if importlib.util.find_spec("deepspeed") is None:
             raise EnvironmentProblem(
                 "engine.name=deepspeed needs the package deepspeed, which runs only on Linux: "

@@ -18,10 +18,13 @@ from itrec_dist.engines.deepspeed_settings import DeepSpeedConfig
 from itrec_dist.engines.optimizer_state import OptimizerState
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.precision import PrecisionChoice
+from itrec_dist.engines.row_updates import RowUpdates
+from itrec_dist.errors import ConfigError
 from itrec_dist.models.output import Output
 
 EngineName = Literal["auto", "single", "ddp", "deepspeed", "fsdp"]
 Compilation = Literal["none", "default", "cuda_graphs"]
+ItemTableName = Literal["replicated", "sharded"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,30 @@ class EngineConfig:
     compile: Compilation = field(default="none", metadata=FREE)
     """torch.compile mode, a slow first step in return for faster later ones: none, default, or
     cuda_graphs (one launch for all kernels; on a GPU with engine single)."""
+    item_table: ItemTableName = "replicated"
+    """Where item vectors lie: replicated holds all of them on every worker; sharded deals them out
+    to the workers, which fetch the rows that a batch uses and update these rows alone (for a loss
+    that draws items, under engine single or ddp)."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig, metadata=FREE)
     """DeepSpeed (ignored by other engines)"""
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
             raise ValueError(f"engine.accumulate={self.accumulate} must be at least 1")
+
+
+def refuse_sharded_items(engine: EngineConfig, name: str) -> None:
+    """Refuse item vectors that are dealt over workers, under an engine that divides all weights.
+
+    Raises:
+        ConfigError: they are asked for.
+    """
+    if engine.item_table == "sharded":
+        raise ConfigError(
+            f"engine.item_table=sharded does not work with engine.name={name}, which divides all "
+            "weights by itself: set engine.name to ddp, single or auto, or engine.item_table to "
+            "replicated"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,9 @@ class Engine(Runner, Protocol):
 
     name: str
     """The engine's name in settings, logs and checkpoints."""
+    rows: RowUpdates | None
+    """This worker's rows of sharded item vectors and their state, which are saved and loaded beside
+    `weights` and `state`; None without."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add this micro-batch's gradients."""

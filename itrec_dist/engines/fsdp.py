@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from itrec_dist.engines import process_group
-from itrec_dist.engines.engine import EngineConfig, Update
+from itrec_dist.engines.engine import EngineConfig, Update, refuse_sharded_items
 from itrec_dist.engines.optimizer_state import OptimizerState, full, sharded_like
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.torch_engine import TorchEngine
@@ -45,8 +45,9 @@ class FSDPEngine(TorchEngine):
 
     @staticmethod
     def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse compilation, which is untested with FSDP here."""
+        """Refuse compilation, which is untested with FSDP here, and rows that are dealt out."""
         del optimizer, num_workers
+        refuse_sharded_items(engine, "fsdp")
         if engine.compile != "none":
             raise ConfigError(
                 f"engine.compile={engine.compile} does not work with engine.name=fsdp: set "

@@ -30,6 +30,7 @@ class TorchEngine:
         self._precision = engine.precision
         self._forward = compiled(self.task, engine.compile)
         self._updater = Updater(self.task, engine, optimizer, total_steps, device)
+        self.rows = self._updater.rows
 
     def __call__(self, batch: Batch) -> Output:
         """Run the task in the chosen precision."""

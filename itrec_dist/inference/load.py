@@ -1,6 +1,6 @@
 """Loads a trained model from a run directory, with the item table that its outputs refer to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,8 +16,9 @@ from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.precision import autocast
 from itrec_dist.engines.single import InferenceEngine
 from itrec_dist.errors import CheckpointError, ConfigError, ShardsError
+from itrec_dist.models.parts.sharded_items import MappedItems
 from itrec_dist.runs.checkpoints import format as checkpoint_format
-from itrec_dist.runs.checkpoints import retention
+from itrec_dist.runs.checkpoints import parts, retention
 from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.tasks import TASKS
 from itrec_dist.tasks.task import Task
@@ -47,6 +48,8 @@ class Restored:
 def restore(run_folder: Path, name: str = BEST) -> Restored:
     """Load a run's checkpoint `name`, such as best, last or best-00000400, for inference.
 
+    Sharded item vectors stay in their files, which are mapped into memory.
+
     Raises:
         CheckpointError: there is no such run or checkpoint, or it is damaged.
     """
@@ -65,8 +68,30 @@ def restore(run_folder: Path, name: str = BEST) -> Restored:
         items = reader.read_items(folder, manifest)
     except ShardsError as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    task = TASKS[run.model.task](run.model, run.loss, spec.build(manifest, items))
-    checkpoint_format.load_weights(folder, task.model)
+    data = spec.build(manifest, items)
+    if record.tables:
+        data = replace(data, item_rows=parts.mapped(folder, record.files))
+    task = TASKS[run.model.task](run.model, run.loss, data)
+    checkpoint_format.load_weights(folder, task.model, is_whole=False)
+    return Restored(run, record, manifest, items, task, _engine(run, task))
+
+
+def whole(restored: Restored) -> Restored:
+    """The same model with all item vectors in one place; `restored` itself if it has them so."""
+    if not restored.record.tables:
+        return restored
+    mapped = next((m for m in restored.task.modules() if isinstance(m, MappedItems)), None)
+    if mapped is None:
+        return restored
+    run, weights = restored.run, restored.task.model.state_dict()
+    for name, padding in restored.record.tables.items():
+        weights[name] = parts.whole(mapped.tables, name, padding)
+    task = TASKS[run.model.task](run.model, run.loss, spec.build(restored.manifest, restored.items))
+    task.model.load_state_dict(weights)
+    return replace(restored, task=task, engine=_engine(run, task))
+
+
+def _engine(run: RunConfig, task: Task) -> InferenceEngine:
     engine = InferenceEngine(task, EngineConfig(precision=run.engine.precision), default_device())
     engine.train(False)
-    return Restored(run, record, manifest, items, task, engine)
+    return engine

@@ -58,6 +58,14 @@ class ModelConfig(Protocol):
         return ()
 
     @property
+    def needs_whole_items(self) -> str | None:
+        """The setting by which it needs all item vectors in one place; None if they may be sharded.
+
+        Such a model makes them by `models/parts/inputs.py`.
+        """
+        return f"model.kind={self.kind}"
+
+    @property
     def item_width(self) -> int | None:
         """Width of `item_embedding`; None if it has none."""
         return None

@@ -20,7 +20,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.models.item_table import ItemTable, Queries
 from itrec_dist.models.parts import layout
 from itrec_dist.models.parts.features import EventFeatures, FeatureConfig
-from itrec_dist.models.parts.inputs import ItemVectors
+from itrec_dist.models.parts.inputs import item_vectors
 from itrec_dist.models.transformer import Dropout
 
 
@@ -77,12 +77,12 @@ class GRU4Rec(nn.Module):
 
     def __init__(self, config: Gru4recConfig, spec: DataSpec) -> None:
         super().__init__()
-        self.item_embedding = ItemVectors(config, spec)
+        self.item_embedding, item_bias = item_vectors(config, spec, bias=config.item_bias)
         self.event_features = EventFeatures(config, spec)
         self.layers = nn.ModuleList(
             nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.num_layers)
         )
-        self.item_bias = nn.Parameter(torch.zeros(spec.num_items)) if config.item_bias else None
+        self.item_bias = item_bias
         self.dropout = Dropout(config.dropout)
         self.item_embedding.draw()
 

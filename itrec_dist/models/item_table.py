@@ -83,10 +83,7 @@ class ItemTable:
 
     def block(self, queries: loss.Queries, start: int, stop: int) -> Tensor:
         """Scores of the items `start + 1 .. stop`, float32 [N, stop - start]."""
-        weight_WD, bias_W = self.weight_CD, self.bias_C
-        if stop - start < self.num_items:
-            weight_WD = weight_WD[start:stop]
-            bias_W = None if bias_W is None else bias_W[start:stop]
+        weight_WD, bias_W = self._rows(start, stop)
         with torch.autocast(weight_WD.device.type, enabled=False):
             scores_NW = F.linear(
                 queries.hidden_ND.float(), weight_WD.float(),
@@ -101,10 +98,10 @@ class ItemTable:
 
     def scores_of(self, queries: loss.Queries, ids_NK: Tensor) -> Tensor:
         """Scores of chosen items of each query, float32 [N, K]; 0 where the id is padding."""
-        columns_NK = (ids_NK.long() - 1).clamp(min=0)
-        with torch.autocast(self.weight_CD.device.type, enabled=False):
-            scores_NK = chosen_dots(queries.hidden_ND, self.weight_CD, columns_NK)
-            scores_NK = _plus_bias(scores_NK, self.bias_C, columns_NK)
+        weight_XD, bias_X, columns_NK = self._chosen(ids_NK)
+        with torch.autocast(weight_XD.device.type, enabled=False):
+            scores_NK = chosen_dots(queries.hidden_ND, weight_XD, columns_NK)
+            scores_NK = _plus_bias(scores_NK, bias_X, columns_NK)
             scores_NK = _plus_added(scores_NK, queries, ids_NK)
         return scores_NK.masked_fill(ids_NK == PAD, 0.0)
 
@@ -115,23 +112,35 @@ class ItemTable:
 
         All vectors are looked up at once, since each look-up has a gradient as large as the table.
         """
-        ids_X = torch.cat([ids_NK.flatten(), shared_ids_M])
-        columns_X = (ids_X.long() - 1).clamp(min=0)
+        weight_CD, bias_C, columns_X = self._chosen(torch.cat([ids_NK.flatten(), shared_ids_M]))
         hidden_ND = queries.hidden_ND.float()
         own = ids_NK.numel()
-        with torch.autocast(self.weight_CD.device.type, enabled=False):
-            vectors_XD = F.embedding(columns_X, self.weight_CD).float()
+        with torch.autocast(weight_CD.device.type, enabled=False):
+            vectors_XD = F.embedding(columns_X, weight_CD).float()
             vectors_NKD = vectors_XD[:own].unflatten(0, ids_NK.shape)
             scores_NK = (vectors_NKD @ hidden_ND.unsqueeze(2)).squeeze(2)
             scores_NM = hidden_ND @ vectors_XD[own:].t()
-            if self.bias_C is not None:
-                bias_X = F.embedding(columns_X, self.bias_C.unsqueeze(1)).squeeze(1).float()
+            if bias_C is not None:
+                bias_X = F.embedding(columns_X, bias_C.unsqueeze(1)).squeeze(1).float()
                 scores_NK = scores_NK + bias_X[:own].unflatten(0, ids_NK.shape)
                 scores_NM = scores_NM + bias_X[own:]
             scores_NK = _plus_added(scores_NK, queries, ids_NK)
             scores_NM = _plus_added(scores_NM, queries, shared_ids_M.unsqueeze(0))
         scores_NK = scores_NK.masked_fill(ids_NK == PAD, 0.0)
         return scores_NK, scores_NM.masked_fill(shared_ids_M == PAD, 0.0)
+
+    def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """The vectors and biases of the items `start + 1 .. stop`."""
+        if stop - start == self.num_items:
+            return self.weight_CD, self.bias_C
+        return self.weight_CD[start:stop], None if self.bias_C is None else self.bias_C[start:stop]
+
+    def _chosen(self, ids: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Vectors and biases that hold those of some ids, and the places of these; of any for PAD.
+
+        Of a table in one place these are all; a sharded one has others.
+        """
+        return self.weight_CD, self.bias_C, (ids.long() - 1).clamp(min=0)
 
     @torch.no_grad()
     def set_bias(self, bias_C: Tensor) -> None:

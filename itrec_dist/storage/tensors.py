@@ -31,6 +31,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _RANKS = {name: rank for rank, name in enumerate(_DTYPES)}
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error)
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor]) -> Written:
@@ -77,11 +78,29 @@ def read(path: Path, checksum: str | None = None) -> dict[str, torch.Tensor]:
         hashed_files.refuse_wrong_checksum(path, digest, checksum)
     try:
         return _views(buffer)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, struct.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(
-            f"{path} is damaged: it is not a safetensors file ({reason})"
-        ) from error
+    except _MALFORMED as error:
+        raise _damaged(path, error) from error
+
+
+def mapped(path: Path) -> dict[str, torch.Tensor]:
+    """Map tensors into memory, where their pages are read when they are used; not to be changed.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        size = path.stat().st_size
+        buffer = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+        return _views(buffer)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing: the checkpoint is incomplete") from error
+    except (OSError, *_MALFORMED) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CheckpointError(f"{path} is damaged: it is not a safetensors file ({reason})")
 
 
 def _views(buffer: torch.Tensor) -> dict[str, torch.Tensor]:

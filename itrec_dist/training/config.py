@@ -34,6 +34,7 @@ from itrec_dist.runs.trackers.config import TrackersConfig
 from itrec_dist.storage import cache
 from itrec_dist.storage.uri import Uri, refuse_credentials
 from itrec_dist.tasks import TASKS
+from itrec_dist.training import sharded_items
 from itrec_dist.training.loop import TrainingConfig
 
 
@@ -217,6 +218,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     _check_samples(run, data)
     _check_task(run)
     _check_sparse(run, num_workers)
+    sharded_items.check(run)
     run.model.check(data)
     return data
 

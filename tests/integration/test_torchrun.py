@@ -19,6 +19,7 @@ from itrec_dist.distributed import torchrun
 from itrec_dist.errors import ConfigError
 from itrec_dist.runs.directory import RunDirectory
 from tests.fixtures import DEBUG_RECIPE, ROOT
+from tests.stopped_runs import outcome
 
 EPOCHS = 30  # of the longer run: some seconds, in which it can be disturbed
 
@@ -328,3 +329,34 @@ def test_a_store_that_does_not_answer_is_one_sentence(launched, itrec, monkeypat
     assert code == 2
     assert err.startswith("itrec: error: the workers' store at 127.0.0.1:1 ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_sharded_items_is_resumed_to_the_same_end(history_shards, tmp_path):
+    def start_sharded(out, *more):
+        given = [
+            "--shards", history_shards, "--out", out, "--model.kind", "sasrec",
+            "--model.width", 16, "--model.num_layers", 1, "--loss.kind", "sampled_softmax",
+            "--engine.item_table", "sharded", "--engine.precision", "fp32",
+            "--training.epochs", 4, "--training.batch_size", 16, "--checkpoints.steps", 3,
+            "--training.log_seconds", 0, "--cluster.use_gpu", "false", *more,
+        ]  # fmt: skip
+        return subprocess.Popen(
+            [*command(), *map(str, given)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    process = start_sharded(tmp_path / "whole")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    killed = start_sharded(tmp_path / "killed")
+    wait_for_epochs(killed, tmp_path / "killed", 1)
+    for one in (psutil.Process(killed.pid), *workers(killed)):
+        one.kill()
+    killed.communicate(timeout=60)
+    resumed = start_sharded(tmp_path / "killed", "--resume")
+    _, err = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, err
+    whole, again = (RunDirectory(tmp_path / name) for name in ("whole", "killed"))
+    assert len(list((again.checkpoints / "last").rglob("items-*"))) == 4
+    assert outcome(again) == outcome(whole)

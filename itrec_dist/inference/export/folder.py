@@ -22,7 +22,7 @@ from itrec_dist.inference.export import onnx, program
 from itrec_dist.inference.export import torch as torch_program
 from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.export.signature import USER_IDS, signature
-from itrec_dist.inference.load import Restored
+from itrec_dist.inference.load import Restored, whole
 from itrec_dist.models.item_table import RankingModel
 from itrec_dist.storage import atomic
 
@@ -67,6 +67,7 @@ def export(
     check_installed(request.format)
     _refuse(restored, request.k)
     atomic.refuse_taken(out, marker=SIGNATURE_FILE, overwrite=overwrite)
+    restored = whole(restored)
     manifest, format_ = restored.manifest, _FORMATS[request.format]
     scorer = Scorer(
         restored.task.model, restored.items, manifest.input_length, request.k,

@@ -80,6 +80,15 @@ class SequenceConfig(FeatureConfig):
         return linear + super().features_label
 
     @property
+    def needs_whole_items(self) -> str | None:
+        """A linear model has tables of its own, and cosines need the lengths of all vectors."""
+        if self.linear_width is not None:
+            return f"model.linear_width={self.linear_width}"
+        if self.temperature is not None:
+            return f"model.temperature={self.temperature}"
+        return super().needs_whole_items
+
+    @property
     def item_width(self) -> int:
         """The width."""
         return self.width

@@ -12,7 +12,7 @@ from itrec_dist.models.item_table import ItemTable, Queries
 from itrec_dist.models.parts import layout
 from itrec_dist.models.parts.config import SequenceConfig
 from itrec_dist.models.parts.features import EventFeatures
-from itrec_dist.models.parts.inputs import ItemVectors, PositionVectors
+from itrec_dist.models.parts.inputs import PositionVectors, item_vectors
 from itrec_dist.models.parts.linear_memory import LinearMemory
 from itrec_dist.models.parts.pairs import Pairs, see_all
 from itrec_dist.models.transformer import Dropout
@@ -45,12 +45,12 @@ class SequenceEncoder(nn.Module):
         super().__init__()
         self.pairs = pairs
         self.temperature = config.temperature
-        self.item_embedding = ItemVectors(config, spec)
+        self.item_embedding, item_bias = item_vectors(config, spec, bias=config.item_bias)
         self.position_embedding = PositionVectors(spec.input_length, config.width)
         self.event_features = EventFeatures(config, spec)
         self.layers = nn.ModuleList(block() for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
-        self.item_bias = nn.Parameter(torch.zeros(spec.num_items)) if config.item_bias else None
+        self.item_bias = item_bias
         self.dropout = Dropout(config.dropout)
         self.item_embedding.draw()
         self.position_embedding.draw()

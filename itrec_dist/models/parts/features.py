@@ -75,6 +75,13 @@ class FeatureConfig(ModelConfig):
         told = [part for part, is_there in parts.items() if is_there]
         return "".join(f" {part}" for part in (*told, *self.event_context, *self.event_features))
 
+    @property
+    def needs_whole_items(self) -> str | None:
+        """Features of items are added to the vectors of the whole catalogue."""
+        if uses_items(self.side_information):
+            return f"model.side_information={self.side_information}"
+        return None
+
     def check(self, data: Manifest) -> None:
         """Refuse data without the configured features.
 

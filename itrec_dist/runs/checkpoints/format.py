@@ -2,6 +2,7 @@
 
     CHECKPOINT/
       model.safetensors   the weights of the task's model
+      items-*             the item vectors, if they are sharded: see parts.py
       config.yaml         the resolved configuration of the run
       manifest.json       the manifest of the data it was trained on
       items.parquet       the item table that the model's output columns refer to
@@ -27,6 +28,7 @@ from torch import nn
 
 from itrec_dist.data.schema import ITEMS_FILE, MANIFEST_FILE
 from itrec_dist.errors import CheckpointError
+from itrec_dist.runs.checkpoints import parts
 from itrec_dist.storage import atomic, hashed_files
 from itrec_dist.storage import tensors as tensor_files
 from itrec_dist.storage.hashed_files import Written
@@ -55,21 +57,24 @@ class Record:
     """SHA-256 of each other file by path. Of the training state only its record is listed, which
     in turn lists the state's files."""
     format_version: int = FORMAT_VERSION
+    tables: dict[str, int] = field(default_factory=dict)
+    """The tables in parts of their own, and how many empty rows each begins with where a model has
+    it whole; not written where there are none."""
 
 
 def write(
     folder: Path, weights: Mapping[str, torch.Tensor], record: Record, beside: Path, items: bytes,
-    state: Mapping[str, Written] | None = None,
+    there: Mapping[str, Written] | None = None,
 ) -> None:  # fmt: skip
     """Write a checkpoint into a folder, its record last, and check that it is complete.
 
     Args:
-        folder: a folder that is empty or holds only the training state.
+        folder: a folder that holds nothing, or only what `there` says.
         weights: of the task's model, by name.
         record: epoch, step and figures; checksums are filled in.
         beside: the run directory, whose config.yaml and manifest.json are copied.
         items: the content of the item table.
-        state: the files of the training state that `folder` already holds, by their paths.
+        there: the files that it holds already, by their paths: of the training state, and parts.
 
     Raises:
         OSError: a file cannot be written.
@@ -81,10 +86,16 @@ def write(
         MANIFEST_FILE: hashed_files.copy(beside / MANIFEST_FILE, folder / MANIFEST_FILE),
         ITEMS_FILE: hashed_files.write(folder / ITEMS_FILE, items),
     }
-    written = {**own, **(state or {})}
-    recorded = [*own, STATE_RECORD] if state else [*own]
-    files = {name: written[name].sha256 for name in recorded}
-    content = atomic.json_text(asdict(record) | {"files": files}).encode()
+    written = {**own, **(there or {})}
+    files = {
+        name: file.sha256
+        for name, file in written.items()
+        if name == STATE_RECORD or not name.startswith(f"{STATE_FOLDER}/")
+    }
+    fields = asdict(record) | {"files": files}
+    if not record.tables:
+        del fields["tables"]
+    content = atomic.json_text(fields).encode()
     written[RECORD_FILE] = hashed_files.write(folder / RECORD_FILE, content)
     hashed_files.refuse_incomplete(folder, written)
 
@@ -159,24 +170,40 @@ def compare(folder: Path, checksums: Mapping[str, str]) -> Record:
     return record
 
 
-def read_weights(folder: Path, record: Record | None = None) -> dict[str, torch.Tensor]:
-    """Read a checkpoint's weights by name; `record` is its record, if it was already read.
+def read_weights(
+    folder: Path, record: Record | None = None, *, is_whole: bool = True
+) -> dict[str, torch.Tensor]:
+    """Read a checkpoint's weights by name.
+
+    Args:
+        folder: the checkpoint.
+        record: its record, if it was already read.
+        is_whole: also read tables that are in parts, each into one place.
 
     Raises:
         CheckpointError: the record or the weights are damaged or missing.
     """
     record = record or read_record(folder)
-    return tensor_files.read(_existing(folder, WEIGHTS_FILE), record.files[WEIGHTS_FILE])
+    weights = tensor_files.read(_existing(folder, WEIGHTS_FILE), record.files[WEIGHTS_FILE])
+    if is_whole and record.tables:
+        for name in parts.names(record.files):
+            hashed_files.verify(_existing(folder, name), record.files[name])
+        tables = parts.mapped(folder, record.files)
+        for name, padding in record.tables.items():
+            weights[name] = parts.whole(tables, name, padding)
+    return weights
 
 
-def load_weights(folder: Path, module: nn.Module) -> Record:
+def load_weights(folder: Path, module: nn.Module, *, is_whole: bool = True) -> Record:
     """Load all weights of `module`; returns the checkpoint's record.
+
+    Without `is_whole` the module has the tables that are in parts elsewhere.
 
     Raises:
         CheckpointError: the weights are damaged, or belong to a module of another shape.
     """
     record = read_record(folder)
-    weights = read_weights(folder, record)
+    weights = read_weights(folder, record, is_whole=is_whole)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:

@@ -4,6 +4,7 @@
       state.json            format version, position, provenance, checksum of each other file
       workers.safetensors   of each worker: random states, and its part of the epoch's loss
       optimizer.*           optimiser, schedule and loss scaling, see engines/optimizer_state.py
+      items-*               what it keeps of sharded item vectors, see parts.py
 
 The next step depends only on this and the weights: the order of windows follows from the seed and
 the epoch. The format is the same for every engine. No file holds code.
@@ -23,6 +24,8 @@ from itrec_dist.errors import CheckpointError
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints.format import STATE_FOLDER as FOLDER
 from itrec_dist.runs.checkpoints.format import Record
+from itrec_dist.runs.checkpoints.parts import Parts
+from itrec_dist.runs.checkpoints.parts import names as part_names
 from itrec_dist.storage import atomic, hashed_files
 from itrec_dist.storage import tensors as tensor_files
 from itrec_dist.storage.hashed_files import Written
@@ -86,7 +89,10 @@ class State:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """A checkpoint `last` in memory, verified: everything that training resumes from."""
+    """A checkpoint `last` in memory, verified: everything that training resumes from.
+
+    Sharded item vectors are verified too, but stay in their files.
+    """
 
     record: Record
     state: State
@@ -109,7 +115,7 @@ def worker_state(position: Position, device: torch.device) -> dict[str, torch.Te
 
 def write(
     checkpoint: Path, workers: Mapping[str, Sequence[torch.Tensor]], optimizer: OptimizerState,
-    position: Position, provenance: Provenance,
+    position: Position, provenance: Provenance, parts: Parts | None = None,
 ) -> dict[str, Written]:  # fmt: skip
     """Write the training state into a checkpoint's folder; returns its files by path.
 
@@ -119,6 +125,7 @@ def write(
         optimizer: the engine's state.
         position: worker 0's position; what differs between workers is in `workers`.
         provenance: what produced the state.
+        parts: what the optimiser keeps of sharded item vectors, of all workers.
 
     Raises:
         OSError: a file cannot be written.
@@ -128,6 +135,8 @@ def write(
     stacked = {name: torch.stack(list(parts)) for name, parts in workers.items()}
     written = optimizer_state.write(folder, optimizer)
     written[WORKERS_FILE] = tensor_files.write(folder / WORKERS_FILE, stacked)
+    if parts is not None:
+        written |= parts.place_state(folder)
     content = {
         "format_version": FORMAT_VERSION,
         "position": asdict(position) | {"loss": None},  # each worker has its own
@@ -211,7 +220,9 @@ def load(checkpoint: Path) -> ResumePoint:
     record, state = _read_records(checkpoint)
     loaded = {checkpoint_format.STATE_RECORD, checkpoint_format.WEIGHTS_FILE}
     checkpoint_format.verify(checkpoint, except_for=loaded, record=record)
-    weights = checkpoint_format.read_weights(checkpoint, record)
+    weights = checkpoint_format.read_weights(checkpoint, record, is_whole=False)
+    for name in part_names(state.files):
+        hashed_files.verify(state.folder / name, state.files[name])
     optimizer = optimizer_state.read(state.folder, state.files)
     path = state.folder / WORKERS_FILE
     workers = tensor_files.read(path, _recorded(state, WORKERS_FILE))

@@ -7,7 +7,7 @@ normally waits for the write in progress; one that is killed leaves the previous
 
 import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,8 +17,10 @@ from itrec_dist.errors import CheckpointError, ItrecError, OutputError, ShardsEr
 from itrec_dist.runs.checkpoints import format as checkpoint_format
 from itrec_dist.runs.checkpoints import retention, training_state
 from itrec_dist.runs.checkpoints.format import Record
+from itrec_dist.runs.checkpoints.parts import Parts
 from itrec_dist.runs.checkpoints.training_state import Position, Provenance
 from itrec_dist.runs.directory import BEST, LAST, RunDirectory
+from itrec_dist.storage import atomic
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class Snapshot:
     optimizer: OptimizerState
     workers: Mapping[str, Sequence[torch.Tensor]]
     """What `training_state.worker_state` returned on each worker."""
+    parts: Parts | None = None
+    """Sharded item vectors and what the optimiser keeps of them, already written."""
+    tables: Mapping[str, int] = field(default_factory=dict)
+    """The tables in them; see `Record.tables`."""
 
 
 class CheckpointWriter:
@@ -124,21 +130,26 @@ class CheckpointWriter:
             self.saved_step = snapshot.at.step
         except (OSError, OutputError, CheckpointError) as error:
             raise OutputError(self._explain(error, snapshot.at)) from error
+        finally:
+            if snapshot.parts is not None:
+                atomic.remove(snapshot.parts.folder)
         if self._afterwards is not None:
             self._afterwards()
 
     def _write_one(self, kind: str, snapshot: Snapshot) -> None:
         at = snapshot.at
-        record = Record(at.epoch, at.step, snapshot.provenance.fingerprint, dict(snapshot.figures))
+        record = Record(at.epoch, at.step, snapshot.provenance.fingerprint, dict(snapshot.figures),
+                        tables=dict(snapshot.tables))  # fmt: skip
 
         def fill(folder: Path) -> None:
-            state = None
+            there = snapshot.parts.place(folder) if snapshot.parts else {}
             if kind == LAST:
-                state = training_state.write(
-                    folder, snapshot.workers, snapshot.optimizer, at, snapshot.provenance
-                )
+                there |= training_state.write(
+                    folder, snapshot.workers, snapshot.optimizer, at, snapshot.provenance,
+                    snapshot.parts,
+                )  # fmt: skip
             checkpoint_format.write(
-                folder, snapshot.weights, record, self._run.path, self._items, state
+                folder, snapshot.weights, record, self._run.path, self._items, there
             )
 
         retention.put(self._run.checkpoints, kind, at.step, self._keep[kind], fill)
