@@ -1,4 +1,4 @@
-"""Trainings of one small model on item vectors that are dealt over workers, for comparison."""
+"""Trainings of one small model on item vectors that are sharded over workers, for comparison."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from itrec_dist.data.feeds import CachedFeed
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.splits import read_split
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.distributed.dealt_rows import Deal
+from itrec_dist.distributed.row_sharding import RowSharding
 from itrec_dist.engines import kind_of
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
@@ -76,7 +76,7 @@ class Course:
         self.context, data = context, manifest.read(shards)
         spec = data_spec.build(data, reader.read_items(shards, data))
         if sharded:
-            spec = replace(spec, item_rows=Deal(context.rank, context.world_size))
+            spec = replace(spec, item_rows=RowSharding(context.rank, context.world_size))
         self.spec = spec
         torch.manual_seed(0)
         self.task = NextItems(MODEL, FirstItems(shared=shared), spec)
@@ -106,7 +106,7 @@ class Course:
             return found
         items = self.engine.rows.items
         for name, own in {**items.tables, **self.engine.rows.state}.items():
-            found[name] = items.deal.block(own, 0, NUM_ITEMS).clone()
+            found[name] = items.sharding.block(own, 0, NUM_ITEMS).clone()
         return found
 
 

@@ -12,7 +12,7 @@ import torch
 from itrec_dist.data.event_features import EventFeature
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import arrays
-from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from itrec_dist.distributed.row_sharding import RowSharding, ShardedTables
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class DataSpec:
     `event_features` are the columns of the events, in the order of `Batch.event_features_BLG`.
     Without `has_times`, `Batch.times_BL` is all zeros; `seconds_per_unit` is that of the times, 0
     if their unit is not known.
-    `item_rows` is where item vectors lie that a model has not in one place: dealt over workers, or
-    in the files of a checkpoint; None for a model that has them itself.
+    `item_rows` is where the item vectors are that a model does not hold in one place: sharded over
+    workers, or in the files of a checkpoint; None for a model that holds them itself.
     """
 
     input_length: int
@@ -48,7 +48,7 @@ class DataSpec:
     seconds_per_unit: float = 0.0
     item_vectors_VT: torch.Tensor | None = None
     event_features: tuple[EventFeature, ...] = ()
-    item_rows: Deal | DealtTables | None = None
+    item_rows: RowSharding | ShardedTables | None = None
 
 
 def build(manifest: Manifest, items: arrays.Items) -> DataSpec:

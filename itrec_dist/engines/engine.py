@@ -44,9 +44,9 @@ class EngineConfig:
     """torch.compile mode, a slow first step in return for faster later ones: none, default, or
     cuda_graphs (one launch for all kernels; on a GPU with engine single)."""
     item_table: ItemTableName = "replicated"
-    """Where item vectors lie: replicated holds all of them on every worker; sharded deals them out
-    to the workers, which fetch the rows that a batch uses and update these rows alone (for a loss
-    that draws items, under engine single or ddp)."""
+    """Where item vectors lie: replicated holds all of them on every worker; sharded
+    divides them by rows among the workers, which fetch the rows that a batch uses and update only
+    those (for a loss that draws items, under engine single or ddp)."""
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig, metadata=FREE)
     """DeepSpeed (ignored by other engines)"""
 
@@ -56,7 +56,7 @@ class EngineConfig:
 
 
 def refuse_sharded_items(engine: EngineConfig, name: str) -> None:
-    """Refuse item vectors that are dealt over workers, under an engine that divides all weights.
+    """Refuse item vectors that are sharded over workers, under an engine that divides all weights.
 
     Raises:
         ConfigError: they are asked for.

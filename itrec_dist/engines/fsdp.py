@@ -45,7 +45,7 @@ class FSDPEngine(TorchEngine):
 
     @staticmethod
     def check_settings(engine: EngineConfig, optimizer: OptimizerConfig, num_workers: int) -> None:
-        """Refuse compilation, which is untested with FSDP here, and rows that are dealt out."""
+        """Refuse compilation, which is untested with FSDP here, and sharded rows."""
         del optimizer, num_workers
         refuse_sharded_items(engine, "fsdp")
         if engine.compile != "none":

@@ -7,7 +7,7 @@ for large tables: row-wise Adagrad in Naumov et al., Deep Learning Recommendatio
 Personalization and Recommendation Systems (2019); Adam without moments' decay in unused rows as in
 torch.optim.SparseAdam.
 
-Letters as in `distributed/dealt_rows.py`; D numbers of a row of one table.
+Letters as in `distributed/row_sharding.py`; D numbers of a row of one table.
 """
 
 import math
@@ -15,10 +15,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from itrec_dist.distributed.dealt_rows import summed
+from itrec_dist.distributed.row_sharding import summed
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.errors import ConfigError
-from itrec_dist.models.parts.sharded_items import DealtItems
+from itrec_dist.models.parts.sharded_items import ItemShard
 
 _EPS = {"adam": 1e-8, "adagrad": 1e-10}  # as torch's
 
@@ -43,15 +43,15 @@ def check(optimizer: OptimizerConfig) -> None:
         )
 
 
-def items_of(module: nn.Module) -> DealtItems | None:
+def items_of(module: nn.Module) -> ItemShard | None:
     """The sharded item vectors of a module, if it has any."""
-    return next((m for m in module.modules() if isinstance(m, DealtItems)), None)
+    return next((m for m in module.modules() if isinstance(m, ItemShard)), None)
 
 
 class RowUpdates:
     """The gradients, optimiser state and updates of this worker's rows."""
 
-    def __init__(self, items: DealtItems, optimizer: OptimizerConfig) -> None:
+    def __init__(self, items: ItemShard, optimizer: OptimizerConfig) -> None:
         self.items, self._config = items, optimizer
         self._found: tuple[Tensor, Tensor] | None = None
         self.state: dict[str, Tensor] = {}
@@ -76,13 +76,13 @@ class RowUpdates:
         self.items.taken.clear()
         if len(taken) > 1:
             rows_N, values_NE = summed(rows_N, values_NE)
-        places_M, sums_ME = self.items.deal.add_up(rows_N, values_NE)
-        self._found = places_M, sums_ME.div_(self.items.deal.num_workers)
+        places_M, sums_ME = self.items.sharding.add_up(rows_N, values_NE)
+        self._found = places_M, sums_ME.div_(self.items.sharding.num_workers)
 
     def squared_norm(self) -> Tensor:
         """The squared norm of the gradient, over the rows of all workers."""
         assert self._found is not None
-        return self.items.deal.sum(self._found[1].square().sum())
+        return self.items.sharding.sum(self._found[1].square().sum())
 
     def scale(self, factor: Tensor) -> None:
         """Multiply the gradient."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.distributed.context import WorkerContext
-from itrec_dist.distributed.dealt_rows import Deal
+from itrec_dist.distributed.row_sharding import RowSharding
 from itrec_dist.engines import row_updates
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri
@@ -48,11 +48,11 @@ def check(run: "RunConfig") -> None:
             )
 
 
-def dealt(spec: DataSpec, run: "RunConfig", context: WorkerContext) -> DataSpec:
+def assigned(spec: DataSpec, run: "RunConfig", context: WorkerContext) -> DataSpec:
     """The data as a worker's model is to be built for it."""
     if run.engine.item_table != "sharded":
         return spec
-    return replace(spec, item_rows=Deal(context.rank, context.world_size))
+    return replace(spec, item_rows=RowSharding(context.rank, context.world_size))
 
 
 def count_weights(task: nn.Module, run: "RunConfig") -> int:

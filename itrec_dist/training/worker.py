@@ -108,7 +108,7 @@ class _Worker:
         self._shards = fetch.local(run.shards)
         self._manifest = manifest.read(self._shards)
         self._items = reader.read_items(self._shards, self._manifest)
-        spec = sharded_items.dealt(data_spec.build(self._manifest, self._items), run, context)
+        spec = sharded_items.assigned(data_spec.build(self._manifest, self._items), run, context)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.fit_statistics(

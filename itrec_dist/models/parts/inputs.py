@@ -11,10 +11,10 @@ from torch import nn
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.spec import DataSpec
-from itrec_dist.distributed.dealt_rows import Deal
+from itrec_dist.distributed.row_sharding import RowSharding
 from itrec_dist.models.item_table import ItemTable
 from itrec_dist.models.parts.features import STD, FeatureConfig, ItemFeatures
-from itrec_dist.models.parts.sharded_items import DealtItems, MappedItems, ShardedItems
+from itrec_dist.models.parts.sharded_items import ItemShard, MappedItems, ShardedItems
 from itrec_dist.models.side_information import uses_items
 
 
@@ -28,8 +28,8 @@ def item_vectors(
     if spec.item_rows is None:
         vectors = ItemVectors(config, spec)
         return vectors, nn.Parameter(torch.zeros(spec.num_items)) if bias else None
-    if isinstance(spec.item_rows, Deal):
-        return DealtItems(spec, spec.item_rows, config.width, STD, bias=bias), None
+    if isinstance(spec.item_rows, RowSharding):
+        return ItemShard(spec, spec.item_rows, config.width, STD, bias=bias), None
     return MappedItems(spec, spec.item_rows, config.width), None
 
 

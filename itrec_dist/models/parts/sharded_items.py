@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from itrec_dist.data.schema import PAD
 from itrec_dist.data.spec import DataSpec
-from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from itrec_dist.distributed.row_sharding import RowSharding, ShardedTables
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses import loss
 from itrec_dist.models.item_table import ItemTable
@@ -84,16 +84,18 @@ class ShardedItems(nn.Module):
         return F.pad(self.fetch(rows_U), (0, 0, 1, 0)), at
 
 
-class DealtItems(ShardedItems):
-    """Rows dealt over workers, which are trained."""
+class ItemShard(ShardedItems):
+    """The rows of this worker, which are trained."""
 
     weight_RD: Tensor
     bias_R: Tensor
 
-    def __init__(self, spec: DataSpec, deal: Deal, width: int, std: float, *, bias: bool) -> None:
+    def __init__(
+        self, spec: DataSpec, sharding: RowSharding, width: int, std: float, *, bias: bool
+    ) -> None:
         super().__init__(spec.num_items, width)
-        self.deal, self._std, self.has_bias = deal, std, bias
-        count = deal.count(spec.num_items)
+        self.sharding, self._std, self.has_bias = sharding, std, bias
+        count = sharding.count(spec.num_items)
         self.register_buffer("weight_RD", torch.zeros(count, width), persistent=False)
         self.register_buffer("bias_R", torch.zeros(count if bias else 0), persistent=False)
         self.taken: list[Taken] = []
@@ -106,7 +108,7 @@ class DealtItems(ShardedItems):
     def fetch(self, rows_U: Tensor) -> Tensor:
         """Fetch rows from the workers that have them, and keep them for the update if it learns."""
         with torch.no_grad():
-            values_UE = self.deal.fetch(rows_U, self._own)
+            values_UE = self.sharding.fetch(rows_U, self._own)
         if torch.is_grad_enabled() and self.training:
             values_UE.requires_grad_()
             self.taken.append(Taken(rows_U, values_UE))
@@ -118,16 +120,16 @@ class DealtItems(ShardedItems):
 
     def block(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Consecutive rows, from all workers."""
-        weight_WD = self.deal.block(self.weight_RD, start, stop)
+        weight_WD = self.sharding.block(self.weight_RD, start, stop)
         if not self.has_bias:
             return weight_WD, weight_WD.new_zeros(len(weight_WD))
-        return weight_WD, self.deal.block(self.bias_R, start, stop)
+        return weight_WD, self.sharding.block(self.bias_R, start, stop)
 
     @torch.no_grad()
     def draw(self) -> None:
         """Draw the initial vectors: the same whoever has them, in blocks that have a seed each."""
         seed = int(torch.randint(2**62, ()))
-        rank, num_workers = self.deal.rank, self.deal.num_workers
+        rank, num_workers = self.sharding.rank, self.sharding.num_workers
         drawn = torch.empty(_DRAWN_AT_ONCE, self.width)
         for number, start in enumerate(range(0, self.num_items, _DRAWN_AT_ONCE)):
             drawn.normal_(std=self._std, generator=torch.Generator().manual_seed(seed + number))
@@ -140,13 +142,13 @@ class DealtItems(ShardedItems):
     def set_bias(self, bias_C: Tensor) -> None:
         """Set the initial biases of this worker's items."""
         if self.has_bias:
-            self.bias_R.copy_(bias_C[self.deal.rank :: self.deal.num_workers])
+            self.bias_R.copy_(bias_C[self.sharding.rank :: self.sharding.num_workers])
 
 
 class MappedItems(ShardedItems):
     """Rows in the files of a checkpoint, which are mapped into memory and not trained."""
 
-    def __init__(self, spec: DataSpec, tables: DealtTables, width: int) -> None:
+    def __init__(self, spec: DataSpec, tables: ShardedTables, width: int) -> None:
         super().__init__(spec.num_items, width)
         self.tables = tables
         # Tells the device of the model; a map of a file cannot lie on a GPU.

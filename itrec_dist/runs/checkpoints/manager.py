@@ -112,7 +112,7 @@ class CheckpointManager:
             *([(state.folder, state.files, rows.state)] if state and rows.state else []),
         ):
             tables = parts_of_tables.mapped(place, files)
-            parts_of_tables.load(tables, own, items.deal, items.num_items)
+            parts_of_tables.load(tables, own, items.sharding, items.num_items)
 
     def wait(self) -> None:
         """Wait until the checkpoint in progress is written.

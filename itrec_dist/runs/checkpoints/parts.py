@@ -4,10 +4,10 @@
       items-00001-of-00002.safetensors         of worker 0 of 2, its rows of every table
       state/items-00001-of-00002.safetensors   what the optimiser keeps of them
 
-Which rows these are, distributed/dealt_rows.py says; the checkpoint's record names the tables. All
-workers write at once, into a hidden folder beside the checkpoints, straight from the memory that is
-trained: training waits, and no worker holds its rows twice. Worker 0 then puts the files into the
-checkpoints as links. So all workers must reach the run directory.
+distributed/row_sharding.py says which rows these are; the checkpoint's record names the tables.
+All workers write at once, into a hidden folder beside the checkpoints, straight from the memory
+that is trained: training waits, and no worker holds its rows twice. Worker 0 then puts the files
+into the checkpoints as links. So all workers must reach the run directory.
 
 `torch.distributed.checkpoint` is not used: its writer of safetensors (torch 2.13) builds a whole
 file in memory first, and the checksum would take another reading.
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from itrec_dist.distributed.context import WorkerContext
-from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from itrec_dist.distributed.row_sharding import RowSharding, ShardedTables
 from itrec_dist.errors import CheckpointError, OutputError
 from itrec_dist.storage import hashed_files
 from itrec_dist.storage import tensors as tensor_files
@@ -106,7 +106,7 @@ def names(files: Iterable[str]) -> list[str]:
     return found
 
 
-def mapped(folder: Path, files: Iterable[str]) -> DealtTables:
+def mapped(folder: Path, files: Iterable[str]) -> ShardedTables:
     """The tables in the files of a folder, mapped into memory; their checksums are not compared.
 
     Raises:
@@ -115,16 +115,18 @@ def mapped(folder: Path, files: Iterable[str]) -> DealtTables:
     parts = [tensor_files.mapped(folder / name) for name in names(files)]
     if not parts or any(sorted(part) != sorted(parts[0]) for part in parts):
         raise CheckpointError(f"{folder} holds no item vectors, or parts of different runs")
-    return DealtTables({name: [part[name] for part in parts] for name in parts[0]})
+    return ShardedTables({name: [part[name] for part in parts] for name in parts[0]})
 
 
-def load(tables: DealtTables, own: Mapping[str, torch.Tensor], deal: Deal, total: int) -> None:
+def load(
+    tables: ShardedTables, own: Mapping[str, torch.Tensor], sharding: RowSharding, total: int
+) -> None:
     """Copy this worker's rows of all tables, whatever the number of workers that wrote them.
 
     Args:
         tables: what `mapped` returned.
         own: this worker's rows by the names of the tables.
-        deal: which rows these are.
+        sharding: which rows these are.
         total: of all workers.
 
     Raises:
@@ -142,15 +144,15 @@ def load(tables: DealtTables, own: Mapping[str, torch.Tensor], deal: Deal, total
                 f"{name} in the checkpoint has {tables.num_rows(name)} rows of "
                 f"{list(parts[0].shape[1:])}, {total} of {list(rows.shape[1:])} are needed"
             )
-        tables.deal(name, deal, rows)
+        tables.copy_rows(name, sharding, rows)
 
 
-def whole(tables: DealtTables, name: str, padding: int) -> torch.Tensor:
+def whole(tables: ShardedTables, name: str, padding: int) -> torch.Tensor:
     """A table in one place, behind so many empty rows."""
     total = tables.num_rows(name)
     first = tables.tables[name][0]
     table = first.new_zeros(padding + total, *first.shape[1:])
-    tables.deal(name, Deal(), table[padding:])
+    tables.copy_rows(name, RowSharding(), table[padding:])
     return table
 
 

@@ -1,10 +1,10 @@
-"""Item vectors dealt over workers: the same numbers as in one place, however many workers."""
+"""Item vectors sharded over workers: the same numbers as in one place, however many workers."""
 
 import pytest
 import torch
 
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.distributed.dealt_rows import Deal, DealtTables
+from itrec_dist.distributed.row_sharding import RowSharding, ShardedTables
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses.softmax import SoftmaxConfig
 from itrec_dist.models.item_table import ItemTable, Queries
@@ -34,8 +34,8 @@ def table_of(total=TOTAL, width=3):
     return torch.randn(total, width, generator=torch.Generator().manual_seed(1))
 
 
-def dealt(table, num_workers):
-    """The parts of a table, as a card player deals."""
+def shards_of(table, num_workers):
+    """The parts of a table whose rows go to the workers in turn."""
     return [
         torch.stack([row for r, row in enumerate(table) if r % num_workers == worker])
         for worker in range(num_workers)
@@ -45,9 +45,11 @@ def dealt(table, num_workers):
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
 def test_parts_of_any_number_of_workers_give_the_rows_of_the_table(num_workers):
     table = table_of()
-    parts = dealt(table, num_workers)
-    assert [Deal(w, num_workers).count(TOTAL) for w in range(num_workers)] == list(map(len, parts))
-    tables = DealtTables({"x": parts})
+    parts = shards_of(table, num_workers)
+    assert [RowSharding(w, num_workers).count(TOTAL) for w in range(num_workers)] == list(
+        map(len, parts)
+    )
+    tables = ShardedTables({"x": parts})
     assert tables.num_rows("x") == TOTAL
     for start in range(TOTAL):
         for stop in range(start, TOTAL + 1):
@@ -55,21 +57,21 @@ def test_parts_of_any_number_of_workers_give_the_rows_of_the_table(num_workers):
     rows = torch.tensor([5, 22, 0, 7])
     assert torch.equal(tables.rows("x", rows), table[rows])
     for others in (1, 2, 5):
-        for worker, expected in enumerate(dealt(table, others)):
+        for worker, expected in enumerate(shards_of(table, others)):
             own = torch.zeros_like(expected)
-            tables.deal("x", Deal(worker, others), own)
+            tables.copy_rows("x", RowSharding(worker, others), own)
             assert torch.equal(own, expected)
 
 
 def exchange(context):
     """What each of two workers fetches and sends, and the table in blocks."""
-    table, deal = table_of(), Deal(context.rank, context.world_size)
-    own = dealt(table, 2)[context.rank]
+    table, sharding = table_of(), RowSharding(context.rank, context.world_size)
+    own = shards_of(table, 2)[context.rank]
     asked = torch.tensor([[2, 3, 8, 22], [3]][context.rank])
-    fetched = deal.fetch(asked, own.__getitem__)
-    nothing = deal.fetch(asked[:0], own.__getitem__)
-    sums = deal.add_up(asked, table[asked] * (1 + context.rank))
-    blocks = [deal.block(own, start, stop) for start, stop in ((0, 23), (3, 4), (7, 12))]
+    fetched = sharding.fetch(asked, own.__getitem__)
+    nothing = sharding.fetch(asked[:0], own.__getitem__)
+    sums = sharding.add_up(asked, table[asked] * (1 + context.rank))
+    blocks = [sharding.block(own, start, stop) for start, stop in ((0, 23), (3, 4), (7, 12))]
     return fetched, nothing, sums, blocks
 
 
@@ -96,7 +98,7 @@ def test_initial_vectors_do_not_depend_on_who_has_them(shards, monkeypatch):
     def parts(num_workers):
         for rank in range(num_workers):
             torch.manual_seed(5)
-            items = sharded_items.DealtItems(spec, Deal(rank, num_workers), 3, 0.5, bias=True)
+            items = sharded_items.ItemShard(spec, RowSharding(rank, num_workers), 3, 0.5, bias=True)
             items.draw()
             items.set_bias(bias)
             yield items.weight_RD, items.bias_R
@@ -106,7 +108,7 @@ def test_initial_vectors_do_not_depend_on_who_has_them(shards, monkeypatch):
     assert len(alone.unique(dim=0)) == NUM_ITEMS
     for num_workers in (2, 3):
         weights, biases = zip(*parts(num_workers), strict=True)
-        tables = DealtTables({"weight": weights, "bias": biases})
+        tables = ShardedTables({"weight": weights, "bias": biases})
         assert torch.equal(tables.block("weight", 0, NUM_ITEMS), alone)
         assert torch.equal(tables.block("bias", 0, NUM_ITEMS), bias)
 

@@ -1,4 +1,4 @@
-"""Runs whose item vectors are dealt over workers: stopped, resumed by others, and used by one."""
+"""Runs whose item vectors are sharded over workers: stopped, resumed by others, and used by one."""
 
 import json
 from dataclasses import replace
@@ -49,7 +49,7 @@ def whole_tables(context, run):
     point = resume.load_last(RunDirectory(run.folder)) if context.rank == 0 else None
     rows = worker._Worker(run, context, None, None, lambda: point)._engine.rows
     return {
-        name: rows.items.deal.block(own, 0, rows.items.num_items)
+        name: rows.items.sharding.block(own, 0, rows.items.num_items)
         for name, own in {**rows.items.tables, **rows.state}.items()
     }
 

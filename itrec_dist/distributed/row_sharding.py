@@ -1,6 +1,6 @@
-"""Tables whose rows are dealt over workers: of W workers, worker w has rows w, w + W, w + 2W, ...
+"""Tables whose rows are sharded over workers: of W workers, worker w has rows w, w + W, w + 2W, ...
 
-Dealt in turn and not cut into ranges, because items are numbered by popularity: the worker with the
+In turn and not cut into ranges, because items are numbered by popularity: the worker with the
 first range would be asked for most rows of every batch.
 
 TorchRec 1.9.2 was tried and cannot be used: fbgemm-gpu 1.9.0, which it needs, fails to load beside
@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 1 << 18  # that are copied out of files
 
 
 @dataclass(frozen=True)
-class Deal:
+class RowSharding:
     """Which rows one of several workers has. Its methods with exchanges are called by all workers.
 
     Exchanges use torch's default process group.
@@ -106,7 +106,7 @@ class Deal:
 
 
 @dataclass(frozen=True)
-class DealtTables:
+class ShardedTables:
     """Whole tables as the parts of all workers, in the order of ranks: maps of files, as a rule."""
 
     tables: Mapping[str, Sequence[Tensor]]
@@ -136,14 +136,14 @@ class DealtTables:
         return _interleaved(cut, start, stop)
 
     @torch.no_grad()
-    def deal(self, name: str, deal: Deal, own: Tensor) -> None:
+    def copy_rows(self, name: str, sharding: RowSharding, own: Tensor) -> None:
         """Copy a worker's rows of a table, whatever the number of workers that wrote it."""
         for start in range(0, len(own), _ROWS_AT_ONCE):
             places_X = torch.arange(start, min(start + _ROWS_AT_ONCE, len(own)))
-            if deal.num_workers == len(self.tables[name]):
-                part_X = self.tables[name][deal.rank][start : start + len(places_X)]
+            if sharding.num_workers == len(self.tables[name]):
+                part_X = self.tables[name][sharding.rank][start : start + len(places_X)]
             else:
-                part_X = self.rows(name, places_X * deal.num_workers + deal.rank)
+                part_X = self.rows(name, places_X * sharding.num_workers + sharding.rank)
             own[start : start + len(places_X)].copy_(part_X)
 
 
