@@ -35,18 +35,11 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import (
-    loss_memory,
-    precision,
-    resume,
-    samples,
-    sharded_items,
-    tracking,
-    warm_start,
-)
+from itrec_dist.training import loss_memory, precision, resume, samples, tracking, warm_start
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
+from itrec_dist.training.sharded_items import assigned, count_weights
 
 _NUM_SAMPLED = 6  # users whose predictions the report shows
 
@@ -108,7 +101,7 @@ class _Worker:
         self._shards = fetch.local(run.shards)
         self._manifest = manifest.read(self._shards)
         self._items = reader.read_items(self._shards, self._manifest)
-        spec = sharded_items.assigned(data_spec.build(self._manifest, self._items), run, context)
+        spec = assigned(data_spec.build(self._manifest, self._items), run, context)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
         self._task.fit_statistics(
@@ -119,7 +112,7 @@ class _Worker:
         )
         self._loss_memory = loss_memory.check(run, self._manifest, num_queries, context.device)
         # Counted before the engine, which may shard them.
-        self._num_parameters = sharded_items.count_weights(self._task, run)
+        self._num_parameters = count_weights(self._task, run)
         warm_start.start_model(self._task.model, run, self._items)
         self._notes: list[str] = []
         self._splits = NodeSplits(
