@@ -13,6 +13,7 @@ from itrec_dist.api.figures import Figures
 from itrec_dist.api.shards import Data, shards_of
 from itrec_dist.errors import ConfigError, ItrecWarning
 from itrec_dist.options import baselines as baseline_options
+from itrec_dist.storage.uri import parse_place
 
 if TYPE_CHECKING:
     from itrec_dist.data.manifest import Manifest
@@ -61,7 +62,7 @@ def baselines(
     Args:
         data: what `split` or `open` returned, or a shards folder.
         only: names of baselines, such as ["popularity", "ease"]; all that suit the data if empty.
-        out: folder for a run directory of each, which `report` reads; None keeps none.
+        out: folder for a run directory of each, which `report` reads, or its URI; None keeps none.
         settings: further settings by the names of the options of `itrec baselines`, such as
             `ease={"penalty": 200}`, `cutoffs`, `seen` and `overwrite`.
 
@@ -83,7 +84,7 @@ def baselines(
     given = settings | {"shards": shards, "only": ",".join(only)}
     with tempfile.TemporaryDirectory(prefix="itrec-baselines-") as scratch:
         given["out"] = Path(scratch) if out is None else out
-        parsed = baseline_options.parser_for(Path(shards)).parse_settings(given)
+        parsed = baseline_options.parser_for(parse_place(shards)).parse_settings(given)
         done = judged(parsed)
     for text in done.warnings:
         warnings.warn(text, ItrecWarning, stacklevel=2)
@@ -119,11 +120,11 @@ def judged(parsed: Any) -> Judged:
     """
     from itrec_dist import tasks
     from itrec_dist.api.evaluation import choice_from
-    from itrec_dist.data import manifest
+    from itrec_dist.data.shards import fetch
     from itrec_dist.evaluation.baselines import judge_all
     from itrec_dist.metrics.metric import MetricChoice
 
-    data = manifest.read(parsed.shards)
+    data = fetch.manifest_of(parsed.shards)
     known = baseline_options.baselines_of(tasks.task_of(data))
     chosen = _chosen(parsed, known, data)
     judgements = judge_all(

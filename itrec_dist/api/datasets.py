@@ -67,7 +67,7 @@ def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Ev
     MovieLens, and figures on them say nothing about people.
 
     Args:
-        out: folder to write.
+        out: folder to write; with format="parquet" also its URI.
         overwrite: whether to replace the folder if it was generated.
         settings: by the names of the options of `itrec data make`: `users`, `movies`,
             `ratings_per_user` (the mean), `seed` and `format`. The same settings give the same
@@ -78,6 +78,7 @@ def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Ev
 
     Raises:
         ConfigError: a setting is unknown or out of its range.
+        EnvironmentProblem: `out` is a URI that cannot be reached.
         OutputError: `out` exists, or cannot be written.
 
     Examples:
@@ -91,12 +92,13 @@ def generate(out: str | Path, *, overwrite: bool = False, **settings: Any) -> Ev
     if parsed.format == "ml-1m":
         return read(out, source="ml-1m")
     from itrec_dist.data.sources.synthetic import files
+    from itrec_dist.storage.outputs import below
 
     return read(
-        Path(out) / files.ParquetFiles.ratings_file,
+        below(parsed.out, files.ParquetFiles.ratings_file),
         rating="rating", title="title",
-        items=Path(out) / files.ITEMS, item_features=["genres"],
-        users=Path(out) / files.USERS, user_features=list(files.USER_FEATURES),
+        items=below(parsed.out, files.ITEMS), item_features=["genres"],
+        users=below(parsed.out, files.USERS), user_features=list(files.USER_FEATURES),
     )  # fmt: skip
 
 

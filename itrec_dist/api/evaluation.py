@@ -40,10 +40,10 @@ def evaluated(run: Run, parsed: Any, splits: Sequence[str] | None = None) -> Eva
     from itrec_dist.evaluation.checkpoints import judge_checkpoint
     from itrec_dist.inference import fitting
     from itrec_dist.metrics import targets
-    from itrec_dist.storage import atomic
+    from itrec_dist.storage import atomic, outputs
 
-    if parsed.out is not None and parsed.out.exists():
-        atomic.refuse_existing(parsed.out, overwrite=parsed.overwrite)
+    if parsed.out is not None:
+        outputs.refuse_existing(parsed.out, overwrite=parsed.overwrite)
     restored = run.restored
     place = parsed.shards or restored.run.shards
     shards = fetch.local(place)
@@ -55,18 +55,17 @@ def evaluated(run: Run, parsed: Any, splits: Sequence[str] | None = None) -> Eva
     if differing := fitting.warning(restored, shards, place):
         texts.append(f"{differing}: it may have been trained on rows that it is evaluated on here")
     if parsed.out is not None:
-        atomic.write_json(
-            parsed.out,
-            {
-                "kind": "train",
-                "name": restored.run.label,
-                "checkpoint": parsed.checkpoint,
-                "epoch": restored.record.epoch,
-                "seed": restored.run.seed,
-                "fingerprint": manifest.read(shards).fingerprint,
-                "splits": {split: j.to_json() for split, j in judgements.items()},
-            },
-        )
+        content = {
+            "kind": "train",
+            "name": restored.run.label,
+            "checkpoint": parsed.checkpoint,
+            "epoch": restored.record.epoch,
+            "seed": restored.run.seed,
+            "fingerprint": manifest.read(shards).fingerprint,
+            "splits": {split: j.to_json() for split, j in judgements.items()},
+        }
+        with outputs.new_file(parsed.out) as building:
+            building.write_text(atomic.json_text(content), encoding="utf-8")
     return Evaluated(judgements, tuple(text for text in texts if text))
 
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from itrec_dist.api.run import Run
+    from itrec_dist.storage.uri import Uri
 
 
-def exported(run: Run, parsed: Any) -> Path:
+def exported(run: Run, parsed: Any) -> Uri | Path:
     """Write the folder that the options of `itrec export` ask for; returns the model's file.
 
     Raises:

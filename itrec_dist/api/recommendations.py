@@ -43,7 +43,7 @@ class Recommendations:
 
         return table_of(self.restored, self.served, self.request)
 
-    def write(self, out: Path, *, overwrite: bool) -> Outcome:
+    def write(self, out: Uri | Path, *, overwrite: bool) -> Outcome:
         """Write them to a Parquet file, block by block.
 
         Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import ConfigError
-from itrec_dist.storage.uri import Uri
+from itrec_dist.storage.uri import Uri, parse_place
 
 if TYPE_CHECKING:
     from itrec_dist.api.run import Run
@@ -20,19 +20,20 @@ def report(
     title: str | None = None,
     against: Run | str | Path | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> Uri | Path:
     """Write one HTML page on runs, which works offline.
 
     Args:
         runs: runs, or folders or URIs that contain them at any depth; or one sweep.
-        out: file to write; None writes report.html into the folder that contains them all.
+        out: file to write, or its URI; None writes report.html into the folder that contains them
+            all.
         title: the page's title.
         against: a run, of a model or of a baseline, that the others are compared with by paired
             tests on the same test windows; a run that was only trained is evaluated for it once.
         overwrite: whether to replace an earlier report.
 
     Returns:
-        The page's path.
+        The page's path or URI.
 
     Raises:
         CheckpointError: there is no run, or a damaged one.
@@ -45,14 +46,15 @@ def report(
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]
     other = None if against is None else Path(str(getattr(against, "path", against)))
-    return reported([_place(one) for one in given], None if out is None else Path(out), title,
+    place = None if out is None else parse_place(out)
+    return reported([_place(one) for one in given], place, title,
                     against=other, overwrite=overwrite)  # fmt: skip
 
 
 def reported(
-    places: Sequence[Path | Uri], out: Path | None, title: str | None, *,
+    places: Sequence[Path | Uri], out: Uri | Path | None, title: str | None, *,
     against: Path | None = None, overwrite: bool,
-) -> Path:  # fmt: skip
+) -> Uri | Path:  # fmt: skip
     """Do what the options of `itrec report` say.
 
     Raises:
@@ -69,11 +71,13 @@ def reported(
             )
         return reports.write_sweep(first, out, title, overwrite=overwrite)
     if out is None and any(isinstance(place, Uri) for place in places):
-        raise ConfigError("a report is written to this machine: give --out FILE.html with a URI")
+        raise ConfigError(
+            "--out is missing: with runs at a URI, give the file to write, or its URI"
+        )
     runs = [run for place in places for run in local_runs(place)]
     return reports.write(runs, out, title, against=against, overwrite=overwrite)
 
 
 def _place(run: Any) -> Path | Uri:
     place = getattr(run, "path", run)
-    return Uri(place) if isinstance(place, str) and "://" in place else Path(place)
+    return parse_place(place)

@@ -12,7 +12,7 @@ from itrec_dist.api.figures import Figures
 from itrec_dist.api.shards import Data
 from itrec_dist.errors import ItrecError, ItrecWarning
 from itrec_dist.runs.directory import BEST, RunDirectory
-from itrec_dist.storage.uri import Uri
+from itrec_dist.storage.uri import Uri, parse_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,7 @@ class Run:
         """Write what `recommend` gives to a Parquet file, or by a cluster to a folder of parts.
 
         Args:
-            out: the file; with `workers` the folder, or its URI.
+            out: the file, or with `workers` the folder; or its URI.
             histories: whom to recommend to; see `recommend`.
             k: items per user.
             overwrite: whether to replace the file or folder if it exists.
@@ -203,7 +203,7 @@ class Run:
         """
         if workers is None:
             made = self._requested(histories, k=k, **options)
-            return made.write(Path(out), overwrite=overwrite)
+            return made.write(parse_place(out), overwrite=overwrite)
         from itrec_dist.api.scoring import scored
 
         given = {**options, "k": k, "out": out, "overwrite": overwrite, "workers": workers}
@@ -221,11 +221,11 @@ class Run:
         k: int | None = None,
         license: str | None = None,
         overwrite: bool = False,
-    ) -> Path:
+    ) -> Uri | Path:
         """Write the model as a folder that serves without this package.
 
         Args:
-            out: the folder: the model, signature.json, items.parquet and a model card.
+            out: the folder, or its URI: the model, signature.json, items.parquet and a model card.
             format: "torch", which torch alone loads, or "onnx".
             k: let the model return so many of the best items besides the scores of all.
             license: the licence that the card states, such as "apache-2.0".
@@ -332,7 +332,6 @@ def load(path: str | Path, checkpoint: str = BEST) -> Run:
     Examples:
         >>> itrec.load("run").recommend([["260"]])
     """
-    place = Uri(path) if isinstance(path, str) and "://" in path else Path(path)
-    run = Run(place, checkpoint)
+    run = Run(parse_place(path), checkpoint)
     run.events("end")  # refuses what is no run
     return run

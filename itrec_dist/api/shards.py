@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist import config
 from itrec_dist.api.events import Events, read, settings_of
-from itrec_dist.data import manifest as manifests
 from itrec_dist.data import sources
 from itrec_dist.data.shards import fetch
 from itrec_dist.errors import ConfigError, ItrecWarning
 from itrec_dist.options import window as window_options
 from itrec_dist.storage import cache
-from itrec_dist.storage.uri import Uri
+from itrec_dist.storage.uri import Uri, parse_place
 
 if TYPE_CHECKING:
     from itrec_dist.data.doors.files import Place
@@ -33,11 +32,12 @@ class Data:
         """Read the manifest of a folder.
 
         Raises:
+            ConfigError: there is no shards folder at the URI.
             ShardsError: it is no shards folder.
         """
         self.path = path
         """Where it is."""
-        self.manifest: Manifest = manifests.read(fetch.local(path))
+        self.manifest: Manifest = fetch.manifest_of(path)
         """Everything that is recorded of it."""
 
     @property
@@ -99,8 +99,8 @@ def split(
         samples: "histories" or "windows". None takes histories where task and protocol have them,
             unlike `itrec window`.
         task: "next_items", the default, or "ratings".
-        out: folder to write. None writes to the folder `splits` of the cache (ITREC_CACHE, or
-            ~/.cache/itrec-dist), where equal data are kept once.
+        out: folder to write, or its URI. None writes to the folder `splits` of the cache
+            (ITREC_CACHE, or ~/.cache/itrec-dist), where equal data are kept once.
         settings: further settings by the names of the options of `itrec window`, and `overwrite`.
 
     Returns:
@@ -109,6 +109,7 @@ def split(
     Raises:
         ConfigError: a setting is unknown, or does not fit the others.
         DataError: the events cannot be used, such as for a column that is missing.
+        EnvironmentProblem: `out` is a URI that cannot be reached.
         OutputError: `out` exists or cannot be written.
 
     Warns:
@@ -125,12 +126,12 @@ def split(
     wanted |= {name: value for name, value in named.items() if value is not None}
     if "samples" not in wanted and "config" not in wanted:
         wanted["samples"] = _samples_of(wanted.get("task"), wanted.get("protocol"))
-    place = cache.splits() / f"new-{uuid.uuid4().hex}" if out is None else Path(out)
+    place = cache.splits() / f"new-{uuid.uuid4().hex}" if out is None else parse_place(out)
     if out is not None or "config" not in wanted:
         wanted["out"] = place
     parsed = window_options.parser_for(wanted).parse_settings(wanted)
     data = windowed(parsed, given.inputs, given.described)
-    if parsed.out.parent == cache.splits():
+    if isinstance(parsed.out, Path) and parsed.out.parent == cache.splits():
         data = _kept_once(data)
     for text in data.warnings:
         warnings.warn(text, ItrecWarning, stacklevel=2)
@@ -150,7 +151,7 @@ def open(path: str | Path) -> Data:
         >>> itrec.open("shards").num_items
         3706
     """
-    return Data(Uri(path) if isinstance(path, str) and "://" in path else Path(path))
+    return Data(parse_place(path))
 
 
 def shards_of(data: Data | str | Path) -> str | Path:
@@ -188,6 +189,7 @@ def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any 
         source = dataclasses.replace(source, **described)
     places = parsed.input if inputs is None else inputs
     windows.write(parsed.source, places, parsed.out, settings, source, overwrite=parsed.overwrite)
+    fetch.forget()
     return Data(parsed.out)
 
 

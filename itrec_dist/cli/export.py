@@ -12,8 +12,9 @@ def run(parsed: Any) -> int:
     from itrec_dist.api.exporting import exported
     from itrec_dist.api.run import Run
     from itrec_dist.inference.export import folder
+    from itrec_dist.storage import outputs
 
     written = exported(Run(parsed.run, parsed.checkpoint), parsed)
-    print(f"model: {written} ({written.stat().st_size / 2**20:,.1f} MiB)")
-    print(f"model card: {written.parent / folder.CARD_FILE}")
+    print(f"model: {written} ({outputs.size(written) / 2**20:,.1f} MiB)")
+    print(f"model card: {outputs.below(parsed.out, folder.CARD_FILE)}")
     return 0

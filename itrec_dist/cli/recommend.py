@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.errors import ConfigError
 from itrec_dist.options.recommend import parser
-from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
     from itrec_dist.api.run import Run
@@ -29,10 +28,6 @@ def run(parsed: Any) -> int:
     for option in ("address", "resume", "dry_run"):
         if parsed[option]:
             raise ConfigError(f"--{option} is about a batch on a cluster: give --workers too")
-    if isinstance(parsed.out, Uri):
-        raise ConfigError(
-            f"--out {parsed.out} is a URI, which takes a folder of parts: give --workers, or a path"
-        )
     made = requested(run, parsed)
     for note in made.notes:
         print(note)

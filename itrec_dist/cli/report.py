@@ -24,10 +24,11 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--out",
-        type=Path | None,
+        type=Uri | Path | None,
         default=None,
         metavar="FILE.html",
-        help="File to write; default: report.html in RUN, or in the folder that contains them all.",
+        help="File to write, or its URI; default: report.html in RUN, or in the folder that "
+        "contains them all.",
     )
     parser.add_argument("--title", type=str | None, default=None, help="The page's title.")
     parser.add_argument(

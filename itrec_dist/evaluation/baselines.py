@@ -12,13 +12,15 @@ from typing import Any
 from itrec_dist import config
 from itrec_dist.data import manifest, schema
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import fetch
 from itrec_dist.errors import ShardsError
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import MetricChoice
 from itrec_dist.models.seen import refuse_without_history
 from itrec_dist.runs.directory import RunDirectory
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, outputs
+from itrec_dist.storage.uri import Uri
 from itrec_dist.system import environment
 from itrec_dist.tasks.baselines import TaskBaselines
 
@@ -28,8 +30,8 @@ EVALUATED = (schema.VALIDATION, schema.TEST)
 
 def judge_all(
     baselines: TaskBaselines[Any, Any, Any],
-    shards: Path,
-    out: Path,
+    place: Uri | Path,
+    out: Uri | Path,
     chosen: Mapping[str, Any],
     *,
     overwrite: bool = False,
@@ -37,14 +39,15 @@ def judge_all(
 ) -> dict[str, dict[str, Judgement]]:
     """Write the run directory `out/name` of each baseline; returns name -> split -> Judgement.
 
-    `chosen` maps names of the task's baselines to their settings.
+    `place` is the shards. `chosen` maps names of the task's baselines to their settings.
 
     Raises:
         ItrecError: a folder cannot be used, memory does not suffice or a package is missing;
             nothing has been written then.
     """
     for name in chosen:
-        atomic.refuse_taken(out / name, marker=MARKER, overwrite=overwrite)
+        outputs.refuse_taken(outputs.below(out, name), marker=MARKER, overwrite=overwrite)
+    shards = fetch.local(place)
     data = manifest.read(shards)
     choice = replace(choice or MetricChoice(), slices=True, outcomes=True)
     refuse_without_history(choice.seen, data.samples, "--seen")
@@ -60,11 +63,13 @@ def judge_all(
     splits = {split: baselines.read(shards, data, split) for split in present}
     judgements = {}
     for name, settings in chosen.items():
-        with atomic.new_directory(out / name, marker=MARKER, overwrite=overwrite) as building:
+        with outputs.new_directory(
+            outputs.below(out, name), marker=MARKER, overwrite=overwrite
+        ) as building:
             directory = RunDirectory(building)
             begun = time.monotonic()
             batch_size = baselines.batch_size(data)
-            _begin(directory, name, settings, (shards, data), choice, batch_size)
+            _begin(directory, name, settings, (place, data), choice, batch_size)
             fitted = settings.fit(training)
             directory.append("note", message=f"fitted in {time.monotonic() - begun:.2f} s")
             judgements[name] = {
@@ -78,7 +83,7 @@ def judge_all(
 
 
 def _begin(
-    directory: RunDirectory, name: str, settings: Any, data: tuple[Path, Manifest],
+    directory: RunDirectory, name: str, settings: Any, data: tuple[Uri | Path, Manifest],
     choice: MetricChoice, batch_size: int | None,
 ) -> None:  # fmt: skip
     """Write the files of a baseline's run directory that precede its fit; `data` is the shards."""
@@ -86,7 +91,7 @@ def _begin(
     values = {
         "kind": "baseline",
         "name": name,
-        "shards": str(shards.absolute()),
+        "shards": str(shards if isinstance(shards, Uri) else shards.absolute()),
         "settings": config.to_dict(settings),
         "evaluation": {"cutoffs": choice.cutoffs, "metrics": choice.more, "seen": choice.seen},
     }

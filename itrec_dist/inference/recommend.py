@@ -19,7 +19,8 @@ from itrec_dist.inference.load import Restored
 from itrec_dist.inference.served import Served
 from itrec_dist.models import rank
 from itrec_dist.models.seen import left_out
-from itrec_dist.storage import atomic
+from itrec_dist.storage import outputs
+from itrec_dist.storage.uri import Uri
 
 USERS_PER_BLOCK = 1024
 """Users that are scored together. Last bits of a score may depend on who is scored with whom, so
@@ -63,7 +64,7 @@ class Outcome:
 
 
 def recommend(
-    restored: Restored, served: Served, request: Request, out: Path, *, overwrite: bool
+    restored: Restored, served: Served, request: Request, out: Uri | Path, *, overwrite: bool
 ) -> Outcome:
     """Write recommendations to a Parquet file, ordered by user as they are served, and rank.
 
@@ -74,9 +75,8 @@ def recommend(
         OutputError: `out` is taken.
     """
     ranking = Ranker(restored, request).ranking(served)
-    if out.exists():
-        atomic.refuse_existing(out, overwrite=overwrite)
-    with atomic.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
+    outputs.refuse_existing(out, overwrite=overwrite)
+    with outputs.new_file(out) as building, pq.ParquetWriter(building, COLUMNS) as writer:
         for table in ranking.tables():
             writer.write_table(table)
     return ranking.outcome()

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import config
-from itrec_dist.data import manifest
-from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.data.shards import fetch
+from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.options.evaluate import add_choice
+from itrec_dist.storage.uri import Uri, parse_place
 from itrec_dist.tasks.baselines import TaskBaselines
 
 
@@ -21,8 +22,8 @@ class _BaselineParser(config.Parser):
 
         if (shards := _shards_in(arguments)) is not None:
             try:
-                task = tasks.task_of(manifest.read(shards))
-            except ShardsError:  # reported when the command runs
+                task = tasks.task_of(fetch.manifest_of(shards))
+            except ItrecError:  # reported when the command runs
                 return super().parse(arguments)
             return _parser(config.Parser, [task]).parse(arguments)
         return super().parse(arguments)
@@ -43,9 +44,15 @@ def _parser(kind: type[config.Parser], of_tasks: Sequence[str]) -> config.Parser
         "the training rows and written as a run directory, which `itrec report` reads.",
     )
     made.add_argument(
-        "--shards", type=Path, required=True, help="Folder that `itrec window` wrote."
+        "--shards", type=Uri | Path, required=True,
+        help="Folder that `itrec window` wrote, or its URI.",
+    )  # fmt: skip
+    made.add_argument(
+        "--out",
+        type=Uri | Path,
+        required=True,
+        help="Folder for OUT/NAME per baseline, or its URI.",
     )
-    made.add_argument("--out", type=Path, required=True, help="Folder for OUT/NAME per baseline.")
     known = [
         f"{task}: {', '.join(registry)}"
         for task, registry in zip(of_tasks, registries, strict=True)
@@ -82,17 +89,17 @@ def baselines_of(task: str) -> TaskBaselines[Any, Any, Any]:
     return baselines
 
 
-def _shards_in(arguments: Sequence[str]) -> Path | None:
+def _shards_in(arguments: Sequence[str]) -> Uri | Path | None:
     """The last `--shards` of the arguments."""
     shards = None
     for argument, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         flag, equals, value = argument.partition("=")
         if flag == "--shards":
-            shards = Path(value if equals else after)
+            shards = parse_place(value if equals else after)
     return shards
 
 
-def parser_for(shards: Path) -> config.Parser:
+def parser_for(shards: Uri | Path) -> config.Parser:
     """The options with the baselines of the shards' task.
 
     Raises:
@@ -101,4 +108,4 @@ def parser_for(shards: Path) -> config.Parser:
     """
     from itrec_dist import tasks
 
-    return _parser(config.Parser, [tasks.task_of(manifest.read(shards))])
+    return _parser(config.Parser, [tasks.task_of(fetch.manifest_of(shards))])

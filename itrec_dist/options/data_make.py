@@ -4,6 +4,7 @@ from pathlib import Path
 
 from itrec_dist.config import Parser
 from itrec_dist.data.sources.synthetic import SyntheticConfig
+from itrec_dist.storage.uri import Uri
 
 
 def parser() -> Parser:
@@ -14,7 +15,10 @@ def parser() -> Parser:
         "memory that does not grow with the ratings. The data is "
         "synthetic, with planted structure that sequential models can learn and counting cannot.",
     )
-    made.add_argument("--out", type=Path, required=True, help="Folder to write; must not exist.")
+    made.add_argument(
+        "--out", type=Uri | Path, required=True,
+        help="Folder to write, which must not exist; or with --format parquet its URI.",
+    )  # fmt: skip
     made.add_argument(
         "--overwrite",
         action="store_true",

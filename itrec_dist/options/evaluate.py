@@ -17,7 +17,9 @@ def parser() -> Parser:
     )
     add_model(options)
     add_choice(options, "null takes the run's own")
-    options.add_argument("--out", type=Path | None, default=None, help="JSON file to write.")
+    options.add_argument(
+        "--out", type=Uri | Path | None, default=None, help="JSON file to write, or its URI."
+    )
     options.add_argument("--overwrite", action="store_true", help="Replace the file if it exists.")
     return options
 

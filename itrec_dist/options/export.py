@@ -47,7 +47,9 @@ def parser() -> Parser:
         default=None,
         help="Licence of the model for its card, such as apache-2.0; null states none.",
     )
-    options.add_argument("--out", type=Path | None, default=None, help="Folder to write.")
+    options.add_argument(
+        "--out", type=Uri | Path | None, default=None, help="Folder to write, or its URI."
+    )
     options.add_argument(
         "--overwrite", action="store_true", help="Replace the folder if it exists."
     )

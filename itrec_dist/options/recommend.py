@@ -51,7 +51,7 @@ def parser() -> Parser:
         "--out",
         type=Uri | Path | None,
         default=None,
-        help="Parquet file to write, or with --workers the folder or its URI; required unless "
+        help="Parquet file to write, or with --workers the folder, or its URI; required unless "
         "--items or --dry_run is given.",
     )
     options.add_argument("-k", "--k", type=int, default=5, help="Items per user.")

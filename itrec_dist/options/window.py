@@ -82,7 +82,9 @@ def parser(
         help="Folder or file of events; with --source table also several, a database, or URIs of "
         "s3, gs, abfs, hdfs, https",
     )
-    made.add_argument("--out", type=Path, required=True, help="Shards folder to write")
+    made.add_argument(
+        "--out", type=Uri | Path, required=True, help="Shards folder to write, or its URI"
+    )
     made.add_argument(
         "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 from itrec_dist.errors import OutputError
 from itrec_dist.reports import page, reference
 from itrec_dist.reports.runs import find, read
-from itrec_dist.storage import atomic
+from itrec_dist.storage import outputs
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps import RECIPE
 
 MARK = '<meta name="generator" content="itrec report"'
@@ -19,12 +20,12 @@ MARK = '<meta name="generator" content="itrec report"'
 
 def write(
     runs: Sequence[Path],
-    out: Path | None = None,
+    out: Uri | Path | None = None,
     title: str | None = None,
     *,
     against: Path | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> Uri | Path:
     """Write one self-contained HTML page on run directories, or on folders that contain them.
 
     All others are compared with the run `against`, which joins them (`reference.py`).
@@ -34,7 +35,7 @@ def write(
     `overwrite`; any other file is never replaced.
 
     Returns:
-        The page's path.
+        The page's path or URI.
 
     Raises:
         CheckpointError: there is no run, or a damaged one.
@@ -42,7 +43,7 @@ def write(
         OutputError: the file exists, or cannot be written.
     """
     parsed = [read(path) for path in find(runs)]
-    place = page.default_place(runs, parsed) if out is None else out
+    place: Uri | Path = page.default_place(runs, parsed) if out is None else out
     _check_free(place, overwrite)
     if against is not None:
         parsed = reference.compared(parsed, against)
@@ -51,8 +52,8 @@ def write(
 
 
 def write_sweep(
-    sweep: Path, out: Path | None = None, title: str | None = None, *, overwrite: bool = False
-) -> Path:
+    sweep: Path, out: Uri | Path | None = None, title: str | None = None, *, overwrite: bool = False
+) -> Uri | Path:
     """Write the page on a sweep directory, and its tables as Markdown and CSV in that directory.
 
     Raises:
@@ -70,7 +71,7 @@ def write_sweep(
     )
 
     content = sweep_runs.read(sweep)
-    place = content.directory.report if out is None else out
+    place: Uri | Path = content.directory.report if out is None else out
     _check_free(place, overwrite)
     _write(place, sweep_page.render(content, title or f"Sweep: {sweep.resolve().name}"))
     _write(content.directory.results_md, sweep_tables.as_markdown(content))
@@ -83,27 +84,26 @@ def is_sweep(place: Path) -> bool:
     return (place / RECIPE).is_file()
 
 
-def _write(place: Path, text: str) -> None:
+def _write(place: Uri | Path, text: str) -> None:
     try:
-        atomic.write_text(place, text)
+        with outputs.new_file(place) as building:
+            building.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
 
 
-def _title(place: Path, runs: Sequence[Path]) -> str:
-    folder = runs[0].resolve() if len(runs) == 1 else place.resolve().parent
+def _title(place: Uri | Path, runs: Sequence[Path]) -> str:
+    beside = Path(place) if isinstance(place, Uri) else place.resolve()
+    folder = runs[0].resolve() if len(runs) == 1 else beside.parent
     return f"Report: {folder.name}"
 
 
-def _check_free(place: Path, overwrite: bool) -> None:
-    if place.is_dir():
+def _check_free(place: Uri | Path, overwrite: bool) -> None:
+    if isinstance(place, Path) and place.is_dir():
         raise OutputError(f"{place} is a folder, a file is needed: name it, such as report.html")
-    if not place.exists():
-        return
-    atomic.refuse_existing(place, overwrite=overwrite)
-    with place.open("rb") as file:
-        head = file.read(4096)
-    if MARK.encode() not in head:
+    outputs.refuse_existing(place, overwrite=overwrite)
+    head = outputs.beginning(place, 4096)
+    if head is not None and MARK.encode() not in head:
         raise OutputError(
             f"{place} is not a report, and --overwrite replaces only reports: choose another --out"
         )

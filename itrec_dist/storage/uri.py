@@ -44,6 +44,11 @@ class Uri(str):
         return Uri(urlunsplit(parts._replace(path=f"{parts.path}/{path}")))
 
 
+def parse_place(given: "str | Path | Uri") -> "Uri | Path":
+    """The URI or path that a program has given."""
+    return Uri(given) if isinstance(given, str) and "://" in given else Path(given)
+
+
 def shown(text: str) -> str:
     """`text` with the credentials in its URIs masked."""
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S+", lambda match: _masked(match.group()), text)

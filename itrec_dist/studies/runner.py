@@ -298,6 +298,7 @@ def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) ->
     of_baselines = (out / "runs" / name / "baselines" for name in shards)
     places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
     atomic.write_text(out / "results.md", setup.study.markdown(places))
-    written = reports.write(places, out / "report.html", setup.study.title, overwrite=True)
+    page = out / "report.html"
+    reports.write(places, page, setup.study.title, overwrite=True)
     setup.say(f"results as Markdown: {out / 'results.md'}")
-    return written
+    return page

@@ -26,7 +26,8 @@ from itrec_dist.data.windowing import shards
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
 from itrec_dist.errors import ConfigError, DataError
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, outputs
+from itrec_dist.storage.uri import Uri
 
 S = TypeVar("S", bound=WindowSettings)
 Steps = tuple[dict[str, Any], ...]
@@ -165,7 +166,7 @@ class TaskWindows(ABC, Generic[S]):
         self,
         source: str,
         path: Place | Sequence[Place],
-        out: Path,
+        out: Uri | Path,
         config: S,
         settings: Source | None = None,
         *,
@@ -180,6 +181,7 @@ class TaskWindows(ABC, Generic[S]):
             ConfigError: there is no such source, the settings belong to another one, or it does not
                 take such an input.
             DataError: the input cannot be used, or nothing is left after a filter.
+            EnvironmentProblem: `out` is a URI that cannot be reached.
             OutputError: `out` already exists or cannot be written.
         """
         chosen = sources.chosen(source, settings)
@@ -187,7 +189,9 @@ class TaskWindows(ABC, Generic[S]):
         self._refuse_event_columns(chosen)
         folders = [f for f in (self.sql_folder, chosen.sql_folder) if f is not None]
         with (
-            atomic.new_directory(out, marker=schema.MANIFEST_FILE, overwrite=overwrite) as building,
+            outputs.new_directory(
+                out, marker=schema.MANIFEST_FILE, overwrite=overwrite
+            ) as building,
             Database(config.memory_limit, config.threads, folders) as database,
         ):
             staging.register_no_vectors(database)

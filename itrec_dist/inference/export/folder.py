@@ -24,7 +24,8 @@ from itrec_dist.inference.export.scorer import Scorer
 from itrec_dist.inference.export.signature import USER_IDS, signature
 from itrec_dist.inference.load import Restored, whole
 from itrec_dist.models.item_table import RankingModel
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, outputs
+from itrec_dist.storage.uri import Uri
 
 SIGNATURE_FILE = "signature.json"
 CARD_FILE = "README.md"
@@ -55,8 +56,8 @@ def check_installed(format_: Format) -> None:
 
 
 def export(
-    restored: Restored, request: Request, card: Card, out: Path, *, overwrite: bool = False
-) -> Path:
+    restored: Restored, request: Request, card: Card, out: Uri | Path, *, overwrite: bool = False
+) -> Uri | Path:
     """Write a model as a folder; returns the model's file.
 
     Raises:
@@ -66,7 +67,7 @@ def export(
     """
     check_installed(request.format)
     _refuse(restored, request.k)
-    atomic.refuse_taken(out, marker=SIGNATURE_FILE, overwrite=overwrite)
+    outputs.refuse_taken(out, marker=SIGNATURE_FILE, overwrite=overwrite)
     restored = whole(restored)
     manifest, format_ = restored.manifest, _FORMATS[request.format]
     scorer = Scorer(
@@ -89,13 +90,12 @@ def export(
         "fingerprint": manifest.fingerprint,
         "itrec_dist": __version__,
     }
-    with atomic.new_directory(out, marker=SIGNATURE_FILE, overwrite=overwrite) as folder:
+    with outputs.new_directory(out, marker=SIGNATURE_FILE, overwrite=overwrite) as folder:
         format_.write(traced, ports, folder)
         _write_items(restored, folder / ITEMS_FILE)
         atomic.write_text(folder / CARD_FILE, card(described))
         atomic.write_json(folder / SIGNATURE_FILE, described)
-    written: Path = out / format_.FILE
-    return written
+    return outputs.below(out, format_.FILE)
 
 
 def _refuse(restored: Restored, k: int | None) -> None:

@@ -5,7 +5,6 @@ import json
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -270,14 +269,6 @@ def test_other_sources_take_one_path(tmp_path):
 
 
 # URIs.
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    if object_store.command() is None:
-        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
-    with object_store.serving() as uri:
-        yield uri
 
 
 def test_objects_of_s3_give_the_same_fingerprint(data, wanted, tmp_path, bucket):

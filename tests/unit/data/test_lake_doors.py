@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +205,6 @@ def test_an_empty_lake_is_refused_like_an_empty_file(tmp_path, kind):
     pq.write_table(ROWS.slice(0, 0), tmp_path / "empty.parquet")
     sentence = refusal(tmp_path, tmp_path / "empty.parquet")
     assert refusal(tmp_path, place) == sentence.replace(str(tmp_path / "empty.parquet"), str(place))
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    if object_store.command() is None:
-        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
-    with object_store.serving() as uri:
-        yield uri
 
 
 @pytest.mark.slow

@@ -254,7 +254,6 @@ def test_a_dry_run_plans_from_a_measured_rate_and_writes_nothing(
     [
         (["--out", "x", "--resume"], "--resume is about a batch on a cluster: give --workers too"),
         (["--dry_run"], "--dry_run is about a batch on a cluster: give --workers too"),
-        (["--out", "s3://b/x"], "is a URI, which takes a folder of parts: give --workers"),
         (["--out", "x", "--workers", "0"], "--workers 0 must be at least 1"),
         (["--out", "x.parquet", "--workers", "2"], "give a name without .parquet"),
         (

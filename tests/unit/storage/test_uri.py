@@ -63,9 +63,9 @@ def test_a_credential_in_a_uri_is_refused_and_never_shown(
 
 def test_a_uri_where_a_path_is_needed_makes_no_folder(data, tmp_path, monkeypatch, itrec):
     monkeypatch.chdir(tmp_path)
-    code, _, err = itrec("baselines", "--shards", data, "--out", "s3://bucket/x")
+    code, _, err = itrec("data", "get", "ml-1m", "--to", "s3://bucket/x")
     assert code == 2
-    assert "out must be a path on this machine, not 's3://bucket/x'" in err
+    assert "to must be a path on this machine, not 's3://bucket/x'" in err
     assert list(tmp_path.iterdir()) == []
 
 

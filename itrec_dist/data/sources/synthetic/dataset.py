@@ -9,7 +9,8 @@ import numpy as np
 from itrec_dist.data.sources.synthetic import catalogue, choosing, people, viewing
 from itrec_dist.data.sources.synthetic.files import WRITERS, Format
 from itrec_dist.errors import ConfigError, OutputError
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, outputs
+from itrec_dist.storage.uri import Uri
 
 FEWEST_RATINGS = 20
 MOST_USERS = 2_000_000  # all users are held in memory, about 450 bytes each
@@ -70,7 +71,7 @@ class Generated:
     ratings: int
 
 
-def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -> Generated:
+def generate(settings: SyntheticConfig, out: Uri | Path, *, overwrite: bool = False) -> Generated:
     """Write the files of `settings.format` and a `README` into the new folder `out`.
 
     The same settings give the same bytes (for one version of numpy). Time grows with the number
@@ -78,12 +79,20 @@ def generate(settings: SyntheticConfig, out: Path, *, overwrite: bool = False) -
     users, so that memory grows with the numbers of users and movies alone.
 
     Raises:
+        ConfigError: `out` is a URI, and the format is read from paths alone.
+        EnvironmentProblem: `out` is a URI that cannot be reached.
         OutputError: `out` already exists, or cannot be written.
     """
+    if isinstance(out, Uri) and settings.format == "ml-1m":
+        raise ConfigError(
+            "--source ml-1m reads a folder on this machine alone: give a path as out, or "
+            "--format parquet"
+        )
+    outputs.check(out)
     marker = WRITERS[settings.format].ratings_file
     if overwrite:
         marker = _refuse_real_data(out) or marker
-    with atomic.new_directory(out, marker=marker, overwrite=overwrite) as building:
+    with outputs.new_directory(out, marker=marker, overwrite=overwrite) as building:
         made = _write(settings, building)
         atomic.write_text(building / "README", _readme(settings, made))
     return made
@@ -117,7 +126,7 @@ def _write(settings: SyntheticConfig, folder: Path) -> Generated:
     return Generated(settings.users, settings.movies, int(lengths.sum()))
 
 
-def _refuse_real_data(out: Path) -> str | None:
+def _refuse_real_data(out: Uri | Path) -> str | None:
     """Refuse to overwrite real MovieLens files; the README distinguishes generated ones.
 
     Returns the name of the file of ratings in `out`, whichever its format.
@@ -125,21 +134,17 @@ def _refuse_real_data(out: Path) -> str | None:
     Raises:
         OutputError: `out` holds ratings that were not generated.
     """
-    readme = out / "README"
+    first = FIRST_LINE.encode()
     for writer in WRITERS.values():
-        if not (out / writer.ratings_file).exists():
+        if outputs.beginning(outputs.below(out, writer.ratings_file), 0) is None:
             continue
-        if readme.is_file() and _is_generated(readme):
+        if outputs.beginning(outputs.below(out, "README"), len(first)) == first:
             return writer.ratings_file
         raise OutputError(
             f"{out} holds a {writer.ratings_file} that was not generated, and --overwrite does not "
             "replace it: choose another place"
         )
     return None
-
-
-def _is_generated(readme: Path) -> bool:
-    return readme.read_bytes().startswith(FIRST_LINE.encode())
 
 
 def _lengths(settings: SyntheticConfig, rng: np.random.Generator) -> np.ndarray:
