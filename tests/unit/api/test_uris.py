@@ -1,11 +1,15 @@
 """Every command that writes once writes to a URI what it writes to a path."""
 
 import json
+import shutil
 
+import pyarrow as pa
 import pytest
 
-import itrec_dist as itrec_library
+import itrec_dist as library
 from itrec_dist.data.shards import fetch
+from itrec_dist.errors import ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.storage import outputs
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from tests import object_store
@@ -50,15 +54,47 @@ def test_shards_at_a_uri_are_those_of_a_path(place, ratings_folder, history_shar
     assert f"{place} already exists" in err
 
 
-def test_the_library_reads_again_what_it_has_replaced(ratings_folder, tmp_path, monkeypatch):
+def test_a_copy_that_breaks_off_is_nothing_that_reads_as_shards(
+    place, history_shards, itrec, monkeypatch
+):
+    plain, sent = Store.upload, []
+
+    def remove(store, name):
+        if len(sent) > 2:  # nothing can be cleaned up either
+            raise EnvironmentProblem(f"{store} cannot be reached: down")
+
+    def upload(store, path, name):
+        sent.append(name)
+        if len(sent) > 2:
+            raise EnvironmentProblem(f"{store} cannot be reached: down")
+        plain(store, path, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "upload", upload)
+        patch.setattr(Store, "remove", remove)
+        with (
+            pytest.raises(OutputError, match=f"{place} cannot be reached: down; the whole output"),
+            outputs.new_directory(place, marker="manifest.json") as building,
+        ):
+            shutil.copytree(history_shards, building, dirs_exist_ok=True)
+    assert len(there(place)) == 3
+    for act in (library.open, lambda at: fetch.local(Uri(at))):
+        with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
+            act(str(place))
+    given = ("window", "--source", "ml-1m", "--input", history_shards, *CUT, "--out", place)
+    code, _, err = itrec(*given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was left unfinished" in err
+
+
+def test_the_library_reads_again_what_it_has_replaced(tmp_path, monkeypatch):
     object_store.machine(monkeypatch, tmp_path / "machine")
     place = f"file://{tmp_path}/store/shards"
-    events = itrec_library.read(ratings_folder, source="ml-1m")
-    first = itrec_library.split(events, protocol="leave_one_out", out=place)
+    given = {"protocol": "leave_one_out", "out": place, "threads": 1, "num_shards": 1}
+    rows = [{"user": u, "item": (u + i) % 9, "timestamp": i} for u in range(9) for i in range(6)]
+    first = library.split(pa.Table.from_pylist(rows), **given)
     assert fetch.local(first.path).is_dir()
-    second = itrec_library.split(
-        events, protocol="leave_one_out", max_length=7, out=place, overwrite=True
-    )
+    second = library.split(pa.Table.from_pylist(rows[:-1]), **given, overwrite=True)
     assert (first.path, second.path) == (Uri(place), Uri(place))
     assert first.fingerprint != second.fingerprint
     copied = json.loads((fetch.local(second.path) / "manifest.json").read_text())

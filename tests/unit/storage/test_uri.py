@@ -61,11 +61,22 @@ def test_a_credential_in_a_uri_is_refused_and_never_shown(
     assert recorded[-1] == "a@b:c"
 
 
-def test_a_uri_where_a_path_is_needed_makes_no_folder(data, tmp_path, monkeypatch, itrec):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("to", ("data", "get", "ml-1m")),
+        ("out", ("sweep", "--local", "--base", "debug", "--shards", "SHARDS", "--trials", 1,
+                 "--space", '{"seed": {"choice": [1]}}')),
+    ],
+)  # fmt: skip
+def test_a_uri_where_a_path_is_needed_makes_no_folder(
+    name, command, data, tmp_path, monkeypatch, itrec
+):
     monkeypatch.chdir(tmp_path)
-    code, _, err = itrec("data", "get", "ml-1m", "--to", "s3://bucket/x")
-    assert code == 2
-    assert "to must be a path on this machine, not 's3://bucket/x'" in err
+    given = [data if one == "SHARDS" else one for one in command]
+    code, _, err = itrec(*given, f"--{name}", "s3://bucket/x?secret_key=SECRET")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{name} must be a path on this machine, not 's3://bucket/x?secret_key=***'" in err
     assert list(tmp_path.iterdir()) == []
 
 
