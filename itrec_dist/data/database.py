@@ -312,7 +312,9 @@ def _reading(path: str, call: Callable[[], T]) -> T:
         if "Invalid string encoding" in reason:
             named = re.search(r'file "([^"]+)"', reason)
             file = named.group(1) if named and _SPILL not in named.group(1) else path
-            raise DataError(f"{file}: save binary columns as UTF-8 text") from error
+            value = re.search(r'"[^"]*"(?= is not valid UTF8)', reason)
+            what = f"{value.group()} is not valid UTF-8: " if value else ""
+            raise DataError(f"{file}: {what}save binary columns as UTF-8 text") from error
         if "CSV Sniffer" in reason:
             raise DataError(
                 f"{path} cannot be cut into columns: give UTF-8 text with a header and one row per "

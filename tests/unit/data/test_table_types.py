@@ -148,7 +148,7 @@ def test_whole_ids_have_no_point(tmp_path, kind):
         ("user", [1.0, 2.0**53, 2.0, 2.0], "row 2: user 9007199254740992.0 is not a whole"),
         ("user", [decimal.Decimal("1.5")] * 4, "row 1: user 1.5 is not a whole number"),
         ("user", [[1]] * 4, "column 'user' is of type BIGINT[]: give one number or text per row"),
-        ("user", [b"caf\xe9"] * 4, "\"caf\\xE9\" is not valid UTF8!: save binary"),
+        ("user", [b"caf\xe9"] * 4, "\"caf\\xE9\" is not valid UTF-8: save binary"),
     ],
 )  # fmt: skip
 def test_inexact_ids_are_refused(tmp_path, name, values, words):

@@ -332,7 +332,7 @@ def test_runs_are_read_from_their_uri(place, data, tmp_path, monkeypatch, itrec)
     assert code == 2
     assert "there are: " in err
     assert "last, last-00000012" in err
-    assert "give --out" in itrec("report", place)[2]
+    assert "--out is missing: with runs at a URI" in itrec("report", place)[2]
     above = str(place).removesuffix("/x")
     code, _, err = itrec("report", above, local, "--out", tmp_path / "report.html")
     assert (code, err) == (0, "")
