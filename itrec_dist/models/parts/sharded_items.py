@@ -2,9 +2,8 @@
 
 The same vectors are input and output, and each item's bias is fetched with its vector. They are
 buffers outside the state dict, not parameters: no optimiser, no gradient exchange and no checkpoint
-of the dense part may meet them. The engine updates the rows that
-were taken (engines/row_updates.py), and checkpoints hold every worker's own
-(runs/checkpoints/tables.py).
+of the dense part may meet them. The engine updates the rows that were taken
+(engines/row_updates.py), and checkpoints hold every worker's own (runs/checkpoints/parts.py).
 
 Every forward is an exchange: all workers run the same forwards in the same order.
 """
