@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.schema import PAD, Batch
+from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
-from itrec_dist.models.parts.pairs import NUM_BUCKETS, time_buckets
+from itrec_dist.models.parts.pairs import NUM_BUCKETS, next_times, time_buckets
 
 ContextName = Literal["gap", "hour", "weekday", "time_of_query"]
 """Time since the event before; hour of the day and day of the week, both in UTC; time until the
@@ -78,9 +78,9 @@ class EventContext(nn.Module):
                 codes_BL = time_buckets((times_BL - before_BL).abs_())
                 is_there_BL = is_known_BL & is_after_BL
             elif name == "time_of_query":
-                next_BL, is_told_BL = _next_times(batch, times_BL, is_known_BL)
+                next_BL, is_last_BL = next_times(batch)
                 codes_BL = time_buckets((next_BL - times_BL).abs_())
-                is_there_BL = is_known_BL & is_told_BL
+                is_there_BL = is_known_BL & (is_last_BL | is_known_BL.roll(-1, dims=1))
             else:
                 seconds, count = _SECONDS_AND_VALUES[name]
                 # Whole numbers: in float32, seconds since 1970 are off by a minute.
@@ -88,19 +88,3 @@ class EventContext(nn.Module):
                 is_there_BL = is_known_BL
             total = total + vectors(codes_BL) * is_there_BL.unsqueeze(2)
         return total
-
-
-def _next_times(
-    batch: Batch, times_BL: torch.Tensor, is_known_BL: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The time of the event after each one, and whether it is known, [B, L].
-
-    Padding may stand on either side; the event after the last one is the target.
-    """
-    assert batch.target_time_B is not None, "the model's settings say uses_times"
-    is_event_BL, is_told_BL = (batch.item_ids_BL != PAD), is_known_BL.roll(-1, dims=1)
-    follows_BL = is_event_BL.roll(-1, dims=1)
-    follows_BL[:, -1] = False
-    is_last_BL = is_event_BL & ~follows_BL
-    next_BL = torch.where(is_last_BL, batch.target_time_B.unsqueeze(1), times_BL.roll(-1, dims=1))
-    return next_BL, is_last_BL | is_told_BL

@@ -45,13 +45,24 @@ def see_times_of_query(batch: Batch) -> Pairs:
 
     The time of that event must be known, which is rare outside offline comparisons.
     """
-    times_BL = batch.times_BL
+    assert batch.times_BL is not None, "the model's settings say uses_times"
+    next_BL, _ = next_times(batch)
+    return Pairs(buckets_BLL=time_buckets(_gaps(next_BL, batch.times_BL)))
+
+
+def next_times(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The time of the event after each one, and which event is a row's last, [B, L].
+
+    Padding may stand on either side; the event after the last one is the target.
+    """
+    times_BL, is_event_BL = batch.times_BL, batch.item_ids_BL != PAD
     assert times_BL is not None, "the model's settings say uses_times"
-    assert batch.target_time_B is not None
-    num_events_B1 = (batch.item_ids_BL != PAD).sum(dim=1, keepdim=True)
-    is_last_BL = torch.arange(1, times_BL.shape[1] + 1, device=times_BL.device) == num_events_B1
+    assert batch.target_time_B is not None, "the model's settings say uses_time_of_query"
+    follows_BL = is_event_BL.roll(-1, dims=1)
+    follows_BL[:, -1] = False
+    is_last_BL = is_event_BL & ~follows_BL
     next_BL = torch.where(is_last_BL, batch.target_time_B.unsqueeze(1), times_BL.roll(-1, dims=1))
-    return Pairs(buckets_BLL=time_buckets(_gaps(next_BL, times_BL)))
+    return next_BL, is_last_BL
 
 
 def time_buckets(gaps: torch.Tensor) -> torch.Tensor:
