@@ -46,8 +46,8 @@ held_out as (
     inner join targets
         on
             counted.user_id = targets.user_id
-            and targets.first_target <= counted.place
-            and targets.end_target > counted.place
+            and counted.place >= targets.first_target
+            and counted.place < targets.end_target
     where targets.split != 'train'
 )
 

@@ -129,7 +129,7 @@ event_counts as (
         )::bigint as targets_in_training_targets,
         coalesce(
             sum(greatest(least(end_place, num_counted) - first_place, 0))
-                filter (where is_evaluation_target),
+            filter (where is_evaluation_target),
             0
         )::bigint as targets_counted_in_catalogue,
         (
@@ -139,12 +139,12 @@ event_counts as (
         coalesce(sum(num_events) filter (where is_training), 0)::bigint as training_events,
         coalesce(
             sum(greatest(end_place - greatest(first_place, num_before), 0))
-                filter (where is_training),
+            filter (where is_training),
             0
         )::bigint as training_events_not_before,
         coalesce(
             sum(greatest(end_place - greatest(first_place, first_target), 0))
-                filter (where is_training),
+            filter (where is_training),
             0
         )::bigint as training_events_after_own,
         coalesce(sum(num_events) filter (where is_training and is_evaluation), 0)::bigint

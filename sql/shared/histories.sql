@@ -17,22 +17,12 @@ latest as (
     group by sequences.user_id
 ),
 
--- To sort a list and drop what repeats takes less than half of what a distinct aggregate does.
-sorted_items as (
-    select
-        user_id,
-        list_sort(list(item_id)) as item_ids
-    from sequences
-    group by user_id
-),
-
 seen as (
     select
         user_id,
-        list_filter(
-            item_ids, lambda item, number: number = 1 or item != item_ids[number - 1]
-        ) as seen_ids
-    from sorted_items
+        list_sort(list_distinct(list(item_id))) as seen_ids
+    from sequences
+    group by user_id
 ),
 
 histories as (
