@@ -7,6 +7,9 @@ sorting of the events, which stand beside it. Memory is the highest resident siz
 the command's own process and of a worker. A part holds 16,384 users at most, from 65,536 users a
 worker on: below that workers take less.
 
+What two workers can reach here is what two commands reach that run side by side, a worker each, and
+share nothing but the machine.
+
     python jobs/benchmarks/scoring_cost.py --scratch FOLDER --out PAGE
 """
 
@@ -17,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +38,7 @@ from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 _TIMES = 8
 _PLANNED = 10_000_000
 _LENGTH = 50
-_MEMORY_LIMIT = "1GB"  # of DuckDB: 8 N users are more than it holds, so that it has to spill
+_MEMORY_LIMIT = "128MB"  # of DuckDB: 8 N users are more than it holds, so that it has to spill
 _EVENTS = 30  # of a user, on average
 _USERS_AT_A_TIME = 65_536
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -82,10 +86,17 @@ def main() -> int:
 
         return measure
 
-    one, two = "1 worker", "2 workers"
+    def side_by_side() -> list[float]:
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(batch, scratch, run, many, 1, f"side-{n}") for n in range(2)]
+        return [sum(each.result().rate for each in both)]
+
+    one, two, apart = "1 worker", "2 workers", "2 commands side by side, 1 worker each"
     small = f"1 worker, {given.users:,} users"
     way(small, few, 1)()
-    rates = take_turns({one: way(one, many, 1), two: way(two, many, 2)}, given.rounds)
+    rates = take_turns(
+        {one: way(one, many, 1), two: way(two, many, 2), apart: side_by_side}, given.rounds
+    )
     lines = [
         f"{machine()}. {_TIMES * given.users:,} users, about {_EVENTS} events each.", "",
         *table(rates, one, TARGETS, "users/s"), "",
@@ -98,9 +109,9 @@ def main() -> int:
     return 0
 
 
-def batch(scratch: Path, run: Path, events: Path, workers: int) -> Batch:
-    """Serve the users of `events` by so many workers."""
-    out = scratch / "parts"
+def batch(scratch: Path, run: Path, events: Path, workers: int, name: str = "parts") -> Batch:
+    """Serve the users of `events` by so many workers, to the folder of that name."""
+    out = scratch / name
     shutil.rmtree(out, ignore_errors=True)
     command = [
         sys.executable, "-m", "itrec_dist", "recommend", str(run), "--histories", str(events),
