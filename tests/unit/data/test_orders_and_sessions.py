@@ -138,7 +138,7 @@ def test_recent_popularity_is_left_out_without_times(tmp_path, itrec):
     assert (made.has_order_alone, made.has_times) == (True, False)
     default = baseline_options.baselines_of("next_items").default(made)
     assert "popularity" in default
-    assert not {"recent_popularity", "trending"} & set(default)
+    assert not {"recent_popularity", "session_starts", "trending"} & set(default)
     asked = ("baselines", "--shards", tmp_path / "out", "--out", tmp_path / "b", "--only")
     code, _, err = itrec(*asked, "recent_popularity")
     assert code == 2

@@ -47,7 +47,7 @@ class Trending(Baseline):
         order = np.argsort(sequences.target_times, kind="stable")
         times_N, target_ids_NK = sequences.target_times[order], sequences.target_ids[order]
         end = int(times_N[-1]) + 1
-        span = round(self.days * SECONDS_PER_DAY * _ticks_per_second(times_N))
+        span = round(self.days * SECONDS_PER_DAY * ticks_per_second(times_N))
 
         def score(inputs: Inputs) -> Tensor:
             until_B = np.minimum(inputs.target_time_B.numpy(), end)
@@ -64,7 +64,7 @@ class Trending(Baseline):
         return score
 
 
-def _ticks_per_second(times_N: Int64) -> int:
+def ticks_per_second(times_N: Int64) -> int:
     """1, 1,000 or 1,000,000: what the timestamps count, going by the largest."""
     largest = int(np.abs(times_N).max())
     return next((ticks for ticks in (1, 1000) if largest < 10**11 * ticks), 10**6)

@@ -64,7 +64,7 @@ def multi_hot(ids, weights=None):
 def test_every_file_is_a_baseline_found_by_its_name():
     assert list(baselines.BASELINES) == [
         "cooccurrence", "ease", "ials", "item_knn", "last_items", "linear_history",
-        "popularity", "recent_popularity", "ridge", "trending",
+        "popularity", "recent_popularity", "ridge", "session_starts", "trending",
     ]  # fmt: skip
     for name in baselines.BASELINES:
         assert dataclasses.is_dataclass(baselines.BASELINES[name])
@@ -138,6 +138,7 @@ def test_ridge_by_hand(tmp_path):
         ("linear_history", {"penalty": float("inf")}),
         ("linear_history", {"decay": 0.0}),
         ("trending", {"days": 0.0}),
+        ("session_starts", {"pause_hours": 0.0}),
     ],
 )
 def test_impossible_settings_are_refused(name, settings):
