@@ -60,7 +60,7 @@ def run_here(
             driver._check_same_sweep(checked, directory)
         driver._prepare(checked, directory, resume=resume)
         _work(checked, directory, said, most, groups=groups)
-    return directory, said
+    return remote.readable(sweep.out) if isinstance(sweep.out, Uri) else directory, said
 
 
 def _work(checked, directory, said, most, *, groups) -> None:

@@ -120,8 +120,6 @@ class Session:
         locks: list[lease.Lock] = [
             lease.LocalLock(self.directory.path), lease.RemoteLock(mirror.store)
         ]  # fmt: skip
-        for lock in locks:
-            lease.refuse_held(lock)
         if self._existing == "resume":
             if mirror.store.size(RECIPE) is None:
                 raise CheckpointError(
@@ -129,6 +127,8 @@ class Session:
                 )
         else:
             self._refuse_taken(mirror.store)
+        for lock in locks:
+            lease.refuse_held(lock)
         for lock in locks:
             self._held.enter_context(lease.held(lock))
         if self._existing == "resume":
