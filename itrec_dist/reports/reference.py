@@ -7,6 +7,7 @@ run of `itrec train` is evaluated again for it, once.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from itrec_dist.data import schema
 from itrec_dist.errors import ConfigError
@@ -16,7 +17,9 @@ from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage.uri import Uri
 
 
-def compared(runs: Sequence[Run], against: Path, copies: Mapping[Path, Uri | None]) -> list[Run]:
+def compared(
+    runs: Sequence[Run], against: Path, copies: Mapping[Path, Uri | None] = MappingProxyType({})
+) -> list[Run]:
     """The runs and the reference, with what each found for every test window.
 
     Args:
