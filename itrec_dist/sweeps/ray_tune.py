@@ -127,6 +127,10 @@ class _Feeder(Searcher):
         self._jobs: dict[str, Job] = {}
         self._best: dict[str, float] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes down what it is given, and the state is in the sweep directory."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """The next job, as a trial configuration of Tune."""
         job = self._source.next()

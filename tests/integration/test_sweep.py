@@ -241,3 +241,33 @@ def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_
         ("ce", 0.3): "CONTINUE", ("ce", 0.2): "STOP", ("ce", 0.4): "CONTINUE",
         ("bce", 0.7): "STOP", ("bce", 0.9): "CONTINUE",
     }  # fmt: skip
+
+
+@pytest.fixture
+def store():
+    if object_store.command() is None:
+        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
+    with object_store.serving() as bucket:
+        yield f"{bucket}/sweeps/x"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("ray_session")
+def test_trials_on_ray_write_to_an_object_store(
+    workers, store, shards, tmp_path, monkeypatch, itrec
+):
+    """Each in an actor, or in a group of workers: no machine has to see another's folders."""
+    machine = object_store.machine(monkeypatch, tmp_path / "driver")
+    place = Uri(store)
+    monkeypatch.setattr(ray_environment, "handed_on", object_store.handed_on, raising=False)
+    fixed = {"training.epochs": 2, "evaluation.train_sample": 0, "cluster.num_workers": workers}
+    sweep_of(
+        shards, place, recipes=tmp_path, trials=2, fixed=fixed, space=SPACE,
+        final={"candidates": 1, "seeds": 1},
+        scheduler={"name": "asha", "grace": 1, "reduction": 2},
+    )  # fmt: skip
+    code, out, err = itrec("sweep", "--config", tmp_path / "x.yaml")
+    assert code == 0, err
+    assert f"report: {place}/report.html" in out

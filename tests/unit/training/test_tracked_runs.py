@@ -20,6 +20,8 @@ from itrec_dist.data.shards import reader
 from itrec_dist.errors import ShardsError
 from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from itrec_dist.training import tracking
 from itrec_dist.training.config import RunConfig
 from tests.fixtures import DEBUG_RECIPE
@@ -116,6 +118,26 @@ def test_a_tracker_hears_settings_epochs_test_figures_and_gets_the_checkpoint(
     )
     assert code == 0, err
     assert service.known == [None, "number 7"]
+
+
+def test_a_tracker_of_a_run_at_a_uri_hears_its_end_and_gets_the_checkpoint(
+    shards, tmp_path, monkeypatch, itrec
+):
+    """The folder of this machine, which is removed at the end, is there until then."""
+    service = Heard()
+    monkeypatch.setattr(
+        trackers, "_asked_for", lambda config: [(service, config.mlflow)] if config.mlflow else []
+    )
+    place = Uri(f"file://{tmp_path}/store/films/first")
+    code, _, err = train(itrec, shards, place, "--trackers.mlflow", "http://there")
+    assert code == 0, err
+    *_, judged, kept, ended = service.told
+    content = json.loads(Store(place).read("evaluation.json"))
+    test = content["splits"]["test"]["unmasked"]["precision@5"]
+    assert judged[1]["best/test/unmasked/precision_at_5"] == test
+    assert "model.safetensors" in kept[1]
+    assert ended == ("end", True)
+    assert json.loads(Store(place).read("trackers.json")) == {"heard": "number 7"}
 
 
 def test_a_tracker_that_fails_costs_a_warning_and_nothing_else(
