@@ -144,19 +144,23 @@ def test_a_study_at_a_uri_goes_on_on_another_machine(study, ratings, tmp_path, m
     place = Uri(f"file://{tmp_path}/store/study")
     object_store.machine(monkeypatch, tmp_path / "machine")
     with trained_here():
-        given = ("--jobs", 1, "--protocols", "[leave-last,user-disjoint]")
+        given = ("--jobs", 1, "--protocols", "[leave-last,paper-80-10-10]")
         code, shown, err = reproduce(itrec, ratings, place, *given)
     assert code == 0, err
     assert "2 runs, 0 complete" in shown
     assert f"report: {place}/report.html" in shown
     store = Store(place)
-    for protocol in ("leave-last", "user-disjoint"):
-        names = ("shards/{}/manifest.json", "runs/{}/%s/seed-0/test_windows.parquet" % ARM,
-                 "runs/{}/baselines/popularity/evaluation.json")  # fmt: skip
-        assert all(store.size(name.format(protocol)) is not None for name in names)
+    for protocol in ("leave-last", "paper-80-10-10"):
+        for name in (
+            f"shards/{protocol}/manifest.json",
+            f"runs/{protocol}/{ARM}/seed-0/test_windows.parquet",
+            f"runs/{protocol}/baselines/popularity/evaluation.json",
+        ):  # fmt: skip
+            assert store.size(name) is not None
         judged = f"runs/{protocol}/{ARM}/seed-0/evaluation.json"
-        assert json.loads(store.read(judged))["splits"] == (
-            json.loads((study[0] / judged).read_text())["splits"]
+        assert (
+            json.loads(store.read(judged))["splits"]
+            == (json.loads((study[0] / judged).read_text())["splits"])
         )
     assert "ITE bce none" in store.read("results.md").decode()
     kept = {name: store.read(name) for name in store.files() if name.endswith("environment.json")}
@@ -175,11 +179,11 @@ def test_a_study_at_a_uri_goes_on_on_another_machine(study, ratings, tmp_path, m
     assert "ITE bce none" in store.read("report.html").decode()
     done = library.reproduce(
         "paper", ratings, out=str(place), arms=[ARM], epochs=1,
-        protocols=["leave-last", "user-disjoint"],
+        protocols=["leave-last", "paper-80-10-10"],
     )  # fmt: skip
     assert done.results == store.read("results.md").decode()
     assert [str(run.path) for run in done.runs] == [
-        f"{place}/runs/{name}/{ARM}/seed-0" for name in ("leave-last", "user-disjoint")
+        f"{place}/runs/{name}/{ARM}/seed-0" for name in ("leave-last", "paper-80-10-10")
     ]
     code, _, err = reproduce(itrec, ratings, "s3://KEY:SECRET@bucket/x")
     assert (code, err.count("\n")) == (2, 1)

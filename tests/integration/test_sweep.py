@@ -4,15 +4,22 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from itrec_dist.api import sweeping as api
+from itrec_dist.options import sweep as sweep_options
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.sweeps import checks
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
+from itrec_dist.sweeps import checks, remote
 from itrec_dist.sweeps import driver as sweep_driver
 from itrec_dist.sweeps.trial import Stopped
+from tests import object_store
 from tests.fixtures import DEBUG_RECIPE
 from tests.swept import Cut, outcomes, run_here, sweep_of
 
@@ -243,31 +250,64 @@ def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_
     }  # fmt: skip
 
 
-@pytest.fixture
-def store():
-    if object_store.command() is None:
-        pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
-    with object_store.serving() as bucket:
-        yield f"{bucket}/sweeps/x"
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_groups_of_workers_write_a_sweep_to_a_uri(shards, tmp_path, monkeypatch):
+    """No process needs another's folders: driver and workers have caches of their own here."""
+    here = object_store.machine(monkeypatch, tmp_path / "driver")
+    given = {"trials": 1, "final": {"candidates": 1, "seeds": 1}}
+    fixed = {"training.epochs": 1, **ALIKE}
+    alone, _ = run_here(sweep_of(shards, tmp_path / "alone", fixed=fixed, **given))
+    place = Uri(f"file://{tmp_path}/store/sweep")
+    fixed = {**fixed, "cluster.num_workers": 2}
+    sweep = sweep_of(shards, place, recipes=tmp_path, fixed=fixed, **given)
+    found = api.swept(sweep_options.parser().parse(["--config", tmp_path / "sweep.yaml"]), print)
+    (trial,), (other,) = found.trials, alone.trials()
+    assert trial.outcome.status == "complete", trial.outcome.error
+    assert trial.outcome.value == pytest.approx(other.outcome.value, rel=1e-3)
+    assert found.best.run.events("start")[0]["workers"] == 2
+    assert str(found.best.run.path) == f"{sweep.out}/finals/0000/seed-1000"
+    names = Store(place).files()
+    assert not [n for n in names if "lease" in n or "/ray/" in n or n.startswith(".tune")]
+    assert not [path for path in here.glob("runs/**/*") if path.is_file()]
 
 
 @pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.usefixtures("ray_session")
-def test_trials_on_ray_write_to_an_object_store(
-    workers, store, shards, tmp_path, monkeypatch, itrec
-):
-    """Each in an actor, or in a group of workers: no machine has to see another's folders."""
-    machine = object_store.machine(monkeypatch, tmp_path / "driver")
-    place = Uri(store)
-    monkeypatch.setattr(ray_environment, "handed_on", object_store.handed_on, raising=False)
-    fixed = {"training.epochs": 2, "evaluation.train_sample": 0, "cluster.num_workers": workers}
-    sweep_of(
-        shards, place, recipes=tmp_path, trials=2, fixed=fixed, space=SPACE,
-        final={"candidates": 1, "seeds": 1},
-        scheduler={"name": "asha", "grace": 1, "reduction": 2},
-    )  # fmt: skip
-    code, out, err = itrec("sweep", "--config", tmp_path / "x.yaml")
-    assert code == 0, err
-    assert f"report: {place}/report.html" in out
+@pytest.mark.skipif(object_store.command() is None, reason="needs moto's server, of the dev extras")
+def test_trials_in_actors_write_a_sweep_to_an_object_store(shards, tmp_path, monkeypatch, itrec):
+    """In a process of its own: workers of the shared Ray know no bucket."""
+    machine = object_store.machine(monkeypatch, tmp_path / "machine")
+    space = {"optimizer.learning_rate": {"choice": [0.02, 1e-9]}}
+    with object_store.serving() as bucket:
+        place = Uri(f"{bucket}/sweep")
+        sweep_of(
+            shards, place, recipes=tmp_path, space=space, trials=3, metric="loss",
+            fixed={"training.epochs": 3, "evaluation.train_sample": 0, "loss": "softmax"},
+            scheduler={"name": "asha", "grace": 1, "reduction": 2},
+            final={"candidates": 1, "seeds": 1},
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "itrec_dist", "sweep", "--config", tmp_path / "sweep.yaml"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"report: {place}/report.html" in done.stdout
+        assert not [p for kind in ("runs", "sweeps") for p in machine.glob(f"{kind}/**/*")
+                    if p.is_file()]  # fmt: skip
+        object_store.machine(monkeypatch, tmp_path / "another")
+        directory = remote.readable(place)
+        trials = directory.trials()
+        assert {t.outcome.status for t in trials} <= {"complete", "stopped"}
+        whole = next(t.number for t in trials if t.outcome.status == "complete")
+        assert len(directory.log_of(whole).events("epoch")) == 3
+        (final,) = [run for t in trials for run in directory.finals(t.number)]
+        assert set(final.read_json(final.evaluation)["splits"]) == {"validation", "test"}
+        names = Store(place).files()
+        assert not [n for n in names if "lease" in n or n.startswith(".tune")]
+        code, _, err = itrec("recommend", directory.run_place(int(final.path.parent.name), 1000,
+                             is_final=True), "--out", tmp_path / "top.parquet")  # fmt: skip
+        assert code == 0, err
+        secret = object_store.ENVIRONMENT["AWS_SECRET_ACCESS_KEY"].encode()
+        assert not [n for n in names if n.endswith((".json", ".yaml", ".jsonl", ".html"))
+                    and secret in Store(place).read(n)]  # fmt: skip

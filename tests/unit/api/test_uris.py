@@ -166,9 +166,7 @@ def test_what_would_not_be_read_again_or_is_no_report_is_refused(trained, tmp_pa
     assert there(place) == {"": b"my page"}
 
 
-def test_runs_at_uris_are_compared_with_one_at_a_uri(
-    trained, shards, tmp_path, itrec, monkeypatch
-):
+def test_runs_at_uris_are_compared_with_one_at_a_uri(trained, shards, tmp_path, itrec, monkeypatch):
     """A run that was only trained is evaluated for it once, and what it found is sent to it."""
     machine = object_store.machine(monkeypatch, tmp_path / "machine")
     base = Uri(f"file://{tmp_path}/store")
