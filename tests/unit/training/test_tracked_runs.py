@@ -24,6 +24,7 @@ from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from itrec_dist.training import tracking
 from itrec_dist.training.config import RunConfig
+from tests import object_store
 from tests.fixtures import DEBUG_RECIPE
 
 
@@ -214,10 +215,35 @@ def test_mlflow_holds_a_model_that_it_loads_and_that_recommends(
         model.predict(histories)
     given = {"k": 7, "shards": str(elsewhere)}
     pd.testing.assert_frame_equal(model.predict(histories, params=given), expected)
+    # It can be registered, and loaded by that name.
+    mlflow.register_model(f"runs:/{identity}/model", "films")
+    registered = mlflow.pyfunc.load_model("models:/films/1")
+    pd.testing.assert_frame_equal(registered.predict(histories, params=given), expected)
     # What is downloaded is a run for every verb.
     kept = Path(mlflow.artifacts.download_artifacts(f"runs:/{identity}/model"), "data", "run")
     code, _, err = itrec("export", kept, "--out", tmp_path / "exported")
     assert code == 0, err
+
+
+@pytest.mark.slow
+def test_mlflow_holds_the_model_of_a_run_at_a_uri(shards, tmp_path, itrec, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    machine = object_store.machine(monkeypatch, tmp_path / "machine")
+    place, out = f"sqlite:///{tmp_path}/mlflow.db", Uri(f"file://{tmp_path}/store/films/first")
+    code, _, err = train(itrec, shards, out, "--trackers.mlflow", place)
+    assert code == 0, err
+    identity = json.loads(Store(out).read("trackers.json"))["mlflow"]
+    (told,) = mlflow.MlflowClient(place).search_runs(["1"])
+    assert (told.info.run_id, told.info.status) == (identity, "FINISHED")
+    assert "best/test/masked/hit_rate_at_5" in told.data.metrics
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    model = mlflow.pyfunc.load_model(f"runs:/{identity}/model")
+    assert (tmp_path / "mlruns" / identity / "artifacts" / "model" / "MLmodel").is_file()
+    run = itrec_dist.load(str(out))
+    items = [int(item) for item in run.restored.items.source_ids[:3]]
+    histories = pd.DataFrame({"user": 1, "item": items, "rating": 4, "timestamp": range(3)})
+    pd.testing.assert_frame_equal(model.predict(histories), run.recommend(histories, k=5))
+    assert not [path for path in (machine / "runs").rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow
