@@ -149,6 +149,7 @@ class _Feeder(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass the outcome to the source."""
+        self.on_trial_result(trial_id, result or {})  # which Tune does not call where a trial stops
         job = self._jobs.pop(trial_id)
         best = self._best.pop(trial_id, None)
         if result and _OUTCOME in result:

@@ -18,7 +18,7 @@ from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps import checks, remote
 from itrec_dist.sweeps import driver as sweep_driver
-from itrec_dist.sweeps.trial import Stopped
+from itrec_dist.sweeps.trial import Job, Stopped
 from tests import object_store
 from tests.fixtures import DEBUG_RECIPE
 from tests.swept import Cut, outcomes, run_here, sweep_of
@@ -250,19 +250,63 @@ def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_
     }  # fmt: skip
 
 
+class Source:
+    """Hands out one job and keeps its outcome."""
+
+    is_over = False
+
+    def __init__(self):
+        self.outcomes = []
+
+    def next(self):
+        return Job(0, {}, (0,))
+
+    def ended(self, job, outcome):
+        self.outcomes.append((outcome.status, outcome.value))
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "expected"),
+    [
+        ([-4.1], False, ("stopped", 4.1)),
+        ([-4.1, -4.0, -4.2], False, ("stopped", 4.0)),
+        ([], False, ("failed", None)),
+        ([-4.1], True, ("failed", None)),
+    ],
+)
+def test_a_trial_that_is_stopped_has_its_best_epoch(scores, error, expected, shards, tmp_path):
+    """As Tune tells it: of the epoch at which a trial stops, with the end alone."""
+    from itrec_dist.sweeps import ray_tune
+
+    source = Source()
+    feeder = ray_tune._Feeder(sweep_of(shards, tmp_path / "sweep", metric="loss"), source)
+    feeder.suggest("one")
+    *before, last = scores or [None]
+    for score in before:
+        feeder.on_trial_result("one", {ray_tune.SCORE: score})
+    result = None if last is None or error else {ray_tune.SCORE: last}
+    feeder.on_trial_complete("one", result=result, error=error)
+    assert source.outcomes == [expected]
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_session")
 def test_groups_of_workers_write_a_sweep_to_a_uri(shards, tmp_path, monkeypatch):
     """No process needs another's folders: driver and workers have caches of their own here."""
     here = object_store.machine(monkeypatch, tmp_path / "driver")
-    given = {"trials": 1, "final": {"candidates": 1, "seeds": 1}}
+    given = {
+        "space": {"optimizer.learning_rate": {"choice": [0.02]}}, "trials": 1,
+        "final": {"candidates": 1, "seeds": 1},
+    }  # fmt: skip
     fixed = {"training.epochs": 1, **ALIKE}
     alone, _ = run_here(sweep_of(shards, tmp_path / "alone", fixed=fixed, **given))
     place = Uri(f"file://{tmp_path}/store/sweep")
     fixed = {**fixed, "cluster.num_workers": 2}
     sweep = sweep_of(shards, place, recipes=tmp_path, fixed=fixed, **given)
-    found = api.swept(sweep_options.parser().parse(["--config", tmp_path / "sweep.yaml"]), print)
+    found = api.swept(
+        sweep_options.parser().parse(["--config", str(tmp_path / "sweep.yaml")]), print
+    )
     (trial,), (other,) = found.trials, alone.trials()
     assert trial.outcome.status == "complete", trial.outcome.error
     assert trial.outcome.value == pytest.approx(other.outcome.value, rel=1e-3)
@@ -298,7 +342,7 @@ def test_trials_in_actors_write_a_sweep_to_an_object_store(shards, tmp_path, mon
         object_store.machine(monkeypatch, tmp_path / "another")
         directory = remote.readable(place)
         trials = directory.trials()
-        assert {t.outcome.status for t in trials} <= {"complete", "stopped"}
+        assert [t.outcome.error for t in trials] == [None] * 3
         whole = next(t.number for t in trials if t.outcome.status == "complete")
         assert len(directory.log_of(whole).events("epoch")) == 3
         (final,) = [run for t in trials for run in directory.finals(t.number)]
