@@ -297,7 +297,7 @@ def test_groups_of_workers_write_a_sweep_to_a_uri(shards, tmp_path, monkeypatch)
     here = object_store.machine(monkeypatch, tmp_path / "driver")
     given = {
         "space": {"optimizer.learning_rate": {"choice": [0.02]}}, "trials": 1,
-        "final": {"candidates": 1, "seeds": 1},
+        "final": {"candidates": 0},
     }  # fmt: skip
     fixed = {"training.epochs": 1, **ALIKE}
     alone, _ = run_here(sweep_of(shards, tmp_path / "alone", fixed=fixed, **given))
@@ -311,7 +311,7 @@ def test_groups_of_workers_write_a_sweep_to_a_uri(shards, tmp_path, monkeypatch)
     assert trial.outcome.status == "complete", trial.outcome.error
     assert trial.outcome.value == pytest.approx(other.outcome.value, rel=1e-3)
     assert found.best.run.events("start")[0]["workers"] == 2
-    assert str(found.best.run.path) == f"{sweep.out}/finals/0000/seed-1000"
+    assert str(found.best.run.path) == f"{sweep.out}/trials/0000/seed-0"
     names = Store(place).files()
     assert not [n for n in names if "lease" in n or "/ray/" in n or n.startswith(".tune")]
     assert not [path for path in here.glob("runs/**/*") if path.is_file()]
