@@ -1,11 +1,13 @@
 """Small sweeps that run in the test's own process, in the order that Ray's actors would take."""
 
+import contextlib
 from pathlib import Path
 
 import torch
 
 from itrec_dist import config
-from itrec_dist.sweeps import checks, driver
+from itrec_dist.storage.uri import Uri
+from itrec_dist.sweeps import checks, driver, remote
 from itrec_dist.sweeps.config import SweepConfig
 from itrec_dist.sweeps.directory import SweepDirectory
 from itrec_dist.sweeps.jobs import JobQueue
@@ -18,14 +20,19 @@ SPACE = {
 FIXED = {"training.epochs": 1, "evaluation.train_sample": 0}
 
 
-def sweep_of(shards: Path, out: Path, **changes) -> SweepConfig:
-    """Four trials of one epoch of the debug recipe, and two finalists with two seeds."""
+def sweep_of(
+    shards: Path, out: Uri | Path, *, recipes: Path | None = None, **changes
+) -> SweepConfig:
+    """Four trials of one epoch of the debug recipe, and two finalists with two seeds.
+
+    The recipe is written to the folder `recipes`, or beside the sweep.
+    """
     given = {
         "shards": shards, "out": out, "base": "debug", "space": SPACE, "fixed": FIXED,
         "metric": "unmasked/precision@5", "trials": 4, "final": {"candidates": 2, "seeds": 2},
         **changes,
     }  # fmt: skip
-    place = out.parent / f"{out.name}.yaml"
+    place = (recipes or out.parent) / f"{out.name}.yaml"
     place.write_text(config.as_yaml(given), encoding="utf-8")
     return config.load(SweepConfig, place)
 
@@ -42,11 +49,21 @@ def run_here(
     With `groups`, trials launch their workers on the Ray of this process.
     """
     checked = checks.checked(sweep)
-    directory = SweepDirectory(checked.sweep.out)
-    if resume:
-        driver._check_same_sweep(checked, directory)
-    driver._prepare(checked, directory, resume=resume)
     said: list[str] = []
+    with contextlib.ExitStack() as held:
+        directory = SweepDirectory(sweep.out)
+        if isinstance(sweep.out, Uri):
+            existing = "resume" if resume else "refuse"
+            session = held.enter_context(remote.Session(sweep.out, existing, said.append))
+            directory = session.directory
+        if resume:
+            driver._check_same_sweep(checked, directory)
+        driver._prepare(checked, directory, resume=resume)
+        _work(checked, directory, said, most, groups=groups)
+    return remote.readable(sweep.out) if isinstance(sweep.out, Uri) else directory, said
+
+
+def _work(checked, directory, said, most, *, groups) -> None:
     queue = JobQueue(checked, directory, directory.trials(), said.append)
     trials = Trials(checked.sweep, torch.device("cpu"), False if groups else None)
     begun = 0
@@ -57,7 +74,6 @@ def run_here(
         queue.ended(job, trials.work(job, lambda epoch, value: None))
     assert queue.is_over
     directory.append("session", workers=1, seconds=1.0)
-    return directory, said
 
 
 def outcomes(directory: SweepDirectory) -> list[tuple]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from itrec_dist.api.events import Events, read
 from itrec_dist.config import pick
+from itrec_dist.errors import ConfigError
+from itrec_dist.storage.uri import Uri, shown
 
 if TYPE_CHECKING:
     from itrec_dist.data.sources.download import Progress
@@ -29,7 +31,7 @@ def download(name: str, to: str | Path, *, overwrite: bool = False) -> Events:
         The events, for `split`.
 
     Raises:
-        ConfigError: there is no such release.
+        ConfigError: there is no such release, or `to` is a URI.
         DataError: the file is damaged.
         EnvironmentProblem: the server cannot be reached, or does not send the file.
         OutputError: the folder exists already, or cannot be written.
@@ -53,6 +55,11 @@ def downloaded(parsed: Any, progress: Progress | None = None) -> Path:
     """
     from itrec_dist.data.sources import download as downloads
 
+    if isinstance(parsed.to, Uri):
+        raise ConfigError(
+            f"to={shown(parsed.to)} is a URI, and the formats of MovieLens are read from a folder "
+            "on this machine alone: give a path, and the URI to `itrec window --out`"
+        )
     url = os.environ.get(downloads.MIRROR_VARIABLE) or downloads.PUBLISHER_URL
     return downloads.fetch(
         parsed.name, parsed.to, overwrite=parsed.overwrite,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,12 @@ def report(
 
     Args:
         runs: runs, or folders or URIs that contain them at any depth; or one sweep.
-        out: file to write, or its URI; None writes report.html into the folder that contains them
-            all.
+        out: file to write, or its URI; None writes report.html into the sweep, or into the folder
+            that contains all runs.
         title: the page's title.
-        against: a run, of a model or of a baseline, that the others are compared with by paired
-            tests on the same test windows; a run that was only trained is evaluated for it once.
+        against: a run or its URI, of a model or of a baseline, that the others are compared with
+            by paired tests on the same test windows; a run that was only trained is evaluated for
+            it once.
         overwrite: whether to replace an earlier report.
 
     Returns:
@@ -45,7 +46,7 @@ def report(
         >>> itrec.report(run, "report.html", against="runs/baselines/linear_history")
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]
-    other = None if against is None else Path(str(getattr(against, "path", against)))
+    other = None if against is None else _place(against)
     place = None if out is None else parse_place(out)
     return reported([_place(one) for one in given], place, title,
                     against=other, overwrite=overwrite)  # fmt: skip
@@ -53,7 +54,7 @@ def report(
 
 def reported(
     places: Sequence[Path | Uri], out: Uri | Path | None, title: str | None, *,
-    against: Path | None = None, overwrite: bool,
+    against: Uri | Path | None = None, overwrite: bool,
 ) -> Uri | Path:  # fmt: skip
     """Do what the options of `itrec report` say.
 
@@ -62,9 +63,10 @@ def reported(
     """
     from itrec_dist import reports
     from itrec_dist.runs.fetched import local_runs
+    from itrec_dist.sweeps import remote
 
     first = places[0]
-    if len(places) == 1 and isinstance(first, Path) and reports.is_sweep(first):
+    if len(places) == 1 and remote.is_sweep(first):
         if against is not None:
             raise ConfigError(
                 "the report of a sweep compares its finalists: give --against with runs"
@@ -74,8 +76,23 @@ def reported(
         raise ConfigError(
             "--out is missing: with runs at a URI, give the file to write, or its URI"
         )
-    runs = [run for place in places for run in local_runs(place)]
-    return reports.write(runs, out, title, against=against, overwrite=overwrite)
+    copies = {run: uri for place in places for run, uri in local_runs(place).items()}
+    runs, other = list(copies), None
+    if against is not None:
+        found = local_runs(against)
+        copies |= found
+        other = _single(against, found)
+    return reports.write(runs, out, title, against=other, copies=copies, overwrite=overwrite)
+
+
+def _single(against: Uri | Path, found: Mapping[Path, Any]) -> Path:
+    """The one run that others are compared with."""
+    if len(found) > 1:
+        raise ConfigError(
+            f"--against {against} holds {len(found)} runs, and all others are compared with one: "
+            "give it"
+        )
+    return next(iter(found))
 
 
 def _place(run: Any) -> Path | Uri:

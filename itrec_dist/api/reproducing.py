@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.config import pick
 from itrec_dist.options import reproduce as reproduce_options
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.outputs import below
+from itrec_dist.storage.uri import Uri
 
 if TYPE_CHECKING:
     from itrec_dist.api.run import Run
@@ -20,21 +24,28 @@ Say = Callable[[str], None]
 class Reproduction:
     """A study that was run: its folder, with a page and a table of the results."""
 
-    path: Path
-    """Where its shards and runs are."""
-    report: Path
+    path: Uri | Path
+    """Where its shards and runs are: a path or URI."""
+    report: Uri | Path
     """The page that compares the published figures with those found here."""
 
     @property
     def results(self) -> str:
         """The tables of results, as Markdown."""
-        return (self.path / "results.md").read_text(encoding="utf-8")
+        results = below(self.path, "results.md")
+        if isinstance(results, Uri):
+            return (Store(results).read("") or b"").decode()
+        return results.read_text(encoding="utf-8")
 
     @property
     def runs(self) -> list[Run]:
         """The trained runs, by protocol, arm and seed."""
         from itrec_dist.api.run import Run
 
+        if isinstance(self.path, Uri):
+            files = sorted(Store(self.path).files("runs"))
+            names = [re.fullmatch(r"(runs/[^/]+/[^/]+/seed-\d+)/config\.yaml", f) for f in files]
+            return [Run(self.path.below(name[1])) for name in names if name]
         places = sorted((self.path / "runs").glob("*/*/seed-*"))
         return [Run(place) for place in places if place.is_dir()]
 
@@ -56,7 +67,7 @@ def reproduce(
     Args:
         study: "ite", "rating_prediction" or "leaderboard".
         data: folder or file of the raw events.
-        out: folder for shards, runs and results.
+        out: folder for shards, runs and results, or its URI.
         source: format of the events, such as "ml-1m".
         verbose: print what happens, as the command does.
         settings: further settings by the names of the options of `itrec reproduce`: `seeds`,

@@ -18,6 +18,7 @@ from itrec_dist.options import train as train_options
 
 if TYPE_CHECKING:
     from itrec_dist.reports.sweep.runs import Sweep as Content
+    from itrec_dist.storage.uri import Uri
     from itrec_dist.sweeps.checks import Checked
     from itrec_dist.sweeps.directory import Trial
 
@@ -44,9 +45,9 @@ class Best:
 class Sweep:
     """A sweep directory: its trials, and the best configuration."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Uri | Path) -> None:
         self.path = path
-        """Where it is."""
+        """Where it is: its path or URI."""
 
     @functools.cached_property
     def _content(self) -> Content:
@@ -74,10 +75,12 @@ class Sweep:
             first = content.finalists[0]
             means = [first.interval(split, content.metric) for split in (VALIDATION, TEST)]
             validation, test = (None if one is None else one.mean for one in means)
-            trial, run = first.trial, first.runs[0].path
+            trial = first.trial
+            seed = int(first.evaluations[0]["seed"])
+            run = content.directory.run_place(trial.number, seed, is_final=True)
         elif content.ranked:
             trial, test = content.ranked[0], None
-            validation, run = trial.outcome.value, content.directory.run(trial.number, 0)
+            validation, run = trial.outcome.value, content.directory.run_place(trial.number, 0)
         else:
             raise CheckpointError(f"no trial of {self.path} is complete: continue it with resume")
         return Best(dict(trial.assignment), str(content.metric), validation or 0.0, test, Run(run))
@@ -106,7 +109,8 @@ def sweep(
             [low, high]}, {"loguniform": [low, high]} or {"integer": [low, high]}.
         base: settings of `train` that are not searched, as its keywords; or a recipe. None takes
             the defaults.
-        out: sweep directory to write; None writes to the folder `sweep`, or where a recipe says.
+        out: sweep directory to write, or its URI; None writes to the folder `sweep`, or where a
+            recipe says.
         local: train one trial after the other in this process; otherwise on Ray.
         verbose: print what happens, as the command does.
         settings: further settings by the names of the options of `itrec sweep`: `trials`, `seeds`,
@@ -175,24 +179,26 @@ def swept(parsed: Any, say: Say) -> Sweep:
     Raises:
         ItrecError: see `sweep`.
     """
-    import shutil
-
     from itrec_dist import reports
-    from itrec_dist.storage import atomic
-    from itrec_dist.sweeps import RECIPE, driver
+    from itrec_dist.storage.outputs import below
+    from itrec_dist.sweeps import driver, remote
 
     checked = checked_of(parsed)
     out = checked.sweep.out
-    if not parsed.resume:
-        atomic.refuse_taken(out, marker=RECIPE, overwrite=parsed.overwrite)
-        if out.exists():
-            shutil.rmtree(out)
+    existing: remote.Existing = "resume" if parsed.resume else "refuse"
+    if parsed.overwrite:
+        existing = "overwrite"
     place = driver.Place(local=parsed.local, address=parsed.address)
-    directory = driver.run(checked, resume=parsed.resume, place=place, say=say)
-    written = reports.write_sweep(directory.path, overwrite=True)
-    say(f"results: {directory.results_md} and {directory.results_csv}")
+    with remote.Session(out, existing, say) as session:
+        directory = driver.run(
+            checked, resume=parsed.resume, place=place, say=say, directory=session.directory
+        )
+        session.finish()
+        written = reports.write_sweep(out, overwrite=True)
+    results = (below(out, file.name) for file in (directory.results_md, directory.results_csv))
+    say(f"results: {' and '.join(map(str, results))}")
     say(f"report: {written}")
-    return Sweep(directory.path)
+    return Sweep(out)
 
 
 def checked_of(parsed: Any) -> Checked:

@@ -20,24 +20,24 @@ def parser() -> Parser:
         type=Uri | Path,
         metavar="RUN",
         help="Run directories, or folders or URIs that contain them at any depth; or one sweep "
-        "directory.",
+        "directory, or its URI.",
     )
     parser.add_argument(
         "--out",
         type=Uri | Path | None,
         default=None,
         metavar="FILE.html",
-        help="File to write, or its URI; default: report.html in RUN, or in the folder that "
-        "contains them all.",
+        help="File to write, or its URI; default: report.html in the sweep or RUN, or in "
+        "the folder that contains all runs.",
     )
     parser.add_argument("--title", type=str | None, default=None, help="The page's title.")
     parser.add_argument(
         "--against",
-        type=Path | None,
+        type=Uri | Path | None,
         default=None,
         metavar="RUN",
-        help="A run, of a model or of a baseline, that the others are compared with by paired "
-        "tests on the same users of the test split.",
+        help="A run or its URI, of a model or of a baseline, that the others are compared with by "
+        "paired tests on the same users of the test split.",
     )
     parser.add_argument("--overwrite", action="store_true", help="Replace an earlier report.")
     return parser

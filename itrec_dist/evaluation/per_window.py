@@ -11,6 +11,7 @@ the same data is the same window:
 and in its metadata the length of the rankings (`depth`). A model that does not rank has no rows.
 """
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,14 +23,16 @@ import pyarrow.parquet as pq
 from itrec_dist.data.schema import TEST
 from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import CheckpointError
+from itrec_dist.errors import CheckpointError, EnvironmentProblem
 from itrec_dist.evaluation.checkpoints import feed_of
 from itrec_dist.inference import fitting
 from itrec_dist.inference.load import restore
 from itrec_dist.metrics.metric import RANKINGS
 from itrec_dist.metrics.outcomes import Outcomes
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.directory import BEST, RunDirectory
+from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage import atomic
+from itrec_dist.storage.uri import Uri
 from itrec_dist.training.loop import evaluate
 
 _DEPTH = b"depth"
@@ -44,14 +47,21 @@ _COLUMNS = pa.schema(
 )
 
 
-def write(run: Path) -> None:
+def write(run: Path, uri: Uri | None = None) -> None:
     """Evaluate the best checkpoint of a run on the test split, and save what it found.
+
+    Args:
+        run: the run directory.
+        uri: where it is a copy of: its checkpoint is fetched from there, and the file sent there.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
         OutputError: the file cannot be written.
         ShardsError: its shards have changed since.
     """
+    mirror = None if uri is None else Mirror(uri, run)
+    if mirror is not None:
+        mirror.fetch_checkpoint(BEST)
     restored = restore(run)
     outcomes = None
     if restored.task.ranks:
@@ -62,7 +72,11 @@ def write(run: Path) -> None:
         choice = replace(restored.run.evaluation.choice, outcomes=True)
         judge = restored.task.judge(context.device, choice)
         outcomes = evaluate(restored.engine, feed, judge, context).outcomes
-    save(RunDirectory(run), outcomes)
+    directory = RunDirectory(run)
+    save(directory, outcomes)
+    if mirror is not None:
+        with contextlib.suppress(EnvironmentProblem):  # it may be there to read only
+            mirror.store.upload(directory.test_windows, directory.test_windows.name)
 
 
 def save(run: RunDirectory, outcomes: Outcomes | None) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from itrec_dist.config import Parser
 from itrec_dist.data.sources import download
+from itrec_dist.storage.uri import Uri
 
 
 def parser() -> Parser:
@@ -17,7 +18,11 @@ def parser() -> Parser:
     releases = "; ".join(f"{s.name} ({s.holds})" for s in download.RELEASES.values())
     made.add_argument("name", type=str, help=f"The release: {releases}.")
     made.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="Folder in which NAME is created."
+        "--to",
+        type=Uri | Path,
+        required=True,
+        metavar="DIR",
+        help="Folder on this machine in which NAME is created; `itrec window` reads it there.",
     )
     made.add_argument(
         "--overwrite",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from itrec_dist.config import Parser
+from itrec_dist.storage.uri import Uri
 
 
 def parser() -> Parser:
@@ -33,6 +34,8 @@ def parser() -> Parser:
         default="ml-1m",
         help="Format of the events: ml-1m or ml-100k; for leaderboard also a table of your own.",
     )
-    options.add_argument("--out", type=Path, required=True, help="Folder for shards and runs.")
+    options.add_argument(
+        "--out", type=Uri | Path, required=True, help="Folder for shards and runs, or its URI."
+    )
     options.add_class_arguments(StudyConfig)
     return options

@@ -5,15 +5,15 @@ A report prints only what run directories contain. `runs.py` reads them, `arms.p
 `page.py` renders the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from itrec_dist.errors import OutputError
 from itrec_dist.reports import page, reference
 from itrec_dist.reports.runs import find, read
 from itrec_dist.storage import outputs
 from itrec_dist.storage.uri import Uri
-from itrec_dist.sweeps import RECIPE
 
 MARK = '<meta name="generator" content="itrec report"'
 
@@ -24,11 +24,13 @@ def write(
     title: str | None = None,
     *,
     against: Path | None = None,
+    copies: Mapping[Path, Uri | None] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Uri | Path:
     """Write one self-contained HTML page on run directories, or on folders that contain them.
 
-    All others are compared with the run `against`, which joins them (`reference.py`).
+    All others are compared with the run `against`, which joins them (`reference.py`). `copies` has
+    the URIs of those that are copied from one.
 
     Without `out` the page is report.html inside the single folder given, or in the nearest folder
     that contains all runs. A page that this function wrote earlier is replaced only with
@@ -46,18 +48,20 @@ def write(
     place: Uri | Path = page.default_place(runs, parsed) if out is None else out
     _check_free(place, overwrite)
     if against is not None:
-        parsed = reference.compared(parsed, against)
+        parsed = reference.compared(parsed, against, copies)
     _write(place, page.render(parsed, title or _title(place, runs)))
     return place
 
 
 def write_sweep(
-    sweep: Path, out: Uri | Path | None = None, title: str | None = None, *, overwrite: bool = False
-) -> Uri | Path:
+    sweep: Uri | Path, out: Uri | Path | None = None, title: str | None = None, *,
+    overwrite: bool = False,
+) -> Uri | Path:  # fmt: skip
     """Write the page on a sweep directory, and its tables as Markdown and CSV in that directory.
 
     Raises:
         CheckpointError: it is not a sweep directory, or a damaged one.
+        EnvironmentProblem: a URI cannot be reached.
         OutputError: the file exists, or cannot be written.
     """
     from itrec_dist.reports.sweep import (
@@ -71,17 +75,16 @@ def write_sweep(
     )
 
     content = sweep_runs.read(sweep)
-    place: Uri | Path = content.directory.report if out is None else out
+    directory = content.directory
+    place = outputs.below(directory.place, directory.report.name) if out is None else out
     _check_free(place, overwrite)
-    _write(place, sweep_page.render(content, title or f"Sweep: {sweep.resolve().name}"))
-    _write(content.directory.results_md, sweep_tables.as_markdown(content))
-    _write(content.directory.results_csv, sweep_tables.as_csv(content))
+    _write(place, sweep_page.render(content, title or f"Sweep: {directory.path.name}"))
+    for table, text in (
+        (directory.results_md, sweep_tables.as_markdown(content)),
+        (directory.results_csv, sweep_tables.as_csv(content)),
+    ):
+        _write(outputs.below(directory.place, table.name), text)
     return place
-
-
-def is_sweep(place: Path) -> bool:
-    """Whether a folder is a sweep directory."""
-    return (place / RECIPE).is_file()
 
 
 def _write(place: Uri | Path, text: str) -> None:

@@ -4,19 +4,28 @@ What a run found for each window of the test split is kept by studies, sweeps an
 run of `itrec train` is evaluated again for it, once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from itrec_dist.data import schema
 from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation import per_window
 from itrec_dist.reports.runs import Run, find, read
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage.uri import Uri
 
 
-def compared(runs: Sequence[Run], against: Path) -> list[Run]:
+def compared(
+    runs: Sequence[Run], against: Path, copies: Mapping[Path, Uri | None] = MappingProxyType({})
+) -> list[Run]:
     """The runs and the reference, with what each found for every test window.
+
+    Args:
+        runs: those that are to be compared.
+        against: the reference, or a folder that contains it.
+        copies: of the runs that are copied from a URI, that URI.
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
@@ -44,7 +53,7 @@ def compared(runs: Sequence[Run], against: Path) -> list[Run]:
         )
     for run in (*same, chosen):
         if run.kind == "train" and not RunDirectory(run.path).test_windows.is_file():
-            per_window.write(run.path)
+            per_window.write(run.path, copies.get(run.path))
     return [*others, chosen]
 
 

@@ -35,8 +35,10 @@ def local_run(place: Uri | Path, name: str | None = None) -> Path:
     return mirror.folder
 
 
-def local_runs(place: Uri | Path) -> list[Path]:
-    """The runs at or below a URI, each copied to this machine; a path is returned unchanged.
+def local_runs(place: Uri | Path) -> dict[Path, Uri | None]:
+    """The runs at or below a URI, each copied to this machine -> where it is a copy of.
+
+    A path is returned unchanged.
 
     Raises:
         CheckpointError: there is none.
@@ -44,7 +46,7 @@ def local_runs(place: Uri | Path) -> list[Path]:
         OutputError: the disk of this machine is full.
     """
     if isinstance(place, Path):
-        return [place]
+        return {place: None}
     files = Store(place).files()
     folders = sorted(name.rpartition("/")[0] for name in files if _is_config(name))
     runs = [
@@ -57,7 +59,8 @@ def local_runs(place: Uri | Path) -> list[Path]:
             f"{place} holds no run directory (a folder with config.yaml and log.jsonl): give a "
             "place that `itrec train` wrote"
         )
-    return [local_run(place.below(folder) if folder else place) for folder in runs]
+    uris = [place.below(folder) if folder else place for folder in runs]
+    return {local_run(uri).resolve(): uri for uri in uris}
 
 
 def _is_config(name: str) -> bool:

@@ -31,7 +31,7 @@ from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
 
 _NAME = re.compile(r"checkpoints/(best|last)@(\d+)/(.+)")
-_EXCLUDED_FOLDERS = ("checkpoints", "ray")
+_APART = ("checkpoints", "ray")
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,17 @@ class RemoteCheckpoint:
 class Mirror:
     """The two directories of one run: the permanent one at a URI, and the one on this machine."""
 
-    def __init__(self, uri: Uri, folder: Path) -> None:
+    def __init__(
+        self, uri: Uri, folder: Path, *, marker: str = "config.yaml",
+        apart: tuple[str, ...] = _APART,
+    ) -> None:  # fmt: skip
         """Connect the two without reading or writing anything.
+
+        Args:
+            uri: the permanent directory.
+            folder: the one on this machine.
+            marker: the file that marks a directory of this kind; it is sent last and removed last.
+            apart: folders in it that are not copied with the other files.
 
         Raises:
             ConfigError: the URI names no file system.
@@ -62,6 +71,7 @@ class Mirror:
         self.uri, self.folder = uri, folder
         self.store = Store(uri)
         self._run = RunDirectory(folder)
+        self._marker, self._apart = marker, apart
         self._sent: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
@@ -171,7 +181,7 @@ class Mirror:
             EnvironmentProblem: the URI cannot be reached.
         """
         with self._lock:  # the log may be sent while a checkpoint is sent
-            for path in sorted(self._local_files()):
+            for path in sorted(self._local_files(), key=lambda p: (p.name == self._marker, p)):
                 name = path.relative_to(self.folder).as_posix()
                 status = path.stat()
                 stamp = (status.st_size, status.st_mtime_ns)
@@ -180,14 +190,14 @@ class Mirror:
                     self._sent[name] = stamp
 
     def clear(self) -> None:
-        """Remove the run at the URI, its configuration last, and the content of the local folder.
+        """Remove the run at the URI, its marker last, and the content of the local folder.
 
         Raises:
             EnvironmentProblem: the URI cannot be reached.
         """
-        names = [n for n in self.store.files() if n not in (LEASE, self._run.config.name)]
+        names = [n for n in self.store.files() if n not in (LEASE, self._marker)]
         tops = {n.partition("/")[0] for n in names}
-        for top in (*sorted(tops), self._run.config.name):
+        for top in (*sorted(tops), self._marker):
             self.store.remove(top)
         atomic.empty(self.folder, keep_file=LEASE)
         self._sent.clear()
@@ -199,7 +209,7 @@ class Mirror:
     # ---------------------------------------------------------------- parts
 
     def _remote_files(self) -> dict[str, int]:
-        excluded = tuple(f"{folder}/" for folder in _EXCLUDED_FOLDERS)
+        excluded = tuple(f"{folder}/" for folder in self._apart)
         return {
             name: size
             for name, size in self.store.files().items()
@@ -210,7 +220,7 @@ class Mirror:
         for path in self.folder.rglob("*"):
             inner = path.relative_to(self.folder)
             hidden = any(part.startswith(".") for part in inner.parts)
-            excluded = hidden or path.name == LEASE or inner.parts[0] in _EXCLUDED_FOLDERS
+            excluded = hidden or path.name == LEASE or inner.parts[0] in self._apart
             if path.is_file() and not excluded:
                 yield path
 

@@ -136,6 +136,15 @@ def beginning(place: Uri | Path, count: int) -> bytes | None:
     return content
 
 
+def is_file(place: Uri | Path) -> bool:
+    """Whether a file exists.
+
+    Raises:
+        EnvironmentProblem: the URI cannot be reached.
+    """
+    return Store(place).size("") is not None if isinstance(place, Uri) else place.is_file()
+
+
 def size(place: Uri | Path) -> int:
     """The size in bytes of a file that exists.
 

@@ -7,21 +7,26 @@ machine's cores; completed runs are not repeated.
 """
 
 import concurrent.futures
+import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from itrec_dist import config
 from itrec_dist.config import shipped_files
 from itrec_dist.data import manifest
 from itrec_dist.data.shards import fetch
 from itrec_dist.data.sources import staging
-from itrec_dist.errors import ConfigError, OutputError, ShardsError, TrainingError
+from itrec_dist.errors import CheckpointError, ConfigError, OutputError, ShardsError, TrainingError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.runs.fetched import local_run, local_runs
+from itrec_dist.storage import outputs
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from itrec_dist.studies.study import Study
 from itrec_dist.system import limits
 from itrec_dist.training import precision
@@ -79,15 +84,16 @@ class StudySetup:
     study: Study
     source: str
     path: Path
-    out: Path
+    out: Uri | Path
     say: Say
 
 
-def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
-    """Run what is not complete of the study; returns the report's path.
+def reproduce(setup: StudySetup, chosen: StudyConfig) -> Uri | Path:
+    """Run what is not complete of the study; returns the report's path or URI.
 
     Raises:
-        ConfigError: the study has no such arm or protocol.
+        ConfigError: the study has no such arm or protocol, or the URI carries a credential.
+        EnvironmentProblem: the URI cannot be reached.
         OutputError: the folder holds something else, or a study on other data.
         TrainingError: a run failed; the message is the last line of its output.
     """
@@ -101,28 +107,41 @@ def reproduce(setup: StudySetup, chosen: StudyConfig) -> Path:
     waiting = [run for run in runs if not is_done(run)]
     say(f"{len(runs)} runs, {len(runs) - len(waiting)} complete, {jobs} at a time")
     for name, folder in shards.items():
-        judged = study.judge_baselines(folder, out / "runs" / name / "baselines")
+        judged = study.judge_baselines(folder, _of_baselines(out, name))
         for baseline, splits in judged.items():
             say(f"{name} {baseline}: {study.figures(splits)}")
     _train_all(waiting, jobs, lambda run: _summary(study, run), say)
     _record_windows(study, runs, say)
-    return _report(setup, [run.folder for run in runs], shards)
+    return _report(setup, runs, shards)
 
 
-def _check_folder(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / "shards").is_dir():
+def _check_folder(out: Uri | Path) -> None:
+    outputs.check(out)
+    if isinstance(out, Uri):
+        tops = {name.partition("/")[0] for name in Store(out).files()}
+        is_other = bool(tops) and "shards" not in tops
+    else:
+        is_other = out.is_dir() and any(out.iterdir()) and not (out / "shards").is_dir()
+    if is_other:
         raise OutputError(f"{out} holds something other than a study: choose another location")
 
 
-def _shards(setup: StudySetup, name: str) -> Path:
+def _of_baselines(out: Uri | Path, protocol: str) -> Uri | Path:
+    return outputs.below(out, f"runs/{protocol}/baselines")
+
+
+def _shards(setup: StudySetup, name: str) -> Uri | Path:
     """Window the ratings, unless that has been done from the same ratings and settings."""
     out, source, path = setup.out, setup.source, setup.path
-    folder = out / "shards" / name
+    folder = outputs.below(out, f"shards/{name}")
     cut = setup.study.protocols[name]
     try:
-        existing = manifest.read(folder)
-    except ShardsError:
-        made = cut.windows.write(source, path, folder, cut.settings)
+        existing = fetch.manifest_of(folder)
+    except (ShardsError, ConfigError):
+        # A copy that broke off is replaced: it has no manifest, and a path never has one.
+        is_uri = isinstance(folder, Uri)
+        made = cut.windows.write(source, path, folder, cut.settings, overwrite=is_uri)
+        fetch.forget()
         counts = ", ".join(f"{made.num_windows(s):,} {s}" for s in made.splits)
         setup.say(f"windowed {name}: {counts}")
         return folder
@@ -147,7 +166,7 @@ def _is_made_from(existing: manifest.Manifest, path: Path) -> bool:
 
 
 def planned(
-    study: Study, out: Path, shards: dict[str, Path], chosen: StudyConfig
+    study: Study, out: Uri | Path, shards: Mapping[str, Uri | Path], chosen: StudyConfig
 ) -> Iterator[RunConfig]:
     """Every run, seed by seed, so that an interrupted study has complete comparisons early."""
     arms = [arm for arm in study.arms if chosen.arms is None or arm.name in chosen.arms]
@@ -156,9 +175,10 @@ def planned(
             for name in study.protocols_of(arm):
                 if name not in shards:
                     continue
+                place = outputs.below(out, f"runs/{name}/{arm.name}/seed-{seed}")
                 overrides = [
-                    f"shards={shards[name].absolute()}",
-                    f"out={(out / 'runs' / name / arm.name / f'seed-{seed}').absolute()}",
+                    f"shards={_absolute(shards[name])}",
+                    f"out={_absolute(place)}",
                     f"seed={seed}",
                     "cluster.threads=1" if _default_jobs() > 1 else "cluster.threads=null",
                     *arm.overrides,
@@ -169,22 +189,27 @@ def planned(
                 yield config.load(RunConfig, shipped_files.recipe(recipe), overrides)
 
 
+def _absolute(place: Uri | Path) -> Uri | Path:
+    return place.absolute() if isinstance(place, Path) else place
+
+
 def fitting(runs: Iterator[RunConfig], chosen: StudyConfig, say: Say) -> Iterator[RunConfig]:
     """The runs whose models the data has everything for; others are named once.
 
     Raises:
         ConfigError: the data lacks something for an arm that was asked for by name.
     """
-    refused: set[Path] = set()
+    refused: set[tuple[str, str]] = set()
     for run in runs:
-        arm = run.folder.parent
+        protocol, name, _ = _names(run)
+        arm = (protocol, name)
         try:
-            run.model.check(manifest.read(fetch.local(run.shards)))
+            run.model.check(fetch.manifest_of(run.shards))
         except ConfigError as error:
             if chosen.arms is not None:
                 raise
             if arm not in refused:
-                say(f"{arm.parent.name} {arm.name} is left out: {error}")
+                say(f"{protocol} {name} is left out: {error}")
             refused.add(arm)
             continue
         yield run
@@ -197,23 +222,39 @@ def _record_windows(study: Study, runs: Sequence[RunConfig], say: Say) -> None:
     missing = [
         run
         for run in runs
-        if not RunDirectory(run.folder).test_windows.is_file()
-        and study.compares_windows(manifest.read(fetch.local(run.shards)))
+        if study.compares_windows(fetch.manifest_of(run.shards))
+        and not _directory(run).test_windows.is_file()
     ]
     if missing:
         say(f"evaluating {len(missing)} run{'s' * (len(missing) > 1)} window by window")
     for run in missing:
-        per_window.write(run.folder)
+        uri = run.out if isinstance(run.out, Uri) else None
+        per_window.write(_directory(run).path, uri)
+
+
+def _directory(run: RunConfig) -> RunDirectory:
+    """The files of a run on this machine; those at a URI are copied, without checkpoints.
+
+    Raises:
+        CheckpointError: there is no run at the URI.
+    """
+    return RunDirectory(local_run(run.out))
+
+
+def _names(run: RunConfig) -> tuple[str, str, str]:
+    """Protocol, arm and seed of a run, by which its folders are named."""
+    protocol, arm, seed = PurePosixPath(str(run.out)).parts[-3:]
+    return protocol, arm, seed
 
 
 def is_done(run: RunConfig) -> bool:
     """Whether a run of this very configuration is complete."""
-    directory = RunDirectory(run.folder)
-    if not directory.is_complete:
-        return False
     try:
-        return precision.is_same(config.load(RunConfig, directory.config), run)
-    except ConfigError:  # written by a version with other settings
+        directory = _directory(run)
+        return directory.is_complete and precision.is_same(
+            config.load(RunConfig, directory.config), run
+        )
+    except (CheckpointError, ConfigError):  # not there, or of a version with other settings
         return False
 
 
@@ -272,7 +313,7 @@ class _Children:
         recipe.unlink(missing_ok=True)
         if process.returncode and not self._ended:
             last = problems.strip().splitlines()[-1] if problems.strip() else "no message"
-            raise TrainingError(f"the run in {run.folder} failed: {last}")
+            raise TrainingError(f"the run in {run.out} failed: {last}")
 
     def end(self) -> None:
         """End all processes and start no more."""
@@ -283,22 +324,30 @@ class _Children:
 
 
 def _summary(study: Study, run: RunConfig) -> str:
-    evaluation = RunDirectory(run.folder).read_json(RunDirectory(run.folder).evaluation)
-    protocol, arm, seed = run.folder.parts[-3:]
+    directory = _directory(run)
+    evaluation = directory.read_json(directory.evaluation)
+    protocol, arm, seed = _names(run)
     judged = {split: Judgement.from_json(j) for split, j in evaluation["splits"].items()}
     figures = study.figures(judged)
     return f"{protocol} {arm} {seed}: {figures} (epoch {evaluation['epoch']})"
 
 
-def _report(setup: StudySetup, runs: Sequence[Path], shards: dict[str, Path]) -> Path:
+def _report(
+    setup: StudySetup, runs: Sequence[RunConfig], protocols: Iterable[str]
+) -> Uri | Path:  # fmt: skip
     from itrec_dist import reports
-    from itrec_dist.storage import atomic
 
     out = setup.out
-    of_baselines = (out / "runs" / name / "baselines" for name in shards)
-    places = [*runs, *(folder for folder in of_baselines if folder.is_dir())]
-    atomic.write_text(out / "results.md", setup.study.markdown(places))
-    page = out / "report.html"
+    places = [_directory(run).path for run in runs]
+    for folder in (_of_baselines(out, name) for name in protocols):
+        if isinstance(folder, Uri):
+            with contextlib.suppress(CheckpointError):  # there are none
+                places += local_runs(folder)
+        elif folder.is_dir():
+            places.append(folder)
+    results, page = (outputs.below(out, name) for name in ("results.md", "report.html"))
+    with outputs.new_file(results) as building:
+        building.write_text(setup.study.markdown(places), encoding="utf-8")
     reports.write(places, page, setup.study.title, overwrite=True)
-    setup.say(f"results as Markdown: {out / 'results.md'}")
+    setup.say(f"results as Markdown: {results}")
     return page

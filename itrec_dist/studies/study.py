@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from itrec_dist import tasks
-from itrec_dist.data import manifest, schema
+from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest, SampleKind
+from itrec_dist.data.shards import fetch
 from itrec_dist.data.windowing.task_windows import TaskWindows
 from itrec_dist.errors import ConfigError
 from itrec_dist.evaluation import baselines
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
-from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import outputs
+from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
 
 
@@ -85,11 +87,11 @@ class Study:
         taken = {name for other in self.arms for name in other.protocols}
         return arm.protocols or tuple(name for name in self.protocols if name not in taken)
 
-    def recipe_of(self, arm: StudyArm, shards: Path) -> str:
+    def recipe_of(self, arm: StudyArm, shards: Uri | Path) -> str:
         """The name of the recipe that an arm is trained by on these shards."""
         if self.recipes is None:
             return arm.recipe
-        return f"{arm.recipe}_{self.recipes.suffix(manifest.read(shards))}"
+        return f"{arm.recipe}_{self.recipes.suffix(fetch.manifest_of(shards))}"
 
     def check_source(self, source: str) -> None:
         """Check that the study can be run on a format.
@@ -107,20 +109,24 @@ class Study:
         """Whether its runs are compared window by window: where test windows are ranked."""
         return TASKS[self.task].ranks and bool(data.num_windows(schema.TEST))
 
-    def judge_baselines(self, shards: Path, out: Path) -> dict[str, dict[str, Judgement]]:
+    def judge_baselines(
+        self, shards: Uri | Path, out: Uri | Path
+    ) -> dict[str, dict[str, Judgement]]:
         """Write a run directory in `out` for each baseline that can be fitted here.
 
         Returns name -> split -> Judgement; empty if all are complete, or if the shards have no
         evaluation split.
         """
         of_task = tasks.data_of(self.task).baselines
-        data = manifest.read(shards)
+        data = fetch.manifest_of(shards)
         if of_task is None or not any(data.num_windows(split) for split in baselines.EVALUATED):
             return {}
         chosen = of_task.default(data)
-        places = [RunDirectory(out / name) for name in chosen]
-        compares = self.compares_windows(data)
-        if all(run.is_complete and (run.test_windows.is_file() or not compares) for run in places):
+        needed = ["evaluation.json"]
+        if self.compares_windows(data):
+            needed.append("test_windows.parquet")
+        files = (outputs.below(out, f"{name}/{file}") for name in chosen for file in needed)
+        if all(outputs.is_file(file) for file in files):
             return {}
         return baselines.judge_all(of_task, shards, out, chosen, overwrite=True)
 

@@ -12,6 +12,7 @@
     asha.py        Tune's successive halving, per combination of grid values
     trial.py       the runs of one trial, in one process
     directory.py   the sweep directory, from which a sweep is resumed
+    remote.py      the sweep directory at a URI
     pareto.py      the Pareto front of the metric and a cost
     driver.py      starts or resumes a sweep, and runs it to its end
 

@@ -35,7 +35,7 @@ def checked(sweep: SweepConfig) -> Checked:
         EnvironmentProblem: a package that the search needs is missing.
         ShardsError: the shards cannot be read.
     """
-    sweep = replace(sweep, shards=placed(sweep.shards), out=sweep.out.absolute())
+    sweep = replace(sweep, shards=placed(sweep.shards), out=placed(sweep.out))
     runs = Runs(sweep)
     sweep = replace(sweep, metric=runs.metric)
     space = runs.space()

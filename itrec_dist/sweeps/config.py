@@ -16,7 +16,9 @@ from itrec_dist.config.setter import Setter
 from itrec_dist.errors import ConfigError
 from itrec_dist.metrics.metric import FigureName
 from itrec_dist.runs.trackers.config import TrackersConfig
-from itrec_dist.storage.uri import Uri
+from itrec_dist.storage import cache
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri, parse_place, refuse_credentials
 from itrec_dist.sweeps.space import Assignment, Space, parse
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
@@ -117,11 +119,12 @@ class SweepConfig:
 
     shards: Uri | Path = field(metadata=FREE)
     """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
-    out: Path = field(metadata=FREE)
-    """Sweep directory to write; every machine of the cluster must see it."""
+    out: Uri | Path = field(metadata=FREE)
+    """Sweep directory to write, which every machine of the cluster must see: a path of shared
+    storage, or a URI such as s3://bucket/sweeps/x."""
     base: str = field(metadata=FREE)
-    """Recipe of `itrec train` for all settings that are not searched: a path, or the name of a
-    shipped recipe."""
+    """Recipe of `itrec train` for all settings that are not searched: a path or URI, or the name
+    of a shipped recipe."""
     space: dict[str, Any]
     """Dotted setting -> dimension: grid or choice (a list), uniform, loguniform or integer (two
     ends), with step, log and when."""
@@ -149,6 +152,9 @@ class SweepConfig:
     """Experiment trackers"""
 
     def __post_init__(self) -> None:
+        for name, place in (("shards", self.shards), ("out", self.out), ("base", self.base)):
+            if "://" in str(place):
+                refuse_credentials(str(place), name)
         if self.seeds < 1 or self.retries < 0:
             raise ValueError("seeds must be at least 1 and retries at least 0")
         if self.trials is not None and self.trials < 1:
@@ -220,7 +226,7 @@ class Runs:
         """
         self._sweep = sweep
         shards = placed(sweep.shards)
-        own = {"shards": shards, "out": sweep.out.absolute()}
+        own = {"shards": shards, "out": placed(sweep.out)}
         given = [f"{name}={config.as_text(value)}" for name, value in sweep.fixed.items()]
         given += [f"{name}={place}" for name, place in own.items()]
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
@@ -266,7 +272,7 @@ class Runs:
         return space
 
     def build(
-        self, assignment: Assignment, out: Path, seed: int, *, judge_test: bool = False
+        self, assignment: Assignment, out: Uri | Path, seed: int, *, judge_test: bool = False
     ) -> RunConfig:
         """The run configuration of an assignment, with the directory `out`.
 
@@ -277,21 +283,27 @@ class Runs:
         return _own(run, out, seed, judge_test=judge_test)
 
 
-def _own(run: RunConfig, out: Path, seed: int, *, judge_test: bool) -> RunConfig:
+def _own(run: RunConfig, out: Uri | Path, seed: int, *, judge_test: bool) -> RunConfig:
     evaluation = replace(run.evaluation, judge_test=judge_test)
     # The sweep's own trackers follow its runs.
     return replace(
-        run, out=out.absolute(), seed=seed, evaluation=evaluation, trackers=TrackersConfig()
+        run, out=placed(out), seed=seed, evaluation=evaluation, trackers=TrackersConfig()
     )
 
 
-def placed(shards: Uri | Path) -> Uri | Path:
-    """The location of shards, valid in every process: a URI or an absolute path."""
-    return shards if isinstance(shards, Uri) else shards.absolute()
+def placed(place: Uri | Path) -> Uri | Path:
+    """The location of shards or outputs, valid in every process: a URI or an absolute path."""
+    return place if isinstance(place, Uri) else place.absolute()
 
 
 def _recipe(base: str) -> Path:
-    path = Path(base)
+    path = parse_place(base)
+    if isinstance(path, Uri):
+        copy = cache.cache("recipes", path)
+        if Store(path).size("") is None:
+            raise ConfigError(f"base: there is no recipe {path}: give the path or URI of one")
+        Store(path).download("", copy)
+        return copy
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     try:

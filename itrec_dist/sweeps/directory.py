@@ -14,6 +14,10 @@
       wandb/             files of Weights & Biases, if it is used
       .tune/             Ray Tune's files while it runs; `searched` in it marks the end of trials
 
+A sweep at a URI has the same files there. The driver writes its own in a folder of this machine and
+sends them with every line of the log (`remote.py`); runs are written as `itrec train` writes those
+at a URI, and copied to that folder without their checkpoints where they are read.
+
 Lines of `log.jsonl` have `event` and `time` (see `runs/directory.py`), and
 
     proposed  trial (its number), assignment (dotted setting -> value)
@@ -32,7 +36,8 @@ runs that are complete. So is one that the machine failed, whose cause may have 
 failed otherwise in no more attempts than `retries` now allow.
 """
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +50,9 @@ from itrec_dist.data import manifest
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import CheckpointError, ConfigError
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage import atomic, cache, outputs
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps import RECIPE
 from itrec_dist.sweeps.config import Runs, SweepConfig
 from itrec_dist.sweeps.space import Assignment, Space
@@ -110,8 +118,20 @@ class Trial:
 class SweepDirectory:
     """Paths and files of one sweep; see the module's docstring for what each holds."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(
+        self, place: Uri | Path, path: Path | None = None,
+        send: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """Name the files; nothing is read or written.
+
+        Args:
+            place: path or URI of the sweep.
+            path: the folder of this machine with the files of a sweep at a URI.
+            send: sends what the driver has written; called after each line of the log.
+        """
+        if path is None:
+            path = cache.cache("sweeps", place) if isinstance(place, Uri) else place
+        self.place, self.path, self.send = place, path, send
         self.recipe = path / RECIPE
         self.base = path / "base.yaml"
         self._run = RunDirectory(path)  # a sweep's log and JSON files have the same names
@@ -121,7 +141,6 @@ class SweepDirectory:
         self.results_md = path / "results.md"
         self.report = path / "report.html"
         self.scratch = path / ".tune"
-        self.searched = self.scratch / SEARCHED
 
     @property
     def exists(self) -> bool:
@@ -133,8 +152,26 @@ class SweepDirectory:
         return self.path / "trials" / f"{number:04d}"
 
     def run(self, number: int, seed: int, *, is_final: bool = False) -> Path:
-        """The run directory of a trial or finalist with one seed."""
-        return self.path / ("finals" if is_final else "trials") / f"{number:04d}" / f"seed-{seed}"
+        """The run directory of a trial or finalist with one seed, on this machine."""
+        return self.path / _run_name(number, seed, is_final=is_final)
+
+    def run_place(self, number: int, seed: int, *, is_final: bool = False) -> Uri | Path:
+        """The path or URI that this run is written to."""
+        return outputs.below(self.place, _run_name(number, seed, is_final=is_final))
+
+    def evaluation_of(self, number: int, seed: int) -> dict[str, Any]:
+        """The final evaluation of a finalist's run, wherever it was written.
+
+        Raises:
+            CheckpointError: the run has none, or a damaged one.
+            EnvironmentProblem: the URI cannot be reached.
+        """
+        run = RunDirectory(self.run(number, seed, is_final=True))
+        place = outputs.below(self.run_place(number, seed, is_final=True), run.evaluation.name)
+        if isinstance(place, Uri) and Store(place).size("") is not None:
+            Store(place).download("", run.evaluation)
+        content: dict[str, Any] = run.read_json(run.evaluation)
+        return content
 
     def log_of(self, number: int) -> RunDirectory:
         """A trial's run with its first seed, whose log has the epochs."""
@@ -149,6 +186,51 @@ class SweepDirectory:
     def append(self, event: str, **fields: Any) -> None:
         """Add one line to the log."""
         self._run.append(event, **fields)
+        self.send()
+
+    def keep_error(self, number: int, text: str) -> None:
+        """Write the traceback of a trial that failed.
+
+        Raises:
+            EnvironmentProblem: the URI cannot be reached.
+        """
+        place = outputs.below(self.place, f"trials/{number:04d}/error.txt")
+        if isinstance(place, Uri):
+            Store(place).write("", text.encode())
+        else:
+            atomic.write_text(place, text)
+
+    def mark(self, name: str) -> None:
+        """Tell the processes that wait for a file in the scratch folder, while Tune runs.
+
+        Raises:
+            EnvironmentProblem: the URI cannot be reached.
+        """
+        if self.scratch.is_dir():
+            (self.scratch / name).touch()
+            if isinstance(self.place, Uri):
+                Store(self.place).write(f"{self.scratch.name}/{name}", b"")
+
+    def is_marked(self, *names: str) -> bool:
+        """Whether one of these files is in the scratch folder.
+
+        Raises:
+            EnvironmentProblem: the URI cannot be reached.
+        """
+        if isinstance(self.place, Uri):
+            present = Store(self.place).files(self.scratch.name)
+            return any(f"{self.scratch.name}/{name}" in present for name in names)
+        return any((self.scratch / name).exists() for name in names)
+
+    def clear_scratch(self) -> None:
+        """Remove the scratch folder.
+
+        Raises:
+            EnvironmentProblem: the URI cannot be reached.
+        """
+        if isinstance(self.place, Uri):
+            Store(self.place).remove(self.scratch.name)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """The log's lines of one event."""
@@ -188,13 +270,14 @@ class SweepDirectory:
             CheckpointError: there is none, or it is of another version.
         """
         if not self.exists:
-            raise CheckpointError(f"{self.path} is not a sweep directory (it has no {RECIPE})")
+            raise CheckpointError(f"{self.place} is not a sweep directory (it has no {RECIPE})")
         try:
-            return config.load(SweepConfig, self.recipe, prog="itrec sweep")
+            sweep = config.load(SweepConfig, self.recipe, prog="itrec sweep")
         except ConfigError as error:
             raise CheckpointError(
                 f"{self.recipe} is of another version or damaged: {error}"
             ) from error
+        return replace(sweep, base=str(self.base))  # the folder may have moved
 
     def read_space(self, sweep: SweepConfig | None = None) -> Space:
         """The search space; `sweep` is the result of `read_recipe`, if it was read before.
@@ -204,9 +287,9 @@ class SweepDirectory:
         """
         try:
             sweep = sweep or self.read_recipe()
-            return Runs(replace(sweep, base=str(self.base))).space()  # the folder may have moved
+            return Runs(sweep).space()
         except ConfigError as error:
-            raise CheckpointError(f"{self.path} is of another version: {error}") from error
+            raise CheckpointError(f"{self.place} is of another version: {error}") from error
 
     def read_base(self) -> dict[str, Any]:
         """The resolved base as plain values."""
@@ -229,6 +312,10 @@ class SweepDirectory:
         """
         content: dict[str, Any] = self._run.read_json(self.environment)
         return content
+
+
+def _run_name(number: int, seed: int, *, is_final: bool) -> str:
+    return f"{'finals' if is_final else 'trials'}/{number:04d}/seed-{seed}"
 
 
 def attempts_left(sweep: SweepConfig, trial: Trial) -> int:

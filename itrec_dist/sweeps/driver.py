@@ -8,7 +8,7 @@ from itrec_dist import config, launch
 from itrec_dist.config.fields import FREE, is_marked
 from itrec_dist.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from itrec_dist.runs import trackers
-from itrec_dist.storage import atomic
+from itrec_dist.storage import atomic, outputs
 from itrec_dist.sweeps import RECIPE, resources
 from itrec_dist.sweeps.checks import Checked
 from itrec_dist.sweeps.config import Runs, SweepConfig
@@ -37,8 +37,13 @@ class Place:
     """The Ray cluster to join; None starts one on this machine."""
 
 
-def run(checked: Checked, *, resume: bool, place: Place, say: Say) -> SweepDirectory:
+def run(
+    checked: Checked, *, resume: bool, place: Place, say: Say,
+    directory: SweepDirectory | None = None,
+) -> SweepDirectory:  # fmt: skip
     """Run what is not complete of a sweep: its trials, then its finals.
+
+    For a sweep at a URI, `directory` is that of a `remote.Session`.
 
     Raises:
         ConfigError: the cluster lacks the resources of a trial; or a resumed sweep was another one.
@@ -46,10 +51,10 @@ def run(checked: Checked, *, resume: bool, place: Place, say: Say) -> SweepDirec
         TrainingError: no trial was completed.
     """
     sweep = checked.sweep
-    directory = SweepDirectory(sweep.out)
+    directory = directory or SweepDirectory(sweep.out)
     if resume:
         _check_same_sweep(checked, directory)
-    trackers.prepare(sweep.trackers, sweep.out.name, sweep.out)
+    trackers.prepare(sweep.trackers, sweep.out.name, directory.path)
     if place.local:
         _check_local(checked)
         packing = resources.Packing(sweep.resources.cpus, 0, 1)
@@ -64,7 +69,7 @@ def run(checked: Checked, *, resume: bool, place: Place, say: Say) -> SweepDirec
     try:
         if not queue.is_over:
             # The directory's own base: a worker has another working directory, or another machine.
-            own = replace(sweep, base=str(directory.base))
+            own = replace(sweep, base=_base_of(directory))
             if place.local:
                 _run_here(own, queue)
             else:
@@ -160,7 +165,7 @@ def _describe_plan(checked: Checked, packing: resources.Packing, trials: list[Tr
 
 
 def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> None:
-    sweep = replace(checked.sweep, base=str(directory.base))
+    sweep = replace(checked.sweep, base=_base_of(directory))
     recorded = environment.record(sweep.search.seed)
     if resume:
         began = directory.read_environment()
@@ -173,19 +178,25 @@ def _prepare(checked: Checked, directory: SweepDirectory, *, resume: bool) -> No
     atomic.write_json(directory.manifest, checked.data.to_json())
     atomic.write_json(directory.environment, recorded)
     atomic.write_text(directory.path / RECIPE, config.to_yaml(sweep))  # last: it marks a sweep
+    directory.send()
+
+
+def _base_of(directory: SweepDirectory) -> str:
+    """The path or URI of a sweep's base."""
+    return str(outputs.below(directory.place, directory.base.name))
 
 
 def _check_same_sweep(checked: Checked, directory: SweepDirectory) -> None:
     if not directory.exists:
         raise CheckpointError(
-            f"{directory.path} holds no sweep to resume: leave --resume out to start one there"
+            f"{directory.place} holds no sweep to resume: leave --resume out to start one there"
         )
     before, now = directory.read_recipe(), checked.sweep
     fingerprint = directory.read_manifest().fingerprint
     if fingerprint != checked.data.fingerprint:
         raise ConfigError(
             f"{now.shards} holds other data (fingerprint {checked.data.fingerprint[:12]}) than the "
-            f"sweep in {directory.path} started on ({fingerprint[:12]}): give those shards"
+            f"sweep in {directory.place} started on ({fingerprint[:12]}): give those shards"
         )
     differing = [
         f.name for f in fields(SweepConfig)
@@ -196,17 +207,17 @@ def _check_same_sweep(checked: Checked, directory: SweepDirectory) -> None:
         differing.append("base")
     if differing:
         raise ConfigError(
-            f"the sweep in {directory.path} cannot continue with another {', '.join(differing)}: "
+            f"the sweep in {directory.place} cannot continue with another {', '.join(differing)}: "
             f"resume it with --config {directory.recipe}, or start another"
         )
     begun = len(directory.trials())
     if now.scheduler.name == "pbt" and begun and checked.count != begun:
         raise ConfigError(
-            f"trials={checked.count}, but the population in {directory.path} has {begun} and "
+            f"trials={checked.count}, but the population in {directory.place} has {begun} and "
             f"cannot grow while it trains: give {begun}"
         )
     if checked.count < begun:
         raise ConfigError(
-            f"trials={checked.count}, but the sweep in {directory.path} already has {begun}: give "
+            f"trials={checked.count}, but the sweep in {directory.place} already has {begun}: give "
             "at least as many"
         )

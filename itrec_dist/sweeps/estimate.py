@@ -19,6 +19,7 @@ from itrec_dist.data.shards.arrays import window_columns
 from itrec_dist.data.shards.columns import Widths
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.errors import ItrecError
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps.config import Runs, SweepConfig
 from itrec_dist.sweeps.space import Assignment
 from itrec_dist.tasks import TASKS
@@ -110,7 +111,7 @@ def seconds_per_step(marks: Sequence[tuple[int, float]], setup: float) -> float:
     return (last[1] - first[1]) / max(last[0] - first[0], 1)
 
 
-def invalid_trials(runs: Runs, out: Path, assignments: Sequence[Assignment]) -> list[str]:
+def invalid_trials(runs: Runs, out: Uri | Path, assignments: Sequence[Assignment]) -> list[str]:
     """The error messages of the assignments that are invalid."""
     messages = []
     for number, assignment in enumerate(assignments):

@@ -4,15 +4,15 @@ A queue hands out the next job and receives its outcome; it writes the sweep's l
 depend on Ray. For an interrupted sweep it starts with the jobs that the log has left open.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from itrec_dist.data.schema import TEST
-from itrec_dist.errors import ConfigError, ItrecError
+from itrec_dist.errors import ConfigError, EnvironmentProblem, ItrecError
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.metrics.metric import FigureName
-from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.sweeps.checks import Checked
 from itrec_dist.sweeps.config import FIRST_FRESH_SEED, SweepConfig
 from itrec_dist.sweeps.directory import (
@@ -99,8 +99,7 @@ class JobQueue:
             jobs = _final_jobs(self._checked.sweep, self._directory)
             metric = self._checked.sweep.figure
             self._finals = _Finals(self._directory, jobs, self._say, metric)
-            if self._directory.scratch.is_dir():
-                self._directory.searched.touch()
+            self._directory.mark(SEARCHED)
 
 
 class _Search:
@@ -143,7 +142,7 @@ class _Search:
             self._directory.append("proposed", trial=number, assignment=assignment)
             job = Job(number, assignment, seeds)
             try:
-                place = self._directory.run(number, 0)
+                place = self._directory.run_place(number, 0)
                 run = self._checked.runs.build(assignment, place, 0)
                 check(run, run.cluster.num_workers)
             except ConfigError as error:
@@ -210,10 +209,11 @@ class _Finals:
         )
         self._ended += 1
         result = outcome.error or outcome.status
-        run = RunDirectory(self._directory.run(job.number, seed, is_final=True))
         if outcome.value is not None:
-            judged = Judgement.from_json(run.read_json(run.evaluation)["splits"][TEST])
-            result = f"test {judged.value(self._metric):.4f}"
+            with contextlib.suppress(EnvironmentProblem):
+                evaluation = self._directory.evaluation_of(job.number, seed)
+                judged = Judgement.from_json(evaluation["splits"][TEST])
+                result = f"test {judged.value(self._metric):.4f}"
         self._say(
             f"[final {self._ended}/{len(self._jobs)}] trial {job.number:04d} seed {seed}: {result}"
         )

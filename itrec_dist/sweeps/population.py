@@ -22,8 +22,12 @@ from typing import Any
 
 from itrec_dist.errors import ConfigError, ItrecError
 from itrec_dist.storage import atomic
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
+from itrec_dist.sweeps import remote
 from itrec_dist.sweeps.checks import Checked
 from itrec_dist.sweeps.directory import (
+    SEARCHED,
     Outcome,
     SweepDirectory,
     Trial,
@@ -89,7 +93,7 @@ class Population:
     def marker(self) -> str:
         """The file that appears when there is more to do."""
         is_last = self._until >= self._epochs
-        return self._directory.searched.name if is_last else f"exchanged-{self._until}"
+        return SEARCHED if is_last else f"exchanged-{self._until}"
 
     def next(self) -> Job | None:
         """The next part of a trial, None while other trials have yet to reach the exchange."""
@@ -128,7 +132,7 @@ class Population:
 
     def _admit(self, number: int, assignment: Assignment) -> None:
         try:
-            place = self._directory.run(number, 0)
+            place = self._directory.run_place(number, 0)
             run = self._checked.runs.build(assignment, place, 0)
             check(run, run.cluster.num_workers)
         except ConfigError as error:
@@ -156,8 +160,7 @@ class Population:
             self._until = min(self._until + self._interval, self._epochs)
             self._figures = self._reached()
             self._waiting = self._missing()
-            if self._directory.scratch.is_dir():
-                (self._directory.scratch / marker).touch()
+            self._directory.mark(marker)
 
     def _exchanges(self) -> list[Exchange]:
         """The exchanges of this round: from the log, or else computed from the metrics."""
@@ -176,21 +179,29 @@ class Population:
     def _take_over(self, exchange: Exchange) -> None:
         """Replace the trial's run by a copy of the source's, unless this was done before."""
         self._members[exchange.trial] = exchange.assignment
-        place = self._directory.run(exchange.trial, 0)
+        place = self._directory.run_place(exchange.trial, 0)
+        source = self._directory.run_place(exchange.source, 0)
         mark = {"epoch": self._until, "source": exchange.source}
-        atomic.finish_interrupted(place)
+        if isinstance(place, Path):
+            atomic.finish_interrupted(place)
         epochs = [e["epoch"] for e in self._directory.events("exchange")]
         if self._until < epochs[-1] or _mark_of(place) == mark:
             return
+        if isinstance(place, Uri) or isinstance(source, Uri):
+            base = self._checked.runs.base
+            remote.copy_run(replace(base, out=source), replace(base, out=place), _MARK, mark)
+            return
         with atomic.new_directory(place, marker="config.yaml", overwrite=True) as building:
-            source = self._directory.run(exchange.source, 0)
             shutil.copytree(source, building, dirs_exist_ok=True)
             atomic.write_json(building / _MARK, mark)
 
 
-def _mark_of(place: Path) -> Any:
-    mark = place / _MARK
-    return json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else None
+def _mark_of(place: Uri | Path) -> Any:
+    if isinstance(place, Uri):
+        content = Store(place).read(_MARK)
+    else:
+        content = (place / _MARK).read_bytes() if (place / _MARK).is_file() else None
+    return None if content is None else json.loads(content)
 
 
 def exchanges(

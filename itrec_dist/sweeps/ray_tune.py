@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -24,9 +23,10 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from itrec_dist.distributed.context import default_device
+from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.storage import atomic
 from itrec_dist.sweeps.asha import EPOCH, JOB, SCORE, EndedTrial, Halving
-from itrec_dist.sweeps.config import SweepConfig
+from itrec_dist.sweeps.config import SweepConfig, placed
 from itrec_dist.sweeps.directory import Outcome, SweepDirectory
 from itrec_dist.sweeps.resources import Packing
 from itrec_dist.sweeps.trial import Job, OnEpoch, Stopped, Trials
@@ -55,8 +55,9 @@ def run(
 
     `history` holds the trials of earlier driver sessions, for the scheduler.
     """
-    scratch = SweepDirectory(sweep.out).scratch
-    shutil.rmtree(scratch, ignore_errors=True)
+    directory = SweepDirectory(sweep.out)
+    directory.clear_scratch()
+    directory.scratch.mkdir(parents=True, exist_ok=True)
     waits = sweep.scheduler.name == "asha"
     trainable = tune.with_resources(
         tune.with_parameters(_Actor, sweep=sweep, waits=waits, groups=packing.group_on_gpus),
@@ -72,7 +73,7 @@ def run(
                 scheduler=_scheduler(sweep, history),
             ),
             run_config=tune.RunConfig(
-                name=scratch.name, storage_path=str(sweep.out.absolute()), verbose=0,
+                name=directory.scratch.name, storage_path=str(placed(sweep.out)), verbose=0,
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -80,7 +81,8 @@ def run(
         try:
             tuner.fit()
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(EnvironmentProblem):
+                directory.clear_scratch()
 
 
 @contextlib.contextmanager
@@ -125,6 +127,10 @@ class _Feeder(Searcher):
         self._jobs: dict[str, Job] = {}
         self._best: dict[str, float] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes down what it is given, and the state is in the sweep directory."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """The next job, as a trial configuration of Tune."""
         job = self._source.next()
@@ -143,6 +149,7 @@ class _Feeder(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Pass the outcome to the source."""
+        self.on_trial_result(trial_id, result or {})  # which Tune does not call where a trial stops
         job = self._jobs.pop(trial_id)
         best = self._best.pop(trial_id, None)
         if result and _OUTCOME in result:

@@ -8,8 +8,8 @@ population, whose parts continue from its checkpoint. Errors do not leave as exc
 outcomes, so that no trial ends a sweep.
 """
 
+import contextlib
 import itertools
-import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -25,7 +25,13 @@ from itrec_dist.data import manifest
 from itrec_dist.data.schema import VALIDATION
 from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import LocalContext
-from itrec_dist.errors import ConfigError, ItrecError, MachineError, TrainingError
+from itrec_dist.errors import (
+    ConfigError,
+    EnvironmentProblem,
+    ItrecError,
+    MachineError,
+    TrainingError,
+)
 from itrec_dist.evaluation import per_window
 from itrec_dist.metrics.judgement import Judgement
 from itrec_dist.runs.checkpoints import training_state
@@ -33,8 +39,10 @@ from itrec_dist.runs.console import ProgressView
 from itrec_dist.runs.directory import LAST, RunDirectory
 from itrec_dist.runs.log import Watcher
 from itrec_dist.runs.trackers import Tracked, following
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps.config import Runs, SweepConfig
-from itrec_dist.sweeps.directory import Outcome, Status, SweepDirectory
+from itrec_dist.sweeps.directory import SEARCHED, Outcome, Status, SweepDirectory
+from itrec_dist.sweeps.remote import WorkingRun
 from itrec_dist.sweeps.space import Assignment
 from itrec_dist.system import environment
 from itrec_dist.training import precision, resume
@@ -182,9 +190,7 @@ class Trials:
             Stopped: raised by `on_epoch`.
         """
         if job.waits:
-            awaited = [self._directory.scratch / job.awaits, self._directory.searched]
-            while not any(file.exists() for file in awaited):
-                time.sleep(_POLL_SECONDS)
+            self._wait(job.awaits)
             return Outcome("complete")
         tries = job.tries or self._sweep.retries + 1
         for attempt in itertools.count(1):
@@ -205,18 +211,20 @@ class Trials:
         raise AssertionError
 
     def _run(self, job: Job, seed: int, on_epoch: OnEpoch) -> "_Done":
-        place = self._directory.run(job.number, seed, is_final=job.is_final)
+        place = self._directory.run_place(job.number, seed, is_final=job.is_final)
         parts = self.built(job, place, seed)
         run = parts[-1].run
-        directory = RunDirectory(place)
+        working = WorkingRun(run)
+        working.fetch()
+        directory = working.directory
         if not (directory.is_complete and _is_same(directory, run)):
             if job.until is None:
-                shutil.rmtree(place, ignore_errors=True)
+                working.remove()
             is_whole = True
             for part in parts:
                 name = _name(job, seed, part.until)
                 tracked = Tracked(
-                    self._sweep.out.name, name, part.assignment, directory, self._sweep.out
+                    self._sweep.out.name, name, part.assignment, directory, self._directory.path
                 )
                 is_whole = self._train(part.run, on_epoch, part.until, tracked)
             if not is_whole:
@@ -224,10 +232,22 @@ class Trials:
                 value = run.training.value(Judgement.from_json(judged))
                 return _Done(value, {}, is_whole=False)
         if job.is_final and not directory.test_windows.is_file():
-            per_window.write(place)
-        return _read(run)
+            per_window.write(directory.path, run.out if isinstance(run.out, Uri) else None)
+            working.send()
+        done = _read(run)
+        working.close()
+        return done
 
-    def built(self, job: Job, place: Path, seed: int) -> list["RunPart"]:
+    def _wait(self, name: str) -> None:
+        """Wait for a file in the scratch folder, or for the end of the search."""
+        pause = _POLL_SECONDS * (10 if isinstance(self._sweep.out, Uri) else 1)
+        while True:
+            with contextlib.suppress(EnvironmentProblem):
+                if self._directory.is_marked(name, SEARCHED):
+                    return
+            time.sleep(pause)
+
+    def built(self, job: Job, place: Uri | Path, seed: int) -> list["RunPart"]:
         """The parts of a job's run with one seed, each with its own settings.
 
         Raises:
@@ -248,15 +268,18 @@ class Trials:
         uses the learning rate that the previous update had set.
         """
         data, recorded = check(run, run.cluster.num_workers), {**_environment(), "seed": run.seed}
-        last = RunDirectory(run.folder).checkpoints / LAST
+        working = WorkingRun(run)
+        working.fetch(checkpoints=True)
+        last = working.directory.checkpoints / LAST
         if is_begun := last.is_dir():
             epoch = training_state.read(last).position.epoch
             if epoch == until and until < run.training.epochs:
                 return False  # the driver was killed before it was reported
             resume.prepare(run, recorded)
         else:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            working.remove()
             prepare(run, data, recorded)
+        working.send()
         told = _EpochOfPart(run, until, on_epoch)
         with following(self._sweep.trackers, tracked) as watch:
             try:
@@ -268,13 +291,17 @@ class Trials:
                         run, self._group_on_gpus, _Unseen(watch), resume=is_begun, on_epoch=told
                     )
             except _Reached:
+                working.fetch()  # its worker 0 may have been on another machine
                 return False
+            except Stopped:
+                working.close()
+                raise
+            working.fetch()
             return True
 
     def _keep_traceback(self, job: Job) -> None:
-        place = self._directory.trial(job.number) / "error.txt"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(traceback.format_exc(), encoding="utf-8")
+        with contextlib.suppress(EnvironmentProblem):
+            self._directory.keep_error(job.number, traceback.format_exc())
 
 
 def _name(job: Job, seed: int, until: int | None) -> str:

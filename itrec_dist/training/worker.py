@@ -75,7 +75,9 @@ def run_worker(
         take: on worker 0, returns the checkpoint `last` if this process has already read it.
     """
     with tracking.followed(run, watcher, is_first=context.rank == 0) as watch:
-        _Worker(run, context, watch, restart, take).work()
+        worker = _Worker(run, context, watch, restart, take)
+        worker.work()
+    worker.send()  # after trackers have read the local folder
 
 
 class _Worker:
@@ -143,10 +145,9 @@ class _Worker:
         feed = self._feeds[TRAIN]
         self._recorder.start(
             kind="train", name=self._run.label, engine=self._engine.name,
-            workers=self._context.world_size,
+            workers=self._context.world_size, batch_tokens=self._run.training.batch_tokens,
             batch_size=self._run.training.batch_size, epochs=self._run.training.epochs,
             num_parameters=self._num_parameters,
-            batch_tokens=self._run.training.batch_tokens,
             steps_per_epoch=feed.steps_per_epoch, device=str(self._context.device),
             precision=self._run.engine.precision, loss_memory=self._loss_memory,
             seconds_to_start=round(time.monotonic() - self._started, 3),
@@ -174,6 +175,9 @@ class _Worker:
             raise
         self._checkpoints.close()
         self._end(result.reason, result.best_epoch, result.skipped)
+
+    def send(self) -> None:
+        """Send what is not at the URI yet, and remove the local folder."""
         if self._sender is not None:
             self._sender.finish()
 
@@ -193,7 +197,7 @@ class _Worker:
         return (take() if take else None) or resume.load_last(self._directory)
 
     def _join_mirror(self, run: RunConfig) -> Sender | None:
-        """Fetch what the driver or an earlier worker 0, on another machine, has sent to the URI."""
+        """Fetch what the driver or an earlier worker 0 has sent to the URI."""
         if not isinstance(run.out, Uri):
             return None
         mirror = Mirror(run.out, run.folder)

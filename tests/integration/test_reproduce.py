@@ -10,14 +10,19 @@ import shutil
 
 import pytest
 
+import itrec_dist as library
 from itrec_dist.data import manifest
+from itrec_dist.data.shards import fetch
 from itrec_dist.data.sources.synthetic import SyntheticConfig, generate
 from itrec_dist.launch.start import train
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from itrec_dist.studies import runner
 from itrec_dist.studies.ite import STUDY
 from itrec_dist.studies.runner import StudyConfig, is_done, planned
 from itrec_dist.tasks.next_items.data import DATA
+from tests import object_store
 
 ARM = "bce-none"
 PROTOCOLS = STUDY.protocols
@@ -131,6 +136,59 @@ def test_what_is_complete_is_not_run_again_and_the_report_is_written_anew(
              DATA.baselines.default(manifest.read(out / "shards" / "paper-90-10"))}  # fmt: skip
     assert changed == {*(str(p.relative_to(out)) for p in (interrupted, *windows)), *again}
     assert json.loads(interrupted.read_text()) == figures  # the same seed, the same figures
+
+
+@pytest.mark.slow
+def test_a_study_at_a_uri_goes_on_on_another_machine(study, ratings, tmp_path, monkeypatch, itrec):
+    """Its figures are those of a path; nothing complete is run again."""
+    place = Uri(f"file://{tmp_path}/store/study")
+    object_store.machine(monkeypatch, tmp_path / "machine")
+    with trained_here():
+        given = ("--jobs", 1, "--protocols", "[leave-last,paper-80-10-10]")
+        code, shown, err = reproduce(itrec, ratings, place, *given)
+    assert code == 0, err
+    assert "2 runs, 0 complete" in shown
+    assert f"report: {place}/report.html" in shown
+    store = Store(place)
+    for protocol in ("leave-last", "paper-80-10-10"):
+        for name in (
+            f"shards/{protocol}/manifest.json",
+            f"runs/{protocol}/{ARM}/seed-0/test_windows.parquet",
+            f"runs/{protocol}/baselines/popularity/evaluation.json",
+        ):  # fmt: skip
+            assert store.size(name) is not None
+        judged = f"runs/{protocol}/{ARM}/seed-0/evaluation.json"
+        assert (
+            json.loads(store.read(judged))["splits"]
+            == (json.loads((study[0] / judged).read_text())["splits"])
+        )
+    assert "ITE bce none" in store.read("results.md").decode()
+    kept = {name: store.read(name) for name in store.files() if name.endswith("environment.json")}
+    lost = f"runs/leave-last/{ARM}/seed-0/evaluation.json"
+    store.remove(lost)
+    store.remove("report.html")
+
+    object_store.machine(monkeypatch, tmp_path / "another")
+    fetch.forget()
+    with trained_here():
+        code, shown, err = reproduce(itrec, ratings, place, *given)
+    assert code == 0, err
+    assert "2 runs, 1 complete" in shown
+    changed = {name for name, content in kept.items() if store.read(name) != content}
+    assert changed == {lost.replace("evaluation", "environment")}
+    assert "ITE bce none" in store.read("report.html").decode()
+    done = library.reproduce(
+        "paper", ratings, out=str(place), arms=[ARM], epochs=1,
+        protocols=["leave-last", "paper-80-10-10"],
+    )  # fmt: skip
+    assert done.results == store.read("results.md").decode()
+    assert [str(run.path) for run in done.runs] == [
+        f"{place}/runs/{name}/{ARM}/seed-0" for name in ("leave-last", "paper-80-10-10")
+    ]
+    code, _, err = reproduce(itrec, ratings, "s3://KEY:SECRET@bucket/x")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "carries a credential" in err
+    assert "SECRET" not in err
 
 
 def test_another_number_of_epochs_is_another_run(study, ratings, tmp_path):

@@ -4,15 +4,22 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from itrec_dist.api import sweeping as api
+from itrec_dist.options import sweep as sweep_options
 from itrec_dist.runs.checkpoints import training_state
-from itrec_dist.sweeps import checks
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
+from itrec_dist.sweeps import checks, remote
 from itrec_dist.sweeps import driver as sweep_driver
-from itrec_dist.sweeps.trial import Stopped
+from itrec_dist.sweeps.trial import Job, Stopped
+from tests import object_store
 from tests.fixtures import DEBUG_RECIPE
 from tests.swept import Cut, outcomes, run_here, sweep_of
 
@@ -241,3 +248,110 @@ def test_trials_are_stopped_by_those_of_their_own_combination_alone(shards, tmp_
         ("ce", 0.3): "CONTINUE", ("ce", 0.2): "STOP", ("ce", 0.4): "CONTINUE",
         ("bce", 0.7): "STOP", ("bce", 0.9): "CONTINUE",
     }  # fmt: skip
+
+
+class Source:
+    """Hands out one job and keeps its outcome."""
+
+    is_over = False
+
+    def __init__(self):
+        self.outcomes = []
+
+    def next(self):
+        return Job(0, {}, (0,))
+
+    def ended(self, job, outcome):
+        self.outcomes.append((outcome.status, outcome.value))
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "expected"),
+    [
+        ([-4.1], False, ("stopped", 4.1)),
+        ([-4.1, -4.0, -4.2], False, ("stopped", 4.0)),
+        ([], False, ("failed", None)),
+        ([-4.1], True, ("failed", None)),
+    ],
+)
+def test_a_trial_that_is_stopped_has_its_best_epoch(scores, error, expected, shards, tmp_path):
+    """As Tune tells it: of the epoch at which a trial stops, with the end alone."""
+    from itrec_dist.sweeps import ray_tune
+
+    source = Source()
+    feeder = ray_tune._Feeder(sweep_of(shards, tmp_path / "sweep", metric="loss"), source)
+    feeder.suggest("one")
+    *before, last = scores or [None]
+    for score in before:
+        feeder.on_trial_result("one", {ray_tune.SCORE: score})
+    result = None if last is None or error else {ray_tune.SCORE: last}
+    feeder.on_trial_complete("one", result=result, error=error)
+    assert source.outcomes == [expected]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
+def test_groups_of_workers_write_a_sweep_to_a_uri(shards, tmp_path, monkeypatch):
+    """No process needs another's folders: driver and workers have caches of their own here."""
+    here = object_store.machine(monkeypatch, tmp_path / "driver")
+    given = {
+        "space": {"optimizer.learning_rate": {"choice": [0.02]}}, "trials": 1,
+        "final": {"candidates": 0},
+    }  # fmt: skip
+    fixed = {"training.epochs": 1, **ALIKE}
+    alone, _ = run_here(sweep_of(shards, tmp_path / "alone", fixed=fixed, **given))
+    place = Uri(f"file://{tmp_path}/store/sweep")
+    fixed = {**fixed, "cluster.num_workers": 2}
+    sweep = sweep_of(shards, place, recipes=tmp_path, fixed=fixed, **given)
+    found = api.swept(
+        sweep_options.parser().parse(["--config", str(tmp_path / "sweep.yaml")]), print
+    )
+    (trial,), (other,) = found.trials, alone.trials()
+    assert trial.outcome.status == "complete", trial.outcome.error
+    assert trial.outcome.value == pytest.approx(other.outcome.value, rel=1e-3)
+    assert found.best.run.events("start")[0]["workers"] == 2
+    assert str(found.best.run.path) == f"{sweep.out}/trials/0000/seed-0"
+    names = Store(place).files()
+    assert not [n for n in names if "lease" in n or "/ray/" in n or n.startswith(".tune")]
+    assert not [path for path in here.glob("runs/**/*") if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(object_store.command() is None, reason="needs moto's server, of the dev extras")
+def test_trials_in_actors_write_a_sweep_to_an_object_store(shards, tmp_path, monkeypatch, itrec):
+    """In a process of its own: workers of the shared Ray know no bucket."""
+    machine = object_store.machine(monkeypatch, tmp_path / "machine")
+    space = {"optimizer.learning_rate": {"choice": [0.02, 1e-9]}}
+    with object_store.serving() as bucket:
+        place = Uri(f"{bucket}/sweep")
+        sweep_of(
+            shards, place, recipes=tmp_path, space=space, trials=3, metric="loss",
+            fixed={"training.epochs": 3, "evaluation.train_sample": 0, "loss": "softmax"},
+            scheduler={"name": "asha", "grace": 1, "reduction": 2},
+            final={"candidates": 1, "seeds": 1},
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "itrec_dist", "sweep", "--config", tmp_path / "sweep.yaml"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"report: {place}/report.html" in done.stdout
+        assert not [p for kind in ("runs", "sweeps") for p in machine.glob(f"{kind}/**/*")
+                    if p.is_file()]  # fmt: skip
+        object_store.machine(monkeypatch, tmp_path / "another")
+        directory = remote.readable(place)
+        trials = directory.trials()
+        assert [t.outcome.error for t in trials] == [None] * 3
+        whole = next(t.number for t in trials if t.outcome.status == "complete")
+        assert len(directory.log_of(whole).events("epoch")) == 3
+        (final,) = [run for t in trials for run in directory.finals(t.number)]
+        assert set(final.read_json(final.evaluation)["splits"]) == {"validation", "test"}
+        names = Store(place).files()
+        assert not [n for n in names if "lease" in n or n.startswith(".tune")]
+        code, _, err = itrec("recommend", directory.run_place(int(final.path.parent.name), 1000,
+                             is_final=True), "--out", tmp_path / "top.parquet")  # fmt: skip
+        assert code == 0, err
+        secret = object_store.ENVIRONMENT["AWS_SECRET_ACCESS_KEY"].encode()
+        assert not [n for n in names if n.endswith((".json", ".yaml", ".jsonl", ".html"))
+                    and secret in Store(place).read(n)]  # fmt: skip

@@ -207,7 +207,8 @@ def _sampling(section: Section) -> list[str]:
     arm = next((a for a in section.ranked if a.figure(split, hit_rate).mean), None)
     if arm is None:
         return []
-    windows = arm.complete[0].judgements[split].num_windows
+    # Trials of a sweep are judged on validation alone, finalists on test too.
+    windows = next(r.judgements[split] for r in arm.complete if split in r.judgements).num_windows
     rate = arm.figure(split, hit_rate).mean
     if not windows or rate is None or not 0 < rate < 1:
         return []

@@ -22,6 +22,8 @@ from itrec_dist.models import MODELS
 from itrec_dist.reports.published import ite as published_ite
 from itrec_dist.reports.runs import number
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage.uri import Uri
+from itrec_dist.sweeps import remote
 from itrec_dist.sweeps.config import SweepConfig
 from itrec_dist.sweeps.directory import SweepDirectory, Trial, ranked
 from itrec_dist.sweeps.space import Dimension, Value
@@ -127,13 +129,14 @@ class Sweep:
         return TASKS[task].headline_of(self.manifest.samples)
 
 
-def read(path: Path) -> Sweep:
-    """Read a sweep directory.
+def read(place: Uri | Path) -> Sweep:
+    """Read a sweep directory; one at a URI is copied to this machine without its checkpoints.
 
     Raises:
         CheckpointError: it is not a sweep directory, or one of its files is damaged.
+        EnvironmentProblem: the URI cannot be reached.
     """
-    directory = SweepDirectory(path.resolve())
+    directory = remote.readable(place)
     config = directory.read_recipe()
     trials = tuple(directory.trials())
     sessions = directory.events("session")

@@ -6,6 +6,7 @@ import yaml
 
 from itrec_dist.reports.sweep.runs import Sweep
 from itrec_dist.reports.tables import Cell, Column, Row, Table
+from itrec_dist.storage.uri import Uri
 from itrec_dist.sweeps.directory import Trial, as_number
 from itrec_dist.sweeps.space import Assignment
 
@@ -78,11 +79,15 @@ def _by_schedule(sweep: Sweep) -> dict[str, str]:
     final = sweep.config.final
     more = f"--final.candidates {max(final.candidates, 1)} --final.seeds "
     more += str(final.seeds + 1 if sweep.finalists else 1)
+    recipe, where = str(sweep.directory.recipe), "of the sweep"
+    if isinstance(sweep.directory.place, Uri):
+        recipe = sweep.directory.recipe.name
+        where += f"; {sweep.directory.place.below(recipe)} is to be copied to this folder first"
     return {
         "instruction": "The winner is a schedule of settings, which itrec train cannot repeat. "
         "This command retrains it, and the other finalists, by their schedules with one more fresh "
-        "seed, into the folder finals of the sweep; below are the settings of its last stage",
-        "command": f"itrec sweep --config {sweep.directory.recipe} --resume {more}",
+        f"seed, into the folder finals {where}. Below are the settings of its last stage",
+        "command": f"itrec sweep --config {recipe} --resume {more}",
     }
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from itrec_dist.errors import EnvironmentProblem
 from itrec_dist.runs.directory import BEST, RunDirectory
 from itrec_dist.runs.trackers import mlflow_model
+from itrec_dist.storage import cache
 
 if TYPE_CHECKING:
     from itrec_dist.runs.trackers import Tracked
 
 _AT_ONCE = 100  # parameters that MLflow takes in one call
+_DATABASE = "sqlite:///"
 _ON_DISK = ("sqlite:", "file:")
 
 
@@ -52,9 +54,7 @@ def prepare(place: str, group: str, files: Path) -> None:
     try:
         client = mlflow.MlflowClient(tracking_uri=place)
         if client.get_experiment_by_name(group) is None:
-            # Without a server, MLflow would keep files in the working directory.
-            kept = (files / "mlruns").absolute().as_uri() if place.startswith(_ON_DISK) else None
-            client.create_experiment(group, artifact_location=kept)
+            client.create_experiment(group, artifact_location=_artifacts(place, files))
     except (MlflowException, OSError, ImportError) as error:
         said = str(error).strip().splitlines()[0]
         raise EnvironmentProblem(
@@ -81,6 +81,20 @@ def begin(place: str, tracked: Tracked, known: str | None) -> MLflow:
     for start in range(0, len(params), _AT_ONCE):
         client.log_batch(run_id, params=params[start : start + _AT_ONCE])
     return MLflow(client, run_id, recommends=tracked.recommends)
+
+
+def _artifacts(place: str, files: Path) -> str | None:
+    """Where files go without a server: beside the runs, or for runs at a URI beside the database.
+
+    MLflow would keep them in the working directory.
+    """
+    if not place.startswith(_ON_DISK):
+        return None
+    if cache.is_copy(files):  # the folder of a run at a URI, which does not stay
+        if not place.startswith(_DATABASE):
+            return None
+        files = Path(place.removeprefix(_DATABASE)).parent
+    return (files / "mlruns").absolute().as_uri()
 
 
 def _be_quick_and_quiet() -> None:

@@ -9,6 +9,8 @@ import pytest
 import itrec_dist as library
 from itrec_dist.data.shards import fetch
 from itrec_dist.errors import ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.evaluation import per_window
+from itrec_dist.runs.remote import Mirror
 from itrec_dist.storage import outputs
 from itrec_dist.storage.object_store import Store
 from itrec_dist.storage.uri import Uri
@@ -162,6 +164,33 @@ def test_what_would_not_be_read_again_or_is_no_report_is_refused(trained, tmp_pa
     assert (code, err.count("\n")) == (2, 1)
     assert "is not a report" in err
     assert there(place) == {"": b"my page"}
+
+
+def test_runs_at_uris_are_compared_with_one_at_a_uri(trained, shards, tmp_path, itrec, monkeypatch):
+    """A run that was only trained is evaluated for it once, and what it found is sent to it."""
+    machine = object_store.machine(monkeypatch, tmp_path / "machine")
+    base = Uri(f"file://{tmp_path}/store")
+    run, other = base.below("run"), base.below("baselines")
+    Mirror(run, trained).send({"best": 1, "last": 1})
+    done(itrec, "baselines", "--shards", shards, "--only", "popularity", "--out", other)
+    given = ("report", run, "--against", other, "--out", base.below("page.html"))
+    assert done(itrec, *given) == f"{base}/page.html\n"
+    assert b"Paired tests on the same" in Store(base).read("page.html")
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    per_window.write(copy)
+    found = (copy / "test_windows.parquet").read_bytes()
+    assert Store(run).read("test_windows.parquet") == found
+    assert not list(machine.rglob("state"))
+
+    def write(*_):
+        raise AssertionError("it was evaluated before")
+
+    object_store.machine(monkeypatch, tmp_path / "another")
+    monkeypatch.setattr(per_window, "write", write)
+    done(itrec, *given, "--overwrite")
+    code, _, err = itrec("report", run, "--against", base, "--out", base.below("no.html"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--against {base} holds 2 runs" in err
 
 
 @pytest.mark.slow

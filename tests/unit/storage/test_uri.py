@@ -64,11 +64,10 @@ def test_a_credential_in_a_uri_is_refused_and_never_shown(
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("to", ("data", "get", "ml-1m")),
-        ("out", ("sweep", "--local", "--base", "debug", "--shards", "SHARDS", "--trials", 1,
-                 "--space", '{"seed": {"choice": [1]}}')),
+        ("input", ("reproduce", "ite", "--out", "study")),
+        ("item_vectors", ("train", "--local", "--shards", "SHARDS", "--out", "run")),
     ],
-)  # fmt: skip
+)
 def test_a_uri_where_a_path_is_needed_makes_no_folder(
     name, command, data, tmp_path, monkeypatch, itrec
 ):
@@ -77,6 +76,14 @@ def test_a_uri_where_a_path_is_needed_makes_no_folder(
     code, _, err = itrec(*given, f"--{name}", "s3://bucket/x?secret_key=SECRET")
     assert (code, err.count("\n")) == (2, 1)
     assert f"{name} must be a path on this machine, not 's3://bucket/x?secret_key=***'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_is_not_sent_where_its_format_is_not_read(tmp_path, monkeypatch, itrec):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = itrec("data", "get", "ml-1m", "--to", "s3://bucket/x?secret_key=SECRET")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "to=s3://bucket/x?secret_key=*** is a URI, and the formats of MovieLens are" in err
     assert list(tmp_path.iterdir()) == []
 
 

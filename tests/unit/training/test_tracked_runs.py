@@ -20,8 +20,11 @@ from itrec_dist.data.shards import reader
 from itrec_dist.errors import ShardsError
 from itrec_dist.runs import trackers
 from itrec_dist.runs.directory import RunDirectory
+from itrec_dist.storage.object_store import Store
+from itrec_dist.storage.uri import Uri
 from itrec_dist.training import tracking
 from itrec_dist.training.config import RunConfig
+from tests import object_store
 from tests.fixtures import DEBUG_RECIPE
 
 
@@ -118,6 +121,26 @@ def test_a_tracker_hears_settings_epochs_test_figures_and_gets_the_checkpoint(
     assert service.known == [None, "number 7"]
 
 
+def test_a_tracker_of_a_run_at_a_uri_hears_its_end_and_gets_the_checkpoint(
+    shards, tmp_path, monkeypatch, itrec
+):
+    """The folder of this machine, which is removed at the end, is there until then."""
+    service = Heard()
+    monkeypatch.setattr(
+        trackers, "_asked_for", lambda config: [(service, config.mlflow)] if config.mlflow else []
+    )
+    place = Uri(f"file://{tmp_path}/store/films/first")
+    code, _, err = train(itrec, shards, place, "--trackers.mlflow", "http://there")
+    assert code == 0, err
+    *_, judged, kept, ended = service.told
+    content = json.loads(Store(place).read("evaluation.json"))
+    test = content["splits"]["test"]["unmasked"]["precision@5"]
+    assert judged[1]["best/test/unmasked/precision_at_5"] == test
+    assert "model.safetensors" in kept[1]
+    assert ended == ("end", True)
+    assert json.loads(Store(place).read("trackers.json")) == {"heard": "number 7"}
+
+
 def test_a_tracker_that_fails_costs_a_warning_and_nothing_else(
     shards, tmp_path, monkeypatch, itrec
 ):
@@ -192,10 +215,35 @@ def test_mlflow_holds_a_model_that_it_loads_and_that_recommends(
         model.predict(histories)
     given = {"k": 7, "shards": str(elsewhere)}
     pd.testing.assert_frame_equal(model.predict(histories, params=given), expected)
+    # It can be registered, and loaded by that name.
+    mlflow.register_model(f"runs:/{identity}/model", "films")
+    registered = mlflow.pyfunc.load_model("models:/films/1")
+    pd.testing.assert_frame_equal(registered.predict(histories, params=given), expected)
     # What is downloaded is a run for every verb.
     kept = Path(mlflow.artifacts.download_artifacts(f"runs:/{identity}/model"), "data", "run")
     code, _, err = itrec("export", kept, "--out", tmp_path / "exported")
     assert code == 0, err
+
+
+@pytest.mark.slow
+def test_mlflow_holds_the_model_of_a_run_at_a_uri(shards, tmp_path, itrec, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    machine = object_store.machine(monkeypatch, tmp_path / "machine")
+    place, out = f"sqlite:///{tmp_path}/mlflow.db", Uri(f"file://{tmp_path}/store/films/first")
+    code, _, err = train(itrec, shards, out, "--trackers.mlflow", place)
+    assert code == 0, err
+    identity = json.loads(Store(out).read("trackers.json"))["mlflow"]
+    (told,) = mlflow.MlflowClient(place).search_runs(["1"])
+    assert (told.info.run_id, told.info.status) == (identity, "FINISHED")
+    assert "best/test/masked/hit_rate_at_5" in told.data.metrics
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    model = mlflow.pyfunc.load_model(f"runs:/{identity}/model")
+    assert (tmp_path / "mlruns" / identity / "artifacts" / "model" / "MLmodel").is_file()
+    run = itrec_dist.load(str(out))
+    items = [int(item) for item in run.restored.items.source_ids[:3]]
+    histories = pd.DataFrame({"user": 1, "item": items, "rating": 4, "timestamp": range(3)})
+    pd.testing.assert_frame_equal(model.predict(histories), run.recommend(histories, k=5))
+    assert not [path for path in (machine / "runs").rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow
