@@ -14,6 +14,7 @@ or more and a long tail, times at random. `--samples histories` measures histori
 the program does not cut.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 _INPUTS, _TARGETS, _STRIDE, _LEAST = 10, 5, 10, 15
 _COLUMNS = ("item_ids", "ratings", "times", "target_ids", "target_ratings", "target_time")
 _COST, _MEMORY = 1.3, 1 / 3  # of the program's, at most
+_DRAWN_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -85,23 +87,33 @@ def main() -> int:
 
 
 def _draw(path: Path, events: int, users: int, items: int) -> None:
-    """Write ratings of user after user, none of which is given twice."""
+    """Write ratings of user after user, none of which is given twice, some millions at a time."""
     import polars as pl
+    import pyarrow as pa
 
-    rng = np.random.default_rng(0)
-    tail = rng.lognormal(np.log(events / users - 20) - 0.5, 1.0, users)
-    lengths = 20 + tail.astype(int)
-    total = int(lengths.sum())
+    num_blocks = -(-events // _DRAWN_AT_ONCE)
+    bounds = [users * block // num_blocks for block in range(num_blocks + 1)]
     share = np.cumsum(1 / np.arange(1, items + 1) ** 0.8)
-    columns = {
-        "user": np.repeat(np.arange(1, users + 1), lengths),
-        "item": rng.permutation(items)[np.searchsorted(share / share[-1], rng.random(total))] + 1,
-        "timestamp": np.repeat(rng.integers(956_700_000, 1_046_400_000, users), lengths)
-        + rng.integers(0, 5_000_000, total),
-        "rating": rng.integers(1, 6, total).astype(np.float32),
-    }
-    once = pl.DataFrame(columns).unique(["user", "item", "timestamp"], maintain_order=True)
-    once.write_parquet(path, row_group_size=1_000_000)
+    names, writer = None, None
+    for block, (first, end) in enumerate(itertools.pairwise(bounds)):
+        rng = np.random.default_rng(block)
+        tail = rng.lognormal(np.log(events / users - 20) - 0.5, 1.0, end - first)
+        lengths = 20 + tail.astype(int)
+        total = int(lengths.sum())
+        names = rng.permutation(items) if names is None else names
+        columns = {
+            "user": np.repeat(np.arange(first + 1, end + 1), lengths),
+            "item": names[np.searchsorted(share / share[-1], rng.random(total))] + 1,
+            "timestamp": np.repeat(rng.integers(956_700_000, 1_046_400_000, end - first), lengths)
+            + rng.integers(0, 5_000_000, total),
+            "rating": rng.integers(1, 6, total).astype(np.float32),
+        }
+        once = pl.DataFrame(columns).unique(["user", "item", "timestamp"], maintain_order=True)
+        table: pa.Table = once.to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table, row_group_size=1_000_000)
+    assert writer is not None, "there is a block"
+    writer.close()
 
 
 def _cost(command: list[str]) -> Cost:

@@ -1,27 +1,38 @@
--- The input of recommendations: every kept user's latest events and all items seen.
+-- The input of recommendations: the latest events of a block of users, and all items seen.
 -- Grain: one row per kept user, by user_id; the lists of latest events are oldest first,
 -- left-padded with 0 to the input length.
--- Parameters: $input_length, events.
+-- Parameters: $input_length, events; $first_user, $last_user.
 -- Reads: sequences, kept_users, users.
 with
 
+events as (
+    select
+        user_id,
+        place,
+        item_id,
+        rating,
+        event_time
+    from sequences
+    where user_id between $first_user and $last_user
+),
+
 latest as (
     select
-        sequences.user_id,
-        list(sequences.item_id order by sequences.place) as item_ids,
-        list(sequences.rating order by sequences.place) as ratings,
-        list(sequences.event_time order by sequences.place) as times
-    from sequences
-    inner join kept_users on sequences.user_id = kept_users.user_id
-    where sequences.place >= kept_users.num_events - $input_length
-    group by sequences.user_id
+        events.user_id,
+        list(events.item_id order by events.place) as item_ids,
+        list(events.rating order by events.place) as ratings,
+        list(events.event_time order by events.place) as times
+    from events
+    inner join kept_users on events.user_id = kept_users.user_id
+    where events.place >= kept_users.num_events - $input_length
+    group by events.user_id
 ),
 
 seen as (
     select
         user_id,
         list_sort(list_distinct(list(item_id))) as seen_ids
-    from sequences
+    from events
     group by user_id
 ),
 

@@ -54,7 +54,7 @@ def test_times_of_histories_are_padded_as_the_items_are(tied):
     rows += [(2, 0, 3, 50, 1.0, True), (2, 1, 4, 50, 1.0, True)]
     give(tied, "sequences", "user_id place item_id event_time rating is_counted", *rows[::-1])
     give(tied, "kept_users", "user_id num_events", (1, 6), (2, 2))
-    assert found(tied, "shared/histories", input_length=4) == [
+    assert found(tied, "shared/histories", input_length=4, first_user=1, last_user=2) == [
         ([8, 7, 6, 5], [100, 2**33, 2**33, 2**33 + 1]),
         ([0, 0, 3, 4], [0, 0, 50, 50]),
     ]

@@ -13,6 +13,9 @@ from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
 from itrec_dist.data.shards.columns import Widths, item_schema
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
 
+EVENTS_PER_BLOCK = 524_288
+"""Events of the users that are worked on at once where lists are gathered."""
+
 
 def undescribed(database: Database) -> dict[str, int]:
     """Numbers of items and users that the source does not describe, for the manifest."""
@@ -39,12 +42,20 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    length = widths.inputs
+    found = _latest(database, widths.inputs)
     if not widths.event_features:
-        return database.batches("shared/histories", input_length=length)
-    database.table("histories", "shared/histories", input_length=length)
-    num_codes = length * widths.event_features
+        return found
+    database.drop("histories")
+    for batch in found:
+        database.append("histories", pa.Table.from_batches([batch]))
+    num_codes = widths.inputs * widths.event_features
     return database.batches("shared/histories_with_features", num_codes=num_codes)
+
+
+def _latest(database: Database, length: int) -> Iterator[pa.RecordBatch]:
+    """The same without features, some users at a time, whose lists fit into memory."""
+    for block in database.rows("shared/user_blocks", events_per_block=EVENTS_PER_BLOCK):
+        yield from database.arrow("shared/histories", input_length=length, **block).to_batches()
 
 
 @dataclass(frozen=True)

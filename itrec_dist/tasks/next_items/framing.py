@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
+from itrec_dist.data.windowing import shards
 
 FOLDER = "next_items/framing"
-EVENTS_PER_BLOCK = 524_288
 CELLS_AT_ONCE = 2_097_152
 
 Int = npt.NDArray[np.int64]
@@ -148,7 +148,7 @@ def _fill(
 ) -> None:
     """Frame the rows of sql/next_items/framing/NAME.sql, block by block."""
     database.drop("windows")
-    for block in database.rows(f"{FOLDER}/blocks", events_per_block=EVENTS_PER_BLOCK):
+    for block in database.rows("shared/user_blocks", events_per_block=shards.EVENTS_PER_BLOCK):
         events = Events.of(database.arrow(f"{FOLDER}/events", **block))
         rows = database.arrow(f"{FOLDER}/{name}", **block)
         for part in _parts(rows, cells(rows)):
