@@ -1,30 +1,22 @@
 -- What remains after the filters of items and then of users.
 -- Grain: one row per step, in order: the ratings, users and items after it.
--- Reads: events, catalogue, sequences.
+-- Reads: catalogue, catalogue_users, kept_users, sequence_items, which may repeat an item.
 with
-
-catalogue_events as (
-    select
-        events.user_key,
-        events.item_key
-    from events
-    inner join catalogue on events.item_key = catalogue.item_key
-),
 
 steps as (
     select
         1 as step,
-        count(*) as num_ratings,
-        count(distinct user_key) as num_users,
-        count(distinct item_key) as num_items
-    from catalogue_events
+        coalesce(sum(num_events), 0)::bigint as num_ratings,
+        count(*) as num_users,
+        (select count(*) from catalogue) as num_items
+    from catalogue_users
     union all
     select
         2 as step,
-        count(*) as num_ratings,
-        count(distinct user_id) as num_users,
-        count(distinct item_id) as num_items
-    from sequences
+        coalesce(sum(num_events), 0)::bigint as num_ratings,
+        count(*) as num_users,
+        (select count(distinct item_id) from sequence_items) as num_items
+    from kept_users
 )
 
 select

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,7 +43,8 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    found = _latest(database, widths.inputs)
+    reads = ("sequences", "kept_users", "users")
+    found = database.flow(reads, partial(_latest, length=widths.inputs))
     if not widths.event_features:
         return found
     database.drop("histories")
@@ -53,7 +55,7 @@ def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
 
 
 def _latest(database: Database, length: int) -> Iterator[pa.RecordBatch]:
-    """The same without features, some users at a time, whose lists fit into memory."""
+    """Likewise without features, some users at a time, whose lists fit into memory."""
     for block in database.rows("shared/user_blocks", events_per_block=EVENTS_PER_BLOCK):
         yield from database.arrow("shared/histories", input_length=length, **block).to_batches()
 

@@ -57,6 +57,17 @@ class Events:
         return np.asarray(self.first[np.searchsorted(self.users, users)])
 
 
+def keep(database: Database, min_user_events: int) -> None:
+    """Fill `kept_users` and `sequences` from `events`, `catalogue` and `counted`.
+
+    `catalogue_users` and `sequence_items` say how much there is.
+    """
+    database.table("catalogue_users", "next_items/catalogue_users")
+    database.table("kept_users", "next_items/kept_users", min_user_events=min_user_events)
+    database.fill("sequences", ("events", "catalogue", "kept_users"), order)
+    database.table("sequence_items", "next_items/sequence_items")
+
+
 def order(database: Database) -> None:
     """Fill `sequences` from `events`, `catalogue` and `kept_users`, in the order of user and place.
 
@@ -65,6 +76,10 @@ def order(database: Database) -> None:
     database.table("ordered_events", "next_items/ordered_events")
     database.table("sequences", "next_items/sequences")
     database.drop("ordered_events")
+
+
+READS = ("sequences", "targets", "users")
+"""What `windows` and `histories` read."""
 
 
 def windows(database: Database, input_length: int, target_length: int) -> None:

@@ -1,8 +1,8 @@
 -- How much is kept.
 -- Grain: one row: ratings, users and items.
--- Reads: sequences.
+-- Reads: kept_users, sequence_items, which may repeat an item.
 select
-    count(*) as num_ratings,
-    count(distinct user_id) as num_users,
-    count(distinct item_id) as num_items
-from sequences
+    coalesce(sum(num_events), 0)::bigint as num_ratings,
+    count(*) as num_users,
+    (select count(distinct item_id) from sequence_items) as num_items
+from kept_users
