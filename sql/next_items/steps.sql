@@ -3,26 +3,37 @@
 -- Reads: catalogue, catalogue_users, kept_users, sequence_items, which may repeat an item.
 with
 
-steps as (
+item_counts as (
+    select
+        1 as step,
+        count(*) as num_items
+    from catalogue
+    union all
+    select
+        2 as step,
+        count(distinct item_id) as num_items
+    from sequence_items
+),
+
+user_counts as (
     select
         1 as step,
         coalesce(sum(num_events), 0)::bigint as num_ratings,
-        count(*) as num_users,
-        (select count(*) from catalogue) as num_items
+        count(*) as num_users
     from catalogue_users
     union all
     select
         2 as step,
         coalesce(sum(num_events), 0)::bigint as num_ratings,
-        count(*) as num_users,
-        (select count(distinct item_id) from sequence_items) as num_items
+        count(*) as num_users
     from kept_users
 )
 
 select
-    step,
-    num_ratings,
-    num_users,
-    num_items
-from steps
-order by step
+    user_counts.step,
+    user_counts.num_ratings,
+    user_counts.num_users,
+    item_counts.num_items
+from user_counts
+inner join item_counts on user_counts.step = item_counts.step
+order by user_counts.step

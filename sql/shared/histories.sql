@@ -24,7 +24,9 @@ latest as (
         list(events.event_time order by events.place) as times
     from events
     inner join kept_users on events.user_id = kept_users.user_id
-    where events.place >= kept_users.num_events - $input_length
+    where
+        events.place >= kept_users.num_events - $input_length
+        and kept_users.user_id between $first_user and $last_user
     group by events.user_id
 ),
 
@@ -56,6 +58,7 @@ histories as (
     from users
     inner join latest on users.user_id = latest.user_id
     inner join seen on users.user_id = seen.user_id
+    where users.user_id between $first_user and $last_user
 )
 
 select
