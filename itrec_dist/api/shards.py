@@ -187,7 +187,10 @@ def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any 
     if parsed.distributed:
         windows = windows.on(functools.partial(_joined, parsed.address))
     elif parsed.address is not None:
-        raise ConfigError(f"--address {parsed.address} goes with --distributed: give both or none")
+        raise ConfigError(
+            f"--address {parsed.address} names a Ray cluster, which --distributed uses: give both "
+            "or none"
+        )
     settings: Any = config.pick(windows.settings, parsed)
     source: Any = config.pick(sources.settings_of(parsed.source), parsed)
     if described:

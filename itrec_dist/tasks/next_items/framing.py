@@ -57,6 +57,12 @@ class Events:
         return np.asarray(self.first[np.searchsorted(self.users, users)])
 
 
+def rank(database: Database, folder: str, top_items: int | None) -> None:
+    """Fill `catalogue` from `events` and `counted` by the SQL of a folder."""
+    database.table("item_counts", f"{folder}/item_counts")
+    database.table("catalogue", f"{folder}/catalogue", top_items=top_items)
+
+
 def keep(database: Database, min_user_events: int) -> None:
     """Fill `kept_users` and `sequences` from `events`, `catalogue` and `counted`.
 

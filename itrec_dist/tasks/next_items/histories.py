@@ -308,20 +308,14 @@ def _count(database: Database, config: HistoryConfig) -> None:
         )  # fmt: skip
     else:
         database.table("counted", "next_items/counted/random_windows")
-    _rank(database, config)
+    framing.rank(database, FOLDER, config.top_items)
     if protocol not in _HELD_OUT_BY_PLACE:
         return
     before = -1
     while (counted := database.rows("next_items/num_counted")[0]["num_counted"]) != before:
         before = counted
         database.table("counted", f"{FOLDER}/counted/leave_last", target_length=length)
-        _rank(database, config)
-
-
-def _rank(database: Database, config: HistoryConfig) -> None:
-    """Fill `catalogue` from what `counted` says."""
-    database.table("item_counts", f"{FOLDER}/item_counts")
-    database.table("catalogue", f"{FOLDER}/catalogue", top_items=config.top_items)
+        framing.rank(database, FOLDER, config.top_items)
 
 
 def _place(database: Database, config: HistoryConfig) -> None:

@@ -198,7 +198,7 @@ def _count(database: Database, config: WindowConfig) -> None:
         )
     else:
         database.table("counted", "next_items/counted/random_windows")
-    _rank(database, config)
+    framing.rank(database, "next_items", config.top_items)
     if protocol == "leave_last":
         _count_without_held_out(database, config)
 
@@ -216,13 +216,7 @@ def _count_without_held_out(database: Database, config: WindowConfig) -> None:
         before, counted = counted, database.rows("next_items/num_counted")[0]["num_counted"]
         if counted == before:
             return
-        _rank(database, config)
-
-
-def _rank(database: Database, config: WindowConfig) -> None:
-    """Fill `catalogue` from what `counted` says."""
-    database.table("item_counts", "next_items/item_counts")
-    database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
+        framing.rank(database, "next_items", config.top_items)
 
 
 def _steps(database: Database, config: WindowConfig, earlier: list[repeats.Sized]) -> Steps:

@@ -1,7 +1,9 @@
 """Windowing by buckets of users against windowing at once: the same shards, the same manifest."""
 
 import dataclasses
+import itertools
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from itrec_dist.config import shipped_files
+from itrec_dist.data.database import tables_read
 from itrec_dist.data.sources.table import TableColumns, TableConfig
-from itrec_dist.data.windowing import buckets
+from itrec_dist.data.windowing import buckets, totals
+from itrec_dist.errors import ConfigError
 from itrec_dist.tasks.next_items.histories import HistoryConfig, NextItemsHistories
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig
+from itrec_dist.tasks.ratings.windows import RatingsWindows
 from tests.cases import slow_after
 
 RATED = TableConfig(columns=TableColumns(rating="rating"))
@@ -108,3 +114,54 @@ def test_buckets_write_what_one_process_does(
     assert bucketed.rating_mean == pytest.approx(once.rating_mean, rel=1e-12)
     alike = {"rating_std": 0.0, "rating_mean": 0.0, "sql": {}}
     assert dataclasses.replace(bucketed, **alike) == dataclasses.replace(once, **alike)
+
+
+def never() -> HereAndNow:
+    raise AssertionError("no cluster is joined")
+
+
+def test_what_is_done_in_one_process_is_refused_before_a_cluster_is_joined(
+    events: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="task ratings are cut in one process: leave out --distr"):
+        RatingsWindows().on(never)
+    histories = NextItemsHistories().on(never)
+    table = dataclasses.replace(RATED, event_features=("rating",))
+    with pytest.raises(ConfigError, match=r"columns of events \(rating\) are numbered in one"):
+        histories.write("table", events, tmp_path / "out", HistoryConfig(), table)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_without_a_cluster_to_join_is_refused(itrec, events: Path, tmp_path: Path):
+    place = ("--input", events, "--out", tmp_path / "out", "--address", "auto")
+    code, _, err = itrec("window", "--source", "table", *place)
+    assert code == 2
+    assert err == (
+        "itrec: error: --address auto names a Ray cluster, which --distributed uses: give both or "
+        "none\n"
+    )
+
+
+def test_every_table_that_a_file_reads_is_found_and_stands_in_its_header() -> None:
+    files = sorted(shipped_files.sql_folder().rglob("*.sql"))
+    assert files
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        lines = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
+        header = " ".join(lines)
+        named = set(re.findall(r"\w+", header.partition("Reads:")[2]))
+        assert tables_read(text) <= named, path
+
+
+def test_counts_of_parts_are_added() -> None:
+    values = np.array([1.0, 4.0, 4.0, 5.0, 2.5])
+    parts = [
+        {"num_ratings": len(part), "rating_mean": part.mean(), "rating_std": part.std()}
+        for part in (values[:2], values[2:])
+    ]
+    parts.append({"num_ratings": 0, "rating_mean": None, "rating_std": None})
+    assert totals.moments(parts) == pytest.approx((values.mean(), values.std()))
+    assert totals.moments(parts[2:]) == (0.0, 0.0)
+    assert totals.added([{"a": 1, "b": 2}, {"a": 3, "b": 0}]) == {"a": 4, "b": 2}
+    ends = [{"rating_min": 2.0, "rating_max": 3.0}, {"rating_min": None, "rating_max": None}]
+    assert totals.scale([*ends, {"rating_min": 1.0, "rating_max": 2.0}]) == (1.0, 3.0)
