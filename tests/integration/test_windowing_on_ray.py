@@ -2,11 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +21,7 @@ from itrec_dist.errors import MachineError
 from itrec_dist.launch import windowing
 from itrec_dist.launch.windowing import RayTasks
 from itrec_dist.tasks.next_items.windows import NextItemsWindows, WindowConfig
+from tests.clusters import NodesOnThisMachine
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -132,3 +137,39 @@ def test_a_rating_given_twice_is_named_as_by_one_process(itrec, events, tmp_path
     assert once[0] == 2
     assert "rows 901 and " in once[2]
     assert itrec(*command, tmp_path / "shards", "--distributed") == once
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_its_buckets_only(tmp_path):
+    """Half of all is there when the second of two nodes goes: the shards are the same."""
+    user = np.repeat(np.arange(6000), 100)
+    rows = {"user": user, "item": np.arange(len(user)) * 7 % 997, "timestamp": user * 3 % 1000}
+    pq.write_table(pa.table(rows), tmp_path / "e.parquet")
+    wanted = NextItemsWindows().write(
+        "table", tmp_path / "e.parquet", tmp_path / "once", WindowConfig()
+    )
+    with NodesOnThisMachine() as nodes:
+        command = [
+            sys.executable, "-m", "itrec_dist", "window", "--source", "table",
+            "--input", tmp_path / "e.parquet", "--out", tmp_path / "buckets",
+            "--distributed", "--address", nodes.address,
+        ]  # fmt: skip
+        running = subprocess.Popen(
+            command, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        while not any(map(is_task, nodes.processes())):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+        time.sleep(1.0)  # some steps of all
+        nodes.remove_node()
+        assert running.poll() is None, "it was lost in the middle"
+        shown, _ = running.communicate(timeout=300)
+    assert running.returncode == 0, shown
+    assert itrec_library.open(tmp_path / "buckets").fingerprint == wanted.fingerprint
+
+
+def is_task(process: psutil.Process) -> bool:
+    try:
+        return "ray::_worked" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
