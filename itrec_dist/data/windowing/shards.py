@@ -13,9 +13,7 @@ from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
 from itrec_dist.data.shards.columns import Widths, item_schema
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
-
-EVENTS_PER_BLOCK = 524_288
-"""Events of the users that are worked on at once where lists are gathered."""
+from itrec_dist.data.windowing.user_events import latest
 
 
 def undescribed(database: Database) -> dict[str, int]:
@@ -43,8 +41,7 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    reads = ("sequences", "kept_users", "users")
-    found = database.flow(reads, partial(_latest, length=widths.inputs))
+    found = database.flow(("sequences", "users"), partial(latest, length=widths.inputs))
     if not widths.event_features:
         return found
     database.drop("histories")
@@ -52,12 +49,6 @@ def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
         database.append("histories", pa.Table.from_batches([batch]))
     num_codes = widths.inputs * widths.event_features
     return database.batches("shared/histories_with_features", num_codes=num_codes)
-
-
-def _latest(database: Database, length: int) -> Iterator[pa.RecordBatch]:
-    """Likewise without features, some users at a time, whose lists fit into memory."""
-    for block in database.rows("shared/user_blocks", events_per_block=EVENTS_PER_BLOCK):
-        yield from database.arrow("shared/histories", input_length=length, **block).to_batches()
 
 
 @dataclass(frozen=True)
