@@ -91,8 +91,23 @@ def _latest(events: Events, first: Int, ends: Int, length: int) -> dict[str, pa.
         "item_ids": padded(events.items),
         "ratings": padded(events.ratings),
         "times": padded(events.times),
-        "seen_ids": seen(events, first, ends - first),
+        "seen_ids": _distinct(events.items[first[0] : ends[-1]], ends - first),
     }
+
+
+def _distinct(items: npt.NDArray[np.int32], length: Int) -> pa.ListArray:
+    """The distinct items, ascending, of users whose events follow one another."""
+    key = _by_user(np.repeat(np.arange(len(length)), length), items)
+    key.sort()
+    key = key[np.diff(key, prepend=-1) != 0]
+    counts = np.bincount(key >> 32, minlength=len(length))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array((key & 0xFFFFFFFF).astype(np.int32)))
+
+
+def _by_user(user: Int, items: npt.NDArray[np.int32]) -> Int:
+    """One number for both, to sort by: ids of items are not negative."""
+    return (user << 32) | items
 
 
 def equal_lists(values: npt.NDArray[np.generic]) -> pa.ListArray:
@@ -120,7 +135,8 @@ def seen(events: Events, first: Int, end: Int) -> pa.ListArray:
     length = ends[np.searchsorted(events.first, wanted) + 1] - wanted
     _, index = ragged(wanted, length)
     user = np.repeat(np.arange(len(wanted)), length)
-    order = np.lexsort((events.items[index], user))  # stable: a user's earliest event of an item
+    # Stable: a user's earliest event of an item stands first.
+    order = np.argsort(_by_user(user, events.items[index]), kind="stable")
     place = (index - wanted[user])[order]
     item, user = events.items[index][order], user[order]
     is_new = np.ones(len(order), dtype=bool)
