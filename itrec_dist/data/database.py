@@ -216,16 +216,6 @@ class Database:
             self._connection.execute(f"drop {kind} if exists {_quoted(name)}")
         self._views.difference_update(names)
 
-    def clear(self) -> None:
-        """Drop all tables and views."""
-        for (view,) in self._connection.sql(
-            "select view_name from duckdb_views() where not internal"
-        ).fetchall():
-            self._connection.execute(f"drop view {_quoted(view)}")
-        self._views.clear()
-        tables = self._connection.sql("select table_name from duckdb_tables()").fetchall()
-        self.drop(*(name for (name,) in tables))
-
     def arrow(self, sql_name: str, **parameters: Any) -> pa.Table:
         """All rows of a file as one Arrow table."""
         relation = self._relation(sql_name, parameters)

@@ -61,6 +61,9 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=27_000, help="Items that are drawn.")
     parser.add_argument("--rounds", type=int, default=1, help="Turns of each way.")
     parser.add_argument("--memory_limit", type=str, default="1GB", help="Of DuckDB.")
+    parser.add_argument(
+        "--alone", action="store_true", help="Leave out the program, whose memory grows with FILE."
+    )
     given = parser.parse(sys.argv[1:])
     given.scratch.mkdir(parents=True, exist_ok=True)
     if not given.ratings.exists():
@@ -72,7 +75,8 @@ def main() -> int:
         "--memory_limit", given.memory_limit, "--samples", given.samples, "--top_items", "null",
     ]  # fmt: skip
     commands = {"itrec window": ours}
-    if given.samples == "windows":
+    is_compared = given.samples == "windows" and not given.alone
+    if is_compared:
         commands["Polars"] = [__file__, "--cut", str(given.ratings), str(plain)]
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(given.rounds):
@@ -81,7 +85,7 @@ def main() -> int:
             costs[name].append(_cost([sys.executable, *command]))
     rows = pq.ParquetFile(given.ratings).metadata.num_rows
     print("\n".join([f"{machine()}. {rows:,} ratings.", "", *_table(costs, rows)]))
-    if given.samples == "windows":
+    if is_compared:
         _compare(shards, plain)
     return 0
 

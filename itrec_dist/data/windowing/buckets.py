@@ -8,12 +8,11 @@ items of the catalogue, is gathered from the buckets and added up by SQL that re
 Owns where users and tables are. Leaves running work to a `Cluster`, such as launch/windowing.py.
 """
 
-import atexit
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -269,23 +268,12 @@ def _worked(
     settings: _Settings, work: Work, names: Sequence[str], *tables: pa.Table
 ) -> tuple[int, pa.Table]:
     """Do the work of a bucket, given its tables; those of the same name follow one another."""
-    database = _opened(settings)
-    try:
+    with Database(settings.memory_limit, 1, settings.folders) as database:
         named = itertools.groupby(zip(names, tables, strict=True), key=lambda pair: pair[0])
         for name, parts in named:
             database.register(name, pa.concat_tables(rows for _, rows in parts))
         rows = work(database)
-    finally:
-        database.clear()
     return len(rows), rows
-
-
-@lru_cache(maxsize=1)
-def _opened(settings: _Settings) -> Database:
-    """The database of this worker: to open one takes longer than most work on small buckets."""
-    database = Database(settings.memory_limit, 1, settings.folders)
-    atexit.register(database.close)
-    return database
 
 
 def _dealt(

@@ -55,7 +55,7 @@ class WindowConfig:
     """Number of files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
     """Memory limit of DuckDB, such as 2GB, beyond which it works on disk (TMPDIR); the process
-    takes up to 500 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
+    takes up to 750 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
     threads: int | None = None
     """Threads of DuckDB; null is one per core. The result does not depend on them."""
 

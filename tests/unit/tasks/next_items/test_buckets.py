@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pickle
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,19 @@ def files_of(shards: Path) -> dict[str, pa.Table]:
 
 @pytest.mark.parametrize("config", slow_after(0, SETTINGS))
 def test_buckets_write_what_one_process_does(
-    config: WindowConfig | HistoryConfig, events: Path, tmp_path: Path
+    config: WindowConfig | HistoryConfig,
+    events: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    samples = SAMPLES[type(config)]
+    samples, spill = SAMPLES[type(config)], tmp_path / "spill"
+    spill.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spill))
     made = [
         one.write("table", events, tmp_path / name, config, RATED)
         for name, one in (("once", samples), ("buckets", samples.on(HereAndNow)))
     ]
+    assert not list(spill.iterdir())
     once, bucketed = made
     assert bucketed.fingerprint == once.fingerprint
     assert files_of(tmp_path / "buckets").keys() == files_of(tmp_path / "once").keys()
