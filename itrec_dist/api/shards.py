@@ -23,6 +23,7 @@ from itrec_dist.storage.uri import Uri, parse_place
 if TYPE_CHECKING:
     from itrec_dist.data.doors.files import Place
     from itrec_dist.data.manifest import Manifest
+    from itrec_dist.data.windowing.buckets import Cluster
 
 
 class Data:
@@ -183,6 +184,13 @@ def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any 
     from itrec_dist import tasks
 
     windows = tasks.data_of(parsed.task).of(parsed.samples)
+    if parsed.distributed:
+        windows = windows.on(functools.partial(_joined, parsed.address))
+    elif parsed.address is not None:
+        raise ConfigError(
+            f"--address {parsed.address} names a Ray cluster, which --distributed uses: give both "
+            "or none"
+        )
     settings: Any = config.pick(windows.settings, parsed)
     source: Any = config.pick(sources.settings_of(parsed.source), parsed)
     if described:
@@ -191,6 +199,12 @@ def windowed(parsed: Any, inputs: Sequence[Place] | None = None, described: Any 
     windows.write(parsed.source, places, parsed.out, settings, source, overwrite=parsed.overwrite)
     fetch.forget()
     return Data(parsed.out)
+
+
+def _joined(address: str | None) -> Cluster:
+    from itrec_dist import launch
+
+    return launch.connect_windowing(address)
 
 
 def _samples_of(task: str | None, protocol: str | None) -> str:

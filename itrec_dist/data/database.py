@@ -32,6 +32,8 @@ _SPILL = "itrec-duckdb-"
 
 _wanted: dict[str, set[str]] = {}
 """Statement -> the names of its parameters."""
+_READ = re.compile(r"\b(?:from|join)\s+([a-z_]+)\b(?!\s*\()")
+_NAMED = re.compile(r"\b([a-z_]+) as (?:materialized )?\(")
 
 
 class Database:
@@ -60,6 +62,7 @@ class Database:
             ConfigError: DuckDB rejects the limit, such as a size without a unit.
         """
         self.sql: dict[str, str] = {}
+        self._views: set[str] = set()
         self._folders = [*folders, shipped_files.sql_folder()]
         self._spill = tempfile.TemporaryDirectory(prefix=_SPILL)
         settings: dict[str, str | bool | int | float | list[str]] = {
@@ -108,6 +111,20 @@ class Database:
         statement = f"create or replace temp table {_quoted(name)} as\n{self._read(sql_name)}"
         row = self._execute(sql_name, statement, parameters).fetchone()
         return int(row[0]) if row else 0
+
+    def view(self, name: str, sql_name: str) -> None:
+        """Let `name` be the rows of a file without parameters, found anew where they are read."""
+        statement = f"create or replace temp view {_quoted(name)} as\n{self._read(sql_name)}"
+        self._execute(sql_name, statement, {})
+        self._views.add(name)
+
+    def fill(self, name: str, reads: Sequence[str], fill: "Fill") -> None:  # noqa: ARG002
+        """Fill the table `name` by a function that reads the tables `reads`, user by user."""
+        fill(self)
+
+    def flow(self, reads: Sequence[str], flow: "Flow") -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+        """The rows of a function that reads the tables `reads`, user by user, in their order."""
+        yield from flow(self)
 
     def register(self, name: str, rows: pa.Table) -> None:
         """Copy an Arrow table to the table `name`, keeping its order."""
@@ -193,9 +210,11 @@ class Database:
         return tuple(counts)
 
     def drop(self, *names: str) -> None:
-        """Drop tables, which frees their memory."""
+        """Drop tables, which frees their memory, and views."""
         for name in names:
-            self._connection.execute(f"drop table if exists {_quoted(name)}")
+            kind = "view" if name in self._views else "table"
+            self._connection.execute(f"drop {kind} if exists {_quoted(name)}")
+        self._views.difference_update(names)
 
     def arrow(self, sql_name: str, **parameters: Any) -> pa.Table:
         """All rows of a file as one Arrow table."""
@@ -273,6 +292,12 @@ class Database:
         assert wanted == given, f"sql/{sql_name}.sql wants {sorted(wanted)}, given {sorted(given)}"
 
 
+def tables_read(statement: str) -> frozenset[str]:
+    """The tables that the text of a file of `sql/` names, in lower case as all of them are."""
+    code = re.sub(r"--[^\n]*", "", statement)
+    return frozenset(_READ.findall(code)) - frozenset(_NAMED.findall(code))
+
+
 def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in DuckDB's form: paths as exact names."""
     return {
@@ -283,6 +308,10 @@ def _bound(parameters: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in parameters.items()
     }
+
+
+Fill = Callable[[Database], None]
+Flow = Callable[[Database], Iterator[pa.RecordBatch]]
 
 
 def _quoted(name: str) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from itrec_dist import config
 from itrec_dist.data import sources
+from itrec_dist.options import cluster
 from itrec_dist.storage.uri import Uri
 
 
@@ -88,6 +89,13 @@ def parser(
     made.add_argument(
         "--overwrite", action="store_true", help="Replace --out if it holds earlier shards"
     )
+    made.add_argument(
+        "--distributed",
+        action="store_true",
+        help="Cut buckets of users as tasks of a Ray cluster, which write the same shards as one "
+        "process (next_items only)",
+    )
+    cluster.add_address(made)
     made.add_class_arguments(windows.settings)
     made.add_class_arguments(sources.settings_of(source))
     return made

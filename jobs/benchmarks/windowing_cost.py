@@ -14,6 +14,7 @@ or more and a long tail, times at random. `--samples histories` measures histori
 the program does not cut.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 _INPUTS, _TARGETS, _STRIDE, _LEAST = 10, 5, 10, 15
 _COLUMNS = ("item_ids", "ratings", "times", "target_ids", "target_ratings", "target_time")
 _COST, _MEMORY = 1.3, 1 / 3  # of the program's, at most
+_DRAWN_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=27_000, help="Items that are drawn.")
     parser.add_argument("--rounds", type=int, default=1, help="Turns of each way.")
     parser.add_argument("--memory_limit", type=str, default="1GB", help="Of DuckDB.")
+    parser.add_argument(
+        "--alone", action="store_true", help="Leave out the program, whose memory grows with FILE."
+    )
     given = parser.parse(sys.argv[1:])
     given.scratch.mkdir(parents=True, exist_ok=True)
     if not given.ratings.exists():
@@ -70,7 +75,8 @@ def main() -> int:
         "--memory_limit", given.memory_limit, "--samples", given.samples, "--top_items", "null",
     ]  # fmt: skip
     commands = {"itrec window": ours}
-    if given.samples == "windows":
+    is_compared = given.samples == "windows" and not given.alone
+    if is_compared:
         commands["Polars"] = [__file__, "--cut", str(given.ratings), str(plain)]
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(given.rounds):
@@ -79,29 +85,39 @@ def main() -> int:
             costs[name].append(_cost([sys.executable, *command]))
     rows = pq.ParquetFile(given.ratings).metadata.num_rows
     print("\n".join([f"{machine()}. {rows:,} ratings.", "", *_table(costs, rows)]))
-    if given.samples == "windows":
+    if is_compared:
         _compare(shards, plain)
     return 0
 
 
 def _draw(path: Path, events: int, users: int, items: int) -> None:
-    """Write ratings of user after user, none of which is given twice."""
+    """Write ratings of user after user, none of which is given twice, some millions at a time."""
     import polars as pl
+    import pyarrow as pa
 
-    rng = np.random.default_rng(0)
-    tail = rng.lognormal(np.log(events / users - 20) - 0.5, 1.0, users)
-    lengths = 20 + tail.astype(int)
-    total = int(lengths.sum())
+    num_blocks = -(-events // _DRAWN_AT_ONCE)
+    bounds = [users * block // num_blocks for block in range(num_blocks + 1)]
     share = np.cumsum(1 / np.arange(1, items + 1) ** 0.8)
-    columns = {
-        "user": np.repeat(np.arange(1, users + 1), lengths),
-        "item": rng.permutation(items)[np.searchsorted(share / share[-1], rng.random(total))] + 1,
-        "timestamp": np.repeat(rng.integers(956_700_000, 1_046_400_000, users), lengths)
-        + rng.integers(0, 5_000_000, total),
-        "rating": rng.integers(1, 6, total).astype(np.float32),
-    }
-    once = pl.DataFrame(columns).unique(["user", "item", "timestamp"], maintain_order=True)
-    once.write_parquet(path, row_group_size=1_000_000)
+    names, writer = None, None
+    for block, (first, end) in enumerate(itertools.pairwise(bounds)):
+        rng = np.random.default_rng(block)
+        tail = rng.lognormal(np.log(events / users - 20) - 0.5, 1.0, end - first)
+        lengths = 20 + tail.astype(int)
+        total = int(lengths.sum())
+        names = rng.permutation(items) if names is None else names
+        columns = {
+            "user": np.repeat(np.arange(first + 1, end + 1), lengths),
+            "item": names[np.searchsorted(share / share[-1], rng.random(total))] + 1,
+            "timestamp": np.repeat(rng.integers(956_700_000, 1_046_400_000, end - first), lengths)
+            + rng.integers(0, 5_000_000, total),
+            "rating": rng.integers(1, 6, total).astype(np.float32),
+        }
+        once = pl.DataFrame(columns).unique(["user", "item", "timestamp"], maintain_order=True)
+        table: pa.Table = once.to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table, row_group_size=1_000_000)
+    assert writer is not None, "there is a block"
+    writer.close()
 
 
 def _cost(command: list[str]) -> Cost:

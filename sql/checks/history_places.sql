@@ -3,6 +3,17 @@
 -- Reads: windows, targets, sequences.
 with
 
+-- Lists are looked at before the joins, which at scale have no memory for them.
+edges as (
+    select
+        window_id,
+        item_ids[1] as first_input,
+        item_ids[num_context] as last_input,
+        target_ids[1] as first_target,
+        target_ids[-1] as last_target
+    from windows
+),
+
 -- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
 corners as materialized (
     select
@@ -15,13 +26,13 @@ corners as materialized (
             targets.end_target - 1
         ]) as place,
         unnest([
-            windows.item_ids[1],
-            windows.item_ids[windows.num_context],
-            windows.target_ids[1],
-            windows.target_ids[-1]
+            edges.first_input,
+            edges.last_input,
+            edges.first_target,
+            edges.last_target
         ]) as item_id
     from targets
-    inner join windows on targets.window_id = windows.window_id
+    inner join edges on targets.window_id = edges.window_id
 )
 
 select

@@ -6,17 +6,26 @@
 -- Reads: targets, windows.
 with
 
+-- Lists are looked at before the join, which at scale has no memory for them.
+gaps as (
+    select
+        window_id,
+        list_min(target_ids) = 0 as has_gaps,
+        if(list_min(target_ids) = 0, target_ids, null) as target_ids
+    from windows
+),
+
 rows_of_splits as (
     select
         targets.user_id,
         targets.start_place,
         targets.first_target,
         targets.end_target,
-        windows.target_ids,
-        targets.split = 'train' as is_training,
-        list_min(windows.target_ids) = 0 as has_gaps
+        gaps.target_ids,
+        gaps.has_gaps,
+        targets.split = 'train' as is_training
     from targets
-    inner join windows on targets.window_id = windows.window_id
+    inner join gaps on targets.window_id = gaps.window_id
     where targets.split = 'train' or targets.split = $split
 ),
 

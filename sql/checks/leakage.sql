@@ -1,6 +1,6 @@
 -- Leakage of an evaluation split. Everything is counted by event, that is by user and position in
 -- the user's order, so an item that a user interacted with twice is not a leak.
--- Grain: one row:
+-- Grain: one row, of some users whose counts may be added to those of others:
 --   targets                        events to be predicted
 --   targets_in_training_inputs     of those, also an input of a training window of the same user
 --   targets_in_training_targets    of those, also a target of a training window
@@ -14,6 +14,7 @@
 --   shared_users                   of those, also with training windows
 -- The events of a user are in the order of time, so that those before a moment, and those that the
 -- catalogue counted, are the first ones.
+-- Parameters: $first_time, when the first target of any user happened, null if there is none.
 -- Reads: event_uses, sequences.
 with
 
@@ -26,24 +27,14 @@ target_users as (
     group by user_id
 ),
 
-first_targets as (
-    select min(sequences.event_time) as first_time
-    from target_users
-    inner join sequences
-        on
-            target_users.user_id = sequences.user_id
-            and target_users.first_place = sequences.place
-),
-
 bounds as (
     select
         sequences.user_id,
         count(*) filter (where sequences.is_counted) as num_counted,
         count(*) filter (
-            where coalesce(sequences.event_time < first_targets.first_time, true)
+            where coalesce(sequences.event_time < $first_time::bigint, true)
         ) as num_before
     from sequences
-    cross join first_targets
     group by sequences.user_id
 ),
 

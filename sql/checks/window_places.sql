@@ -5,6 +5,19 @@
 -- Reads: windows, targets, sequences.
 with
 
+-- Lists are looked at before the joins, which at scale have no memory for them.
+edges as (
+    select
+        window_id,
+        if(
+            item_ids[1] > 0, item_ids[1], list_filter(item_ids, lambda item: item > 0)[1]
+        ) as first_input,
+        item_ids[-1] as last_input,
+        target_ids[1] as first_target,
+        target_ids[-1] as last_target
+    from windows
+),
+
 -- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
 corners as materialized (
     select
@@ -18,13 +31,10 @@ corners as materialized (
             $target_length::integer - 1
         ]) as corner,
         unnest([
-            windows.item_ids[$input_length - least(targets.target_place, $input_length) + 1],
-            windows.item_ids[-1],
-            windows.target_ids[1],
-            windows.target_ids[-1]
+            edges.first_input, edges.last_input, edges.first_target, edges.last_target
         ]) as item_id
     from targets
-    inner join windows on targets.window_id = windows.window_id
+    inner join edges on targets.window_id = edges.window_id
 )
 
 select

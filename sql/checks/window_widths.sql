@@ -10,26 +10,43 @@ catalogue_size as (
     from catalogue
 ),
 
+-- Lists are looked at before the join, which at scale has no memory for them.
 padded as (
     select
-        windows.window_id,
-        greatest($input_length - coalesce(targets.target_place, $input_length), 0) as num_padding
+        window_id,
+        item_ids,
+        target_ids,
+        len(item_ids) != $input_length
+        or len(ratings) != $input_length
+        or len(times) != $input_length
+        or len(target_ids) != $target_length
+        or len(target_ratings) != $target_length
+        or list_min(target_ids) < 1 as is_wrong,
+        if(
+            list_min(item_ids) > 0, 0, len(list_filter(item_ids, lambda item: item < 1))
+        ) as num_padding
     from windows
-    left join targets on windows.window_id = targets.window_id
+),
+
+measured as (
+    select
+        padded.window_id,
+        padded.num_padding,
+        padded.is_wrong
+        or list_max(padded.item_ids) > catalogue_size.num_items
+        or list_max(padded.target_ids) > catalogue_size.num_items
+        or (
+            padded.num_padding > 0
+            and list_min(padded.item_ids[padded.num_padding + 1:]) < 1
+        ) as is_wrong
+    from padded
+    cross join catalogue_size
 )
 
-select windows.window_id
-from windows
-inner join padded on windows.window_id = padded.window_id
-cross join catalogue_size
+select measured.window_id
+from measured
+left join targets on measured.window_id = targets.window_id
 where
-    len(windows.item_ids) != $input_length
-    or len(windows.ratings) != $input_length
-    or len(windows.times) != $input_length
-    or len(windows.target_ids) != $target_length
-    or len(windows.target_ratings) != $target_length
-    or list_min(windows.item_ids[padded.num_padding + 1:]) < 1
-    or coalesce(list_max(windows.item_ids[:padded.num_padding]), 0) > 0
-    or list_min(windows.target_ids) < 1
-    or list_max(windows.item_ids) > catalogue_size.num_items
-    or list_max(windows.target_ids) > catalogue_size.num_items
+    measured.is_wrong
+    or measured.num_padding
+    != greatest($input_length - coalesce(targets.target_place, $input_length), 0)

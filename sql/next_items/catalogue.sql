@@ -2,17 +2,15 @@
 -- Grain: one row per item; item_id counts from 1 by decreasing count, ties by item_key, that is by
 -- (length of source id, source id).
 -- Parameters: $top_items, number of items to keep, null for all.
--- Reads: events, counted.
+-- Reads: item_counts, which may have several rows of an item.
 with
 
 counts as (
     select
-        events.item_key,
-        count(*) as num_events
-    from events
-    inner join counted on events.user_key = counted.user_key
-    where events.raw_place < counted.num_counted
-    group by events.item_key
+        item_key,
+        sum(num_events)::bigint as num_events
+    from item_counts
+    group by item_key
 ),
 
 ranked as (

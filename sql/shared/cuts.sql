@@ -3,14 +3,14 @@
 -- first timestamp that does not fit into the share before it, so all ratings of one timestamp are
 -- on the same side, the later one.
 -- Parameters: $validation_fraction, $test_fraction, shares of the ratings.
--- Reads: events.
+-- Reads: moments, which may have several rows of a timestamp.
 with
 
-moments as (
+counts as (
     select
         event_time,
-        count(*) as num_ratings
-    from events
+        sum(num_ratings)::bigint as num_ratings
+    from moments
     group by event_time
 ),
 
@@ -19,7 +19,7 @@ accumulated as (
         event_time,
         sum(num_ratings) over (order by event_time) as num_until,
         sum(num_ratings) over () as num_all
-    from moments
+    from counts
 ),
 
 cuts as (

@@ -1,7 +1,8 @@
 -- The item table.
 -- Grain: one row per catalogue item, by item_id. An item that the source does not describe has its
 -- source id as title and no features.
--- Reads: catalogue, item_keys, items, item_features, item_vocabulary, windows.
+-- Reads: catalogue, item_keys, items, item_features, item_vocabulary, target_counts,
+-- which may have several rows of an item.
 with
 
 codes as (
@@ -16,17 +17,11 @@ codes as (
     group by item_features.item_source_id
 ),
 
-train_targets as (
-    select unnest(target_ids) as item_id
-    from windows
-    where split = 'train'
-),
-
-target_counts as (
+totals as (
     select
         item_id,
-        count(*) as num_train_targets
-    from train_targets
+        sum(num_train_targets)::bigint as num_train_targets
+    from target_counts
     group by item_id
 ),
 
@@ -39,12 +34,12 @@ item_table as (
         coalesce(items.title, item_keys.item_source_id) as title,
         coalesce(items.genres, []::varchar[]) as genres,
         coalesce(codes.feature_codes, []::integer[]) as feature_codes,
-        coalesce(target_counts.num_train_targets, 0) as num_train_targets
+        coalesce(totals.num_train_targets, 0) as num_train_targets
     from catalogue
     inner join item_keys on catalogue.item_key = item_keys.item_key
     left join items on item_keys.item_source_id = items.item_source_id
     left join codes on item_keys.item_source_id = codes.item_source_id
-    left join target_counts on catalogue.item_id = target_counts.item_id
+    left join totals on catalogue.item_id = totals.item_id
 )
 
 select

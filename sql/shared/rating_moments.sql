@@ -1,5 +1,5 @@
 -- Mean and population standard deviation of the training windows' input ratings, without padding.
--- Grain: one row.
+-- Grain: one row, with the number of those ratings.
 -- Reads: windows.
 with
 
@@ -13,6 +13,7 @@ inputs as (
 
 rating_moments as (
     select
+        count(*) as num_ratings,
         avg(rating) as rating_mean,
         stddev_pop(rating) as rating_std
     from inputs
@@ -20,6 +21,7 @@ rating_moments as (
 )
 
 select
+    num_ratings,
     rating_mean,
     rating_std
 from rating_moments

@@ -96,7 +96,9 @@ def test_infrequent_items_go_before_infrequent_users(database):
     places = {0: iter(range(9)), 1: iter(range(9)), 2: iter(range(9))}
     rows = [(u, i, 0, 1.0, next(places[u]), 9 - i) for u, i in events]
     give(database, "events", f"{EVENTS} source_row", *rows)
-    found = run(database, f"{FOLDER}/filtered", min_item_events=2, min_user_events=2)
+    database.table("event_items", "next_items/event_items")
+    database.table("frequent_items", f"{FOLDER}/frequent_items", min_item_events=2)
+    found = run(database, f"{FOLDER}/filtered", min_user_events=2)
     assert sorted(found) == [(0, 0, 0, 1.0, 0, 9), (0, 1, 0, 1.0, 1, 8)]
 
 
@@ -116,6 +118,7 @@ def test_repeats_leave_the_first_or_the_last(database):
 def test_the_catalogue_has_every_item_and_counts_those_of_training(database):
     give(database, "events", EVENTS, *[(0, i, 0, 1.0, p) for p, i in enumerate((3, 1, 1, 2, 3))])
     give(database, "counted", "user_key num_counted split", (0, 3, None))
+    database.table("item_counts", f"{FOLDER}/item_counts")
     assert sorted(run(database, f"{FOLDER}/catalogue", top_items=None), key=lambda r: r[1]) == [
         (1, 1, 2),
         (3, 2, 1),

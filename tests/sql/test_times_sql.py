@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.windowing import user_events
 from itrec_dist.tasks.next_items import framing
 
 TIED = [(0, 7, 100), (1, 9, 100), (2, 8, 100), (3, 7, 2**33), (4, 6, 2**33), (5, 5, 2**33 + 1)]
@@ -53,8 +54,8 @@ def test_times_of_histories_are_padded_as_the_items_are(tied):
     rows = [(1, p, item, time, 1.0, True) for p, item, time in TIED]
     rows += [(2, 0, 3, 50, 1.0, True), (2, 1, 4, 50, 1.0, True)]
     give(tied, "sequences", "user_id place item_id event_time rating is_counted", *rows[::-1])
-    give(tied, "kept_users", "user_id num_events", (1, 6), (2, 2))
-    assert found(tied, "shared/histories", input_length=4) == [
+    batches = user_events.latest(tied, 4)
+    assert [(r["item_ids"], r["times"]) for batch in batches for r in batch.to_pylist()] == [
         ([8, 7, 6, 5], [100, 2**33, 2**33, 2**33 + 1]),
         ([0, 0, 3, 4], [0, 0, 50, 50]),
     ]

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from itrec_dist.data.database import Database
-from itrec_dist.tasks.next_items import framing
+from itrec_dist.tasks.next_items import audit, framing
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_events_order_by_time_and_then_by_row(database):
     give(database, "ratings", columns, *rows)
     for kind in ("user", "item"):
         database.table(f"{kind}_keys", f"shared/{kind}_keys")
+    database.view("keyed_ratings", "shared/keyed_ratings")
     assert sorted(run(database, "shared/events"), key=lambda r: (r[0], r[4])) == [
         (0, 2, 3, 2.0, 0, 1),
         (0, 1, 5, 1.0, 1, 0),
@@ -64,12 +65,14 @@ def test_events_order_by_time_and_then_by_row(database):
 )
 def test_cuts_give_each_side_its_share_of_raw_ratings(database, validation, test, cuts):
     give(database, "events", "event_time", *[(time,) for time in range(1, 11)])
+    database.table("moments", "shared/moments")
     found = run(database, "shared/cuts", validation_fraction=validation, test_fraction=test)
     assert found == [cuts]
 
 
 def test_cuts_leave_ties_on_one_side(database):
     give(database, "events", "event_time", *[(t,) for t in (1, 1, 1, 7, 7, 7, 7, 7, 7, 9)])
+    database.table("moments", "shared/moments")
     assert run(database, "shared/cuts", validation_fraction=0.2, test_fraction=0.0) == [(7, 10)]
 
 
@@ -77,6 +80,7 @@ def test_users_are_dealt_by_the_digest_of_seed_and_name(database):
     names = [f"user{n}" for n in range(10)]
     give(database, "events", EVENTS, *[(n, 0, 0, 1.0, p) for n in range(10) for p in range(n + 1)])
     give(database, "user_keys", "user_source_id user_key", *[(x, n) for n, x in enumerate(names)])
+    database.table("event_users", "next_items/event_users")
     found = run(
         database,
         "next_items/counted/user_disjoint",
@@ -94,6 +98,7 @@ def test_catalogue_breaks_ties_by_key_and_counts_only_what_may_be_counted(databa
     rows = [(0, item, place, 1.0, place) for place, item in enumerate((3, 3, 1, 2, 2, 0, 0, 0))]
     give(database, "events", EVENTS, *rows)
     give(database, "counted", "user_key num_counted split", (0, 5, "train"))
+    database.table("item_counts", "next_items/item_counts")
     assert run(database, "next_items/catalogue", top_items=2) == [(2, 1, 2), (3, 2, 2)]
     assert run(database, "next_items/catalogue", top_items=None) == [
         (2, 1, 2),
@@ -118,10 +123,9 @@ def test_sequences_skip_items_outside_the_catalogue(database):
     give(database, "events", f"{EVENTS} source_row", *rows)
     give(database, "catalogue", "item_key item_id num_events", (9, 1, 2), (7, 2, 1))
     give(database, "counted", "user_key num_counted split", (4, 2, "train"))
-    database.table("kept_users", "next_items/kept_users", min_user_events=3)
+    framing.keep(database, 3)
     assert run(database, "next_items/kept_users", min_user_events=3) == [(4, 1, 3, 2, "train")]
     assert run(database, "next_items/kept_users", min_user_events=4) == []
-    framing.order(database)
     assert rows_of(database, "sequences") == [
         (1, 0, 1, 0, 2.0, True, 90),
         (1, 1, 1, 2, 2.0, False, 88),
@@ -227,7 +231,8 @@ def test_windows_hold_inputs_and_what_follows(windowed):
 
 
 def test_rating_moments_are_of_training_inputs(windowed):
-    ((mean, deviation),) = run(windowed, "shared/rating_moments")
+    ((count, mean, deviation),) = run(windowed, "shared/rating_moments")
+    assert count == 4
     assert mean == 1.0
     assert deviation == pytest.approx(0.5**0.5)
 
@@ -235,7 +240,7 @@ def test_rating_moments_are_of_training_inputs(windowed):
 def test_leakage_counts_by_hand(windowed):
     lengths = {"input_length": 2, "target_length": 1}
     windowed.table("event_uses", "checks/event_uses", split="validation", **lengths)
-    assert windowed.rows("checks/leakage") == [
+    assert [audit.leakage(windowed)] == [
         {
             "targets": 1,
             "targets_in_training_inputs": 0,
@@ -262,7 +267,7 @@ def test_leakage_finds_what_a_bad_split_lets_through(database):
     give(database, "targets", columns, *targets)
     lengths = {"input_length": 2, "target_length": 1}
     database.table("event_uses", "checks/event_uses", split="validation", **lengths)
-    assert database.rows("checks/leakage") == [
+    assert [audit.leakage(database)] == [
         {
             "targets": 1,
             "targets_in_training_inputs": 1,
@@ -283,6 +288,7 @@ def test_checks_pass_on_sound_windows_and_find_unsound_ones(windowed):
     lengths = {"input_length": 2, "target_length": 1}
     assert run(windowed, "checks/window_count") == []
     assert run(windowed, "checks/window_order") == []
+    assert run(windowed, "checks/window_numbers") == []
     assert run(windowed, "checks/window_widths", **lengths) == []
     assert run(windowed, "checks/window_places", **lengths) == []
     assert len(run(windowed, "checks/window_widths", input_length=3, target_length=1)) == 3
@@ -291,6 +297,7 @@ def test_checks_pass_on_sound_windows_and_find_unsound_ones(windowed):
     give(windowed, "targets", columns, (1, 1, 2, "train"), (0, 1, 4, "train"))
     assert run(windowed, "checks/window_count") == [(3, 2)]
     assert len(run(windowed, "checks/window_order")) == 2
+    assert len(run(windowed, "checks/window_numbers")) == 2
     assert len(run(windowed, "checks/window_places", **lengths)) == 8  # four corners each
 
     give(windowed, "catalogue", "item_id", (1,), (2,), (3,))
@@ -306,7 +313,7 @@ def test_short_windows_are_padded_on_the_left_and_nowhere_else(windowed):
     for check in ("window_widths", "window_places"):
         assert run(windowed, f"checks/{check}", **lengths) == []
     windowed.table("event_uses", "checks/event_uses", split="test", **lengths)
-    assert windowed.rows("checks/leakage")[0]["training_events"] == 2
+    assert audit.leakage(windowed)["training_events"] == 2
     for wrong in ([0, 1, 1], [1, 0, 0], [1, 1, 1]):
         columns = "window_id split item_ids ratings times target_ids target_ratings"
         give(windowed, "windows", columns, (0, "train", wrong, [0] * 3, [0] * 3, [2], [1.0]))
@@ -316,7 +323,7 @@ def test_short_windows_are_padded_on_the_left_and_nowhere_else(windowed):
 def test_padding_is_no_rating(windowed):
     columns = "split item_ids ratings"
     give(windowed, "windows", columns, ("train", [0, 1, 2], [0.0, 4.0, 2.0]))
-    assert run(windowed, "shared/rating_moments") == [(3.0, 1.0)]
+    assert run(windowed, "shared/rating_moments") == [(2, 3.0, 1.0)]
 
 
 def test_training_must_lie_before_the_cut(windowed):

@@ -6,6 +6,7 @@ ends in the same tables: `ratings`, `items`, `item_features`, `user_features` an
 """
 
 import hashlib
+import operator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -124,9 +125,11 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
     if database.table("user_keys", "shared/user_keys") == 0:
         raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
     database.table("item_keys", "shared/item_keys")
+    database.view("keyed_ratings", "shared/keyed_ratings")
     database.table("events", "shared/events")
-    database.drop("ratings")  # what follows has its memory
-    for row in [] if may_repeat else database.rows("checks/duplicate_ratings"):
+    database.drop("keyed_ratings", "ratings")  # what follows has their memory
+    repeated = [] if may_repeat else database.rows("checks/duplicate_ratings")
+    for row in sorted(repeated, key=operator.itemgetter("first_row_number")):
         first, last = row["first_row_number"], row["last_row_number"]
         rows = f"{ratings_file}: rows {staged.row(first)} and {staged.row(last)}"
         if len(staged.ratings_parts) > 1:

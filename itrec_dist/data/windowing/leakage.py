@@ -7,6 +7,7 @@ from typing import Any
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.windowing import totals
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Leakage:
         Raises:
             AssertionError: a promise is broken.
         """
-        present = {row["split"] for row in database.rows("shared/split_sizes")}
+        present = totals.split_sizes(database)
         evaluated = [s for s in (schema.VALIDATION, schema.TEST) if s in present]
         return {split: self.checked(protocol, split, counts(split)) for split in evaluated}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from itrec_dist.data.manifest import ShardFile
 from itrec_dist.data.shards.arrays import HISTORY_COLUMNS, USER_COLUMNS
 from itrec_dist.data.shards.columns import Widths, item_schema
 from itrec_dist.data.shards.writer import ContentDigest, even_shards, write_split, write_table
+from itrec_dist.data.windowing.user_events import latest
 
 
 def undescribed(database: Database) -> dict[str, int]:
@@ -39,11 +41,13 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    length = widths.inputs
+    found = database.flow(("sequences", "users"), partial(latest, length=widths.inputs))
     if not widths.event_features:
-        return database.batches("shared/histories", input_length=length)
-    database.table("histories", "shared/histories", input_length=length)
-    num_codes = length * widths.event_features
+        return found
+    database.drop("histories")
+    for batch in found:
+        database.append("histories", pa.Table.from_batches([batch]))
+    num_codes = widths.inputs * widths.event_features
     return database.batches("shared/histories_with_features", num_codes=num_codes)
 
 

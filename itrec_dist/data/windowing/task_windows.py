@@ -4,12 +4,13 @@ Owns their order: check, stage, key the events, cut, make vocabularies and table
 splits and the manifest. What differs between tasks is defined by subclasses of `TaskWindows`.
 """
 
+import copy
 import dataclasses
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import itrec_dist
 from itrec_dist.data import schema, sources
@@ -22,7 +23,8 @@ from itrec_dist.data.shards.columns import Column, Widths
 from itrec_dist.data.shards.writer import ContentDigest
 from itrec_dist.data.sources import staging
 from itrec_dist.data.sources.source import Source
-from itrec_dist.data.windowing import shards
+from itrec_dist.data.windowing import shards, totals
+from itrec_dist.data.windowing.buckets import BucketedDatabase, Cluster
 from itrec_dist.data.windowing.leakage import Leakage
 from itrec_dist.data.windowing.settings import WindowSettings, recorded
 from itrec_dist.errors import ConfigError, DataError
@@ -71,6 +73,12 @@ class TaskWindows(ABC, Generic[S]):
 
     rows_with_features: ClassVar[str] = ""
     """The same with the features of events, of samples that take them."""
+
+    keeps_to_users: ClassVar[bool] = False
+    """Whether the SQL that reads or makes tables of events keeps to the events of each user, as
+    `BucketedDatabase` needs."""
+    cluster: Callable[[], Cluster] | None = None
+    """Connects to where tables of events are held; None holds them in this process."""
 
     @abstractmethod
     def cut(self, database: Database, config: S) -> Steps:
@@ -162,6 +170,20 @@ class TaskWindows(ABC, Generic[S]):
         """Whether the settings request windows in this evaluation split."""
         return bool(manifest.settings.get(f"{split}_fraction"))
 
+    def on(self, cluster: Callable[[], Cluster]) -> Self:
+        """A copy that works on a cluster, which is connected to when all else was checked.
+
+        Raises:
+            ConfigError: the task's windows cannot be cut there.
+        """
+        if not self.keeps_to_users:
+            raise ConfigError(
+                f"windows of the task {self.task} are cut in one process: leave out --distributed"
+            )
+        copied = copy.copy(self)
+        copied.cluster = cluster
+        return copied
+
     def write(
         self,
         source: str,
@@ -192,7 +214,7 @@ class TaskWindows(ABC, Generic[S]):
             outputs.new_directory(
                 out, marker=schema.MANIFEST_FILE, overwrite=overwrite
             ) as building,
-            Database(config.memory_limit, config.threads, folders) as database,
+            self._database(config, folders) as database,
         ):
             staging.register_no_vectors(database)
             staged = chosen.stage(database, given)
@@ -214,6 +236,11 @@ class TaskWindows(ABC, Generic[S]):
             atomic.write_json(building / schema.MANIFEST_FILE, manifest.to_json())
         return manifest
 
+    def _database(self, config: S, folders: Sequence[Path]) -> Database:
+        if self.cluster is None:
+            return Database(config.memory_limit, config.threads, folders)
+        return BucketedDatabase(self.cluster(), config.memory_limit, config.threads, folders)
+
     def _refuse_without_times(self, staged: staging.Staged, config: S) -> None:
         if staged.time_unit == ORDER and config.protocol in self.by_time:
             others = ", ".join(p for p in self.protocols if p not in self.by_time)
@@ -228,6 +255,11 @@ class TaskWindows(ABC, Generic[S]):
                 f"columns of events ({', '.join(source.event_columns)}) are "
                 "features of histories alone: give --samples histories, or leave out "
                 "--event_features and --event_numbers"
+            )
+        if source.event_columns and self.cluster is not None:
+            raise ConfigError(
+                f"columns of events ({', '.join(source.event_columns)}) are numbered in one "
+                "process: leave out --distributed, or --event_features and --event_numbers"
             )
 
     def _split_rows(self, widths: Widths, sizes: Mapping[str, int], config: S) -> shards.SplitRows:
@@ -247,16 +279,17 @@ class TaskWindows(ABC, Generic[S]):
         names = [feature.name for feature in user_features]
         num_users = database.table("users", "shared/users", features=names)
         self.frame(database, config)
+        database.table("target_counts", "shared/target_counts")
         num_items = database.table("item_table", "shared/item_table")
-        sizes = {r["split"]: r["num_windows"] for r in database.rows("shared/split_sizes")}
+        sizes = totals.split_sizes(database)
         if not sizes.get(schema.TRAIN):
             raise DataError(self.no_training(database, config, sizes))
         target_length = self.target_length(database, config)
         audit = self.audit(database, config)
         coverage = self.coverage(database, config)
-        moments = database.rows(self.rating_moments)[0]
-        scale = database.rows("shared/rating_scale")[0]
-        lowest, highest = self.rating_scale(config) or (scale["rating_min"], scale["rating_max"])
+        rating_mean, rating_std = totals.moments(database.rows(self.rating_moments))
+        found = totals.scale(database.rows("shared/rating_scale"))
+        lowest, highest = self.rating_scale(config) or found
         event_features = self.event_features(database, staged)
         widths = Widths(config.input_length, target_length, len(names), len(event_features))
         digest = ContentDigest()
@@ -277,8 +310,8 @@ class TaskWindows(ABC, Generic[S]):
             protocol=config.protocol,
             catalogue_from="all data" if counts_all else "training data",
             has_ratings=staged.has_ratings,
-            rating_mean=moments["rating_mean"] if staged.has_ratings else 0.0,
-            rating_std=moments["rating_std"] or 1.0,  # a divisor, must not be 0
+            rating_mean=rating_mean if staged.has_ratings else 0.0,
+            rating_std=rating_std or 1.0,  # a divisor, must not be 0
             has_times=staged.time_unit != ORDER,
             time_unit=staged.time_unit,
             rating_min=lowest if staged.has_ratings else 0.0,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from itrec_dist.data.database import Database
+from itrec_dist.data.windowing import totals
 from itrec_dist.data.windowing.leakage import Leakage, hold
 
 EXPLANATIONS = {
@@ -66,6 +67,7 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
             input can cause this.
     """
     hold(database, "checks/window_count")
+    hold(database, "checks/window_numbers")
     hold(database, "checks/window_order")
     hold(database, "checks/window_widths", **widths)
     hold(database, "checks/window_places", **widths)
@@ -75,11 +77,18 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
 
     def counts(split: str) -> Mapping[str, int]:
         database.table("event_uses", "checks/event_uses", split=split, **widths)
-        return database.rows("checks/leakage")[0]
+        return leakage(database)
 
     found = LEAKAGE.audit(database, protocol, counts)
     database.drop("event_uses")
     return found
+
+
+def leakage(database: Database) -> Mapping[str, int]:
+    """The counts of sql/checks/leakage.sql, of all users."""
+    found = (row["first_time"] for row in database.rows("checks/first_target"))
+    first = min((time for time in found if time is not None), default=None)
+    return totals.added(database.rows("checks/leakage", first_time=first))
 
 
 def audit_histories(
@@ -91,6 +100,7 @@ def audit_histories(
         AssertionError: as `audit`.
     """
     hold(database, "checks/window_count")
+    hold(database, "checks/window_numbers")
     hold(database, "checks/window_order")
     is_by_window = protocol == "random_windows"
     hold(database, "checks/history_learned" if is_by_window else "checks/history_targets")
@@ -101,7 +111,7 @@ def audit_histories(
 
     def counts(split: str) -> Mapping[str, int]:
         database.table("event_uses", "checks/history_uses", split=split)
-        return database.rows("checks/leakage")[0]
+        return leakage(database)
 
     found = HISTORY_LEAKAGE.audit(database, protocol, counts)
     database.drop("event_uses")

@@ -8,7 +8,6 @@ histories of some users are.
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,43 +17,27 @@ import pyarrow.compute as pc
 
 from itrec_dist.data import schema
 from itrec_dist.data.database import Database
+from itrec_dist.data.windowing import user_events
+from itrec_dist.data.windowing.user_events import Events, Int, equal_lists, ragged, seen
 
 FOLDER = "next_items/framing"
-EVENTS_PER_BLOCK = 524_288
-CELLS_AT_ONCE = 2_097_152
-
-Int = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Events:
-    """E consecutive events of whole users, in order."""
+def rank(database: Database, folder: str, top_items: int | None) -> None:
+    """Fill `catalogue` from `events` and `counted` by the SQL of a folder."""
+    database.table("item_counts", f"{folder}/item_counts")
+    database.table("catalogue", f"{folder}/catalogue", top_items=top_items)
 
-    users: npt.NDArray[np.int32]
-    """(U,) their ids, ascending."""
-    first: Int
-    """(U,) where the events of each begin."""
-    items: npt.NDArray[np.int32]
-    ratings: npt.NDArray[np.float32]
-    times: Int
 
-    @classmethod
-    def of(cls, rows: pa.Table) -> "Events":
-        """From the rows of sql/next_items/framing/events.sql."""
-        place = rows["place"].to_numpy()
-        first = np.flatnonzero(place == 0)
-        assert np.all((np.diff(place) == 1) | (place[1:] == 0)), "sequences is not in order"
-        return cls(
-            users=rows["user_id"].to_numpy()[first],
-            first=first,
-            items=rows["item_id"].to_numpy(),
-            ratings=rows["rating"].to_numpy().astype(np.float32, copy=False),
-            times=rows["event_time"].to_numpy(),
-        )
+def keep(database: Database, min_user_events: int) -> None:
+    """Fill `kept_users` and `sequences` from `events`, `catalogue` and `counted`.
 
-    def first_of(self, users: npt.NDArray[np.int32]) -> Int:
-        """Where the events of the given users begin."""
-        return np.asarray(self.first[np.searchsorted(self.users, users)])
+    `catalogue_users` and `sequence_items` say how much there is.
+    """
+    database.table("catalogue_users", "next_items/catalogue_users")
+    database.table("kept_users", "next_items/kept_users", min_user_events=min_user_events)
+    database.fill("sequences", ("events", "catalogue", "kept_users"), order)
+    database.table("sequence_items", "next_items/sequence_items")
 
 
 def order(database: Database) -> None:
@@ -65,6 +48,10 @@ def order(database: Database) -> None:
     database.table("ordered_events", "next_items/ordered_events")
     database.table("sequences", "next_items/sequences")
     database.drop("ordered_events")
+
+
+READS = ("sequences", "targets", "users")
+"""What `windows` and `histories` read."""
 
 
 def windows(database: Database, input_length: int, target_length: int) -> None:
@@ -85,15 +72,15 @@ def windows(database: Database, input_length: int, target_length: int) -> None:
         def padded(values: npt.NDArray[np.generic]) -> pa.ListArray:
             found = values[inputs]
             found[is_padding] = 0
-            return _equal_lists(found)
+            return equal_lists(found)
 
         return _with_lists(
             rows,
             item_ids=padded(events.items),
             ratings=padded(events.ratings),
             times=padded(events.times),
-            target_ids=_equal_lists(events.items[targets]),
-            target_ratings=_equal_lists(events.ratings[targets]),
+            target_ids=equal_lists(events.items[targets]),
+            target_ratings=equal_lists(events.ratings[targets]),
             target_time=pa.array(events.times[at]),
         )
 
@@ -127,14 +114,14 @@ def histories(database: Database) -> None:
             (start, last, ("item_ids", "ratings", "times")),
             (target, end, ("target_ids", "target_ratings", "target_times")),
         ):
-            offsets, index = _ragged(first + begin, stop - begin)
+            offsets, index = ragged(first + begin, stop - begin)
             for name, values in zip(names, columns, strict=True):
                 lists[name] = pa.ListArray.from_arrays(offsets, pa.array(values[index]))
         return _with_lists(
             rows,
             num_context=pa.array((target - start).astype(np.int32)),
             **lists,
-            seen_ids=_seen(events, first, np.where(is_judged, target, 0)),
+            seen_ids=seen(events, first, np.where(is_judged, target, 0)),
         )
 
     _fill(database, "histories", cells, framed)
@@ -148,8 +135,11 @@ def _fill(
 ) -> None:
     """Frame the rows of sql/next_items/framing/NAME.sql, block by block."""
     database.drop("windows")
-    for block in database.rows(f"{FOLDER}/blocks", events_per_block=EVENTS_PER_BLOCK):
-        events = Events.of(database.arrow(f"{FOLDER}/events", **block))
+    for block in database.rows("shared/user_blocks", events_per_block=user_events.EVENTS_PER_BLOCK):
+        found = database.arrow("shared/user_events", **block)
+        events = Events.of(found)
+        place = found["place"].to_numpy()
+        assert np.all((np.diff(place) == 1) | (place[1:] == 0)), "sequences is not in order"
         rows = database.arrow(f"{FOLDER}/{name}", **block)
         for part in _parts(rows, cells(rows)):
             database.append("windows", framed(events, part))
@@ -157,7 +147,7 @@ def _fill(
 
 def _parts(rows: pa.Table, cells: Int) -> Iterator[pa.Table]:
     """The rows in runs of about CELLS_AT_ONCE cells; at least one run."""
-    part = (np.cumsum(cells) - cells) // CELLS_AT_ONCE
+    part = (np.cumsum(cells) - cells) // user_events.CELLS_AT_ONCE
     cuts = np.flatnonzero(np.diff(part)) + 1
     bounds = [0, *cuts.tolist(), len(rows)]
     for begin, end in itertools.pairwise(bounds):
@@ -172,46 +162,5 @@ def _with_lists(rows: pa.Table, **columns: pa.Array) -> pa.Table:
     return kept
 
 
-def _equal_lists(values: npt.NDArray[np.generic]) -> pa.ListArray:
-    """(N, W) values as N lists."""
-    count, width = values.shape
-    offsets = pa.array(np.arange(0, (count + 1) * width, width or 1, dtype=np.int32)[: count + 1])
-    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
-
-
-def _ragged(first: Int, length: Int) -> tuple[pa.Array, Int]:
-    """Offsets of lists with the given lengths, and where each value of them stands."""
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    index = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
-    return pa.array(offsets, pa.int32()), index
-
-
 def _is_judged(rows: pa.Table) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.not_equal(rows["split"], schema.TRAIN).to_numpy())
-
-
-def _seen(events: Events, first: Int, end: Int) -> pa.ListArray:
-    """The distinct items, ascending, of the first `end` events of the users that begin at `first`.
-
-    Only the users with any such events are sorted.
-    """
-    judged = np.flatnonzero(end > 0)
-    wanted, of_row = np.unique(first[judged], return_inverse=True)
-    ends = np.append(events.first, len(events.items))
-    length = ends[np.searchsorted(events.first, wanted) + 1] - wanted
-    _, index = _ragged(wanted, length)
-    user = np.repeat(np.arange(len(wanted)), length)
-    order = np.lexsort((events.items[index], user))  # stable: a user's earliest event of an item
-    place = (index - wanted[user])[order]
-    item, user = events.items[index][order], user[order]
-    is_new = np.ones(len(order), dtype=bool)
-    is_new[1:] = (np.diff(item) != 0) | (np.diff(user) != 0)
-    item, user, place = item[is_new], user[is_new], place[is_new]
-    begins = np.searchsorted(user, np.arange(len(wanted) + 1))
-    length = np.diff(begins)[of_row]
-    _, index = _ragged(begins[of_row], length)
-    row = np.repeat(judged, length)
-    is_before = place[index] < end[row]
-    counts = np.bincount(row[is_before], minlength=len(first))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(item[index][is_before], pa.int32()))

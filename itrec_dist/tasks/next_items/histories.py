@@ -87,7 +87,7 @@ class HistoryConfig:
     """Files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
     """Memory limit of DuckDB, such as 2GB, beyond which it works on disk (TMPDIR); the process
-    takes up to 500 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
+    takes up to 750 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
     threads: int | None = None
     """Threads of DuckDB; null is one per core. The result does not depend on it."""
 
@@ -143,6 +143,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 
     task = "next_items"
     settings = HistoryConfig
+    keeps_to_users = True
     protocols = get_args(HistoryProtocol)
     by_time = ("global_time",)
     catalogue_from_all = ("random_windows",)
@@ -182,8 +183,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
         _count(database, config)
         # Windows are of users with enough events of kept items, like fixed ones.
         least = config.min_user_events if config.protocol == "random_windows" else 1
-        database.table("kept_users", "next_items/kept_users", min_user_events=least)
-        framing.order(database)
+        framing.keep(database, least)
         steps += _of_the_catalogue(database, config)
         database.drop("events")
         _place(database, config)
@@ -191,7 +191,7 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
 
     def frame(self, database: Database, config: HistoryConfig) -> None:
         """The events of each row, and its targets."""
-        framing.histories(database)
+        database.fill("windows", framing.READS, framing.histories)
         if config.protocol == "random_windows":
             database.table("windows", f"{FOLDER}/learned/windows")
 
@@ -276,7 +276,12 @@ def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
     sizes, rounds = repeats.sizes(database), 0
     while sizes != before and sizes["num_ratings"] and not (rounds and config.core == "single"):
         rounds, before = rounds + 1, sizes
-        database.table("events", f"{FOLDER}/filtered", **least)
+        database.table(
+            "frequent_items",
+            f"{FOLDER}/frequent_items",
+            min_item_events=least["min_item_events"],
+        )
+        database.table("events", f"{FOLDER}/filtered", min_user_events=least["min_user_events"])
         sizes = repeats.sizes(database)
     name = (
         f"of items with at least {least['min_item_events']} events and then of users with at least "
@@ -293,6 +298,7 @@ def _count(database: Database, config: HistoryConfig) -> None:
     fractions = window_settings.fractions(config)
     length = config.target_length
     if protocol == "global_time":
+        database.table("moments", "shared/moments")
         database.table("cuts", "shared/cuts", **fractions)
         database.table("counted", "next_items/counted/global_time")
     elif protocol == "user_disjoint":
@@ -302,14 +308,14 @@ def _count(database: Database, config: HistoryConfig) -> None:
         )  # fmt: skip
     else:
         database.table("counted", "next_items/counted/random_windows")
-    database.table("catalogue", f"{FOLDER}/catalogue", top_items=config.top_items)
+    framing.rank(database, FOLDER, config.top_items)
     if protocol not in _HELD_OUT_BY_PLACE:
         return
     before = -1
     while (counted := database.rows("next_items/num_counted")[0]["num_counted"]) != before:
         before = counted
         database.table("counted", f"{FOLDER}/counted/leave_last", target_length=length)
-        database.table("catalogue", f"{FOLDER}/catalogue", top_items=config.top_items)
+        framing.rank(database, FOLDER, config.top_items)
 
 
 def _place(database: Database, config: HistoryConfig) -> None:

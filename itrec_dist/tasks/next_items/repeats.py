@@ -13,7 +13,9 @@ Sized = tuple[str, Mapping[str, int]]
 
 
 def sizes(database: Database) -> Mapping[str, int]:
-    """How many events, users and items `events` has."""
+    """How many events, users and items `events` has; fills `event_users` and `event_items`."""
+    database.table("event_users", "next_items/event_users")
+    database.table("event_items", "next_items/event_items")
     found: Mapping[str, int] = database.rows("next_items/event_sizes")[0]
     return found
 

@@ -6,6 +6,7 @@ Owns the settings and runs the files of `sql/next_items/`; see `TaskWindows` for
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 from itrec_dist.data.database import Database
@@ -54,7 +55,7 @@ class WindowConfig:
     """Number of files of the training split; the other splits get files of about the same size."""
     memory_limit: str | None = None
     """Memory limit of DuckDB, such as 2GB, beyond which it works on disk (TMPDIR); the process
-    takes up to 500 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
+    takes up to 750 MB more. Null is DuckDB's default, 80 % of the machine's memory."""
     threads: int | None = None
     """Threads of DuckDB; null is one per core. The result does not depend on them."""
 
@@ -78,6 +79,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
     task = "next_items"
     settings = WindowConfig
+    keeps_to_users = True
     protocols = get_args(Protocol)
     by_time = ("global_time",)
     leakage = next_item_audit.LEAKAGE
@@ -101,10 +103,7 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
         read = repeats.sizes(database)
         sized = repeats.settle(database, config.repeats)
         _count(database, config)
-        database.table(
-            "kept_users", "next_items/kept_users", min_user_events=config.min_user_events
-        )
-        framing.order(database)
+        framing.keep(database, config.min_user_events)
         steps = _steps(database, config, [("read", read), *sized])
         database.drop("events")
         if protocol == "leave_last":
@@ -126,7 +125,10 @@ class NextItemsWindows(TaskWindows[WindowConfig]):
 
     def frame(self, database: Database, config: WindowConfig) -> None:
         """The inputs before each target, and the targets."""
-        framing.windows(database, **config.widths)
+        fill = partial(
+            framing.windows, input_length=config.input_length, target_length=config.target_length
+        )
+        database.fill("windows", framing.READS, fill)
 
     def audit(self, database: Database, config: WindowConfig) -> dict[str, Any]:
         """See audit.py."""
@@ -184,6 +186,7 @@ def _count(database: Database, config: WindowConfig) -> None:
     """Fill `counted` and `catalogue`."""
     protocol = config.protocol
     if protocol == "global_time":
+        database.table("moments", "shared/moments")
         database.table("cuts", "shared/cuts", **window_settings.fractions(config))
         database.table("counted", "next_items/counted/global_time")
     elif protocol == "user_disjoint":
@@ -195,7 +198,7 @@ def _count(database: Database, config: WindowConfig) -> None:
         )
     else:
         database.table("counted", "next_items/counted/random_windows")
-    database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
+    framing.rank(database, "next_items", config.top_items)
     if protocol == "leave_last":
         _count_without_held_out(database, config)
 
@@ -213,7 +216,7 @@ def _count_without_held_out(database: Database, config: WindowConfig) -> None:
         before, counted = counted, database.rows("next_items/num_counted")[0]["num_counted"]
         if counted == before:
             return
-        database.table("catalogue", "next_items/catalogue", top_items=config.top_items)
+        framing.rank(database, "next_items", config.top_items)
 
 
 def _steps(database: Database, config: WindowConfig, earlier: list[repeats.Sized]) -> Steps:

@@ -103,6 +103,7 @@ class RatingsWindows(TaskWindows[RatingWindowConfig]):
         """From `events` to `dealt`, each rating's split, and `sequences`."""
         parameters: dict[str, Any] = {}
         if config.protocol == "ratings_by_time":
+            database.table("moments", "shared/moments")
             database.table("cuts", "shared/cuts", **window_settings.fractions(config))
         else:
             parameters |= window_settings.fractions(config)

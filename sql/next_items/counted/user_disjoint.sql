@@ -3,28 +3,20 @@
 -- split is the split of all of the user's windows.
 -- Parameters: $seed; $validation_fraction and $test_fraction, shares of the users, rounded to
 -- whole users.
--- Reads: events, user_keys.
+-- Reads: event_users, user_keys.
 with
-
-sizes as (
-    select
-        user_key,
-        count(*) as num_events
-    from events
-    group by user_key
-),
 
 ranked as (
     select
-        sizes.user_key,
-        sizes.num_events,
+        event_users.user_key,
+        event_users.num_events,
         row_number() over (
-            order by md5(concat($seed::bigint, ':', user_keys.user_source_id)), sizes.user_key
+            order by md5(concat($seed::bigint, ':', user_keys.user_source_id)), event_users.user_key
         ) as lot,
         round(count(*) over () * $validation_fraction) as num_validation,
         round(count(*) over () * $test_fraction) as num_test
-    from sizes
-    inner join user_keys on sizes.user_key = user_keys.user_key
+    from event_users
+    inner join user_keys on event_users.user_key = user_keys.user_key
 ),
 
 dealt as (

@@ -3,16 +3,15 @@
 -- by (length of source id, source id). num_events counts the counted events alone, so that an item
 -- that only held-out events name stands at the end with 0.
 -- Parameters: $top_items, number of items to keep, null for all.
--- Reads: events, counted.
+-- Reads: item_counts, which may have several rows of an item.
 with
 
 counts as (
     select
-        events.item_key,
-        count(*) filter (where events.raw_place < counted.num_counted) as num_events
-    from events
-    inner join counted on events.user_key = counted.user_key
-    group by events.item_key
+        item_key,
+        sum(num_events)::bigint as num_events
+    from item_counts
+    group by item_key
 ),
 
 ranked as (

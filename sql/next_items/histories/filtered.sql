@@ -1,15 +1,8 @@
--- The events of items with enough events, and of those the events of users with enough.
+-- The events of frequent items, and of those the events of users with enough.
 -- Grain: one row per event that is left; raw_place counts anew from 0 within the user.
--- Parameters: $min_item_events, $min_user_events.
--- Reads: events.
+-- Parameters: $min_user_events.
+-- Reads: events, frequent_items.
 with
-
-frequent_items as (
-    select item_key
-    from events
-    group by item_key
-    having count(*) >= $min_item_events
-),
 
 of_items as (
     select

@@ -1,8 +1,23 @@
 -- How much is kept.
 -- Grain: one row: ratings, users and items.
--- Reads: sequences.
+-- Reads: kept_users, sequence_items, which may repeat an item.
+with
+
+user_counts as (
+    select
+        coalesce(sum(num_events), 0)::bigint as num_ratings,
+        count(*) as num_users
+    from kept_users
+),
+
+item_counts as (
+    select count(distinct item_id) as num_items
+    from sequence_items
+)
+
 select
-    count(*) as num_ratings,
-    count(distinct user_id) as num_users,
-    count(distinct item_id) as num_items
-from sequences
+    user_counts.num_ratings,
+    user_counts.num_users,
+    item_counts.num_items
+from user_counts
+cross join item_counts

@@ -4,16 +4,15 @@
 -- all of the user's rows go.
 -- Parameters: $seed; $validation_fraction and $test_fraction, shares of the users that can be
 -- judged, rounded to whole users; $target_length, events.
--- Reads: events, user_keys.
+-- Reads: event_users, user_keys.
 with
 
 sizes as (
     select
         user_key,
-        count(*) as num_events,
-        count(*) > $target_length as is_long
-    from events
-    group by user_key
+        num_events,
+        num_events > $target_length as is_long
+    from event_users
 ),
 
 ranked as (

@@ -14,7 +14,7 @@ from itrec_dist.data import manifest as manifests
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.sources.table import TableColumns, TableConfig
-from itrec_dist.tasks.next_items import framing
+from itrec_dist.data.windowing import user_events
 from itrec_dist.tasks.next_items.histories import HistoryConfig, histories
 from itrec_dist.tasks.next_items.windows import WindowConfig, window
 
@@ -52,8 +52,8 @@ def rows_of(shards: Path, manifest: Manifest) -> list[dict]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "EVENTS_PER_BLOCK", 200)
-    monkeypatch.setattr(framing, "CELLS_AT_ONCE", 900)
+    monkeypatch.setattr(user_events, "EVENTS_PER_BLOCK", 200)
+    monkeypatch.setattr(user_events, "CELLS_AT_ONCE", 900)
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -1,4 +1,4 @@
--- Users in consecutive blocks of about equally many events, to be framed one after the other.
+-- Users in consecutive blocks of about equally many events, to be worked on one after the other.
 -- Grain: one row per block, in order: its first and last user. A user is in one block.
 -- Parameters: $events_per_block.
 -- Reads: sequences.

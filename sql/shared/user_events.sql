@@ -1,7 +1,7 @@
--- The events of a block of users, in order.
--- Grain: one row per event.
+-- The events of a block of users.
+-- Grain: one row per event, in the order of sequences.
 -- Parameters: $first_user, $last_user.
--- Reads: sequences, which is in the order of (user_id, place).
+-- Reads: sequences.
 select
     user_id,
     place,

@@ -1,0 +1,5 @@
+-- The items of the kept users' events.
+-- Grain: one row per item.
+-- Reads: sequences.
+select distinct item_id
+from sequences
