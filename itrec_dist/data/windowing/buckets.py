@@ -95,7 +95,7 @@ class BucketedDatabase(Database):
         self._sent: dict[str, dict[int | None, Ref]] = {}
 
     def view(self, name: str, sql_name: str) -> None:
-        """Key the ratings, and deal them to buckets; no other view is made of events."""
+        """Key the ratings and partition them into buckets; no other view is made of events."""
         assert name == "keyed_ratings", f"{name} is no table of events"
         self._read(sql_name)
         total = len(self._connection.table("ratings"))
@@ -112,13 +112,13 @@ class BucketedDatabase(Database):
             while len(parts) >= self._cluster.workers:
                 self._cluster.get(parts.popleft()[0])
             part = self._cluster.put(rows)
-            dealt = self._cluster.start(
-                _dealt, self._settings, sql_name, first_row, ends, part, *keys,
+            partitioned = self._cluster.start(
+                _partitioned, self._settings, sql_name, first_row, ends, part, *keys,
                 results=1 + len(ends),
             )  # fmt: skip
-            for bucket, ref in zip(self._buckets, dealt[1:], strict=True):
+            for bucket, ref in zip(self._buckets, partitioned[1:], strict=True):
                 bucket.held[name].append(ref)
-            parts.append(dealt)
+            parts.append(partitioned)
         for part in parts:
             self._cluster.get(part[0])
 
@@ -276,7 +276,7 @@ def _worked(
     return len(rows), rows
 
 
-def _dealt(
+def _partitioned(
     settings: _Settings,
     sql_name: str,
     first_row: int,
