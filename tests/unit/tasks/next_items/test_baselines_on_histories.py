@@ -242,25 +242,6 @@ def test_trending_counts_the_days_before_each_query(tmp_path, ticks, days):
     assert found[-1].sum() > 0, "long after training its last days count"
 
 
-@pytest.mark.parametrize(("ticks", "hours"), [(1, 24.0), (10**3, 60.0), (1, 10**6)])
-def test_session_starts_counts_targets_after_a_pause(tmp_path, ticks, hours):
-    since = 1_600_000_000
-    events = [replace(e, time=(since + e.time) * ticks) for e in EVENTS]
-    made = trained(written(tmp_path, events))
-    ids = {item: n for n, item in enumerate(made.items.source_ids, 1)}
-    learned = [u[:-2] if len(u) > 2 else u for u in of_users(events).values()]
-    pairs = [pair for history in learned for pair in itertools.pairwise(history)]
-    least = hours * 3600 * ticks
-    starts = Counter(ids[e.item] for before, e in pairs if e.time - before.time >= least)
-    if hours > 10**5:
-        assert not starts
-        starts = Counter(ids[e.item] for _, e in pairs)
-    else:
-        assert 0 < starts.total() < len(pairs)
-    found = baselines.BASELINES["session_starts"](pause_hours=hours).fit(made)(INPUTS)
-    assert found.tolist() == [[starts[i] for i in range(1, 10)]] * len(INPUTS)
-
-
 def test_the_last_items_come_first_and_then_the_popular(training):
     order = (-scores_of(training, "last_items")).argsort(axis=1, kind="stable") + 1
     counts = dict(enumerate(training.items.num_train_targets.tolist(), 1))
