@@ -15,17 +15,8 @@
 -- The events of a user are in the order of time, so that those before a moment, and those that the
 -- catalogue counted, are the first ones.
 -- Parameters: $first_time, when the first target of any user happened, null if there is none.
--- Reads: event_uses, sequences.
+-- Reads: event_uses, sequences, first_targets.
 with
-
-target_users as (
-    select
-        user_id,
-        min(first_place) as first_place
-    from event_uses
-    where is_evaluation_target
-    group by user_id
-),
 
 bounds as (
     select
@@ -50,10 +41,10 @@ judged as (
         event_uses.end_place - event_uses.first_place as num_events,
         bounds.num_counted,
         bounds.num_before,
-        coalesce(target_users.first_place, event_uses.end_place) as first_target
+        coalesce(first_targets.first_place, event_uses.end_place) as first_target
     from event_uses
     inner join bounds on event_uses.user_id = bounds.user_id
-    left join target_users on event_uses.user_id = target_users.user_id
+    left join first_targets on event_uses.user_id = first_targets.user_id
 ),
 
 -- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
@@ -153,8 +144,8 @@ user_counts as (
     select
         count(*) as num_users,
         count(training_users.user_id) as shared_users
-    from target_users
-    left join training_users on target_users.user_id = training_users.user_id
+    from first_targets
+    left join training_users on first_targets.user_id = training_users.user_id
 ),
 
 leakage as (

@@ -86,9 +86,11 @@ def audit(database: Database, protocol: str, widths: Mapping[str, int]) -> dict[
 
 def leakage(database: Database) -> Mapping[str, int]:
     """The counts of sql/checks/leakage.sql, of all users."""
-    found = (row["first_time"] for row in database.rows("checks/first_target"))
-    first = min((time for time in found if time is not None), default=None)
-    return totals.added(database.rows("checks/leakage", first_time=first))
+    database.table("first_targets", "checks/first_targets")
+    first = database.rows("checks/first_target_time")[0]["first_time"]
+    found = totals.added(database.rows("checks/leakage", first_time=first))
+    database.drop("first_targets")
+    return found
 
 
 def audit_histories(

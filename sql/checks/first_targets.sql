@@ -1,5 +1,5 @@
--- When the first target of an evaluation split happened.
--- Grain: one row; null if there is no target.
+-- The first target of an evaluation split that each user has, and when it happened.
+-- Grain: one row per user with a target.
 -- Reads: event_uses, sequences.
 with
 
@@ -12,7 +12,10 @@ target_users as (
     group by user_id
 )
 
-select min(sequences.event_time) as first_time
+select
+    target_users.user_id,
+    target_users.first_place,
+    sequences.event_time
 from target_users
 inner join sequences
     on
