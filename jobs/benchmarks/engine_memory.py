@@ -113,7 +113,8 @@ def _measure(context: _Worker, config: EngineConfig, sizes: Sizes, folder: Path)
     manager = _manager(context, engine, folder)
     manager.save([LAST], Position(step=sizes.steps + 1), {})
     stopped = time.perf_counter() - started
-    manager.close()
+    if lost := manager.close():
+        sys.exit(lost)
     dist.barrier()
     last = RunDirectory(folder / "run").checkpoints / LAST  # a link
     files = [f.stat().st_size for f in last.rglob("*.safetensors")]
@@ -172,7 +173,8 @@ def _manager(context: _Worker, engine: Engine, folder: Path) -> CheckpointManage
     writer = None
     if context.rank == 0:
         run.path.mkdir(parents=True)
-        items.write_bytes(b"")  # of a catalogue without names
+        for empty in (items, run.config, run.manifest):  # they cost what the catalogue's names do
+            empty.write_bytes(b"")
         writer = CheckpointWriter(run, items, CheckpointConfig())
     provenance = Provenance(engine.name, WORKERS, fingerprint="none", is_streamed=False)
     return CheckpointManager(run, writer, provenance, engine, context)
