@@ -67,7 +67,7 @@ def main() -> int:
     given = parser.parse(sys.argv[1:])
     given.scratch.mkdir(parents=True, exist_ok=True)
     if not given.ratings.exists():
-        _draw(given.ratings, given.events, given.users, given["items"])
+        draw(given.ratings, given.events, given.users, given["items"])
     shards, plain = given.scratch / "shards", given.scratch / "windows.parquet"
     ours = [
         "-m", "itrec_dist", "window", "--source", "table", "--input", str(given.ratings),
@@ -82,7 +82,7 @@ def main() -> int:
     for _ in range(given.rounds):
         shutil.rmtree(shards, ignore_errors=True)
         for name, command in commands.items():
-            costs[name].append(_cost([sys.executable, *command]))
+            costs[name].append(cost([sys.executable, *command]))
     rows = pq.ParquetFile(given.ratings).metadata.num_rows
     print("\n".join([f"{machine()}. {rows:,} ratings.", "", *_table(costs, rows)]))
     if is_compared:
@@ -90,7 +90,7 @@ def main() -> int:
     return 0
 
 
-def _draw(path: Path, events: int, users: int, items: int) -> None:
+def draw(path: Path, events: int, users: int, items: int) -> None:
     """Write ratings of user after user, none of which is given twice, some millions at a time."""
     import polars as pl
     import pyarrow as pa
@@ -120,7 +120,7 @@ def _draw(path: Path, events: int, users: int, items: int) -> None:
     writer.close()
 
 
-def _cost(command: list[str]) -> Cost:
+def cost(command: list[str]) -> Cost:
     started = time.monotonic()
     environment = {**os.environ, "POLARS_MAX_THREADS": "2"}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
