@@ -20,9 +20,11 @@ import numpy as np
 from scipy.optimize import nnls
 
 from itrec_dist.config import Parser
+from itrec_dist.data.windowing.buckets import EVENTS_PER_BUCKET
 
 FIT, HELD_OUT = "fit", "held out"
 _FEEDFORWARD = 1  # inner width of SASRec's layers, in widths
+_IN_MEMORY = 10e6  # ratings that DuckDB sorts in the 1 GB of all points, at 100 bytes each
 _BACKWARD = 3  # forward and backward are three times the products of the forward
 
 
@@ -83,15 +85,19 @@ PARTS: dict[str, Callable[[Work], Quantities]] = {
     "windowing": lambda w: {
         "start": 1.0,
         "ratings": w.ratings,
-        # What sorts and joins goes to disk, in more passes the more there is.
-        "ratings x log2(ratings)": w.ratings * math.log2(max(w.ratings, 1)),
+        # What sorts and joins goes to disk beyond memory, in more passes the more there is.
+        "ratings x log2(1 + ratings / 10 M)": w.ratings * math.log2(1 + w.ratings / _IN_MEMORY),
     },
-    "feed": lambda w: {"batch": 1.0, "positions": w.positions},
+    "feed": lambda w: {
+        "batch": 1.0,
+        "rows": w.positions / max(w.length, 1),
+        "positions": w.positions,
+    },
     "step": lambda w: {
         "step": 1.0,
-        "operations of the layers": w.encoder_flops,
+        "operations": w.encoder_flops + w.score_flops,
         "numbers of hidden states": w.positions * w.width * w.layers,
-        "operations of the scores": w.score_flops,
+        "scores": w.positions * (w.drawn + 1),
         "numbers of the item table": w.table,
     },
     "exchange": lambda w: {
@@ -230,7 +236,8 @@ DRIVER = (30.0 - 2.5) / 19_932_403
 def answer(fits: Mapping[str, Fit], work: Work, cluster: Cluster) -> Answer:
     """What `work` takes with the item table sharded over all GPUs; `work.positions` of each."""
     cores = cluster.gpus * cluster.cores
-    bucket = Work(ratings=work.ratings // cores)
+    buckets = math.ceil(work.ratings / EVENTS_PER_BUCKET)
+    bucket = fits["windowing"].seconds(Work(ratings=EVENTS_PER_BUCKET))
     rows = 2 * work.positions + work.drawn  # inputs and targets, at most; drawn ones
     row_bytes = 4 * (work.width + 1)
     # A row is read and written with its gradient and its state; hidden states some 40 times.
@@ -240,7 +247,7 @@ def answer(fits: Mapping[str, Fit], work: Work, cluster: Cluster) -> Answer:
     on_gpu = (products + moved / cluster.memory) / cluster.utilisation
     share = Work(items=work.items // cluster.gpus, width=work.width)
     return Answer(
-        windowing_cores=fits["windowing"].seconds(bucket),
+        windowing_cores=math.ceil(buckets / cores) * bucket,
         windowing_driver=DRIVER * work.ratings,
         step={
             "feed": fits["feed"].seconds(work),
