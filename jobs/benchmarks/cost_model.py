@@ -264,7 +264,7 @@ def _fits_table(fits: Mapping[str, Fit]) -> list[str]:
         "| part | points | worst error of a point | processor seconds |", "|---|---:|---:|---|",
     ]  # fmt: skip
     for one in fits.values():
-        terms = [f"{rate:.2e} x {name}" for name, rate in one.coefficients.items() if rate]
+        terms = [f"{rate:.3g} x {name}" for name, rate in one.coefficients.items() if rate]
         lines.append(f"| {one.part} | {one.points} | {one.worst:.0%} | {' + '.join(terms)} |")
     return lines
 
@@ -274,12 +274,18 @@ def _held_out_table(fits: Mapping[str, Fit], points: Sequence[Point]) -> list[st
     for point in points:
         if point.use == HELD_OUT:
             expected = predicted(fits, point)
-            sizes = ", ".join(f"{v:,} {n}" for n, v in vars(point.work).items() if v)
+            sizes = ", ".join(f"{n} {v:,}" for n, v in _told(point.work).items())
             lines.append(
                 f"| {point.part}: {sizes} | {point.seconds:.1f} | {expected:.1f} | "
                 f"{expected / point.seconds - 1:+.0%} |"
             )
     return lines
+
+
+def _told(work: Work) -> dict[str, int]:
+    """The sizes that are not those of no work."""
+    none = vars(Work())
+    return {name: value for name, value in vars(work).items() if value != none[name]}
 
 
 def _answer_table(work: Work, cluster: Cluster, found: Answer, epochs: int) -> list[str]:
@@ -288,10 +294,11 @@ def _answer_table(work: Work, cluster: Cluster, found: Answer, epochs: int) -> l
     windowing = found.windowing_cores + found.windowing_driver
     hours = (windowing + training) / 3600
     return [
-        f"{work.ratings:,} ratings, {work.items:,} items x {work.width}, {work.layers} layers, "
-        f"{cluster.gpus} GPUs with {work.positions:,} positions each a step, {epochs} epochs:",
+        f"{work.ratings:,} ratings in histories of {work.length}, {work.items:,} items x "
+        f"{work.width}, {work.layers} layers, {cluster.gpus} GPUs with {work.positions:,} "
+        "positions each a step:",
         "",
-        "| | time | dollars |", "|---|---:|---:|",
+        "| | time | dollars of GPUs, which wait if it is done on them |", "|---|---:|---:|",
         *(
             f"| {name} | {_time(s)} | {cluster.gpus * cluster.price * s / 3600:,.0f} |"
             for name, s in (
@@ -315,10 +322,10 @@ def main() -> None:
     parser = Parser("cost_model.py", __doc__ or "")
     parser.add_argument("--points", type=Path, required=True, help="CSV file of measurements.")
     parser.add_argument("--ratings", type=int, default=10_000_000_000, help="Ratings.")
+    parser.add_argument("--users", type=int, default=100_000_000, help="Each with one history.")
     parser.add_argument("--items", type=int, default=10_000_000, help="Size of the catalogue.")
     parser.add_argument("--width", type=int, default=64, help="Width of the vectors.")
     parser.add_argument("--layers", type=int, default=2, help="Layers of the transformer.")
-    parser.add_argument("--length", type=int, default=100, help="Positions of a row.")
     parser.add_argument("--positions", type=int, default=65_536, help="Of a GPU in a step.")
     parser.add_argument("--epochs", type=int, default=10, help="Epochs of training.")
     parser.add_argument("--gpus", type=int, default=Cluster.gpus, help="GPUs.")
@@ -332,7 +339,8 @@ def main() -> None:
     cluster = Cluster(gpus=given.gpus, price=given.price)
     work = Work(
         ratings=given.ratings, items=given["items"], width=given.width, layers=given.layers,
-        length=given.length, positions=given.positions, drawn=256, workers=given.gpus,
+        length=-(-given.ratings // given.users), positions=given.positions, drawn=256,
+        workers=given.gpus,
     )  # fmt: skip
     found = answer(fits, work, cluster)
     tables = (
