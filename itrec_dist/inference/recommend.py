@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -204,15 +205,16 @@ def _table(
 ) -> pa.Table:  # fmt: skip
     items, (top_BN, scores_BN) = restored.items, ranked
     is_item_BN = top_BN != PAD
-    ids = (top_BN[is_item_BN] - 1).tolist()
+    ids = top_BN[is_item_BN] - 1
+    named, titles = items.source_ids.take(ids), items.titles.take(ids)
     of_user = np.repeat(rows, is_item_BN.sum(axis=1)).tolist()
     rank_BN = np.broadcast_to(np.arange(1, top_BN.shape[1] + 1, dtype=np.int32), top_BN.shape)
     return pa.table(
         {
             "user": [users[u] for u in of_user],
             "rank": rank_BN[is_item_BN],
-            "item": [items.source_ids[i] for i in ids],
-            "title": [items.titles[i] or items.source_ids[i] for i in ids],
+            "item": named,
+            "title": pc.if_else(pc.equal(titles, ""), named, titles),
             "score": scores_BN[is_item_BN].astype(np.float32),
         },
         schema=COLUMNS,

@@ -53,5 +53,5 @@ def _item(items: Items, item_id: int) -> dict[str, Any]:
     return {
         "title": items.titles[index] or items.source_ids[index],
         "year": items.years[index],
-        "genres": list(items.genres[index]),
+        "genres": items.genres[index] or [],
     }

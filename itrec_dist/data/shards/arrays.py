@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from itrec_dist.data.shards.arrow_column import ArrowColumn
 from itrec_dist.data.shards.columns import (
     ITEM_IDS,
     RATINGS,
@@ -179,10 +180,10 @@ class HistoryRows:
 class Items:
     """The catalogue; position i holds item id i + 1. Missing titles are empty strings."""
 
-    source_ids: tuple[str, ...]
-    titles: tuple[str, ...]
-    years: tuple[int | None, ...]
-    genres: tuple[tuple[str, ...], ...]
+    source_ids: ArrowColumn[str]
+    titles: ArrowColumn[str]
+    years: ArrowColumn[int | None]
+    genres: ArrowColumn[list[str] | None]
     num_events: Int64  # [C]: in the data that the catalogue was counted on
     num_train_targets: Int64  # [C]: in the training windows
     feature_codes: Int32  # concatenated over items

@@ -33,6 +33,7 @@ from itrec_dist.data.shards.arrays import (
     Users,
     Windows,
 )
+from itrec_dist.data.shards.arrow_column import ArrowColumn
 from itrec_dist.data.shards.columns import (
     ITEM_SCHEMA,
     TIMES,
@@ -132,10 +133,10 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
     codes, offsets = _ragged(table, "feature_codes", path)
     _refuse_outside(codes, manifest.item_feature_width - 1, "feature_codes", str(path))
     return Items(
-        source_ids=tuple(table["source_id"].to_pylist()),
-        titles=tuple(title or "" for title in table["title"].to_pylist()),
-        years=tuple(table["year"].to_pylist()),
-        genres=tuple(tuple(g or ()) for g in table["genres"].to_pylist()),
+        source_ids=ArrowColumn(table["source_id"].combine_chunks()),
+        titles=ArrowColumn(table["title"].combine_chunks().fill_null("")),
+        years=ArrowColumn(table["year"].combine_chunks()),
+        genres=ArrowColumn(table["genres"].combine_chunks()),
         num_events=_column(table, ITEM_SCHEMA.field("num_events"), str(path)),
         num_train_targets=_column(table, ITEM_SCHEMA.field("num_train_targets"), str(path)),
         feature_codes=codes,
