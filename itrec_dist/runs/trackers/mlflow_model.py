@@ -12,6 +12,7 @@ values of any type, as `Run.recommend` does: ids are text or numbers, times numb
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def _signature(columns: dict[str, str], manifest: Manifest) -> Any:
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params))
 
 
-def _example(columns: dict[str, str], manifest: Manifest, item_ids: tuple[str, ...]) -> Any:
+def _example(columns: dict[str, str], manifest: Manifest, item_ids: Sequence[str]) -> Any:
     """Two users' events of the most frequent items, one row each, as a pandas data frame."""
     rows = []
     for number, events in enumerate(_HISTORIES, 1):
