@@ -33,24 +33,31 @@ from itrec_dist.system import limits
 
 CacheName = Literal["auto", "none", "host", "device"]
 _CACHE_SHARE = 0.25  # maximum part of the free memory for a split cached by `auto`
+_EVENT_BYTES = 17  # of a training history in memory
 Seed = tuple[int, int]
 """The run's seed, and the epoch."""
 
 
 @dataclass(frozen=True)
 class FeedConfig:
-    """How windows are cached and shuffled."""
+    """How windows and histories are cached and shuffled."""
 
     cache: CacheName = field(default="auto", metadata=FREE)
-    """Where a split is kept after the first read: device, host, or none (read again every epoch).
-    auto takes device memory, then host memory, if the split fits a quarter of it. Workers and
-    trials on one machine share what is kept on the host."""
+    """Where a split is kept after the first read: device, host, or none, which reads training
+    windows, and histories of every split, again each time. auto takes device memory, then host
+    memory, if training fits a quarter of it. Workers and trials on one machine share what is kept
+    on the host."""
     shuffle_buffer: int = 262_144
     """Number of windows in the shuffle buffer when nothing is cached."""
+    shuffle_events: int = 16_777_216
+    """Events of histories that a worker holds at most when nothing is cached, at some 20 bytes
+    each: a quarter of them is shuffled at a time."""
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:
             raise ValueError(f"feed.shuffle_buffer={self.shuffle_buffer} must be at least 1")
+        if self.shuffle_events < 1:
+            raise ValueError(f"feed.shuffle_events={self.shuffle_events} must be at least 1")
 
 
 class Feed(Protocol):
@@ -216,8 +223,11 @@ def resolve_cache(
     """
     if cache != "auto":
         return cache
-    row_bytes = Widths.of(manifest).row_bytes(arrays.window_columns(times=times))
-    needed = row_bytes * manifest.num_windows(TRAIN)
+    if manifest.samples == "histories":
+        needed = _EVENT_BYTES * sum(c.num_events for c in manifest.coverage if c.split == TRAIN)
+    else:
+        row_bytes = Widths.of(manifest).row_bytes(arrays.window_columns(times=times))
+        needed = row_bytes * manifest.num_windows(TRAIN)
     if device.type == "cuda" and needed < _CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     total, available = limits.memory()

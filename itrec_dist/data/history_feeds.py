@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from itrec_dist.data.batches import Indices, _to_device
@@ -134,6 +135,11 @@ class HistoryTable:
             return self._num_context[rows] + nth
         near: Indices = self._near[self._first_near[rows] + nth]
         return near
+
+    def drawn_target(self, rows: Indices, drawn: npt.NDArray[np.float64]) -> torch.Tensor:
+        """The place of any target of each row, each as likely for a number drawn from [0, 1)."""
+        nth = (drawn * self.num_targets[rows]).astype(np.int64)
+        return torch.from_numpy(self.nth_target(rows, nth)).to(self.device)
 
     def judged(self, rows_B: torch.Tensor, width: int) -> dict[str, torch.Tensor]:
         """The tensors of judged rows: `width` positions that end right before the targets."""
@@ -258,8 +264,7 @@ class HistoryFeed:
         self._rows = np.arange(len(table))
         if use != "judged":
             self._rows = np.flatnonzero(table.num_targets)
-        self._bounds = _bucket_bounds(int(self._inputs.max(initial=1)), width)
-        self._bucket = np.searchsorted(self._bounds, self._inputs)
+        self._bounds = bucket_bounds(int(self._inputs.max(initial=1)), width)
         self.num_windows = int(table.num_targets.sum()) if use == "steps" else len(self._rows)
         self.steps_per_epoch = len(self._batches((0, 0)))
 
@@ -280,21 +285,10 @@ class HistoryFeed:
             size = self._share.batch_size
             return [by_length[at : at + size] for at in range(0, len(by_length), size)]
         random = np.random.default_rng(seed)
-        batches = self._cut(self._rows[random.permutation(len(self._rows))])
+        order = self._rows[random.permutation(len(self._rows))]
+        batches, left = cut(order, self._inputs, self._bounds, self._share)
+        batches += [left] if len(left) else []
         return [batches[i] for i in random.permutation(len(batches))]
-
-    def _cut(self, order: Indices) -> list[Indices]:
-        """Cut rows, in this order within their buckets, from short to long."""
-        batches: list[Indices] = []
-        left: Indices = order[:0]
-        buckets = self._bucket[order]
-        for bucket, length in enumerate(self._bounds):
-            members = np.concatenate([left, order[buckets == bucket]])
-            size = self._share.rows(length)
-            whole = len(members) // size * size
-            batches += [members[at : at + size] for at in range(0, whole, size)]
-            left = members[whole:]
-        return [*batches, left] if len(left) else batches
 
     def _batch(self, rows: Indices, seed: Seed | None) -> Batch:
         """This worker's share of a global batch."""
@@ -311,21 +305,34 @@ class HistoryFeed:
             tensors, count = table.steps(rows_B, width), int(table.num_targets[rows].sum())
         else:
             assert seed is not None
-            places = torch.from_numpy(self._places(seed, filled)).to(table.device)
+            drawn = np.random.default_rng([*seed, 1]).random(len(table))[filled]
+            places = table.drawn_target(filled, drawn)
             tensors, count = table.prefixes(rows_B, places, width), len(rows)
         weight_B = (torch.arange(local, device=table.device) < len(mine)).float()
         batch: dict[str, Any] = tensors
         return Batch(**batch, weight_B=weight_B, denominator=count / share.world_size)
 
-    def _places(self, seed: Seed, rows: Indices) -> Indices:
-        """The target of each row in this epoch: any of its targets, each as likely."""
-        drawn = np.random.default_rng([*seed, 1]).random(len(self._table))[rows]
-        return self._table.nth_target(
-            rows, (drawn * self._table.num_targets[rows]).astype(np.int64)
-        )
+
+def cut(
+    order: Indices, inputs: Indices, bounds: list[int], share: HistoryShare
+) -> tuple[list[Indices], Indices]:
+    """Cut rows into global batches, in this order within their buckets, from short to long.
+
+    Returns them, and what is left, of the longest rows, which is less than a batch.
+    """
+    batches: list[Indices] = []
+    left: Indices = order[:0]
+    buckets = np.searchsorted(bounds, inputs[order])
+    for bucket, length in enumerate(bounds):
+        members = np.concatenate([left, order[buckets == bucket]])
+        size = share.rows(length)
+        whole = len(members) // size * size
+        batches += [members[at : at + size] for at in range(0, whole, size)]
+        left = members[whole:]
+    return batches, left
 
 
-def _bucket_bounds(longest: int, width: int | None) -> list[int]:
+def bucket_bounds(longest: int, width: int | None) -> list[int]:
     """The longest row of every bucket; a single one where all batches have one width."""
     if width is not None:
         return [max(width, longest)]

@@ -31,6 +31,14 @@ def first_targets(rows: HistoryRows, ahead: Ahead) -> npt.NDArray[np.bool_]:
     return is_target
 
 
+def targets_of_rows(rows: HistoryRows, ahead: Ahead) -> npt.NDArray[np.int64]:
+    """How many places of each training row have targets, [B]."""
+    is_target = first_targets(rows, ahead)
+    before = np.concatenate([[0], np.cumsum(is_target)])
+    counts: npt.NDArray[np.int64] = np.diff(before[rows.item_ids.offsets])
+    return counts
+
+
 def _of_chosen(rows: HistoryRows, ahead: Ahead) -> npt.NDArray[np.bool_]:
     """The same where not every event is learned from: any of the events ahead may be a target.
 

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 
 from itrec_dist.errors import ShardsError
 
+_READ_BYTES = 2**20  # of each column at a time
+
 
 def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The row groups of shard files, in order, with the named columns or all.
@@ -22,6 +24,23 @@ def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> I
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group, columns)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(path, error) from error
+
+
+def slices(files: Sequence[Path], columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """Tables of at most `rows` rows of shard files, in order, with the named columns.
+
+    Pages are decoded as they are needed, so that no row group is in memory as a whole.
+
+    Raises:
+        ShardsError: a file is missing or damaged.
+    """
+    for path in files:
+        try:
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
+                for batch in file.iter_batches(rows, columns=columns):
+                    yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise unreadable(path, error) from error
 

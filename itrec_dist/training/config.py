@@ -253,11 +253,6 @@ def _check_samples(run: RunConfig, data: Manifest) -> None:
             f"training.next_targets={training.next_targets} does not work with loss=ce, which "
             "learns from the next item alone: give --loss softmax or bce"
         )
-    if data.samples == "histories" and run.feed.cache == "none":
-        raise ConfigError(
-            "feed.cache=none reads windows again each epoch, and histories are kept in memory, at "
-            "17 bytes an event: set feed.cache to auto, host or device"
-        )
 
 
 def _check_task(run: RunConfig) -> None:

@@ -35,7 +35,15 @@ from itrec_dist.runs.remote import Mirror, Sender
 from itrec_dist.storage import atomic
 from itrec_dist.storage.uri import Uri
 from itrec_dist.tasks import TASKS
-from itrec_dist.training import loss_memory, precision, resume, samples, tracking, warm_start
+from itrec_dist.training import (
+    feed_cache,
+    loss_memory,
+    precision,
+    resume,
+    samples,
+    tracking,
+    warm_start,
+)
 from itrec_dist.training.config import RunConfig
 from itrec_dist.training.history_splits import HistorySplits, spread
 from itrec_dist.training.loop import Trainer, evaluate
@@ -248,30 +256,10 @@ class _Worker:
             "its windows are seen twice and some not at all"
         )
 
-    def _resolve_cache(self) -> data_feeds.CacheName:
-        """Where windows are kept; a resumed run keeps the order of windows it started with."""
-        run, device = self._run, self._context.device
-        cache = data_feeds.resolve_cache(
-            run.feed.cache, self._manifest, device, times=run.model.uses_times
-        )
-        # If one worker lacks the memory, all stream: cached and streamed batches do not match.
-        if self._context.sum(torch.tensor([float(cache == "none")], device=device)):
-            cache = "none"
-        if self._state is None or self._state.provenance.is_streamed == (cache == "none"):
-            return cache
-        if run.feed.cache == "auto" and self._state.provenance.is_streamed:
-            return "none"
-        had, needed = ("streamed its windows", "none")
-        if not self._state.provenance.is_streamed:
-            had, needed = ("kept its windows in memory", "host")
-        raise ConfigError(
-            f"the run {had}, and feed.cache={run.feed.cache} would now use another order: "
-            f"resume it with feed.cache={needed}"
-        )
-
     def _build_feeds(self) -> dict[str, Feed]:
         self._sampled: arrays.Windows | None = None
-        self._is_streamed = False
+        cache = feed_cache.settle(self._run, self._manifest, self._context, self._state)
+        self._is_streamed = cache == "none"
         if self._manifest.samples == "histories":
             steps = self._task.learns_steps
             if self._run.training.next_targets > 1 and steps and not self._task.learns_ahead:
@@ -281,17 +269,15 @@ class _Worker:
                     "set it to 1"
                 )
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
-            feeds = splits.read(self._splits, _NUM_SAMPLED)
+            feeds = splits.read(self._splits, cache, _NUM_SAMPLED)
             self._sampled = splits.sampled
             if splits.first_times_C is not None:
                 self._task.tell_first_times(splits.first_times_C)
             return feeds
-        return self._window_feeds()
+        return self._window_feeds(cache)
 
-    def _window_feeds(self) -> dict[str, Feed]:
+    def _window_feeds(self, cache: data_feeds.CacheName) -> dict[str, Feed]:
         run, device = self._run, self._context.device
-        cache = self._resolve_cache()
-        self._is_streamed = cache == "none"
         shares = {
             split: Share(size, self._context.rank, self._context.world_size)
             for split, size in (

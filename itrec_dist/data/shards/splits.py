@@ -11,10 +11,13 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.arrays import HistoryRows, Windows
 from itrec_dist.errors import ShardsError
-from itrec_dist.storage.parquet import row_groups
+from itrec_dist.storage.parquet import row_groups, slices
 
 BlockReader = Callable[[Sequence[Path], Sequence[str]], Iterator[pa.Table]]
 """Reads the named columns of Parquet files as large tables, in the given order."""
+
+SliceReader = Callable[[Sequence[Path], Sequence[str], int], Iterator[pa.Table]]
+"""The same as tables of so many rows at most."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,29 @@ class WindowReader:
         where = str(files[0].path.parent) if files else ""
         for block in self.blocks([file.path for file in files], names):
             yield reader.table_to_arrays(block, self.manifest, where, times=self.times)
+
+
+@dataclass(frozen=True)
+class HistoryReader:
+    """Reads the histories of a shards folder piece by piece."""
+
+    manifest: Manifest
+    slices: SliceReader = slices
+
+    def read(self, files: Sequence[FileRows], rows: int) -> Iterator[HistoryRows]:
+        """The rows of the given files in order, at most `rows` at a time.
+
+        Raises:
+            ShardsError: a file is missing or damaged, or is not what the manifest describes.
+        """
+        names = reader.history_column_names(self.manifest)
+        for file in files:
+            arrived, where = 0, str(file.path)
+            for piece in self.slices([file.path], names, rows):
+                arrived += len(piece)
+                yield reader.table_to_history_rows(piece, self.manifest, where)
+            if arrived != file.rows:
+                raise wrong_count(file.path, arrived, file.rows)
 
 
 def read_split(
