@@ -43,6 +43,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.system.read_ahead import read_ahead
 
 _CPU = torch.device("cpu")
+_BUFFERS = 4  # in the events that may be held
 _EXCHANGED = 8  # batches of which workers exchange the counts at a time
 
 Sum = Callable[[torch.Tensor], torch.Tensor]
@@ -95,12 +96,7 @@ class StreamedHistories:
         self._scan, self._stream, self._device = scan, stream, device
         self._rank, self._world_size = share.rank, share.world_size
         self._sum = sum_over_workers
-        tokens = share.batch_tokens
-        self._share = HistoryShare(
-            max(1, share.batch_size // self._world_size),
-            None if tokens is None else max(1, tokens // self._world_size),
-            share.multiple,
-        )
+        self._share = own_part(share)
         self._files = [file for file in scan.files if file.rows]
         self._bounds = bucket_bounds(scan.longest, stream.width)
         if stream.use != "judged":
@@ -229,11 +225,11 @@ class StreamedHistories:
 
     @property
     def _buffer_size(self) -> int:
-        return self._stream.events // 4
+        return self._stream.events // _BUFFERS
 
     def _piece_rows(self) -> int:
-        """Rows that are read at a time, of an eighth of a buffer at most."""
-        return max(1, self._buffer_size // (8 * (self._scan.longest + 1)))
+        """Rows that are read at a time, of a quarter of a buffer at most."""
+        return max(1, self._buffer_size // (4 * (self._scan.longest + 1)))
 
     def _check(self) -> None:
         """Refuse what cannot be divided among the workers, or does not fit the buffer."""
@@ -243,13 +239,7 @@ class StreamedHistories:
                 "workers without a cache: window the data with more --num_shards, or set "
                 "feed.cache to host"
             )
-        # With two batches there is always a whole one besides what an earlier buffer left.
-        largest = max(self._share.rows(bound) * (bound + 1) for bound in self._bounds)
-        if self._buffer_size < 2 * largest:
-            raise ConfigError(
-                f"feed.shuffle_events={self._stream.events} is too small for batches of up to "
-                f"{largest} events on a worker: set it to at least {8 * largest}"
-            )
+        refuse_small_buffer(self._stream.events, self._share, self._bounds)
 
     def _most_steps(self) -> int:
         """Steps of a worker that is given the largest files.
@@ -270,6 +260,35 @@ class StreamedHistories:
             steps += members // size
             left = members % size
         return math.ceil(buffers * (steps + left / size) - 1e-6)
+
+
+def own_part(share: HistoryShare) -> HistoryShare:
+    """How one of the workers cuts its rows, as if it were alone."""
+    tokens = share.batch_tokens
+    return HistoryShare(
+        max(1, share.batch_size // share.world_size),
+        None if tokens is None else max(1, tokens // share.world_size),
+        share.multiple,
+    )
+
+
+def refuse_small_buffer(events: int, share: HistoryShare, bounds: Sequence[int]) -> None:
+    """Check that a buffer always holds a whole batch besides what an earlier one left.
+
+    Args:
+        events: events that may be held.
+        share: of one worker, as from `own_part`.
+        bounds: the longest row of every bucket, in inputs.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    largest = max(share.rows(bound) * (bound + 1) for bound in bounds)
+    if events < 2 * _BUFFERS * largest:
+        raise ConfigError(
+            f"feed.shuffle_events={events} is too small for batches of up to {largest} events on a "
+            f"worker: set it to at least {2 * _BUFFERS * largest}"
+        )
 
 
 def _events(parts: Sequence[HistoryRows]) -> int:

@@ -31,7 +31,8 @@ def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> I
 def slices(files: Sequence[Path], columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
     """Tables of at most `rows` rows of shard files, in order, with the named columns.
 
-    Pages are decoded as they are needed, so that no row group is in memory as a whole.
+    Pages are decoded as they are needed, in the thread that asks, so that no row group is in memory
+    as a whole and no core is taken from others.
 
     Raises:
         ShardsError: a file is missing or damaged.
@@ -39,7 +40,7 @@ def slices(files: Sequence[Path], columns: Sequence[str], rows: int) -> Iterator
     for path in files:
         try:
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
-                for batch in file.iter_batches(rows, columns=columns):
+                for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                     yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise unreadable(path, error) from error

@@ -14,6 +14,8 @@ from itrec_dist import config, metrics
 from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
+from itrec_dist.data.history_feeds import HistoryShare, bucket_bounds
+from itrec_dist.data.history_streams import own_part, refuse_small_buffer
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TRAIN, VALIDATION, Seen
 from itrec_dist.data.shards import fetch
@@ -207,8 +209,7 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
     if run.feed.cache == "none" and num_files < num_workers:
         raise ConfigError(
             f"{num_files} training files cannot be split among {num_workers} workers without a "
-            "cache: "
-            "window the data with a larger num_shards, or set feed.cache=host"
+            "cache: window the data with a larger num_shards, or set feed.cache=host"
         )
     if run.training.patience is not None and not data.num_windows(VALIDATION):
         raise ConfigError(
@@ -216,6 +217,12 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
             "none: set validation_fraction when windowing, or training.patience=null"
         )
     _check_samples(run, data)
+    if data.samples == "histories" and run.feed.cache == "none":
+        share = own_part(
+            HistoryShare(run.training.batch_size, run.training.batch_tokens, world_size=sizes[0])
+        )
+        bounds = bucket_bounds(data.input_length, None)
+        refuse_small_buffer(run.feed.shuffle_events, share, bounds)
     _check_task(run)
     _check_sparse(run, num_workers)
     sharded_items.check(run)

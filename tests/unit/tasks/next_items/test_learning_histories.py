@@ -187,7 +187,10 @@ def test_a_model_that_is_told_the_time_of_the_query_is_judged_but_recommends_not
 
 def test_settings_of_the_other_kind_of_samples_are_refused(histories, shards, itrec, tmp_path):
     for given, words in (
-        (("--shards", histories, "--feed.cache", "none"), "histories are kept in memory"),
+        (
+            ("--shards", histories, "--feed.cache", "none", "--feed.shuffle_events", 99),
+            "feed.shuffle_events=99 is too small for batches of up to",
+        ),
         (
             ("--shards", histories, "--model.kind", "bert4rec", "--training.next_targets", 2),
             "learns from hidden events and not from those that follow",
