@@ -38,15 +38,22 @@ def slices(files: Sequence[Path], columns: Sequence[str], rows: int) -> Iterator
         ShardsError: a file is missing or damaged.
     """
     for path in files:
-        try:
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
-                for batch in file.iter_batches(rows, columns=columns, use_threads=False):
-                    yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable(path, error) from error
+        yield from slices_of(path, path, columns, rows)
 
 
-def unreadable(path: Path, error: BaseException) -> ShardsError:
+def slices_of(
+    source: Path | pa.NativeFile, where: Path | str, columns: Sequence[str], rows: int
+) -> Iterator[pa.Table]:
+    """The same of one file, which may be open; `where` names it in messages."""
+    try:
+        with pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BYTES) as file:
+            for batch in file.iter_batches(rows, columns=columns, use_threads=False):
+                yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(where, error) from error
+
+
+def unreadable(path: Path | str, error: BaseException) -> ShardsError:
     """The error for a file that could not be read."""
     if isinstance(error, FileNotFoundError):
         return ShardsError(f"{path} is missing: window the data again")

@@ -197,7 +197,10 @@ def check(run: RunConfig, num_workers: int) -> Manifest:
         ShardsError: the shards cannot be read.
         EnvironmentProblem: the engine needs a package that is missing.
     """
-    data = manifest.read(fetch.local(run.shards))
+    if run.feed.cache == "none":
+        data = fetch.manifest_of(run.shards)
+    else:
+        data = manifest.read(fetch.local(run.shards))
     least = run.cluster.min_workers
     sizes = range(num_workers if least is None else min(least, num_workers), num_workers + 1)
     for workers in sizes:

@@ -1,13 +1,29 @@
 """Where the workers of a run keep their splits."""
 
+from pathlib import Path
+
 import torch
 
 from itrec_dist.data.feeds import CacheName, resolve_cache
 from itrec_dist.data.manifest import Manifest
+from itrec_dist.data.shards import fetch
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.errors import ConfigError
 from itrec_dist.runs.checkpoints.training_state import State
 from itrec_dist.training.config import RunConfig
+
+
+def shards_on_this_machine(run: RunConfig) -> Path:
+    """The shards folder, or a copy; of histories at a URI that are streamed, without the splits.
+
+    Raises:
+        ConfigError: there is no manifest at the URI.
+        EnvironmentProblem: the URI cannot be reached.
+        OutputError: the disk of this machine is full.
+    """
+    if run.feed.cache == "none" and fetch.manifest_of(run.shards).samples == "histories":
+        return fetch.without_splits(run.shards)
+    return fetch.local(run.shards)
 
 
 def settle(

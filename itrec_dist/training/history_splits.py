@@ -17,10 +17,10 @@ from itrec_dist.data.history_scan import scan
 from itrec_dist.data.history_streams import Stream, StreamedHistories
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
+from itrec_dist.data.shards import remote
 from itrec_dist.data.shards.arrays import HistoryRows, Int64, Windows
 from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.on_node import NodeSplits
-from itrec_dist.data.shards.splits import HistoryReader, split_files
 from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.distributed.context import WorkerContext
 from itrec_dist.errors import ConfigError
@@ -52,8 +52,11 @@ class HistorySplits:
                 continue
             count = run.evaluation.train_sample if split == TRAIN else num_sampled
             places = spread(self._manifest.num_windows(split), count)
-            read = self._streamed if cache == "none" else self._kept
-            feeds[split], sample, first_times_C = read(splits, split, places)
+            if cache == "none":
+                found = self._streamed(split, places)
+            else:
+                found = self._kept(splits, split, places)
+            feeds[split], sample, first_times_C = found
             if split != TRAIN:
                 inputs, targets = self._manifest.input_length, self._manifest.target_length
                 self.sampled = as_windows(sample, inputs, targets)
@@ -74,13 +77,10 @@ class HistorySplits:
             return self.judged(rows), sample, np.zeros(0, dtype=np.int64)
         return self._training(rows), sample, first_times(rows, self._manifest.num_items)
 
-    def _streamed(
-        self, splits: NodeSplits, split: str, places: Int64
-    ) -> tuple[Feed, HistoryRows, Int64]:
+    def _streamed(self, split: str, places: Int64) -> tuple[Feed, HistoryRows, Int64]:
         """The same of a split that is read again every time."""
         context, is_training = self._context, split == TRAIN
-        files = split_files(splits.shards, self._manifest, split)
-        reader = HistoryReader(self._manifest)
+        files, reader = remote.histories(self._run.shards, self._manifest, split)
         ahead = self._ahead if is_training else None
         asked = places if len(places) else np.zeros(1, dtype=np.int64)  # fillers need a row
         part = (context.rank, context.world_size, context.collect)

@@ -16,7 +16,7 @@ from itrec_dist.data import spec as data_spec
 from itrec_dist.data.batches import Share, whole_batch
 from itrec_dist.data.feeds import Feed, StreamedFeed
 from itrec_dist.data.schema import ITEMS_FILE, TEST, TRAIN, VALIDATION
-from itrec_dist.data.shards import arrays, fetch, reader
+from itrec_dist.data.shards import arrays, reader
 from itrec_dist.data.shards.on_node import NodeSplits
 from itrec_dist.data.shards.splits import WindowReader, split_files
 from itrec_dist.distributed.context import WorkerContext
@@ -108,7 +108,7 @@ class _Worker:
         step = self._state.position.step if self._state else begun
         self._has_warned = self._state is not None
         self._recorder = Recorder(self._directory if self._is_first else None, watcher, step)
-        self._shards = fetch.local(run.shards)
+        self._shards = feed_cache.shards_on_this_machine(run)
         self._manifest = manifest.read(self._shards)
         self._items = reader.read_items(self._shards, self._manifest)
         spec = assigned(data_spec.build(self._manifest, self._items), run, context)

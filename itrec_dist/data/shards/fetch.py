@@ -28,6 +28,19 @@ def local(shards: Uri | Path) -> Path:
     return _fetched_folder(shards, MANIFEST_FILE) if isinstance(shards, Uri) else shards
 
 
+def without_splits(shards: Uri | Path) -> Path:
+    """The same without the files of the splits, which are read where they lie.
+
+    Raises:
+        ConfigError: see `local`.
+        EnvironmentProblem: see `local`.
+        OutputError: see `local`.
+    """
+    if isinstance(shards, Path):
+        return shards
+    return _fetched_folder(shards, MANIFEST_FILE, whole=False)
+
+
 def manifest_of(shards: Uri | Path) -> Manifest:
     """The manifest of a shards folder; at a URI, nothing else is copied.
 
@@ -51,23 +64,33 @@ def forget() -> None:
 
 
 @functools.cache
-def _fetched_folder(uri: Uri, marker: str) -> Path:
-    """A cached copy on this machine of a folder that never changes.
+def _fetched_folder(uri: Uri, marker: str, *, whole: bool = True) -> Path:
+    """A cached copy on this machine of a folder that never changes, or of its own files alone.
 
     Copies of folders that differ in the file `marker` are cached side by side.
     """
     store = Store(_without_credentials(uri))
     content = _marker(store, marker)
-    place = cache("shards", uri) / hashlib.sha256(content).hexdigest()[:16]
+    name = hashlib.sha256(content).hexdigest()[:16]
+    place = cache("shards", uri) / (name if whole else f"{name}-tables")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(place.with_name(f"{place.name}.lock")):  # one worker per machine
             if not place.is_dir():
                 with atomic.new_directory(place, marker=marker) as building:
-                    store.download_all(building)
+                    _download(store, building, whole=whole)
     except OSError as error:
         raise OutputError(f"cannot write {place}: {error.strerror or error}") from error
     return place
+
+
+def _download(store: Store, folder: Path, *, whole: bool) -> None:
+    if whole:
+        store.download_all(folder)
+        return
+    for name in store.files():
+        if "/" not in name:
+            store.download(name, folder / name)
 
 
 def _marker(store: Store, marker: str) -> bytes:

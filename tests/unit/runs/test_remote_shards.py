@@ -10,10 +10,11 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from itrec_dist.data.shards import fetch
-from itrec_dist.errors import ConfigError, EnvironmentProblem, OutputError
+from itrec_dist.data import manifest
+from itrec_dist.data.shards import fetch, remote
+from itrec_dist.errors import ConfigError, EnvironmentProblem, OutputError, ShardsError
 from itrec_dist.storage.object_store import Store
-from tests.stopped_runs import config_of, make_data, start
+from tests.stopped_runs import config_of, make_data, outcome, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,6 +47,31 @@ def test_shards_are_fetched_once_and_again_only_if_they_change(place, data, tmp_
     assert fetch.local(place) != fetched
     with pytest.raises(ConfigError, match=r"holds no manifest\.json"):
         fetch.local(place.below("none"))
+
+
+def test_streamed_histories_are_read_where_they_lie(place, history_shards, tmp_path):
+    """A run learns from them what it learns from a folder, and no split is on this machine."""
+    store = Store(place)
+    for path in (p for p in history_shards.rglob("*") if p.is_file()):
+        store.upload(path, path.relative_to(history_shards).as_posix())
+    fetch._fetched_folder.cache_clear()
+    run = config_of(
+        history_shards, tmp_path / "folder", training={"epochs": 1},
+        feed={"cache": "none", "shuffle_events": 8000},
+    )  # fmt: skip
+    far = replace(run, shards=place, out=tmp_path / "uri")
+    assert outcome(start(far)) == outcome(start(run))
+    fetched = fetch.without_splits(place)
+    assert {path.suffix for path in fetched.iterdir()} == {".json", ".parquet"}
+    assert not any(path.is_dir() for path in fetched.iterdir()), "no split"
+    name = next(iter(store.files("test")))
+    store.write(name, b"not what the manifest says")
+    described = manifest.read(history_shards)
+    with pytest.raises(ShardsError, match=r"\d+ bytes for test/part-\d+.parquet, .* are expected"):
+        remote.histories(place, described, "test")
+    store.remove(name)
+    with pytest.raises(ShardsError, match=r"has no such file for test/part"):
+        remote.histories(place, described, "test")
 
 
 @pytest.mark.parametrize("place", ["file"], indirect=True)
