@@ -41,7 +41,6 @@ from itrec_dist.data.shards.splits import split_files
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.engines import kind_of
 from itrec_dist.losses.sampled_softmax import SampledSoftmaxConfig
-from itrec_dist.losses.softmax import SoftmaxConfig
 from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.runs.directory import RunDirectory
 from itrec_dist.storage.parquet import row_groups
@@ -79,10 +78,10 @@ def run_of(given: Any, shards: Path, cache: str, seed: int = 0, out: Path = Path
     return RunConfig(
         shards=shards, out=out, seed=seed,
         model=SasrecConfig(width=32 if is_small else 64, num_layers=1 if is_small else 2),
-        loss=SoftmaxConfig() if is_small else SampledSoftmaxConfig(),
+        loss=SampledSoftmaxConfig(),
         training=TrainingConfig(epochs=2, batch_tokens=given.tokens),
         feed=FeedConfig(cache=cache, shuffle_events=given.events),
-        evaluation=EvaluationConfig(judge_test=not is_small),
+        evaluation=EvaluationConfig(judge_test=not is_small, train_sample=0),
         cluster=ClusterConfig(threads=1),
     )  # fmt: skip
 
