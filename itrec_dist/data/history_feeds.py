@@ -162,7 +162,10 @@ class HistoryTable:
         is_target_BL = (place_BL > self._starts[rows_B][:, None]) & self._is_target[
             place_BL.clamp(min=0)
         ]
-        ids_BLK = self._ahead_of(rows_B[:, None], place_BL)["target_ids"]
+        if self._ahead.count == 1 and self._is_learned is None:  # the same, in one gather
+            ids_BLK = self._flat["item_ids"][place_BL.clamp(min=0)][:, :, None]
+        else:
+            ids_BLK = self._ahead_of(rows_B[:, None], place_BL)["target_ids"]
         ids_BLK = torch.where(is_target_BL[:, :, None], ids_BLK, PAD)
         tensors["step_target_ids_BL"] = ids_BLK[:, :, 0]
         if self._ahead.count > 1:
