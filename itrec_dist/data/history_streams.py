@@ -170,9 +170,9 @@ class StreamedHistories:
         stream = self._stream
         table = HistoryTable(rows, _CPU, stream.reader.manifest.target_length, stream.ahead)
         if seed is None:  # from short to long, so that a batch holds little padding
-            order = np.argsort(table.lengths, kind="stable")
-            size = self._share.batch_size
-            batches = [order[at : at + size] for at in range(0, len(order), size)]
+            seen = rows.seen_ids.lengths
+            order = np.lexsort((seen, table.lengths))
+            batches = _cut_by_width(order, seen, self._share.batch_size, self._buffer_size)
             return _Buffer(table, batches, np.zeros(0)), order[:0]
         random = np.random.default_rng([*seed, number, self._rank])
         order = np.flatnonzero(table.num_targets)
@@ -289,6 +289,21 @@ def refuse_small_buffer(events: int, share: HistoryShare, bounds: Sequence[int])
             f"feed.shuffle_events={events} is too small for batches of up to {largest} events on a "
             f"worker: set it to at least {2 * _BUFFERS * largest}"
         )
+
+
+def _cut_by_width(order: Indices, widths: Indices, size: int, most: int) -> list[Indices]:
+    """Batches of `size` rows, or fewer so that they hold `most` numbers at the widest row's width.
+
+    Users who have seen very much would otherwise decide the memory that judging takes.
+    """
+    batches, at = [], 0
+    while at < len(order):
+        rows = order[at : at + size]
+        fitting = np.arange(1, len(rows) + 1) * np.maximum.accumulate(widths[rows]) <= most
+        taken = max(1, int(fitting.sum()))
+        batches.append(rows[:taken])
+        at += taken
+    return batches
 
 
 def _events(parts: Sequence[HistoryRows]) -> int:
