@@ -47,8 +47,9 @@ class QueryTime(nn.Module):
     def forward(self, query_BLD: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The queries of all positions, [B, L, D]; those of padding mean nothing."""
         buckets_BL, _ = query_buckets(batch)
-        changed_BLD: torch.Tensor = query_BLD * (1 + self.scale(buckets_BL))
-        return changed_BLD + self.shift(buckets_BL)
+        scale_BLD = 1 + self.scale(buckets_BL)
+        changed_BLD: torch.Tensor = query_BLD * scale_BLD + self.shift(buckets_BL)
+        return changed_BLD
 
 
 def query_buckets(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
