@@ -58,11 +58,9 @@ class SequenceEncoder(nn.Module):
         self.linear = None
         if config.linear_width is not None:
             self.linear = LinearMemory(config, spec.num_items, spec.input_length)
-        self.query_time, self.linear_time = None, None
+        self.query_time = None
         if "time_of_query" in config.event_context:
             self.query_time = QueryTime(config.width)
-            if config.linear_width is not None:
-                self.linear_time = QueryTime(config.linear_width)
 
     def encode(self, batch: Batch) -> Queries:
         """One query per row, float32."""
@@ -92,10 +90,7 @@ class SequenceEncoder(nn.Module):
             normed_BLD = F.normalize(normed_BLD, dim=2)
         if self.linear is None:
             return normed_BLD
-        memory_BLR = self.linear(batch.item_ids_BL)
-        if self.linear_time is not None:
-            memory_BLR = self.linear_time(memory_BLR, batch)
-        return torch.cat([normed_BLD, memory_BLR], dim=2)
+        return torch.cat([normed_BLD, self.linear(batch.item_ids_BL)], dim=2)
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """What is known about each event, as one vector, [B, L, D]."""
