@@ -21,6 +21,7 @@ from itrec_dist.models.item_table import ItemTable, Queries
 from itrec_dist.models.parts import layout
 from itrec_dist.models.parts.features import EventFeatures, FeatureConfig
 from itrec_dist.models.parts.inputs import item_vectors
+from itrec_dist.models.parts.query_time import QueryTime
 from itrec_dist.models.transformer import Dropout
 
 
@@ -83,6 +84,9 @@ class GRU4Rec(nn.Module):
             nn.GRU(config.width, config.width, batch_first=True) for _ in range(config.num_layers)
         )
         self.item_bias = item_bias
+        self.query_time = None
+        if "time_of_query" in config.event_context:
+            self.query_time = QueryTime(config.width)
         self.dropout = Dropout(config.dropout)
         self.item_embedding.draw()
 
@@ -109,4 +113,6 @@ class GRU4Rec(nn.Module):
         state_BLD: torch.Tensor = self.dropout(vector_BLD)
         for layer in self.layers:
             state_BLD = self.dropout(layer(state_BLD)[0])
+        if self.query_time is not None:
+            state_BLD = self.query_time(state_BLD, batch)
         return state_BLD

@@ -13,7 +13,8 @@ from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import Batch
 from itrec_dist.data.spec import DataSpec
 from itrec_dist.errors import ConfigError
-from itrec_dist.models.parts.pairs import NUM_BUCKETS, next_times, time_buckets
+from itrec_dist.models.parts.pairs import NUM_BUCKETS, time_buckets
+from itrec_dist.models.parts.query_time import CumulativeVectors, query_buckets
 
 ContextName = Literal["gap", "hour", "weekday", "time_of_query"]
 """Time since the event before; hour of the day and day of the week, both in UTC; time until the
@@ -57,6 +58,9 @@ class EventContext(nn.Module):
         self.seconds_per_unit = spec.seconds_per_unit
         self.values = nn.ModuleDict()
         for name in names:
+            if name == "time_of_query":
+                self.values[name] = CumulativeVectors(width)
+                continue
             _, count = _SECONDS_AND_VALUES.get(name, (0.0, NUM_BUCKETS))
             vectors = nn.Embedding(count, width)
             nn.init.normal_(vectors.weight, std=_STD)
@@ -78,8 +82,7 @@ class EventContext(nn.Module):
                 codes_BL = time_buckets((times_BL - before_BL).abs_())
                 is_there_BL = is_known_BL & is_after_BL
             elif name == "time_of_query":
-                next_BL, is_last_BL = next_times(batch)
-                codes_BL = time_buckets((next_BL - times_BL).abs_())
+                codes_BL, is_last_BL = query_buckets(batch)
                 is_there_BL = is_known_BL & (is_last_BL | is_known_BL.roll(-1, dims=1))
             else:
                 seconds, count = _SECONDS_AND_VALUES[name]

@@ -15,6 +15,7 @@ from itrec_dist.models.parts.features import EventFeatures
 from itrec_dist.models.parts.inputs import PositionVectors, item_vectors
 from itrec_dist.models.parts.linear_memory import LinearMemory
 from itrec_dist.models.parts.pairs import Pairs, see_all
+from itrec_dist.models.parts.query_time import QueryTime
 from itrec_dist.models.transformer import Dropout
 
 MakeBlock = Callable[[], nn.Module]
@@ -57,6 +58,9 @@ class SequenceEncoder(nn.Module):
         self.linear = None
         if config.linear_width is not None:
             self.linear = LinearMemory(config, spec.num_items, spec.input_length)
+        self.query_time = None
+        if "time_of_query" in config.event_context:
+            self.query_time = QueryTime(config.width)
 
     def encode(self, batch: Batch) -> Queries:
         """One query per row, float32."""
@@ -80,6 +84,8 @@ class SequenceEncoder(nn.Module):
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, pairs)
         normed_BLD: torch.Tensor = self.norm(hidden_BLD)
+        if self.query_time is not None:
+            normed_BLD = self.query_time(normed_BLD, batch)
         if self.temperature is not None:
             normed_BLD = F.normalize(normed_BLD, dim=2)
         if self.linear is None:

@@ -251,9 +251,10 @@ class NextItemsHistories(TaskWindows[HistoryConfig]):
                 "--min_user_events to leave out short histories"
             )
         needed = 2 * manifest.target_length + 1
+        fewer = "lower --target_length, or " if manifest.target_length > 1 else ""
         return (
-            f"one needs {needed} events to be judged and two to be learned from: lower "
-            "--target_length, or raise --min_user_events to leave out short histories"
+            f"one needs {needed} events to be judged and two to be learned from: {fewer}"
+            "raise --min_user_events to leave out short histories"
         )
 
     def expects(self, manifest: Manifest, split: str) -> bool:
