@@ -141,7 +141,8 @@ def judged(parsed: Any) -> Judged:
 
 def _chosen(parsed: Any, known: TaskBaselines[Any, Any, Any], data: Manifest) -> dict[str, Any]:
     """The settings of the chosen baselines, or of the default ones."""
-    names = [name.strip() for name in parsed.only.split(",") if name.strip()]
+    listed = parsed.only.strip().removeprefix("[").removesuffix("]")  # as lists of other options
+    names = [name.strip() for name in listed.split(",") if name.strip()]
     if not names and parsed.only:
         raise ConfigError(f"--only names no baseline; there are: {', '.join(known.registry)}")
     chosen = {}

@@ -232,6 +232,7 @@ def test_a_second_run_is_refused_or_replaces(shards, tmp_path, capsys):
     assert itrec(*arguments) == 0
     assert itrec(*arguments) == 2
     assert "already exists" in capsys.readouterr().err
+    arguments = (*arguments[:-1], "[popularity]")  # a list, as other options take it
     assert itrec(*arguments, "--overwrite") == 0
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["popularity"]
 
@@ -241,6 +242,8 @@ def test_a_second_run_is_refused_or_replaces(shards, tmp_path, capsys):
     [
         (("--only", "popularity,rigde"), "no baseline 'rigde'; there are: cooccurrence"),
         (("--only", ","), "names no baseline"),
+        (("--only", "[]"), "names no baseline"),
+        (("--only", "[popularity, rigde]"), "no baseline 'rigde'; there are: cooccurrence"),
         (("--ridge.penalty", "-1"), "ridge.penalty is -1.0, allowed is above 0"),
         (("--ridge.alpha", "1"), "ridge.alpha"),
         (("--shards", "nowhere"), "nowhere holds no manifest.json"),
