@@ -235,17 +235,20 @@ def _evidence(test: Comparison, corrected: float) -> list[Cell]:
 def _remarks(found: Sequence[Gain]) -> tuple[str, ...]:
     said = [
         f"Paired tests on the same {found[0].tests[0].num_users:,} users of the test split: for "
-        "each user, the mean over a model's seeds less that of what it is compared with. "
-        f"p is corrected for the {len(found)} comparisons of its column (Holm)."
+        "each user, the mean over a model's seeds less that of what it is compared with."
     ]
+    if len(found) > 1:
+        said[0] += f" p is corrected for the {len(found)} comparisons of its column (Holm)."
     several = [gain for gain in found if len(gain.arm.complete) > 1]
     if several:
         said.append("Intervals are over users and, of models with several seeds, over seeds.")
     if len(several) < len(found):
-        alone = "These models have" if not several else "Some models have"
+        alone = "Some models have"
+        if not several:
+            alone = "These models have" if len(found) > 1 else "This model has"
         said.append(
-            f"{alone} one seed: their intervals are over users alone, and another seed may give "
-            "another answer."
+            f"{alone} one seed, so intervals are over users alone: another seed may give another "
+            "answer."
         )
     if any(gain.verdict.startswith(NO_DIFFERENCE) for gain in found):
         said.append(

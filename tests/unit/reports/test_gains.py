@@ -235,7 +235,10 @@ def test_a_run_that_was_only_trained_is_evaluated_once(itrec, trained, shards, t
     page = tmp_path / "page.html"
     code, out, err = itrec("report", first, "--against", tmp_path / "base", "--out", page)
     assert (code, out.strip()) == (0, str(page)), err
-    assert "Paired tests on the same" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "Paired tests on the same" in text
+    assert "This model has one seed" in text
+    assert "Holm" not in text, "a single comparison is not corrected"
     found = per_window.read(first)
     evaluation = read(first).judgements["test"]
     for name in (FigureName("masked", "hit_rate", 5), FigureName("unmasked", "precision", 5)):
