@@ -70,10 +70,11 @@ def _shown(source: str) -> str:
     text = (ROOT / source).read_text(encoding="utf-8")
 
     def linked(match: re.Match[str]) -> str:
-        place = pages.get(match.group(2).removeprefix("../"))
-        return match.group(0) if place is None else f"[{match.group(1)}](../{place})"
+        name = match.group(2).removeprefix("../")
+        place = name.removeprefix("docs/") if name.startswith("docs/") else pages.get(name)
+        return match.group(0) if place is None else f"[{match.group(1)}](../{place}{match.group(3)})"
 
-    return re.sub(r"\[([^]]+)\]\(([\w./]+\.md)\)", linked, text)
+    return re.sub(r"\[([^]]+)\]\(([\w./-]+\.md)((?:#[\w-]+)?)\)", linked, text)
 
 
 def _page_of(notebook: Path) -> str:
