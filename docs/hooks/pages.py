@@ -72,7 +72,9 @@ def _shown(source: str) -> str:
     def linked(match: re.Match[str]) -> str:
         name = match.group(2).removeprefix("../")
         place = name.removeprefix("docs/") if name.startswith("docs/") else pages.get(name)
-        return match.group(0) if place is None else f"[{match.group(1)}](../{place}{match.group(3)})"
+        if place is None:
+            return match.group(0)
+        return f"[{match.group(1)}](../{place}{match.group(3)})"
 
     return re.sub(r"\[([^]]+)\]\(([\w./-]+\.md)((?:#[\w-]+)?)\)", linked, text)
 
