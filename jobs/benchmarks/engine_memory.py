@@ -21,13 +21,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import random_histories
 import torch
 import torch.distributed as dist
 from measuring import machine
 
 from itrec_dist.config import Parser
-from itrec_dist.data.schema import Batch
-from itrec_dist.data.spec import DataSpec
 from itrec_dist.distributed.context import LocalContext
 from itrec_dist.distributed.row_sharding import RowSharding
 from itrec_dist.engines import kind_of
@@ -126,14 +125,8 @@ def _measure(context: _Worker, config: EngineConfig, sizes: Sizes, folder: Path)
 
 def _engine(context: _Worker, config: EngineConfig, sizes: Sizes) -> Engine:
     is_sharded = config.item_table == "sharded"
-    spec = DataSpec(
-        input_length=HISTORY, target_length=1, num_items=sizes.items, num_users=1,
-        num_train_windows=sizes.items, user_cardinalities=(), rating_mean=0.0, rating_std=1.0,
-        rating_min=0.0, rating_max=1.0, has_times=False,
-        item_features_VF=torch.zeros(sizes.items + 1, 0),
-        target_counts_C=torch.ones(sizes.items, dtype=torch.int64),
-        item_rows=RowSharding(context.rank, WORKERS) if is_sharded else None,
-    )  # fmt: skip
+    item_rows = RowSharding(context.rank, WORKERS) if is_sharded else None
+    spec = random_histories.spec_of(sizes.items, HISTORY, item_rows)
     torch.manual_seed(0)
     model = SasrecConfig(width=sizes.width, num_layers=1, dropout=0.0)
     task = NextItems(model, SampledSoftmaxConfig(), spec)
@@ -146,24 +139,12 @@ def _train(engine: Engine, sizes: Sizes) -> list[float]:
     """Processor seconds of each step."""
     found = []
     for _ in range(sizes.steps):
-        batch = _histories(sizes)
+        batch = random_histories.drawn(sizes.rows, sizes.items, HISTORY)
         dist.barrier()
         started = time.process_time()
         train_step(engine, batch)
         found.append(time.process_time() - started)
     return found
-
-
-def _histories(sizes: Sizes) -> Batch:
-    B = sizes.rows
-    none_B = torch.zeros(B, dtype=torch.int64)
-    ids_BL = torch.randint(1, sizes.items + 1, (B, HISTORY + 1))
-    return Batch(
-        window_ids_B=none_B, user_ids_B=none_B, user_features_BF=none_B.unsqueeze(1)[:, :0],
-        item_ids_BL=ids_BL[:, :-1], ratings_BL=torch.ones(B, HISTORY),
-        target_ids_BK=ids_BL[:, -1:], target_ratings_BK=torch.ones(B, 1), weight_B=torch.ones(B),
-        denominator=float(B * HISTORY), step_target_ids_BL=ids_BL[:, 1:],
-    )  # fmt: skip
 
 
 def _manager(context: _Worker, engine: Engine, folder: Path) -> CheckpointManager:

@@ -24,12 +24,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import random_histories
 import torch
 from measuring import machine
 
 from itrec_dist.config import Parser
-from itrec_dist.data.schema import Batch
-from itrec_dist.data.spec import DataSpec
 from itrec_dist.engines.engine import EngineConfig
 from itrec_dist.engines.optimizers import OptimizerConfig
 from itrec_dist.engines.single import SingleEngine
@@ -104,33 +103,16 @@ def _pass(name: str, sizes: Sizes) -> Measured:
 
 def training_step(name: str, sizes: Sizes) -> Measured:
     """The second step of SASRec, when Adam has its state; the peak is of the whole process."""
-    spec = DataSpec(
-        input_length=HISTORY, target_length=1, num_items=sizes.items, num_users=1,
-        num_train_windows=sizes.items, user_cardinalities=(), rating_mean=0.0, rating_std=1.0,
-        rating_min=0.0, rating_max=1.0, has_times=False,
-        item_features_VF=torch.zeros(sizes.items + 1, 1),
-        target_counts_C=torch.ones(sizes.items, dtype=torch.int64),
-    )  # fmt: skip
+    spec = random_histories.spec_of(sizes.items, HISTORY)
     task = NextItems(SasrecConfig(width=sizes.width), LOSSES[name], spec)
     device = torch.device("cpu")
     engine = SingleEngine(task, EngineConfig(precision="fp32"), OptimizerConfig(), 2, device)
-    train_step(engine, _histories(2, sizes.items))
-    batch = _histories(sizes.batch // HISTORY, sizes.items)
+    train_step(engine, random_histories.drawn(2, sizes.items, HISTORY))
+    batch = random_histories.drawn(sizes.batch // HISTORY, sizes.items, HISTORY)
     started = _now()
     train_step(engine, batch)
     seconds = _since(started)
     return _memory("VmHWM"), *seconds
-
-
-def _histories(B: int, num_items: int) -> Batch:
-    none_B = torch.zeros(B, dtype=torch.int64)
-    ids_BL = torch.randint(1, num_items + 1, (B, HISTORY + 1))
-    return Batch(
-        window_ids_B=none_B, user_ids_B=none_B, user_features_BF=none_B.unsqueeze(1),
-        item_ids_BL=ids_BL[:, :-1], ratings_BL=torch.ones(B, HISTORY),
-        target_ids_BK=ids_BL[:, -1:], target_ratings_BK=torch.ones(B, 1), weight_B=torch.ones(B),
-        denominator=float(B * HISTORY), step_target_ids_BL=ids_BL[:, 1:],
-    )  # fmt: skip
 
 
 def _now() -> tuple[float, float]:
