@@ -25,7 +25,8 @@ def chosen_dots(hidden_ND: Tensor, weight_CD: Tensor, columns_NK: Tensor) -> Ten
     """The products of `hidden_ND` [N, D] with the rows `columns_NK` of `weight_CD`, [N, K]."""
     if columns_NK.numel() * hidden_ND.shape[1] <= _FEW:
         vectors_NKD = F.embedding(columns_NK, weight_CD).float()
-        return (vectors_NKD @ hidden_ND.float().unsqueeze(2)).squeeze(2)
+        # As in ItemTable.scores_of_shared, no batched product.
+        return (vectors_NKD * hidden_ND.float().unsqueeze(1)).sum(dim=2)
     dots_NK: Tensor = _in_parts(hidden_ND.float(), weight_CD, columns_NK)
     return dots_NK
 
