@@ -26,7 +26,11 @@ class OptimizerConfig:
     learning_rate: float = field(default=2e-3, metadata=CHANGEABLE)
     """Peak learning rate."""
     weight_decay: float = field(default=0.01, metadata=CHANGEABLE)
-    """Weight decay (decoupled with adamw); not applied to biases, norms and embeddings."""
+    """Weight decay (decoupled with adamw); not applied to biases, norms and, unless
+    decay_embeddings says so, embeddings."""
+    decay_embeddings: bool = False
+    """Apply weight decay to embeddings too. All their rows decay at every step, also those that
+    the batch does not use, so that rare items end near zero."""
     beta1: float = field(default=0.9, metadata=CHANGEABLE)
     """Decay of the first moment (momentum with sgd)."""
     beta2: float = field(default=0.98, metadata=CHANGEABLE)
@@ -62,11 +66,12 @@ class OptimizerConfig:
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over a module's weights, in one group with weight decay and one without."""
-    embeddings = {
-        id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
-    }
-    decayed = [p for p in module.parameters() if p.ndim > 1 and id(p) not in embeddings]
-    others = [p for p in module.parameters() if p.ndim <= 1 or id(p) in embeddings]
+    spared: set[int] = set()
+    if not config.decay_embeddings:
+        tables = (m for m in module.modules() if isinstance(m, nn.Embedding))
+        spared = {id(p) for table in tables for p in table.parameters()}
+    decayed = [p for p in module.parameters() if p.ndim > 1 and id(p) not in spared]
+    others = [p for p in module.parameters() if p.ndim <= 1 or id(p) in spared]
     groups: Iterable[dict[str, object]] = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
