@@ -30,7 +30,7 @@ STATES = {
 
 
 def check(optimizer: OptimizerConfig) -> None:
-    """Refuse a momentum that rows would need in every update.
+    """Refuse what rows would need in every update: momentum, and decay.
 
     Raises:
         ConfigError: names the setting.
@@ -40,6 +40,11 @@ def check(optimizer: OptimizerConfig) -> None:
             f"engine.item_table=sharded updates only the rows of a batch, and optimizer.beta1="
             f"{optimizer.beta1} with sgd moves all of them: set it to 0, or optimizer.name to "
             "adam, adamw or adagrad"
+        )
+    if optimizer.decay_embeddings:
+        raise ConfigError(
+            "engine.item_table=sharded updates only the rows of a batch, and "
+            "optimizer.decay_embeddings=true lets all of them decay: leave it out"
         )
 
 

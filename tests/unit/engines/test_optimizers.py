@@ -120,6 +120,10 @@ def test_biases_norms_and_embeddings_do_not_decay(tmp_path):
         ),
     }  # fmt: skip
     assert all(decay[id(p)] == 0 for n, p in task.named_parameters() if n not in decayed)
+    everything = OptimizerConfig(weight_decay=0.3, decay_embeddings=True)
+    groups = build_optimizer(everything, task).param_groups
+    spared = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}
+    assert spared == {id(p) for p in task.parameters() if p.ndim == 1}
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(task.parameters()))
 
 
