@@ -193,7 +193,7 @@ def test_a_damaged_or_missing_part_is_named(two_workers, tmp_path):
         ({"engine.compile": "default"}, "engine.compile=default"),
         ({"engine.precision": "fp16"}, "engine.precision=fp16"),
         ({"optimizer.name": "sgd"}, "optimizer.beta1=0.9 with sgd"),
-        ({"optimizer.decay_embeddings": "true"}, "optimizer.decay_embeddings=true lets all"),
+        ({"optimizer.decay_embeddings": True}, "optimizer.decay_embeddings=true lets all"),
     ],
 )
 def test_what_needs_all_vectors_is_refused_in_one_sentence(
