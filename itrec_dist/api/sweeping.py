@@ -104,7 +104,8 @@ def sweep(
     """Search over settings of `train`, retrain the best with fresh seeds, and judge them on test.
 
     Args:
-        data: what `split` or `open` returned, or a shards folder; None if a recipe names it.
+        data: what `split` or `open` returned, or a shards folder; None if a recipe or the base
+            names it.
         space: dotted setting -> what to try: {"grid": [...]} or {"choice": [...]}, {"uniform":
             [low, high]}, {"loguniform": [low, high]} or {"integer": [low, high]}.
         base: settings of `train` that are not searched, as its keywords; or a recipe. None takes
@@ -230,10 +231,12 @@ def _base(base: Any, given: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     from itrec_dist import config
     from itrec_dist.training.config import RunConfig
 
-    placed = {"shards": given.get("shards", "shards"), "out": given.get("out", "sweep")}
-    parsed = train_options.parser().parse_settings({**(base or {}), **placed})
+    own = {"shards": "shards", **(base or {}), "out": given.get("out", "sweep")}
+    run = config.to_dict(pick(RunConfig, train_options.parser().parse_settings(own)))
+    if "shards" not in (base or {}):
+        del run["shards"]  # what the sweep names counts, and is missed if it names none
     recipe = scratch / "base.yaml"
-    recipe.write_text(config.to_yaml(pick(RunConfig, parsed)), encoding="utf-8")
+    recipe.write_text(config.as_yaml(run), encoding="utf-8")
     return {"base": str(recipe)}
 
 

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from itrec_dist.reports import measures
 
@@ -23,6 +23,7 @@ PALETTE = (
 """Colours of arms, each with a contrast of at least 4.5:1 on white; lines also have labels."""
 
 _LINE, _LETTER = 14, 6.4  # height of a line and width of a letter of a tick, in pixels
+_NAME_LETTER = 7.3  # of a name beside dots
 
 Point = tuple[float, float]
 
@@ -106,12 +107,15 @@ class Scale:
 
 @dataclass
 class _Label:
-    """A label at the right edge: its target position, and the one it gets."""
+    """A label at the right edge: the middle of its lines where it belongs, and where it gets."""
 
     text: str
     colour: str
     target: float
     at: float = field(default=0.0)
+    half: float = field(default=0.0)
+    """Half its height, with some space around several lines."""
+    lines: list[str] = field(default_factory=list)
 
 
 def line_chart(chart: LineChart) -> str:
@@ -136,7 +140,7 @@ def line_chart(chart: LineChart) -> str:
     named = [line for line in lines if not line.is_thin]
     labels = [_Label(line.label, line.colour, y(line.points[-1][1])) for line in named]
     labels += [_Label(level.label, level.colour, y(level.value)) for level in chart.levels]
-    parts += _placed(labels, right, (top, bottom))
+    parts += _placed(labels, (right, chart.width), (top, bottom))
     readout = {
         "x": [x.low, x.high, left, right],
         "y": [y.low, y.high, bottom, top, y.is_log],
@@ -168,9 +172,11 @@ def dot_chart(
     rows = [row for row in rows if row.values]
     if not rows:
         return ""
-    step, top = 27, 6
-    left = 24 + 7.3 * max(len(_short(row.label)) for row in rows)
-    right, bottom = width - 150, top + step * len(rows)
+    names = [_lines_of(row.label, letters=34, most=3) for row in rows]
+    heights = [13 + _LINE * len(lines) for lines in names]
+    top = 6
+    left = 24 + _NAME_LETTER * max(len(line) for lines in names for line in lines)
+    right, bottom = width - 150, top + sum(heights)
     every = [v for r in rows for v in (*r.values, *(() if r.printed is None else (r.printed,)))]
     ticks = _ticks(min(0.0, *every) if from_zero else min(every), max(every))
     x = Scale(ticks[0], max(*every, *ticks), left, right)
@@ -180,10 +186,16 @@ def dot_chart(
         f"{_tick_text(t, ticks)}</text>"
         for t in ticks
     ]
-    for at, row in enumerate(rows):
+    for row, lines, height, end in zip(rows, names, heights, accumulate(heights), strict=True):
+        y = top + end - height / 2
+        weight = ' font-weight="600"' if row.is_strong else ""
+        parts.append(
+            f'<text class="name" text-anchor="end"{weight}>'
+            f"{_spans(lines, row.label, (left - 12, y + 4.5), _LINE)}</text>"
+        )
         if from_zero:
-            parts.append(_bar(row, x, top + step * (at + 0.5)))
-        parts.append(_dot_row(row, x, top + step * (at + 0.5), printed_label))
+            parts.append(_bar(row, x, y))
+        parts.append(_dot_row(row, x, y, printed_label))
     return (
         f'<svg class="dots" viewBox="0 0 {width} {bottom + 26}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
@@ -202,10 +214,7 @@ def _dot_row(row: DotRow, x: Scale, y: float, printed_label: str) -> str:
     mean = sum(row.values) / len(row.values)
     weight = ' font-weight="600"' if row.is_strong else ""
     end = max(x(v) for v in row.values)
-    parts = [
-        f'<text x="{x.start - 12}" y="{y + 4.5}" text-anchor="end" class="name"{weight}>'
-        f"{escape(_short(row.label))}</text>",
-    ]
+    parts = []
     if row.printed is not None:
         at = x(row.printed)
         end = max(end, at)
@@ -286,18 +295,28 @@ def _line(line: Line, x: Scale, y: Scale) -> str:
     )
 
 
-def _placed(labels: list[_Label], right: float, box: tuple[float, float]) -> Iterable[str]:
-    """Labels moved apart so that none overlap, as close to their targets as possible."""
+def _placed(
+    labels: list[_Label], across: tuple[float, float], down: tuple[float, float]
+) -> Iterable[str]:
+    """Labels in as many lines as there is room for, moved apart so that none overlap.
+
+    They are as close to their targets as possible.
+    """
     gap = 13.0
+    right, edge = across
+    top, bottom = down[0] - gap / 2, down[1] + 12 + gap / 2
+    most = int(((bottom - top) / max(1, len(labels)) - 4) / gap)
     labels = sorted(labels, key=lambda label: label.target)
-    floor = box[0]
+    floor = top
     for label in labels:
-        label.at = max(label.target, floor)
-        floor = label.at + gap
-    ceiling = box[1] + 12
+        label.lines = _lines_of(label.text, int((edge - right - 10) / _LETTER), most)
+        label.half = gap * len(label.lines) / 2 + (2 if len(label.lines) > 1 else 0)
+        label.at = max(label.target, floor + label.half)
+        floor = label.at + label.half
+    ceiling = bottom
     for label in reversed(labels):
-        label.at = min(label.at, ceiling)
-        ceiling = label.at - gap
+        label.at = min(label.at, ceiling - label.half)
+        ceiling = label.at - label.half
     for label in labels:
         moved = abs(label.at - label.target) > 2
         leader = (
@@ -307,9 +326,24 @@ def _placed(labels: list[_Label], right: float, box: tuple[float, float]) -> Ite
             else ""
         )
         yield (
-            f'{leader}<text x="{right + 10}" y="{label.at + 3.8:.2f}" class="label" '
-            f'fill="{label.colour}">{escape(_short(label.text, 30))}</text>'
+            f'{leader}<text class="label" fill="{label.colour}">'
+            f"{_spans(label.lines, label.text, (right + 10, label.at + 3.8), gap)}</text>"
         )
+
+
+def _lines_of(text: str, letters: int, most: int) -> list[str]:
+    """A name in lines of so many letters; what does not fit into the last one is left out."""
+    return textwrap.wrap(text, letters, max_lines=max(1, most), placeholder=" …") or [text]
+
+
+def _spans(lines: Sequence[str], text: str, middle: Point, height: float) -> str:
+    """Lines around a point, with the whole text to be read under the pointer if it was cut."""
+    x, y = middle[0], middle[1] - height * (len(lines) - 1) / 2
+    title = f"<title>{escape(text)}</title>" if lines[-1].endswith("…") else ""
+    return title + "".join(
+        f'<tspan x="{x}" y="{y + height * at:.2f}">{escape(line)}</tspan>'
+        for at, line in enumerate(lines)
+    )
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -353,10 +387,6 @@ def _tick_text(value: float, ticks: Sequence[float]) -> str:
 
 def _rounded(points: tuple[Point, ...]) -> list[list[float]]:
     return [[a, float(f"{b:.6g}")] for a, b in points]
-
-
-def _short(text: str, longest: int = 44) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _spoken(chart: LineChart, lines: Sequence[Line]) -> str:

@@ -35,9 +35,8 @@ def checked(sweep: SweepConfig) -> Checked:
         EnvironmentProblem: a package that the search needs is missing.
         ShardsError: the shards cannot be read.
     """
-    sweep = replace(sweep, shards=placed(sweep.shards), out=placed(sweep.out))
     runs = Runs(sweep)
-    sweep = replace(sweep, metric=runs.metric)
+    sweep = replace(sweep, shards=runs.base.shards, out=placed(sweep.out), metric=runs.metric)
     space = runs.space()
     data = check(runs.base, runs.base.cluster.num_workers)
     _check_models(runs, space)

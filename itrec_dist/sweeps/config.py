@@ -117,8 +117,6 @@ class ResourcesConfig:
 class SweepConfig:
     """Sweep: data, output, base recipe, search space and metric."""
 
-    shards: Uri | Path = field(metadata=FREE)
-    """Folder that `itrec window` wrote; at a URI, each machine fetches it once."""
     out: Uri | Path = field(metadata=FREE)
     """Sweep directory to write, which every machine of the cluster must see: a path of shared
     storage, or a URI such as s3://bucket/sweeps/x."""
@@ -128,6 +126,9 @@ class SweepConfig:
     space: dict[str, Any]
     """Dotted setting -> dimension: grid or choice (a list), uniform, loguniform or integer (two
     ends), with step, log and when."""
+    shards: Uri | Path | None = field(default=None, metadata=FREE)
+    """Folder that `itrec window` wrote; at a URI, each machine fetches it once. null takes the
+    base's."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Dotted setting -> value that overrides the base in every trial."""
     metric: str = ""
@@ -221,12 +222,13 @@ class Runs:
         """Read the base.
 
         Raises:
-            ConfigError: it cannot be read, a fixed setting is invalid, or its task does not have
-                the metric.
+            ConfigError: it cannot be read, a fixed setting is invalid, its task does not have the
+                metric, or neither it nor the sweep names shards.
         """
         self._sweep = sweep
-        shards = placed(sweep.shards)
-        own = {"shards": shards, "out": placed(sweep.out)}
+        own = {"out": placed(sweep.out)}
+        if sweep.shards is not None:
+            own["shards"] = placed(sweep.shards)
         given = [f"{name}={config.as_text(value)}" for name, value in sweep.fixed.items()]
         given += [f"{name}={place}" for name, place in own.items()]
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
@@ -241,7 +243,7 @@ class Runs:
         cluster = base.cluster
         if not self._is_grouped:
             cluster = replace(cluster, threads=max(1, int(sweep.resources.cpus)))
-        base = replace(base, shards=shards, training=training, cluster=cluster)
+        base = replace(base, shards=placed(base.shards), training=training, cluster=cluster)
         self._setter = Setter(_own(base, sweep.out, 0, judge_test=False), "itrec sweep")
 
     @property

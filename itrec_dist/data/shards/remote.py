@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from itrec_dist.data.manifest import Manifest
-from itrec_dist.data.shards.splits import FileRows, HistoryReader, split_files
+from itrec_dist.data.shards.splits import FileRows, HistoryReader, files_found, split_files
 from itrec_dist.errors import ShardsError
 from itrec_dist.storage import parquet
 from itrec_dist.storage.object_store import Store
@@ -46,13 +46,5 @@ def histories(
     if isinstance(shards, Path):
         return split_files(shards, manifest, split), HistoryReader(manifest)
     store = Store(shards)
-    sizes = store.files(split)
-    for file in manifest.splits[split]:
-        if sizes.get(file.name) != file.bytes:
-            found = f"{sizes[file.name]:,} bytes" if file.name in sizes else "no such file"
-            raise ShardsError(
-                f"{store} has {found} for {file.name}, {file.bytes:,} bytes are expected by the "
-                "manifest: window the data again"
-            )
-    files = [FileRows(Path(file.name), file.rows) for file in manifest.splits[split] if file.rows]
+    files = files_found(manifest, split, store.files(split), str(store))
     return files, HistoryReader(manifest, _RemoteSlices(store))

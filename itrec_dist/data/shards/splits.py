@@ -1,6 +1,6 @@
 """Reads the windows of a split from the files that the manifest lists."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,20 +134,40 @@ def split_files(shards: Path, manifest: Manifest, split: str) -> list[FileRows]:
     Raises:
         ShardsError: the split is absent, or a file is missing or of another size than recorded.
     """
+    paths = {file.name: shards / file.name for file in manifest.splits.get(split, ())}
+    sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    files = files_found(manifest, split, sizes, str(shards))
+    return [FileRows(shards / file.path, file.rows) for file in files]
+
+
+def files_found(
+    manifest: Manifest, split: str, sizes: Mapping[str, int], where: str
+) -> list[FileRows]:
+    """The files of a split with any rows, in the manifest's order, by paths below the folder.
+
+    Args:
+        manifest: describes the shards.
+        split: the split.
+        sizes: bytes of each file that is there, by its name in the manifest.
+        where: the folder or its URI, for messages.
+
+    Raises:
+        ShardsError: the split is absent, or a file is missing or of another size than recorded.
+    """
     files = manifest.splits.get(split, ())
     if not manifest.num_windows(split):
         there = ", ".join(s for s in manifest.splits if manifest.num_windows(s))
-        raise ShardsError(f"{shards} has no {split} windows; it has: {there or 'none'}")
+        raise ShardsError(f"{where} has no {split} windows; it has: {there or 'none'}")
     for file in files:
-        path = shards / file.name
-        if not path.is_file():
-            raise ShardsError(f"{path} is missing: window the data again")
-        if path.stat().st_size != file.bytes:
+        size = sizes.get(file.name)
+        if size is None:
+            raise ShardsError(f"{where}/{file.name} is missing: window the data again")
+        if size != file.bytes:
             raise ShardsError(
-                f"{path} has {path.stat().st_size:,} bytes, {file.bytes:,} are expected by the "
+                f"{where}/{file.name} has {size:,} bytes, {file.bytes:,} are expected by the "
                 "manifest: window the data again"
             )
-    return [FileRows(shards / f.name, f.rows) for f in files if f.rows]
+    return [FileRows(Path(file.name), file.rows) for file in files if file.rows]
 
 
 def wrong_count(split: Path, arrived: int, expected: int) -> ShardsError:

@@ -323,6 +323,15 @@ def test_a_sweep_in_this_process(data, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_search_takes_the_shards_of_its_base(tmp_path):
+    space, base = {"model.width": {"grid": [4, 8]}}, {"model": MODEL, "shards": tmp_path / "gone"}
+    with pytest.raises(ShardsError, match=f"{tmp_path}/gone "):
+        itrec.sweep(None, space, base=base, search={"algorithm": "grid"})
+    del base["shards"]
+    with pytest.raises(ConfigError, match="something is missing: give --shards"):
+        itrec.sweep(None, space, base=base, search={"algorithm": "grid"})
+
+
 def test_names_are_public_and_the_import_is_light():
     assert set(itrec.__all__) <= set(dir(itrec))
     assert all(getattr(itrec, name) is not None for name in itrec.__all__)

@@ -282,11 +282,43 @@ def test_a_loss_that_falls_far_is_drawn_on_a_log_scale():
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.02)
 
 
-def test_labels_at_the_edge_never_overlap():
+def texts_of(svg, kind):
+    """The lines of each text of a class: (height, words)."""
+    drawn = re.findall(rf'<text class="{kind}"[^>]*>(.*?)</text>', svg)
+    return [re.findall(r'<tspan x="[^"]+" y="([^"]+)">([^<]+)</tspan>', text) for text in drawn]
+
+
+@pytest.mark.parametrize(("count", "words"), [(9, ""), (5, " + linear 512 gap time_of_query")])
+def test_labels_at_the_edge_never_overlap_nor_leave_the_chart(count, words):
     lines = tuple(
-        charts.Line(f"l{i}", ((1.0, 0.0), (2.0, 0.5 + i / 1e4)), "#000") for i in range(9)
+        charts.Line(f"l{i} sampled_softmax{words}", ((1.0, 0.0), (2.0, 0.5 + i / 1e4)), "#000")
+        for i in range(count)
     )
-    svg = charts.line_chart(charts.LineChart("t", lines))
-    ys = sorted(float(y) for y in re.findall(r'y="([\d.]+)" class="label"', svg))
-    assert len(ys) == 9
+    svg = charts.line_chart(charts.LineChart("t", lines, label_width=190))
+    labels = texts_of(svg, "label")
+    assert {" ".join(text for _, text in label) for label in labels} == {x.label for x in lines}
+    ys = sorted(float(y) for label in labels for y, _ in label)
+    assert len(ys) == count * (2 if words else 1)
     assert min(b - a for a, b in itertools.pairwise(ys)) >= 12.9
+    assert (ys[0] > 0, ys[-1] < 300) == (True, True)
+
+
+def test_labels_without_room_are_cut_and_read_in_full_under_the_pointer():
+    names = [f"l{i} sampled_softmax + linear 512 gap time_of_query" for i in range(20)]
+    lines = tuple(charts.Line(name, ((1.0, 0.0), (2.0, 0.5)), "#000") for name in names)
+    svg = charts.line_chart(charts.LineChart("t", lines, label_width=190))
+    assert all(len(label) == 1 and label[0][1].endswith("…") for label in texts_of(svg, "label"))
+    assert set(re.findall("<title>(.*?)</title>", svg)) == set(names)
+
+
+def test_names_beside_dots_are_whole_and_stand_at_their_dots():
+    names = ["popularity", "eSASRec sampled_softmax + linear 512 both gap time_of_query · epochs 6"]
+    rows = [charts.DotRow(name, (0.1,), "#000") for name in names]
+    svg = charts.dot_chart(rows, "t", "")
+    found = texts_of(svg, "name")
+    assert [" ".join(text for _, text in lines) for lines in found] == names
+    middles = [float(y) for y in re.findall(r'<circle cx="[^"]+" cy="([^"]+)"', svg)]
+    for lines, middle in zip(found, middles, strict=True):
+        assert sum(float(y) for y, _ in lines) / len(lines) == pytest.approx(middle + 4.5)
+    ys = [float(y) for lines in found for y, _ in lines]
+    assert min(b - a for a, b in itertools.pairwise(ys)) >= 13.9

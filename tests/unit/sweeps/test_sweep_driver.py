@@ -230,6 +230,19 @@ def test_a_mistake_is_refused_before_anything_is_written(change, told, shards, t
     assert not (tmp_path / "sweep").exists()
 
 
+def test_the_shards_of_the_base_count_where_the_sweep_names_none(shards, tmp_path):
+    base = tmp_path / "base.yaml"
+    base.write_text(f"shards: {shards}\nout: elsewhere\n", encoding="utf-8")
+    found = checks.checked(sweep_of(None, tmp_path / "sweep", base=str(base)))
+    assert found.sweep.shards == found.runs.base.shards == shards
+    own = checks.checked(sweep_of(shards, tmp_path / "sweep"))
+    assert found.data.fingerprint == own.data.fingerprint
+    base.write_text("shards: no/such/folder\n", encoding="utf-8")
+    assert checks.checked(sweep_of(shards, tmp_path / "sweep", base=str(base))).data == own.data
+    with pytest.raises(ConfigError, match="something is missing: give --shards"):
+        checks.checked(sweep_of(None, tmp_path / "sweep"))
+
+
 @pytest.mark.parametrize(
     ("change", "cluster", "expected"),
     [
