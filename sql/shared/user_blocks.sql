@@ -1,14 +1,22 @@
 -- Users in consecutive blocks of about equally many events, to be worked on one after the other.
 -- Grain: one row per block, in order: its first and last user. A user is in one block.
 -- Parameters: $events_per_block.
--- Reads: kept_users.
+-- Reads: sequences.
 with
+
+sizes as (
+    select
+        user_id,
+        count(*) as num_events
+    from sequences
+    group by user_id
+),
 
 accumulated as (
     select
         user_id,
         sum(num_events) over (order by user_id) - num_events as num_before
-    from kept_users
+    from sizes
 ),
 
 blocks as (

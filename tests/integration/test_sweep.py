@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -156,8 +157,10 @@ def test_asha_ends_a_trial_of_several_workers_in_order(shards, tmp_path):
     assert [e["reason"] for e in run.events("end")] == ["interrupted"]
     assert training_state.load(run.checkpoints / "last").state.position.epoch == len(losses)
     assert run.events("start")[0]["workers"] == 2
-    free, whole = (f().get("CPU") for f in (ray.available_resources, ray.cluster_resources))
-    assert free == whole
+    whole, deadline = ray.cluster_resources()["CPU"], time.monotonic() + 30
+    while (free := ray.available_resources().get("CPU")) != whole:  # told after an actor's end
+        assert time.monotonic() < deadline, f"{free} of {whole} CPUs are free"
+        time.sleep(0.2)
 
 
 @pytest.mark.ray
