@@ -25,10 +25,16 @@ def chosen_dots(hidden_ND: Tensor, weight_CD: Tensor, columns_NK: Tensor) -> Ten
     """The products of `hidden_ND` [N, D] with the rows `columns_NK` of `weight_CD`, [N, K]."""
     if columns_NK.numel() * hidden_ND.shape[1] <= _FEW:
         vectors_NKD = F.embedding(columns_NK, weight_CD).float()
-        # As in ItemTable.scores_of_shared, no batched product.
-        return (vectors_NKD * hidden_ND.float().unsqueeze(1)).sum(dim=2)
+        return dots(hidden_ND.float(), vectors_NKD)
     dots_NK: Tensor = _in_parts(hidden_ND.float(), weight_CD, columns_NK)
     return dots_NK
+
+
+def dots(hidden_ND: Tensor, vectors_NKD: Tensor) -> Tensor:
+    """The products of each query with vectors of its own, [N, K]."""
+    # Not a batched product: on a CPU the backward pass of so many small ones takes three times as
+    # long.
+    return (vectors_NKD * hidden_ND.unsqueeze(1)).sum(dim=2)
 
 
 # Not compiled: a graph would hold the loop over parts unrolled.

@@ -228,7 +228,7 @@ class Runs:
         self._sweep = sweep
         own = {"out": placed(sweep.out)}
         if sweep.shards is not None:
-            own["shards"] = placed(sweep.shards)
+            own["shards"] = sweep.shards
         given = [f"{name}={config.as_text(value)}" for name, value in sweep.fixed.items()]
         given += [f"{name}={place}" for name, place in own.items()]
         base = config.load(RunConfig, _recipe(sweep.base), given, prog="itrec sweep")
