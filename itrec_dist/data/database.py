@@ -112,6 +112,10 @@ class Database:
         row = self._execute(sql_name, statement, parameters).fetchone()
         return int(row[0]) if row else 0
 
+    def extend(self, name: str, sql_name: str, **parameters: Any) -> None:
+        """Add the rows of a file, in order, to the end of a table, or create it of them."""
+        self._execute(sql_name, f"{self._adding(name)}\n{self._read(sql_name)}", parameters)
+
     def view(self, name: str, sql_name: str) -> None:
         """Let `name` be the rows of a file without parameters, found anew where they are read."""
         statement = f"create or replace temp view {_quoted(name)} as\n{self._read(sql_name)}"
@@ -137,13 +141,18 @@ class Database:
     def append(self, name: str, rows: pa.Table) -> None:
         """Add the rows of an Arrow table to the end of the table `name`, or create it of them."""
         self._connection.register("incoming_rows", rows)
+        self._connection.execute(f"{self._adding(name)} select * from incoming_rows")
+        self._connection.unregister("incoming_rows")
+
+    def _adding(self, name: str) -> str:
+        """The words before a SELECT whose rows are added to a table, or create it."""
         found = self._connection.execute(
             "select count(*) from duckdb_tables() where table_name = ?", [name]
         ).fetchone()
-        how = "insert into" if found and found[0] else "create temp table"
-        middle = "" if found and found[0] else "as "
-        self._connection.execute(f"{how} {_quoted(name)} {middle}select * from incoming_rows")
-        self._connection.unregister("incoming_rows")
+        is_there = found is not None and found[0]
+        return (
+            f"insert into {_quoted(name)}" if is_there else f"create temp table {_quoted(name)} as"
+        )
 
     @property
     def scratch(self) -> Path:

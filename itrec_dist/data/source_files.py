@@ -38,7 +38,8 @@ Mapped = tuple[list["Part"], duckdb.DuckDBPyRelation]
 class SourceColumn:
     """How a column of a user's file is read; without `columns` it is null.
 
-    text: as varchar, whole floats without a decimal point, NaN as null. inexact: whether an id is a
+    text: as varchar, whole floats without a decimal point, NaN as null. id: whole numbers as they
+    are, all else as text. inexact: whether an id is a
     float that is not whole or too large to be exact. number: as double, or as varchar if a part has
     text. time: unchanged, but dates and timestamps as whole numbers in the unit of `time_unit`:
     'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
@@ -46,7 +47,9 @@ class SourceColumn:
     vector: a list of numbers. texts: any number of columns as one list per row, of text each.
     """
 
-    kind: Literal["text", "inexact", "number", "time", "time_unit", "lists", "vector", "texts"]
+    kind: Literal[
+        "text", "id", "inexact", "number", "time", "time_unit", "lists", "vector", "texts"
+    ]
     columns: tuple[str, ...]
 
 
@@ -272,8 +275,10 @@ def _read(source: SourceColumn, part: Part) -> tuple[str, str]:
         is_number = kind in (*_INTEGERS, *_FLOATS, "BOOLEAN") or kind.startswith("DECIMAL")
         return column, "DOUBLE" if is_number else _UNKNOWN if kind == _UNKNOWN else "VARCHAR"
     unit = "ns" if kind in _NANOSECONDS else "us" if _is_date(kind) else ""
+    text = _text(column, kind), "VARCHAR"
     return {
-        "text": (_text(column, kind), "VARCHAR"),
+        "text": text,
+        "id": (column, "BIGINT") if kind in _SMALL_INTEGERS else text,
         "inexact": (_is_inexact(column, kind), "BOOLEAN"),
         "time_unit": (f"'{unit}'", "VARCHAR"),
     }[source.kind]

@@ -31,17 +31,30 @@ changes as (
     group by user_id, place
 ),
 
+ordered as (
+    select
+        user_id,
+        place,
+        training_inputs,
+        training_targets,
+        evaluation_inputs,
+        evaluation_targets
+    from changes
+    order by user_id, place
+),
+
+-- What begins ends, so that all sums are 0 again after the last change of a user.
 runs as (
     select
         user_id,
         place as first_place,
-        lead(place) over following as end_place,
-        sum(training_inputs) over following > 0 as is_training_input,
-        sum(training_targets) over following > 0 as is_training_target,
-        sum(evaluation_inputs) over following > 0 as is_evaluation_input,
-        sum(evaluation_targets) over following > 0 as is_evaluation_target
-    from changes
-    window following as (partition by user_id order by place)
+        lead(place) over () as end_place,
+        sum(training_inputs) over so_far > 0 as is_training_input,
+        sum(training_targets) over so_far > 0 as is_training_target,
+        sum(evaluation_inputs) over so_far > 0 as is_evaluation_input,
+        sum(evaluation_targets) over so_far > 0 as is_evaluation_target
+    from ordered
+    window so_far as (rows between unbounded preceding and current row)  -- noqa: PRS
 )
 
 select

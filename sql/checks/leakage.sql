@@ -13,9 +13,9 @@
 --   num_users                      users with evaluation windows
 --   shared_users                   of those, also with training windows
 -- The events of a user are in the order of time, so that those before a moment, and those that the
--- catalogue counted, are the first ones.
+-- catalogue counted, are the first ones, and those at one time follow one another.
 -- Parameters: $first_time, when the first target of any user happened, null if there is none.
--- Reads: event_uses, sequences, first_targets.
+-- Reads: event_uses, sequences (in the order of user_id and place), first_targets.
 with
 
 bounds as (
@@ -47,36 +47,44 @@ judged as (
     left join first_targets on event_uses.user_id = first_targets.user_id
 ),
 
--- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
-untrained as materialized (
+followed as (
     select
         user_id,
-        unnest(range(first_place, end_place)) as place
-    from event_uses
-    where is_evaluation_target and not is_training
+        place,
+        event_time,
+        lag(user_id) over () as user_before,
+        lag(event_time) over () as time_before
+    from sequences
 ),
 
-untrained_moments as (
+-- Events at the time of the event before, and whether that one is the first of its time.
+later as (
     select
-        untrained.user_id,
-        untrained.place,
-        sequences.event_time
-    from untrained
-    inner join sequences
-        on untrained.user_id = sequences.user_id and untrained.place = sequences.place
+        user_id,
+        place,
+        coalesce(user_id != lag(user_id) over () or place != lag(place) over () + 1, true)
+            as is_second
+    from followed
+    where user_id = user_before and event_time = time_before
 ),
 
-simultaneous as (
+numbered as (
     select
-        untrained_moments.user_id,
-        untrained_moments.place as target_place,
-        sequences.place
-    from untrained_moments
-    inner join sequences
-        on
-            untrained_moments.user_id = sequences.user_id
-            and untrained_moments.event_time = sequences.event_time
-    where untrained_moments.place != sequences.place
+        user_id,
+        place,
+        sum(if(is_second, 1, 0)) over so_far as moment
+    from later
+    window so_far as (rows between unbounded preceding and current row)  -- noqa: PRS
+),
+
+-- Moments at which a user has several events.
+moments as (
+    select
+        user_id,
+        min(place) - 1 as first_place,
+        max(place) + 1 as end_place
+    from numbered
+    group by user_id, moment
 ),
 
 training_runs as (
@@ -88,16 +96,48 @@ training_runs as (
     where is_training
 ),
 
-tied as (
-    select distinct
-        simultaneous.user_id,
-        simultaneous.target_place
-    from simultaneous
+-- Runs do not overlap: if the last one that begins before a moment's end does not reach into the
+-- moment, none does.
+trained_moments as (
+    select
+        moments.user_id,
+        moments.first_place,
+        moments.end_place
+    from moments
     asof inner join training_runs
         on
-            simultaneous.user_id = training_runs.user_id
-            and simultaneous.place >= training_runs.first_place
-    where simultaneous.place < training_runs.end_place
+            moments.user_id = training_runs.user_id
+            and moments.end_place > training_runs.first_place
+    where moments.first_place < training_runs.end_place
+),
+
+untrained_targets as (
+    select
+        user_id,
+        first_place,
+        end_place
+    from event_uses
+    where is_evaluation_target and not is_training
+),
+
+-- Materialized, since DuckDB 2.0 may fail on a join whose build side comes from unnest.
+trained_events as materialized (
+    select
+        user_id,
+        unnest(range(first_place, end_place)) as place
+    from trained_moments
+),
+
+tied as (
+    select
+        trained_events.user_id,
+        trained_events.place
+    from trained_events
+    asof inner join untrained_targets
+        on
+            trained_events.user_id = untrained_targets.user_id
+            and trained_events.place >= untrained_targets.first_place
+    where trained_events.place < untrained_targets.end_place
 ),
 
 event_counts as (

@@ -8,5 +8,5 @@ select
     coalesce(ratings.rating, 0)::float as rating,
     ratings.rowid as source_row
 from ratings
-inner join user_keys on ratings.user_source_id = user_keys.user_source_id
-inner join item_keys on ratings.item_source_id = item_keys.item_source_id
+inner join user_keys on ratings.user_source_id = user_keys.given_id
+inner join item_keys on ratings.item_source_id = item_keys.given_id

@@ -1,22 +1,14 @@
 -- Users in consecutive blocks of about equally many events, to be worked on one after the other.
 -- Grain: one row per block, in order: its first and last user. A user is in one block.
 -- Parameters: $events_per_block.
--- Reads: sequences.
+-- Reads: kept_users.
 with
-
-sizes as (
-    select
-        user_id,
-        count(*) as num_events
-    from sequences
-    group by user_id
-),
 
 accumulated as (
     select
         user_id,
         sum(num_events) over (order by user_id) - num_events as num_before
-    from sizes
+    from kept_users
 ),
 
 blocks as (

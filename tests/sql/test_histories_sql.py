@@ -54,6 +54,7 @@ def test_long_histories_are_cut_from_the_newest_event_on(database):
 
 def test_rows_hold_their_events_and_targets(database):
     give(database, "sequences", SEQUENCES, *[(1, p, 10 - p, p * 5, p / 2, True) for p in range(6)])
+    give(database, "kept_users", "user_id num_events", (1, 6))
     give(database, "users", "user_id user_features", (1, [3]))
     give(database, "ranges", RANGES, (1, "train", 0, 3), (1, "test", 4, 6))
     targets_of(database, step=3, context=1, max_length=2)

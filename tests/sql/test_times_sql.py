@@ -34,6 +34,7 @@ def tied(database) -> Database:
     rows = [(1, place, item, time, 1.0, True) for place, item, time in TIED]
     columns = "user_id place item_id event_time rating is_counted"
     give(database, "sequences", columns, *(rows[i] for i in (4, 1, 3, 0, 5, 2)))
+    give(database, "kept_users", "user_id num_events", (1, 6), (2, 2))
     give(database, "users", "user_id user_features", (1, [2]), (2, [0]))
     return database
 

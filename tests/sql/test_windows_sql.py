@@ -36,11 +36,11 @@ SEQUENCES = "user_id place item_id event_time rating is_counted"
 
 def test_keys_follow_the_length_and_then_the_letters(database):
     give(database, "ratings", "user_source_id", *[(name,) for name in ("10", "9", "b", "a", "9")])
-    assert sorted(run(database, "shared/user_keys"), key=lambda r: r[1]) == [
-        ("9", 0),
-        ("a", 1),
-        ("b", 2),
-        ("10", 3),
+    assert sorted(run(database, "shared/user_keys"), key=lambda r: r[2]) == [
+        ("9", "9", 0, 2),
+        ("a", "a", 1, 1),
+        ("b", "b", 2, 1),
+        ("10", "10", 3, 1),
     ]
 
 
@@ -51,7 +51,7 @@ def test_events_order_by_time_and_then_by_row(database):
     for kind in ("user", "item"):
         database.table(f"{kind}_keys", f"shared/{kind}_keys")
     database.view("keyed_ratings", "shared/keyed_ratings")
-    assert sorted(run(database, "shared/events"), key=lambda r: (r[0], r[4])) == [
+    assert run(database, "shared/events") == [
         (0, 2, 3, 2.0, 0, 1),
         (0, 1, 5, 1.0, 1, 0),
         (0, 0, 5, 0.0, 2, 2),
@@ -215,6 +215,7 @@ def windowed(database):
     columns = "window_id user_id target_place split"
     targets = [(0, 1, 2, "train"), (1, 1, 3, "train"), (2, 1, 4, "validation")]
     give(database, "targets", columns, *targets)
+    give(database, "kept_users", "user_id num_events", (1, 6))
     give(database, "users", "user_id user_features", (1, [2, 0]))
     give(database, "catalogue", "item_id", *[(n,) for n in range(1, 7)])
     lengths = {"input_length": 2, "target_length": 1}

@@ -2,7 +2,8 @@
 
 Times that are whole numbers, numeric ratings, and ids of text or whole numbers are most tables in
 Parquet. They are read straight into `ratings`: to parse, judge and sort them as table.py does for
-others costs more than all that follows.
+others costs more than all that follows. Ids that are whole numbers stay so, since each is compared
+and looked up for every event.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ def stage(
         [(column, _PLAIN[name]) for name, column in wanted.items()]
     ):
         return None
+    for name in ("user_source_id", "item_source_id"):
+        wanted[name] = SourceColumn("id", wanted[name].columns)
     parts = load(database, "ratings", events, wanted)
     (facts,) = database.rows("staging/table/plain_time_facts")
     if (facts["latest"] or 0) >= _LARGEST_TIME:

@@ -21,9 +21,7 @@ import pyarrow.compute as pc
 
 from itrec_dist.data.database import ROWS_PER_BATCH, Database, Fill, Flow, tables_read
 
-OF_EVENTS = frozenset(
-    ("keyed_ratings", "events", "ordered_events", "sequences", "windows", "event_uses")
-)
+OF_EVENTS = frozenset(("keyed_ratings", "events", "sequences", "windows", "event_uses"))
 """The tables whose rows stay in the buckets."""
 EVENTS_PER_BUCKET = 4_000_000
 _LEAST_EVENTS = 100_000  # of a bucket where there are few: less is not worth a task

@@ -41,7 +41,8 @@ def write_tables(database: Database, widths: Widths, building: Path, digest: Con
 
 def _histories(database: Database, widths: Widths) -> Iterator[pa.RecordBatch]:
     """Every kept user's latest events, with their features if they have any."""
-    found = database.flow(("sequences", "users"), partial(latest, length=widths.inputs))
+    reads = ("sequences", "kept_users", "users")
+    found = database.flow(reads, partial(latest, length=widths.inputs))
     if not widths.event_features:
         return found
     database.drop("histories")

@@ -21,6 +21,7 @@ from itrec_dist.data.windowing import user_events
 from itrec_dist.data.windowing.user_events import Events, Int, equal_lists, ragged, seen
 
 FOLDER = "next_items/framing"
+_EVENTS_SORTED_AT_ONCE = 2_097_152
 
 
 def rank(database: Database, folder: str, top_items: int | None) -> None:
@@ -43,14 +44,15 @@ def keep(database: Database, min_user_events: int) -> None:
 def order(database: Database) -> None:
     """Fill `sequences` from `events`, `catalogue` and `kept_users`, in the order of user and place.
 
-    Events are sorted once; their places follow from where they then stand.
+    Some users at a time, so that what is sorted stays in memory.
     """
-    database.table("ordered_events", "next_items/ordered_events")
-    database.table("sequences", "next_items/sequences")
-    database.drop("ordered_events")
+    database.drop("sequences")
+    blocks = database.rows("shared/user_blocks", events_per_block=_EVENTS_SORTED_AT_ONCE)
+    for block in blocks or [{"first_user": 1, "last_user": 0}]:  # an empty table of no users
+        database.extend("sequences", "next_items/sequences", **block)
 
 
-READS = ("sequences", "targets", "users")
+READS = ("sequences", "targets", "kept_users", "users")
 """What `windows` and `histories` read."""
 
 

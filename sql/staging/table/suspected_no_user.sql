@@ -13,7 +13,7 @@ counts as (
 
 shares as (
     select
-        user_source_id,
+        user_source_id::varchar as user_source_id,
         num_rows,
         (sum(num_rows) over ())::bigint as num_all
     from counts

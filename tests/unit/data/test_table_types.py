@@ -49,7 +49,7 @@ def test_small_integers_and_then_large_ones(tmp_path):
         tmp_path / "t" / "part-1.parquet", user=[3_000_000_000, 2**53 + 1, 2**53 + 2, 2],
         timestamp=[3_000_000_000] * 4,
     )  # fmt: skip
-    assert column(tmp_path / "t", "user_source_id")[4:6] == ["3000000000", str(2**53 + 1)]
+    assert column(tmp_path / "t", "user_source_id")[4:6] == [3_000_000_000, 2**53 + 1]
     assert column(tmp_path / "t", "event_time")[2:5] == [3, 4, 3_000_000_000]
 
 
@@ -60,7 +60,7 @@ def test_an_empty_part_does_not_determine_types(tmp_path, kind, name):
     names = ["user", "item", "timestamp", "rating"]
     empty = pa.schema([(n, kind) for n in names]).empty_table()
     pq.write_table(empty, tmp_path / "t" / f"{name}.parquet")
-    assert column(tmp_path / "t", "user_source_id") == ["300"] * 4
+    assert column(tmp_path / "t", "user_source_id") == [300] * 4
     assert column(tmp_path / "t", "rating") == [0.5] * 4
 
 
