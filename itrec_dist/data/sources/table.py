@@ -89,7 +89,8 @@ class TableConfig(Source):
     """File with one row per user."""
     time_unit: TimeUnit | None = None
     """Unit of times that are numbers, counted from 1970: values that do not look like it are
-    refused; null takes numbers of any unit and start."""
+    refused; null takes the unit in which all of them lie from 1996 to 2100, and numbers of any
+    other unit and start as they are."""
     no_user: tuple[str, ...] = ("NA", "N/A", "NULL", "null", "NaN", "nan", "None")
     """Texts in the column of users that mean that there is none, where columns.session is given."""
     header: bool = True

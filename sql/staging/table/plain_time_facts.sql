@@ -2,6 +2,7 @@
 -- Grain: one row, with the columns of staging/table/time_facts.
 -- Reads: ratings.
 select
+    min(event_time)::double as earliest,
     max(event_time)::double as latest,
     0 as num_dates,
     false as has_nanoseconds,

@@ -165,7 +165,14 @@ def unit_of(path: Path, unit: Any) -> str:
         ((1_460_000_000, 1_460_000_001), "seconds", "seconds"),
         ((1_460_000_000.5, 1_460_000_001), "seconds", "seconds / 1e6"),
         ((0, 1_460_000_000_000), "milliseconds", "milliseconds"),
+        ((1_460_000_000, 1_460_000_001), None, "seconds"),
+        ((1_460_000_000.5, 1_460_000_001), None, "seconds / 1e6"),
+        ((1_460_000_000_000, 1_470_000_000_000), None, "milliseconds"),
+        ((1_460_000_000_000_000,), None, "microseconds"),
         ((0, 1), None, ""),
+        ((0, 1_460_000_000), None, ""),  # one that is none: the others may be anything
+        ((1_460_000_000, 1_460_000_000_000), None, ""),
+        ((639_000_000_000_000_000,), None, ""),  # .NET's ticks of 2025
         (("2016-05-09", "2016-05-09 01:00:00+01:00"), None, "microseconds"),
     ],
 )
