@@ -87,11 +87,9 @@ def listed(field: dataclasses.Field[Any]) -> str:
 def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str, Given]:
     """Take the kind of a section out of the arguments; returns it and the other arguments.
 
-    The last kind that is given wins. A recipe of another kind may hold that one's defaults, as the
-    stored configuration of a run does; they are left out.
-
-    Raises:
-        ConfigError: a recipe gives settings of another kind than the last one.
+    The last kind that is given wins. Of a recipe of another kind, the settings that both kinds have
+    stay, as in the space of a sweep; its defaults, which the stored configuration of a run holds
+    too, and settings that the new kind lacks are left out.
     """
     name = field.name
     kinds: list[tuple[str | None, int | None]] = []  # and the place of their recipe in `rest`
@@ -124,7 +122,7 @@ def take(given: Given, field: dataclasses.Field[Any], default: str) -> tuple[str
         if place is not None and other is not None and other != kind:
             recipe = rest[place]
             assert isinstance(recipe, Recipe)
-            rest[place] = _without_settings(recipe, field, other, kind)
+            rest[place] = _carried(recipe, field, other, kind)
     return kind, rest
 
 
@@ -153,17 +151,25 @@ def _without_kind(
     return rest, kind if kind is _ABSENT or kind is None else str(kind)
 
 
-def _without_settings(
-    recipe: Recipe, field: dataclasses.Field[Any], other: str, kind: str
-) -> Recipe:
-    """A recipe without the settings of its own kind `other`, all of them at their defaults."""
-    name, rest = field.name, dict(recipe.content)
+def _carried(recipe: Recipe, field: dataclasses.Field[Any], other: str, kind: str) -> Recipe:
+    """A recipe of the kind `other` with those of its settings that `kind` has too.
+
+    Defaults of `other` are left out: those of `kind` hold in their place.
+    """
+    name = field.name
+    theirs = {f.name: f.default for f in dataclasses.fields(class_of(field, other))}
+    ours = {f.name for f in dataclasses.fields(class_of(field, kind))}
+
+    def stays(setting: str, value: Any) -> bool:
+        # What neither has stays, to be refused as the mistake that it is.
+        return setting not in theirs or (setting in ours and theirs[setting] != value)
+
+    rest = {
+        key: value
+        for key, value in recipe.content.items()
+        if key == name or not key.startswith(f"{name}.") or stays(key.partition(".")[2], value)
+    }
     settings = rest.pop(name, None) or {}
-    is_dotted = any(key.startswith(f"{name}.") for key in rest)
-    defaults = {f.name: f.default for f in dataclasses.fields(class_of(field, other))}
-    if is_dotted or any(defaults.get(key, _ABSENT) != value for key, value in settings.items()):
-        raise ConfigError(
-            f"{name}.kind={other} and {name}.kind={kind} are both given and have different "
-            f"settings: give one of them, with a recipe of its kind"
-        )
+    if kept := {key: value for key, value in settings.items() if stays(key, value)}:
+        rest[name] = kept
     return Recipe(recipe.path, rest)

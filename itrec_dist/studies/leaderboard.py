@@ -27,7 +27,7 @@ STUDY = Study(
     protocols={"leave-one-out": Cut("next_items", HistoryConfig(), samples="histories")},
     arms=(
         StudyArm("sasrec", "sasrec"),
-        StudyArm("gsasrec", "sasrec", ("loss=gbce", "name=gSASRec")),
+        StudyArm("gsasrec", "sasrec", ("loss=gbce", "loss.num_negatives=256", "name=gSASRec")),
         StudyArm("esasrec", "esasrec"),
         StudyArm("esasrec-linear", "esasrec_linear"),
         StudyArm("hstu", "hstu"),

@@ -7,6 +7,7 @@ import yaml
 
 from itrec_dist import config, metrics
 from itrec_dist.errors import ConfigError
+from itrec_dist.losses.sampled_softmax import SampledSoftmaxConfig
 from itrec_dist.models import MODELS
 from itrec_dist.tasks import TASKS
 from itrec_dist.training.config import RunConfig
@@ -49,7 +50,7 @@ def test_every_model_has_defaults_that_fit_its_task(kind):
     assert run.training.figure in metrics.monitors(task.groups, run.evaluation.choice)
 
 
-def test_another_loss_in_place_of_a_stored_one_unless_it_has_settings(tmp_path):
+def test_another_loss_in_place_of_a_stored_one_keeps_settings_of_both(tmp_path):
     recipe = tmp_path / "config.yaml"
     recipe.write_text(config.to_yaml(config.load(RunConfig, None, [*PLACES, "loss=softmax"])))
     run = config.load(RunConfig, recipe, ["loss=gbce", "loss.num_negatives=7"])
@@ -57,8 +58,9 @@ def test_another_loss_in_place_of_a_stored_one_unless_it_has_settings(tmp_path):
     assert config.load(RunConfig, recipe).loss.kind == "softmax"
     recipe.write_text(config.to_yaml(run))
     assert config.load(RunConfig, recipe).loss.num_negatives == 7
-    with pytest.raises(ConfigError, match=r"loss\.kind=gbce and loss\.kind=ce are both given"):
-        config.load(RunConfig, recipe, ["loss=ce"])
+    sampled = config.load(RunConfig, recipe, ["loss=sampled_softmax"]).loss
+    assert sampled == SampledSoftmaxConfig(num_negatives=7)  # shared is a default of both
+    assert config.load(RunConfig, recipe, ["loss=ce"]).loss.kind == "ce"
 
 
 @pytest.mark.parametrize("text", ["loss: ce\n", "loss: {kind: ce}\n", "loss.kind: ce\n"])
