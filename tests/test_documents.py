@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist import metrics
+from itrec_dist.cli.app import VERBS, parsers_of
+from itrec_dist.config.listing import listed, of_kinds
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md"))
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -20,14 +23,73 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_files_that_are_named_exist(document):
+def named_files(document: str) -> set[str]:
     text = (ROOT / document).read_text(encoding="utf-8")
     tops = "|".join(("itrec_dist", "sql", "tests", "jobs", "cluster"))
-    named = set(re.findall(rf"(?<![\w/.])((?:{tops})/[\w./]*\w)", text))
-    named |= set(re.findall(r"`([A-Z]+\.md)`", text))
+    named = set(re.findall(rf"(?<![\w/.])((?:{tops})/[\w./]*\w)(?![\w/]*\*)", text))
+    return named | set(re.findall(r"`([A-Z]+\.md)`", text))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document):
+    named = named_files(document)
     assert named, f"{document} names no file"
     assert not (missing := sorted(n for n in named if not (ROOT / n).exists())), missing
+
+
+def test_files_that_the_pages_name_exist():
+    named = {(page, name) for page in PAGES for name in named_files(page)}
+    assert len(named) >= 9
+    assert not (missing := sorted(one for one in named if not (ROOT / one[1]).exists())), missing
+
+
+def slugs(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_of_a_document_lead_to_a_file_and_its_heading(document):
+    # Those of the pages are checked as the site is built.
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+        page = ROOT / (target or document)
+        assert page.exists(), target
+        assert not anchor or anchor in slugs(page), f"{target}#{anchor}"
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every command of the documents and pages, with where it stands."""
+    found = []
+    for document in (*DOCUMENTS, *PAGES):
+        text = (ROOT / document).read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^(?: {4})?itrec (.+)$", text, re.MULTILINE)
+        found += [(document, line) for line in lines + re.findall(r"`itrec (.+?)`", text)]
+    return found
+
+
+def is_of(verb: str, command: str) -> bool:
+    return f"{command} ".startswith(f"{verb} ")
+
+
+def test_documents_name_the_commands_that_there_are():
+    for document, command in commands():
+        is_about_all = command.startswith(("COMMAND", "--"))
+        assert is_about_all or any(is_of(v, command) for v in VERBS), f"{document}: {command}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_commands_of_the_documents_have_their_options(verb):
+    every = [*parsers_of(verb)]
+    every += [p for parser in every for kinds in of_kinds(parser).values() for p in kinds.values()]
+    options = [option for one in every for part in listed(one).values() for option in part]
+    names = {name.replace("-", "_") for option in options for name in option.names}
+    sections = {name.partition(".")[0] for name in names}  # `--loss bce` is `--loss.kind bce`
+    for document, command in commands():
+        written = re.findall(r"(?<=\s)-{1,2}[a-zA-Z][\w.-]*", command.partition("#")[0])
+        if is_of(verb, command):
+            unknown = {name.replace("-", "_") for name in written} - names - sections - {"__help"}
+            assert not unknown, f"{document}: itrec {command}"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What `docs/how-to/every-door.md` shows runs, and every door gives one fingerprint."""
+"""What `docs/how-to/every-input.md` shows runs, and every input gives one fingerprint."""
 
 import re
 import runpy
@@ -11,7 +11,7 @@ import pytest
 from itrec_dist.data import manifest as manifests
 from tests import object_store, servers
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "every-door.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "every-input.md"
 WITHOUT_A_SERVER = (
     "Files", "Databases and queries", "Tables in memory", "Delta Lake", "Iceberg", "Every command"
 )  # fmt: skip
@@ -46,7 +46,7 @@ def run(section: str, itrec) -> None:
 
 
 def checked(section: str, itrec) -> None:
-    """Run a section; its shards have the fingerprint of the first door's."""
+    """Run a section; its shards have the fingerprint of the first input."""
     before = set(Path("by").glob("*"))
     run(section, itrec)
     made = set(Path("by").glob("*")) - before
@@ -63,8 +63,8 @@ def page(tmp_path_factory) -> Iterator[Path]:
         patch.chdir(folder)
         code = re.search(r"^```python\n(.*?)^```", sections()["The events"], re.DOTALL | re.M)
         assert code is not None
-        Path("make_doors.py").write_text(code.group(1), encoding="utf-8")
-        runpy.run_path("make_doors.py")
+        Path("make_inputs.py").write_text(code.group(1), encoding="utf-8")
+        runpy.run_path("make_inputs.py")
         query = re.search(r"^```sql\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.M)
         assert query is not None
         Path("in-time.sql").write_text(query.group(1), encoding="utf-8")
@@ -80,17 +80,17 @@ def test_every_section_with_code_is_run():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("section", WITHOUT_A_SERVER)
-def test_a_door_of_the_page_opens(page, monkeypatch, itrec, section):
+def test_an_input_of_the_page_is_read(page, monkeypatch, itrec, section):
     monkeypatch.chdir(page)
     checked(section, itrec)
 
 
 @pytest.mark.slow
-def test_the_object_store_of_the_page_opens(page, monkeypatch, itrec):
+def test_the_object_store_of_the_page_is_read(page, monkeypatch, itrec):
     if object_store.command() is None:
         pytest.skip("moto_server is not installed: pip install -e '.[dev]'")
     monkeypatch.chdir(page)
-    if not Path("doors/delta").exists():
+    if not Path("inputs/delta").exists():
         run("Delta Lake", itrec)
     monkeypatch.setenv("ITREC_CACHE", str(page / "cache"))
     with object_store.serving():
@@ -101,7 +101,7 @@ def test_the_object_store_of_the_page_opens(page, monkeypatch, itrec):
 @pytest.mark.parametrize(
     ("section", "serving"), [("Postgres", servers.postgres), ("MySQL", servers.mariadb)]
 )
-def test_the_server_of_the_page_opens(page, monkeypatch, itrec, section, serving):
+def test_the_server_of_the_page_is_read(page, monkeypatch, itrec, section, serving):
     monkeypatch.chdir(page)
     with serving() as where:
         for name, value in where.items():

@@ -17,7 +17,7 @@ PAGES = ROOT / "docs"
 
 IN_ORDER = (
     "tutorials/first-recommender", "tutorials/your-own-data", "tutorials/search", "index",
-    "how-to/read-data", "how-to/recommend", "how-to/resume", "how-to/own-parts",
+    "how-to/read-data", "how-to/recommend", "how-to/serve", "how-to/resume", "how-to/own-parts",
     "reference/editors",
 )  # fmt: skip
 """The pages whose code runs, in one folder: later ones use what earlier ones wrote.
@@ -38,7 +38,7 @@ def test_every_page_with_code_is_in_the_order():
         for page in PAGES.rglob("*.md")
         if re.search(r"^```(bash|python)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    assert having == {*IN_ORDER, "how-to/every-door"}, "whose code runs in test_every_door"
+    assert having == {*IN_ORDER, "how-to/every-input"}, "whose code runs in test_every_input"
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_the_library_does_what_the_commands_do(run, data, file, tmp_path):
 
 
 def test_the_ten_lines_of_the_readme_run(events, tmp_path, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### As a library")[2]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The library")[2]
     code = text.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"frame": events}
