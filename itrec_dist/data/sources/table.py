@@ -18,7 +18,7 @@ from itrec_dist.data.doors.files import Layout, Place
 from itrec_dist.data.doors.memory import Rows
 from itrec_dist.data.manifest import ORDER
 from itrec_dist.data.source_files import SourceColumn
-from itrec_dist.data.sources import numbers, plain_events, time_units
+from itrec_dist.data.sources import numbers, plain_events, quotes, time_units
 from itrec_dist.data.sources.opening import Door, Opened, load, opened, refuse_ties
 from itrec_dist.data.sources.source import Source
 from itrec_dist.data.sources.staging import (
@@ -262,6 +262,7 @@ class TableConfig(Source):
         """Fill `parsed_ratings`, in the order of the table, and refuse what cannot be read."""
         columns = self.columns
         parts = load(database, "source_ratings", events, mapped)
+        quotes.refuse_unclosed(database, events.source, parts, header=self.header)
         has_sessions = columns.session is not None
         database.table(
             "parsed_ratings",

@@ -208,6 +208,32 @@ def test_quotes_after_many_rows_without_any_are_still_quotes(tmp_path):
     assert column(tmp_path / "t.csv", "user_source_id", TableConfig())[-2:] == ["a,b", "a\nb"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['"a","x",1', '"a","y",2', '"a","z,3'], "row 3: item '\"z' begins with a quotation mark"),
+        (["a,x,1", '"b,y,2', "a,z,3"], "row 2: user '\"b' begins with a quotation mark"),
+        (['"a","x",1,p', '"a","y",2,"q'], "row 1: user '\"a\"' begins with a quotation mark"),
+    ],
+)
+def test_a_quotation_mark_that_is_never_closed_is_refused(tmp_path, lines, words):
+    wide = lines[0].count(",") > 2
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["user,item,timestamp" + ",place" * wide, *lines, ""])
+    )
+    assert words in refusal(tmp_path / "t.csv", TableConfig())
+
+
+def test_quotation_marks_within_values_are_kept(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        'user,item,timestamp\n"""a""",12" disc,1\n"""a","say ""hi""",2\n'
+    )
+    found = read(tmp_path / "t.csv", TableConfig())
+    assert [(row["user_source_id"], row["item_source_id"]) for row in found] == [
+        ('"a"', '12" disc'), ('"a', 'say "hi"'),
+    ]  # fmt: skip
+
+
 def test_categories_and_titles_of_a_csv_are_what_is_written(tmp_path):
     events = write(tmp_path / "t.parquet")
     (tmp_path / "items.csv").write_text("item,name,zip\nx,007,01234\ny,1e3,01235\n")
