@@ -14,9 +14,7 @@ from itrec_dist.errors import DataError
 _NONE = ("", "(empty)")
 
 
-def refuse_unclosed(
-    database: Database, source: SourceFiles, parts: Parts, *, header: bool
-) -> None:
+def refuse_unclosed(database: Database, source: SourceFiles, parts: Parts, *, header: bool) -> None:
     """Refuse ids of `source_ratings` that kept the quotation marks around them.
 
     Raises:
