@@ -112,7 +112,8 @@ def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str
         for given in (parsed.among, parsed.without)
     )
     notes = [
-        f"--{name}: {len(unknown):,} of {len(set(listed or ())):,} items are unknown"
+        f"--{name}: {len(unknown):,} of {len(set(listed or ())):,} items "
+        f"{'is' if len(unknown) == 1 else 'are'} unknown"
         for name, listed in (("among", among), ("without", without))
         if (unknown := set(listed or ()) - set(restored.items.source_ids))
     ]

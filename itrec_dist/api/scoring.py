@@ -234,7 +234,7 @@ def _total(counts: dict[int, dict[str, Any]]) -> Outcome:
     from itrec_dist.inference.recommend import Outcome
 
     names = [field.name for field in dataclasses.fields(Outcome)]
-    return Outcome(**{name: sum(int(c[name]) for c in counts.values()) for name in names})
+    return Outcome(**{name: sum(int(c.get(name, 0)) for c in counts.values()) for name in names})
 
 
 def _summary(done: Scored) -> dict[str, Any]:

@@ -32,13 +32,16 @@ def run(parsed: Any) -> int:
     for note in made.notes:
         print(note)
     if parsed["items"] is not None:
-        for row in made.table().to_pylist():
+        rows = made.table().to_pylist()
+        for row in rows:
             print(f"{row['rank']:>4}  {row['score']:9.4f}  {row['item']:>8}  {row['title']}")
+        if len(rows) < parsed.k:
+            print(f"{len(rows)} of {parsed.k} items: the history has the others")
     if parsed.out is not None:
         outcome = made.write(parsed.out, overwrite=parsed.overwrite)
         if made.warning:
             print(f"warning: {made.warning}: users are served by their latest events there")
-        print(f"recommendations for {outcome.users:,} users{_besides(outcome)}: {parsed.out}")
+        print(f"recommendations for {_users(outcome)}{_besides(outcome, parsed.k)}: {parsed.out}")
     if made.skipped:
         print(made.skipped)
     return 0
@@ -59,7 +62,7 @@ def _run_on_workers(run: Run, parsed: Any) -> int:
         rate = f", {done.users_per_second:,.0f} users/s of each worker"
     parts = f"{done.parts:,} part{'' if done.parts == 1 else 's'}"
     print(
-        f"recommendations for {outcome.users:,} users{_besides(outcome)} in {parts}{rate}: "
+        f"recommendations for {_users(outcome)}{_besides(outcome, parsed.k)} in {parts}{rate}: "
         f"{parsed.out}"
     )
     return 0
@@ -69,7 +72,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _besides(outcome: Outcome) -> str:
+def _users(outcome: Outcome) -> str:
+    return f"{outcome.users:,} user{'' if outcome.users == 1 else 's'}"
+
+
+def _besides(outcome: Outcome, k: int) -> str:
     """What is special about some of the users, in words."""
     said = []
     if outcome.popular:
@@ -79,4 +86,6 @@ def _besides(outcome: Outcome) -> str:
             f"{outcome.short:,} {'has' if outcome.short == 1 else 'have'} fewer events than the "
             "windows that the model was trained on, which it has not learned to serve"
         )
+    if outcome.fewer:
+        said.append(f"{outcome.fewer:,} got fewer than {k} items, or none, having seen the others")
     return f" ({'; '.join(said)})" if said else ""

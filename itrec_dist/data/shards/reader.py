@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from itrec_dist.data import schema
 from itrec_dist.data.manifest import Manifest
@@ -207,7 +206,7 @@ def history_pieces(
 def _pieces(path: Path, expected: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """The rows of a file, so many at a time."""
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet.opened(path) as file:
             if absent := [n for n in expected.names if n not in file.schema_arrow.names]:
                 raise ShardsError(f"{path} lacks the column {absent[0]}: window the data again")
             held: list[pa.Table] = []
@@ -313,7 +312,7 @@ def _arrays(
 
 def _read_file(path: Path, expected: pa.Schema, rows: int) -> pa.Table:
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with parquet.opened(path, memory_map=True) as file:
             num_rows = file.metadata.num_rows
             absent = [n for n in expected.names if n not in file.schema_arrow.names]
             table = None if absent else file.read(columns=expected.names)

@@ -58,7 +58,7 @@ def write_table(
     path: Path, batches: Iterator[pa.RecordBatch], columns: pa.Schema, digest: ContentDigest
 ) -> None:
     """Write all rows to one file."""
-    with pq.ParquetWriter(path, columns, compression=COMPRESSION) as writer:
+    with _writer(path, columns) as writer:
         digest.add_text(path.name)
         for table in regrouped(batches, columns, None):
             digest.add_table(table)
@@ -79,7 +79,7 @@ def write_split(
     for number, rows in enumerate(shard_rows):
         path = folder / f"part-{number:05d}.parquet"
         digest.add_text(f"{folder.name}/{path.name}")
-        with pq.ParquetWriter(path, columns, compression=COMPRESSION) as writer:
+        with _writer(path, columns) as writer:
             written = 0
             while written < rows:
                 table = next(tables)
@@ -92,6 +92,11 @@ def write_split(
         files.append(ShardFile(f"{folder.name}/{path.name}", rows, path.stat().st_size, sha256))
     assert next(tables, None) is None, f"{folder.name}: more rows than its shards hold"
     return tuple(files)
+
+
+def _writer(path: Path, columns: pa.Schema) -> pq.ParquetWriter:
+    """Every page has a checksum, so that what was damaged later is noticed where it is read."""
+    return pq.ParquetWriter(path, columns, compression=COMPRESSION, write_page_checksum=True)
 
 
 def even_shards(rows: int, shards: int) -> list[int]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from itrec_dist.data import manifest
-from itrec_dist.data.shards import arrays, reader, splits
+from itrec_dist.data.shards import arrays, reader, splits, writer
 from itrec_dist.errors import ShardsError
 from tests.shards_factory import make_shards, random_windows, to_table
 
@@ -56,6 +56,28 @@ def test_slices_and_chunks_of_a_table_become_the_same_rows(shards):
     assert len(reader.table_to_arrays(table.slice(0, 0), described)) == 0
 
 
+def test_a_flipped_bit_is_refused_or_changes_nothing(shards):
+    part = shards / "train" / "part-00001.parquet"
+    table = pq.read_table(part)
+    writer.write_table(part, iter(table.to_batches()), table.schema, writer.ContentDigest())
+    note_size(shards)
+    described = manifest.read(shards)
+    intact, whole = part.read_bytes(), splits.read_split(shards, described, "train")
+    footer = len(intact) - 8 - int.from_bytes(intact[-8:-4], "little")
+    num_refused = 0
+    for place in range(4, footer, 20):
+        damaged = bytearray(intact)
+        damaged[place] ^= 1
+        part.write_bytes(damaged)
+        try:
+            found = splits.read_split(shards, described, "train")
+        except ShardsError:
+            num_refused += 1
+        else:
+            assert_same(found, whole)
+    assert num_refused > 40
+
+
 def test_reading_one_block_copies_nothing(shards):
     described = manifest.read(shards)
     table = to_table(random_windows(40), described)
@@ -101,10 +123,23 @@ def rewrite(shards, change):
     """Replace the second training file by `change(table)`, its size in the manifest as well."""
     part = shards / "train" / "part-00001.parquet"
     pq.write_table(change(pq.read_table(part)), part)
+    note_size(shards)
+
+
+def note_size(shards):
+    """Let the manifest have the size of the second training file."""
+    part = shards / "train" / "part-00001.parquet"
     place = shards / "manifest.json"
     content = json.loads(place.read_text())
     content["splits"]["train"][1]["bytes"] = part.stat().st_size
     place.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "", '{"format_version": 1}', "null"])
+def test_what_is_no_manifest_is_one_sentence(content, tmp_path):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ShardsError, match=r"manifest\.json"):
+        manifest.read(tmp_path)
 
 
 def test_refusals_name_the_place_and_the_mistake(shards):

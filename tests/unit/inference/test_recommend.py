@@ -114,7 +114,10 @@ def test_every_user_gets_what_the_slow_twin_finds(k, trained, shards, tmp_path, 
     assert code == 0, err
     found, expected = read(out), slow_twin(trained, shards, k)
     users = pq.read_table(shards / schema.USERS_FILE)["source_id"].to_pylist()
-    assert shown == f"recommendations for {len(users):,} users: {out}\n"
+    fewer = sum(len(rows) < k for rows in of_users(found).values())
+    besides = f" ({fewer} got fewer than {k} items, or none, having seen the others)" * (fewer > 0)
+    assert shown == f"recommendations for {len(users):,} users{besides}: {out}\n"
+    assert (fewer > 0) == (k == 60)
     assert list(of_users(found)) == users
     assert [row[:2] for row in found] == [row[:2] for row in expected]
     np.testing.assert_allclose(
@@ -148,7 +151,9 @@ def test_whoever_saw_nearly_everything_gets_the_rest(odd_run, odd_shards, tmp_pa
     users = reader.read_users(odd_shards, described).source_ids
     items = reader.read_items(odd_shards, described)
     rows = of_users(read(out))
-    assert shown.startswith(f"recommendations for {len(users) - 1:,} users")
+    assert shown.startswith(
+        f"recommendations for {len(users) - 1:,} users (2 got fewer than 5 items, or none"
+    )
     assert users[1] not in rows  # there is nothing left for this one
     assert {len(rows[user]) for user in users[2:]} == {5}
     titles = {row[2]: row[3] for row in rows[users[0]]}

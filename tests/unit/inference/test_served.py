@@ -157,7 +157,11 @@ def test_a_list_of_items_is_a_history_and_is_printed(history_run, itrec, tmp_pat
     ]
     table, shown = served(itrec, history_run, tmp_path / "b.parquet", "--items", ",".join(chosen))
     assert [row["item"] for row in table.to_pylist()] == [item for item, _ in expected]
-    assert shown.endswith(f"recommendations for 1 users: {tmp_path / 'b.parquet'}\n")
+    assert shown.endswith(f"recommendations for 1 user: {tmp_path / 'b.parquet'}\n")
+    code, shown, _ = itrec(
+        "recommend", history_run, "--items", known[3], "--among", known[3], "-k", 1
+    )
+    assert (code, shown) == (0, "0 of 1 items: the history has the others\n")
 
 
 @pytest.mark.parametrize("form", ["list", "txt", "csv"])
@@ -175,7 +179,7 @@ def test_only_what_is_allowed_is_recommended_in_the_order_of_all(form, trained, 
     some, shown = served(
         itrec, trained, tmp_path / "b.parquet", "-k", 8, "--among", given, "--without", allowed[0]
     )
-    assert shown.startswith("--among: 1 of 11 items are unknown\n")
+    assert shown.startswith("--among: 1 of 11 items is unknown\n")
     left = set(allowed[1:])
     found = by_user(some)
     for user, rows in by_user(everything).items():
