@@ -52,7 +52,7 @@ class Comparison(Mapping[str, dict[str, Figures]]):
 
 def baselines(
     data: Data | str | Path,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     *,
     out: str | Path | None = None,
     **settings: Any,
@@ -61,7 +61,8 @@ def baselines(
 
     Args:
         data: what `split` or `open` returned, or a shards folder.
-        only: names of baselines, such as ["popularity", "ease"]; all that suit the data if empty.
+        only: names of baselines, such as ["popularity", "ease"], or one name; all that suit the
+            data if empty.
         out: folder for a run directory of each, which `report` reads, or its URI; None keeps none.
         settings: further settings by the names of the options of `itrec baselines`, such as
             `ease={"penalty": 200}`, `cutoffs`, `seen` and `overwrite`.
@@ -81,7 +82,8 @@ def baselines(
         0.018
     """
     shards = shards_of(data)
-    given = settings | {"shards": shards, "only": ",".join(only)}
+    named = only if isinstance(only, str) else ",".join(only)
+    given = settings | {"shards": shards, "only": named}
     with tempfile.TemporaryDirectory(prefix="itrec-baselines-") as scratch:
         given["out"] = Path(scratch) if out is None else out
         parsed = baseline_options.parser_for(parse_place(shards)).parse_settings(given)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itrec_dist.data import sources
-from itrec_dist.errors import ConfigError
+from itrec_dist.errors import ConfigError, DataError
 from itrec_dist.options import window as window_options
 from itrec_dist.storage.uri import Uri, shown
 
@@ -85,6 +85,8 @@ def read(
         if columns or "columns" in given:
             given["columns"] = {**given.get("columns", {}), **columns}
     inputs = tuple(map(_place, data)) if isinstance(data, (list, tuple)) else (_place(data),)
+    if not inputs:
+        raise DataError("the list of inputs is empty: give at least one table or path")
     described = {name: _place(given[name]) for name in DESCRIBED if given.get(name) is not None}
     described = {name: place for name, place in described.items() if not _is_named(place)}
     given |= {name: Path(name) for name in described}

@@ -46,6 +46,8 @@ def report(
         >>> itrec.report(run, "report.html", against="runs/baselines/linear_history")
     """
     given = runs if isinstance(runs, (list, tuple)) else [runs]
+    if not given:
+        raise ConfigError("there is nothing to report on: give at least one run or folder")
     other = None if against is None else _place(against)
     place = None if out is None else parse_place(out)
     return reported([_place(one) for one in given], place, title,

@@ -5,6 +5,7 @@ the one that was called is imported, so `itrec --help` answers at once.
 """
 
 import contextlib
+import difflib
 import errno
 import importlib
 import os
@@ -126,8 +127,10 @@ def _dispatch(arguments: list[str]) -> int:
     if inner and arguments[1:2] in ([], ["-h"], ["--help"]):
         print(_overview(inner))
         return 0 if arguments[1:] else 2
-    given = arguments[:2] if inner else arguments[:1]
-    raise ConfigError(f"there is no command {' '.join(given)!r}; there are: {', '.join(VERBS)}")
+    given = " ".join(arguments[:2] if inner else arguments[:1])
+    close = difflib.get_close_matches(given, VERBS, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ConfigError(f"there is no command {given!r}{hint}; there are: {', '.join(VERBS)}")
 
 
 def parsers_of(verb: str) -> "list[Parser]":

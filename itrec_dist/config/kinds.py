@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from itrec_dist.config.recipes import Recipe
-from itrec_dist.config.registry import Registry
+from itrec_dist.config.registry import Registry, did_you_mean
 from itrec_dist.errors import ConfigError
 
 KINDS = "kinds"
@@ -49,7 +49,8 @@ def class_of(field: dataclasses.Field[Any], kind: str) -> type[Any]:
     if kind not in classes:
         known = ", ".join(classes)
         own = ", or one of your own as module:Class" if isinstance(classes, Registry) else ""
-        raise ConfigError(f"there is no {field.name}.kind {kind!r}; there are: {known}{own}")
+        hint = did_you_mean(kind, classes)
+        raise ConfigError(f"there is no {field.name}.kind {kind!r}{hint}; there are: {known}{own}")
     cls = classes[kind]
     if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
         raise ConfigError(

@@ -7,7 +7,6 @@ its settings are passed to jsonargparse as options, at the recipe's position on 
 """
 
 import dataclasses
-import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from jsonargparse.typing import register_type
 
 from itrec_dist.config import kinds, recipes
 from itrec_dist.config.recipes import Recipe, as_text
+from itrec_dist.config.registry import did_you_mean
 from itrec_dist.config.values import plain_settings, texts
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage.uri import Uri, shown, squashed
@@ -357,8 +357,7 @@ class Parser(jsonargparse.ArgumentParser):
 def valid(key: str, options: Sequence[str]) -> str:
     """The end of a message about a wrong key: the closest option and those of the same section."""
     sections = {o.rpartition(".")[0] for o in options} - {""}
-    close = difflib.get_close_matches(key, [*options, *sections], n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    hint = did_you_mean(key, [*options, *sections])
     section = key.rpartition(".")[0]
     beside = [o for o in options if section and o.startswith(section + ".")] or options
     return f"{hint}; valid here: {', '.join(beside)}"

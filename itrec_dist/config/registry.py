@@ -15,13 +15,14 @@ A name is one of three things:
 Names are listed without importing anything.
 """
 
+import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,12 @@ from typing import TypeVar
 from itrec_dist.errors import ConfigError
 
 T = TypeVar("T")
+
+
+def did_you_mean(given: str, names: Iterable[str]) -> str:
+    """The name that is most like a wrong one, as a question in brackets; empty if none is."""
+    close = difflib.get_close_matches(given, [*names], n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 class Registry(Mapping[str, T]):
@@ -92,8 +99,8 @@ class Registry(Mapping[str, T]):
             entry = self._installed[name]
             return self._load(entry, f"{name} of an installed package")
         raise ConfigError(
-            f"there is no {self.what} {name!r}; there are: {', '.join(self)}, or give one of your "
-            "own as module:Class"
+            f"there is no {self.what} {name!r}{did_you_mean(name, self)}; there are: "
+            f"{', '.join(self)}, or give one of your own as module:Class"
         )
 
     def _load(self, path: str, where: str) -> T:

@@ -78,7 +78,9 @@ class Database:
             self._connection = duckdb.connect(config=settings)
         except duckdb.Error as error:
             self._spill.cleanup()
-            given = f"memory_limit {memory_limit!r}, threads {threads!r}"
+            settings.pop("temp_directory")
+            limits = {"memory_limit": memory_limit, "threads": threads}
+            given = ", ".join(f"{name} {limit!r}" for name, limit in limits.items() if limit)
             raise ConfigError(f"DuckDB rejects {given}: {_first_line(error)}") from error
         # In a notebook without ipywidgets there is no bar, and no setting of it is accepted.
         (shows_bar,) = self._connection.sql(
@@ -269,7 +271,7 @@ class Database:
             except StopIteration:
                 return
             except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
-                raise _explained(sql_name, error) from error
+                raise _explained(f"in sql/{sql_name}.sql", error) from error
             yield batch
 
     def _read(self, sql_name: str) -> str:
@@ -335,7 +337,7 @@ def _guarded(sql_name: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
-        raise _explained(sql_name, error) from error
+        raise _explained(f"in sql/{sql_name}.sql", error) from error
 
 
 def _reading(path: str, call: Callable[[], T]) -> T:
@@ -343,7 +345,7 @@ def _reading(path: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except (pa.ArrowException, duckdb.Error, RuntimeError) as error:
-        explained = _explained(path, error)
+        explained = _explained(f"reading {path}", error)
         if not isinstance(explained, (DataError, duckdb.Error)):
             raise explained from error
         reason = _first_line(error)
@@ -361,13 +363,13 @@ def _reading(path: str, call: Callable[[], T]) -> T:
         raise DataError(f"{path} cannot be read: {reason}") from error
 
 
-def _explained(sql_name: str, error: Exception) -> BaseException:
+def _explained(where: str, error: Exception) -> BaseException:
     """The exception to raise instead: limits and files are user errors, the rest are bugs."""
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in str(error):
         return KeyboardInterrupt()  # a Ctrl-C that came during a query
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory" in str(error):
         return EnvironmentProblem(
-            f"DuckDB ran out of memory in sql/{sql_name}.sql ({_first_line(error)}): raise "
+            f"DuckDB ran out of memory {where} ({_first_line(error)}): raise "
             "--memory_limit, lower --threads, or free disk for its temporary files"
         )
     if "No space left" in str(error):

@@ -87,6 +87,12 @@ class FittingShards:
         return np.stack(codes, axis=-1) if codes else np.zeros(shape, dtype=np.int32)
 
 
+def _put(name: str, manifest: Manifest) -> str:
+    """A property of shards in words."""
+    value = getattr(manifest, name)
+    return ("ratings" if value else "no ratings") if name == "has_ratings" else f"{name} {value}"
+
+
 def fit(restored: Restored, shards: Path) -> FittingShards:
     """Match the items and users of `shards` with the model's.
 
@@ -102,8 +108,8 @@ def fit(restored: Restored, shards: Path) -> FittingShards:
     for name in names:
         if getattr(other, name) != getattr(mine, name):
             raise ShardsError(
-                f"{shards} has {name}={getattr(other, name)}, the model was trained with "
-                f"{getattr(mine, name)}: window it with the same settings"
+                f"{shards} has {_put(name, other)}, and the model was trained with "
+                f"{_put(name, mine)}: window it with the same settings"
             )
     _refuse_other_features(shards, other, mine)
     users = _users(restored, shards, other)

@@ -177,6 +177,10 @@ def from_lists(restored: Restored, users: Sequence[str], lists: Sequence[Sequenc
     """
     given = tuple(itertools.chain.from_iterable(lists))
     item_ids = _ids(_ids_of(restored), given)
+    if not given:
+        raise DataError(
+            f"the histories name no item: give source ids such as {restored.items.source_ids[0]}"
+        )
     if not item_ids.any():
         some = f"{', '.join(given[:3])}{' ...' if len(given) > 3 else ''}"
         raise DataError(

@@ -62,8 +62,8 @@ class ProgressView:
         self._steps = event["epochs"] * event["steps_per_epoch"]
         self._console.print(
             f"{event['name']}: {event['num_parameters']:,} parameters, {event['workers']} "
-            f"worker{'s' if event['workers'] != 1 else ''}, {event['epochs']} epochs of "
-            f"{event['steps_per_epoch']} steps of {_batch(event)}"
+            f"worker{_s(event['workers'])}, {event['epochs']} epoch{_s(event['epochs'])} of "
+            f"{event['steps_per_epoch']} step{_s(event['steps_per_epoch'])} of {_batch(event)}"
         )
         if event.get("loss_memory"):
             self._console.print(event["loss_memory"])
@@ -105,6 +105,11 @@ class ProgressView:
         self.close()
         best = f", best epoch {event['best_epoch']}" if event["best_epoch"] else ""
         self._console.print(f"{event['reason']} after {event['seconds']:.0f} s{best}")
+
+
+def _s(count: int) -> str:
+    """The ending of a plural."""
+    return "" if count == 1 else "s"
 
 
 def _batch(event: dict[str, Any]) -> str:

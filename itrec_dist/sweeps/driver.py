@@ -158,7 +158,9 @@ def _describe_plan(checked: Checked, packing: resources.Packing, trials: list[Tr
     seeds = f" of {sweep.seeds} seeds" if sweep.seeds > 1 else ""
     plan = f"{checked.count} trials{seeds}, {packing.concurrent} at a time, each with {taken}"
     if sweep.final.candidates:
-        plan += f"; then {sweep.final.candidates} finalists with {sweep.final.seeds} fresh seeds"
+        candidates, fresh = sweep.final.candidates, sweep.final.seeds
+        plan += f"; then {candidates} finalist{'s' * (candidates != 1)}"
+        plan += f" with {fresh} fresh seed{'s' * (fresh != 1)}"
     failed = sum(1 for t in trials if t.outcome.status == "failed" and is_left(sweep, t))
     again = f", {failed} that failed {'are' if failed > 1 else 'is'} tried again" if failed else ""
     return plan + (f"; {ended} trials are done{again}" if trials else "")

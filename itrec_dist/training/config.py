@@ -69,7 +69,7 @@ class EvaluationConfig:
         try:
             metrics.load(self.choice.more)
         except (ValueError, ConfigError) as error:
-            raise ValueError(f"evaluation.{error}") from error
+            raise ValueError(f"evaluation.metrics: {error}") from error
 
     @property
     def choice(self) -> MetricChoice:

@@ -65,8 +65,9 @@ class TrainingConfig:
     micro-batch, and ends the run after ten in a row."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError("training.epochs and training.batch_size must be at least 1")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name}={getattr(self, name)} must be at least 1")
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise ValueError(
                 f"training.batch_tokens={self.batch_tokens} must be at least 1, or null"

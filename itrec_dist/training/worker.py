@@ -111,6 +111,7 @@ class _Worker:
         self._shards = feed_cache.shards_on_this_machine(run)
         self._manifest = manifest.read(self._shards)
         self._items = reader.read_items(self._shards, self._manifest)
+        reader.refuse_without_users(self._shards)
         spec = assigned(data_spec.build(self._manifest, self._items), run, context)
         torch.manual_seed(run.seed)  # the same initial weights on every worker
         self._task = TASKS[run.model.task](run.model, run.loss, spec)
@@ -125,6 +126,8 @@ class _Worker:
         self._num_parameters = count_weights(self._task, run)
         warm_start.start_model(self._task.model, run, self._items)
         self._notes: list[str] = []
+        if not self._manifest.num_windows(VALIDATION):
+            self._notes.append("no validation split: the last epoch counts as the best")
         self._splits = NodeSplits(
             self._shards, self._manifest, context.blocks, context.shares_data, self._notes.append
         )

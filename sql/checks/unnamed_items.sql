@@ -5,7 +5,9 @@ select
     rowid + 1 as row_number,
     if(
         is_inexact,
-        concat('has the item ', item_source_id, ', which is not a whole number'),
+        concat(
+            'has the item ', item_source_id, ', which is neither text nor an exact whole number'
+        ),
         'has no item'
     ) as reason
 from source_items

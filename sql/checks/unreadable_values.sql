@@ -21,9 +21,19 @@ judged as (
         parsed_ratings.rowid + 1 as row_number,
         case
             when parsed_ratings.is_user_inexact
-                then concat('user ', parsed_ratings.user_source_id, ' is not a whole number')
+                then
+                    concat(
+                        'user ',
+                        parsed_ratings.user_source_id,
+                        ' is neither text nor an exact whole number'
+                    )
             when parsed_ratings.is_item_inexact
-                then concat('item ', parsed_ratings.item_source_id, ' is not a whole number')
+                then
+                    concat(
+                        'item ',
+                        parsed_ratings.item_source_id,
+                        ' is neither text nor an exact whole number'
+                    )
             when parsed_ratings.is_too_fine
                 then
                     concat(

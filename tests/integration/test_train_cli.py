@@ -303,6 +303,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence(shards, tmp_path, itrec)
     assert file.read_text() == "mine"
 
 
+def test_shards_without_their_users_are_refused_before_training(shards, tmp_path, itrec):
+    broken = tmp_path / "broken"
+    shutil.copytree(shards, broken)
+    (broken / "users.parquet").unlink()
+    code, shown, err = itrec(*train_arguments(broken, tmp_path / "run"))
+    assert code == 2
+    assert err == (f"itrec: error: {broken / 'users.parquet'} is missing: window the data again\n")
+    assert "epoch   1/" not in shown
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_damaged_shard_is_named(damage, shards, tmp_path, itrec):
     broken = tmp_path / "broken"

@@ -154,7 +154,7 @@ def _refuse_missing(source: SourceFiles, wanted: list[str]) -> None:
             )
         raise DataError(
             f"{part.shown} has no column {missing[0]!r}, its columns are {', '.join(part.types)}: "
-            "name the right ones with --columns, --item_features and --user_features"
+            "name the right ones with --columns and the lists of features and numbers"
         )
 
 

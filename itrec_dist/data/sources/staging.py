@@ -123,7 +123,8 @@ def key_events(database: Database, staged: Staged, *, may_repeat: bool = False) 
     ):
         raise DataError(f"{staged.place(row['row_number'])} {row['reason']}: correct the row")
     if database.table("user_keys", "shared/user_keys") == 0:
-        raise DataError(f"{ratings_file} holds no ratings: give a file with one rating per row")
+        what = "rating" if staged.has_ratings else "event"
+        raise DataError(f"{ratings_file} holds no {what}s: give a file with one {what} per row")
     database.table("item_keys", "shared/item_keys")
     database.view("keyed_ratings", "shared/keyed_ratings")
     database.table("events", "shared/events")

@@ -132,7 +132,9 @@ class TableConfig(Source):
                 raise ConfigError(f"{setting}{also} names a column twice: {', '.join(names)}")
         events = self.event_columns
         if twice := [name for name in events if events.count(name) > 1]:
-            raise ConfigError(f"event_features with event_numbers names {twice[0]} twice")
+            raise ConfigError(
+                f"event_features and event_numbers together name {twice[0]} twice: name it once"
+            )
         for name in ("title", "vector"):
             if getattr(self.columns, name) is not None and self.items is None:
                 raise ConfigError(f"columns.{name} needs --items, the file that holds it")
@@ -210,7 +212,7 @@ class TableConfig(Source):
             time_unit=unit,
             time_scale=time_units.scale(facts),
             source_rows=rows,
-            warnings=_doubts(database),
+            warnings=(*_doubts(database), *time_units.doubts(facts, shown)),
         )
 
     def _stage_ratings(
@@ -312,12 +314,18 @@ class TableConfig(Source):
 
 def _doubts(database: Database) -> tuple[str, ...]:
     """What is probably not meant in `ratings`, in sentences."""
-    return tuple(
+    users = tuple(
         f"{row['num_rows']:,} of {row['num_all']:,} rows are of the user "
         f"{row['user_source_id']!r}: if that means that there is none, name the column of sessions "
         "with --columns.session, or as --columns.user to make each session a user"
         for row in database.rows("staging/table/suspected_no_user")
     )
+    items = tuple(
+        f"{row['num_rows']:,} of {row['num_all']:,} rows are of the item "
+        f"{row['item_source_id']!r}: if that means that there is none, leave these rows out"
+        for row in database.rows("staging/table/suspected_no_item")
+    )
+    return users + items
 
 
 def _stage_items(database: Database, table: TableConfig) -> tuple[Path, ...]:

@@ -44,6 +44,21 @@ def settled(row: Mapping[str, Any], stated: TimeUnit | None, path: str) -> str:
     return f"{unit} / 1e6" if unit and row["has_fractions"] else unit
 
 
+def doubts(row: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    """What is probably not meant in numbers, in sentences, given the same row."""
+    if row["num_dates"] or row["latest"] is None:
+        return ()
+    ends = row["earliest"], row["latest"]
+    likely = [next((u for u in _PER_SECOND if _is_likely(end, u)), None) for end in ends]
+    if None in likely or likely[0] == likely[1]:
+        return ()
+    return (
+        f"{path}: the earliest timestamp, {ends[0]:.0f}, looks like {likely[0]} since 1970 and the "
+        f"latest, {ends[1]:.0f}, like {likely[1]}: events are in the order of these numbers, so "
+        "give all of them in one unit",
+    )
+
+
 def scale(row: Mapping[str, Any]) -> int:
     """How many units of the kept times are one unit of the table, or one microsecond."""
     return 10**6 if row["has_fractions"] else 1000 if row["has_nanoseconds"] else 1

@@ -284,10 +284,12 @@ def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
         )
         database.table("events", f"{FOLDER}/filtered", min_user_events=least["min_user_events"])
         sizes = repeats.sizes(database)
-    name = (
-        f"of items with at least {least['min_item_events']} events and then of users with at least "
-        f"{least['min_user_events']}"
-    )
+    what = [
+        f"of {kind}s with at least {least[f'min_{kind}_events']} events"
+        for kind in ("item", "user")
+        if least[f"min_{kind}_events"] > 1
+    ]
+    name = " and then ".join(what)
     if config.core == "iterative":
         name += f", until nothing changed (rounds: {rounds})"
     return [(name, sizes)]
@@ -382,7 +384,7 @@ def _described(steps: list[repeats.Sized], config: HistoryConfig) -> Steps:
     for (_, before), (name, after) in itertools.pairwise(steps):
         if after["num_ratings"] == 0:
             raise DataError(
-                f"nothing is left of {before['num_ratings']:,} ratings by {before['num_users']:,} "
+                f"nothing is left of {before['num_ratings']:,} events by {before['num_users']:,} "
                 f"users after keeping those {name} (protocol {config.protocol}): lower "
                 "--min_user_events or --min_item_events, raise --top_items, or give more data"
             )

@@ -309,6 +309,20 @@ def test_baselines_and_a_report(data, run, tmp_path):
 
 
 @pytest.mark.slow
+def test_lists_of_nothing_are_one_sentence(run):
+    with pytest.raises(DataError, match="the list of inputs is empty"):
+        itrec.read([])
+    with pytest.raises(ConfigError, match="nothing to report on"):
+        itrec.report([])
+    for nothing in ([], [[]]):
+        with pytest.raises(DataError, match="the histories name no item"):
+            run.recommend(nothing)
+
+
+def test_one_baseline_may_be_named_by_itself(data):
+    assert list(itrec.baselines(data, "popularity")) == ["popularity"]
+
+
 def test_a_sweep_in_this_process(data, tmp_path, capsys):
     search = itrec.sweep(
         data, {"model.width": {"grid": [4, 8]}}, base={"model": MODEL, **TINY}, local=True,

@@ -30,6 +30,11 @@ def test_the_overview_names_every_verb(arguments, capsys):
         assert line in shown
 
 
+def test_a_misspelled_command_is_answered_with_the_one_that_is_meant(capsys):
+    assert app.main(["widnow", "--out", "x"]) == 2
+    assert "no command 'widnow' (did you mean window?); there are: " in capsys.readouterr().err
+
+
 def test_the_overview_imports_nothing_heavy():
     program = (
         "import sys; from itrec_dist.cli.app import main; main(['--help']); "

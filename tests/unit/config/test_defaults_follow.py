@@ -75,5 +75,8 @@ def test_recipes_and_runs_of_before_losses_had_settings_are_read(text, tmp_path)
 
 
 def test_a_loss_that_is_none_names_those_there_are():
-    with pytest.raises(ConfigError, match=r"there is no loss\.kind 'bcd'; there are: bce, ce, "):
+    with pytest.raises(
+        ConfigError,
+        match=r"there is no loss\.kind 'bcd' \(did you mean bce\?\); there are: bce, ce, ",
+    ):
         config.load(RunConfig, None, [*PLACES, "loss=bcd"])

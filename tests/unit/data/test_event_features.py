@@ -168,7 +168,9 @@ def test_numbers_that_are_none_are_refused_with_their_row(tmp_path):
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="event_features with event_numbers names price twice"):
+    with pytest.raises(
+        ConfigError, match="event_features and event_numbers together name price twice"
+    ):
         TableConfig(event_features=("price",), event_numbers=("price",))
     with pytest.raises(DataError, match="no column 'colour'"):
         windowed(tmp_path, random_table(0), HistoryConfig(num_shards=1), event_features=("colour",))

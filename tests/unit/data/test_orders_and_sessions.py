@@ -67,6 +67,20 @@ def test_a_user_named_like_nothing_is_doubted(tmp_path):
     assert "--columns.session" in doubt
 
 
+@pytest.mark.parametrize(
+    ("item", "is_doubted"), [("nan", True), ("NULL", True), ("NA", False), ("nano", False)]
+)
+def test_an_item_named_like_nothing_is_doubted(item, is_doubted, tmp_path):
+    rows = "".join(f"u{n % 3},x{n},{n}\n" for n in range(12))
+    path = views(tmp_path, f"user,item,timestamp\n{rows}u0,{item},20\n")
+    made = histories("table", path, tmp_path / "out", HistoryConfig(), TableConfig())
+    doubts = [text for text in summary.warnings(made) if "rows are of the item" in text]
+    assert doubts == [
+        f"1 of 13 rows are of the item {item!r}: if that means that there is none, leave these "
+        "rows out"
+    ] * is_doubted  # fmt: skip
+
+
 ORDERED = TableColumns(user="session", timestamp=None, order="place")
 
 

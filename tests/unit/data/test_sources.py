@@ -32,7 +32,10 @@ def test_settings_belong_to_their_source():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("ml_1m", "there is no source 'ml_1m'; there are: ml-100k, ml-10m, ml-1m, ml-csv, table"),
+        (
+            "ml_1m",
+            "there is no source 'ml_1m' (did you mean ml-1m?); there are: ml-100k, ml-10m",
+        ),
         ("no_such_module:Mine", "the source no_such_module:Mine"),
         ("json:JSONDecoder", "the source json:JSONDecoder is not a class derived from"),
     ],

@@ -5,9 +5,10 @@ import decimal
 import pyarrow as pa
 import pytest
 
+from itrec_dist.data.database import Database
 from itrec_dist.data.sources.table import TableConfig
 from tests.cases import slow_after
-from tests.typed_tables import column, refusal, write
+from tests.typed_tables import RATED, column, refusal, write
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
@@ -44,6 +45,26 @@ def test_nanoseconds_are_kept_where_they_tell_events_apart(tmp_path, zone):
 def test_fractions_of_a_second_are_kept(tmp_path, times):
     wanted = [1_700_000_000_000_000, 1_700_000_000_250_000]
     assert column(write(tmp_path / "t.parquet", timestamp=times), "event_time")[:2] == wanted
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([1_700_000_000, 1_700_000_001_000, 1_700_000_002, 1_700_000_003], "seconds|milliseconds"),
+        (["1700000000.5", "1700000001", "1700000000000", "1700000001"], "seconds|milliseconds"),
+        ([1_700_000_000_000, 1_700_000_001_000_000, 1.7e12, 1.7e12], "milliseconds|microseconds"),
+        ([0, 1, 2, 1_700_000_000], ""),
+        ([1_700_000_000, 1_700_000_001, 1_700_000_002, 1_700_000_003], ""),
+    ],
+)
+def test_times_that_look_like_two_units_are_doubted(tmp_path, times, words):
+    path = write(tmp_path / "t.parquet", timestamp=times)
+    with Database(threads=1) as database:
+        doubts = RATED.stage(database, path).warnings
+    assert len(doubts) == bool(words)
+    for doubt, (first, last) in zip(doubts, [words.split("|")] if words else [], strict=True):
+        assert f"looks like {first} since 1970 and the latest" in doubt
+        assert f"like {last}: events are in the order of these numbers" in doubt
 
 
 def test_whole_floats_stay_as_they_are(tmp_path):

@@ -248,7 +248,10 @@ def test_help_lists_the_settings_of_the_task_that_is_named(package, itrec, tmp_p
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("rating", "there is no task 'rating'; there are: item_vectors, next_items, "),
+        (
+            "rating",
+            "there is no task 'rating' (did you mean ratings?); there are: item_vectors, ",
+        ),
         ("item_vectors", "item_vectors has no windows of its own: give one of next_items, ratings"),
         ("no_such_module:Pairs", "the task no_such_module:Pairs"),
     ],

@@ -240,10 +240,16 @@ def test_a_second_run_is_refused_or_replaces(shards, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--only", "popularity,rigde"), "no baseline 'rigde'; there are: cooccurrence"),
+        (
+            ("--only", "popularity,rigde"),
+            "no baseline 'rigde' (did you mean ridge?); there are: cooccurrence",
+        ),
         (("--only", ","), "names no baseline"),
         (("--only", "[]"), "names no baseline"),
-        (("--only", "[popularity, rigde]"), "no baseline 'rigde'; there are: cooccurrence"),
+        (
+            ("--only", "[popularity, rigde]"),
+            "no baseline 'rigde' (did you mean ridge?); there are: cooccurrence",
+        ),
         (("--ridge.penalty", "-1"), "ridge.penalty is -1.0, allowed is above 0"),
         (("--ridge.alpha", "1"), "ridge.alpha"),
         (("--shards", "nowhere"), "nowhere holds no manifest.json"),

@@ -195,7 +195,7 @@ def test_files_and_columns_of_a_table(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     assert "is empty" in refusal("table", tmp_path / "empty.csv")
     (tmp_path / "header.csv").write_text("user,item,timestamp\n")
-    assert "holds no ratings" in refusal("table", tmp_path / "header.csv")
+    assert "holds no events" in refusal("table", tmp_path / "header.csv")
     (tmp_path / "t.xlsx").write_text("x")
     assert "unknown kind" in refusal("table", tmp_path / "t.xlsx")
     (tmp_path / "broken.csv").write_text("user,item,timestamp\na,x,1\na,y\na,z,3\n")
