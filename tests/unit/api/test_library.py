@@ -308,7 +308,6 @@ def test_baselines_and_a_report(data, run, tmp_path):
     assert "SASRec" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_lists_of_nothing_are_one_sentence(run):
     with pytest.raises(DataError, match="the list of inputs is empty"):
         itrec.read([])
@@ -323,6 +322,7 @@ def test_one_baseline_may_be_named_by_itself(data):
     assert list(itrec.baselines(data, "popularity")) == ["popularity"]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_this_process(data, tmp_path, capsys):
     search = itrec.sweep(
         data, {"model.width": {"grid": [4, 8]}}, base={"model": MODEL, **TINY}, local=True,
