@@ -14,7 +14,7 @@ counts as (
 
 shares as (
     select
-        item_source_id,
+        item_source_id::varchar as item_source_id,
         num_rows,
         (sum(num_rows) over ())::bigint as num_all
     from counts
