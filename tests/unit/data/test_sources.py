@@ -34,7 +34,7 @@ def test_settings_belong_to_their_source():
     [
         (
             "ml_1m",
-            "there is no source 'ml_1m' (did you mean ml-1m?); there are: ml-100k, ml-10m",
+            r"there is no source 'ml_1m' \(did you mean ml-1m\?\); there are: ml-100k, ml-10m",
         ),
         ("no_such_module:Mine", "the source no_such_module:Mine"),
         ("json:JSONDecoder", "the source json:JSONDecoder is not a class derived from"),
