@@ -67,7 +67,11 @@ class EvaluationConfig:
                 "evaluation.batch_size must be at least 1 and evaluation.train_sample at least 0"
             )
         try:
-            metrics.load(self.choice.more)
+            choice = self.choice
+        except ValueError as error:
+            raise ValueError(f"evaluation.{error}") from error
+        try:
+            metrics.load(choice.more)
         except (ValueError, ConfigError) as error:
             raise ValueError(f"evaluation.metrics: {error}") from error
 

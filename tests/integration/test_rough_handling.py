@@ -79,7 +79,7 @@ def test_recommend_counts_the_users_who_have_anything_left(tmp_path, capsys):
     assert train(capsys, shards, run, "--model.side_information=none")[0] == 0
     code, told, _ = itrec(capsys, "recommend", run, "--out", out, "-k", "3")
     assert code == 0
-    assert "for 1 users" in told
+    assert "for 1 user " in told
     assert pq.read_table(out)["user"].to_pylist() == ["some"]
     assert pq.read_table(out)["item"].to_pylist() == ["c"]
 

@@ -146,11 +146,7 @@ def read_items(shards: Path, manifest: Manifest) -> Items:
 
 
 def refuse_without_users(shards: Path) -> None:
-    """Refuse shards whose users are needed only when training is over.
-
-    Raises:
-        ShardsError: there is no such file.
-    """
+    """Raise a ShardsError for shards without a file of users, needed when training is over."""
     if not (shards / schema.USERS_FILE).is_file():
         raise ShardsError(f"{shards / schema.USERS_FILE} is missing: window the data again")
 

@@ -284,12 +284,11 @@ def _filtered(database: Database, config: HistoryConfig) -> list[repeats.Sized]:
         )
         database.table("events", f"{FOLDER}/filtered", min_user_events=least["min_user_events"])
         sizes = repeats.sizes(database)
-    what = [
+    name = " and then ".join(
         f"of {kind}s with at least {least[f'min_{kind}_events']} events"
         for kind in ("item", "user")
         if least[f"min_{kind}_events"] > 1
-    ]
-    name = " and then ".join(what)
+    )
     if config.core == "iterative":
         name += f", until nothing changed (rounds: {rounds})"
     return [(name, sizes)]

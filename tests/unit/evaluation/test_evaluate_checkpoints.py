@@ -88,8 +88,8 @@ def test_other_windows_of_the_same_catalogue_are_judged(trained, other_windows, 
     ("changes", "told"),
     [
         ({"top_items": 50}, "another catalogue (50 items)"),
-        ({"input_length": 8}, "input_length=8"),
-        ({"target_length": 4}, "target_length=4"),
+        ({"input_length": 8}, "input_length 8"),
+        ({"target_length": 4}, "target_length 4"),
     ],
 )
 def test_windows_that_do_not_fit_the_model_are_refused(
