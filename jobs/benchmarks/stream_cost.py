@@ -155,7 +155,7 @@ def _rate(given: Any) -> None:
     feeds = {cache: feeds_of(run_of(given, shards, cache))[TRAIN] for cache in ("none", "host")}
     ways: dict[str, Callable[[], Any]] = {
         "raw": raw,
-        "read and cut, no batches": lambda: drain(feeds["none"]._buffers(EPOCH)),
+        "read and cut, no batches": lambda: drain(feeds["none"]._own.buffers(EPOCH)),
         "streamed": lambda: drain(feeds["none"].epoch(EPOCH)),
         "cached": lambda: drain(feeds["host"].epoch(EPOCH)),
     }

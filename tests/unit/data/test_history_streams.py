@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from itrec_dist.data import manifest
+from itrec_dist.data.history_buffers import Stream
 from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
 from itrec_dist.data.history_scan import scan
-from itrec_dist.data.history_streams import Stream, StreamedHistories
+from itrec_dist.data.history_streams import StreamedHistories
 from itrec_dist.data.schema import PAD, TRAIN, VALIDATION
 from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import (
