@@ -30,10 +30,10 @@ from itrec_dist.data.schema import Batch
 from itrec_dist.data.shards.arrays import HistoryRows
 from itrec_dist.data.shards.splits import FileRows, HistoryReader
 from itrec_dist.data.targets_ahead import Ahead
+from itrec_dist.errors import ConfigError
 from itrec_dist.system.read_ahead import read_ahead
 
-BUFFERS = 4
-"""Buffers in the events that may be held."""
+_BUFFERS = 4  # in the events that may be held
 _CPU = torch.device("cpu")
 
 
@@ -144,7 +144,7 @@ class OwnBatches:
     @property
     def buffer_size(self) -> int:
         """Events of a buffer."""
-        return self.stream.events // BUFFERS
+        return self.stream.events // _BUFFERS
 
     def _cut(
         self, rows: HistoryRows, seed: Seed | None, number: int, *, is_last: bool
@@ -186,6 +186,25 @@ def own_part(share: HistoryShare) -> HistoryShare:
         None if tokens is None else max(1, tokens // share.world_size),
         share.multiple,
     )
+
+
+def refuse_small_buffer(events: int, share: HistoryShare, bounds: Sequence[int]) -> None:
+    """Check that a buffer always holds a whole batch besides what an earlier one left.
+
+    Args:
+        events: events that may be held.
+        share: of one worker, as from `own_part`.
+        bounds: the longest row of every bucket, in inputs.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    largest = max(share.rows(bound) * (bound + 1) for bound in bounds)
+    if events < 2 * _BUFFERS * largest:
+        raise ConfigError(
+            f"feed.shuffle_events={events} is too small for batches of up to {largest} events on a "
+            f"worker: set it to at least {2 * _BUFFERS * largest}"
+        )
 
 
 def _cut_by_width(order: Indices, widths: Indices, size: int, most: int) -> list[Indices]:

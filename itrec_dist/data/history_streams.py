@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ import torch
 
 from itrec_dist.data.batches import _to_device, as_arrays, from_arrays
 from itrec_dist.data.feeds import Seed
-from itrec_dist.data.history_buffers import BUFFERS, Buffer, OwnBatches, Stream
+from itrec_dist.data.history_buffers import Buffer, OwnBatches, Stream, refuse_small_buffer
 from itrec_dist.data.history_feeds import HistoryShare, HistoryTable
 from itrec_dist.data.history_scan import HistoryScan
 from itrec_dist.data.schema import Batch
@@ -146,25 +146,6 @@ class StreamedHistories:
             steps += members // size
             left = members % size
         return math.ceil(buffers * (steps + left / size) - 1e-6)
-
-
-def refuse_small_buffer(events: int, share: HistoryShare, bounds: Sequence[int]) -> None:
-    """Check that a buffer always holds a whole batch besides what an earlier one left.
-
-    Args:
-        events: events that may be held.
-        share: of one worker, as from `own_part`.
-        bounds: the longest row of every bucket, in inputs.
-
-    Raises:
-        ConfigError: it may not.
-    """
-    largest = max(share.rows(bound) * (bound + 1) for bound in bounds)
-    if events < 2 * BUFFERS * largest:
-        raise ConfigError(
-            f"feed.shuffle_events={events} is too small for batches of up to {largest} events on a "
-            f"worker: set it to at least {2 * BUFFERS * largest}"
-        )
 
 
 def _own_epoch(own: OwnBatches, seed: Seed | None, skip: int) -> Iterator[Arrays]:

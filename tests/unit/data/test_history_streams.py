@@ -1,7 +1,6 @@
 """Histories read again every epoch: each row once, seeded, in bounded memory, for any workers."""
 
 import itertools
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -24,50 +23,12 @@ from itrec_dist.data.shards.splits import (
 )
 from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.errors import ConfigError, ShardsError
+from tests.workers import Workers, same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 SMALL = 1600  # events that may be held: some buffers of several batches each
 ALL = 10**7
-
-
-class Workers:
-    """Several feeds that add up what they tell each other, each in a thread."""
-
-    def __init__(self, world):
-        self.world = world
-        self._told, self._barrier = [None] * world, threading.Barrier(world, timeout=60)
-
-    def sum(self, rank):
-        def add(tensor):
-            self._told[rank] = tensor.clone()
-            self._barrier.wait()
-            total = sum(self._told)
-            self._barrier.wait()
-            return total
-
-        return add
-
-    def run(self, work):
-        """`work(rank)` of every worker, at the same time."""
-        found = [None] * self.world
-
-        def one(rank):
-            try:
-                found[rank] = work(rank)
-            except BaseException as error:
-                found[rank] = error
-                self._barrier.abort()
-
-        threads = [threading.Thread(target=one, args=(rank,)) for rank in range(self.world)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +68,6 @@ def epochs(
 
 def real(batch):
     return batch.window_ids_B[batch.weight_B > 0].tolist()
-
-
-def same(one, other):
-    for name, value in vars(one).items():
-        given = getattr(other, name)
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, given), name
-        else:
-            assert value == given, name
 
 
 def learned(batch):

@@ -1,0 +1,63 @@
+"""Passes for tasks of Ray, which import this module."""
+
+import itertools
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from itrec_dist.data.shards.splits import HistoryReader
+
+
+@dataclass(frozen=True)
+class Telling(HistoryReader):
+    """Says in a file which processes read."""
+
+    told: Path | None = None
+
+    def read(self, files, rows):
+        with self.told.open("a") as told:
+            print(os.getpid(), file=told)
+        yield from super().read(files, rows)
+
+    @property
+    def processes(self):
+        return [int(line) for line in self.told.read_text().split()]
+
+
+def dying(skip):
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield {}
+
+
+@dataclass(frozen=True)
+class Endless:
+    """Numbers without end; says when it is closed."""
+
+    folder: Path
+    size: int = 1
+
+    def __call__(self, skip):
+        try:
+            for number in itertools.count(skip):
+                (self.folder / "made").write_text(str(number))
+                yield {"number": np.full(self.size, number)}
+        finally:
+            (self.folder / "closed").touch()
+
+
+@dataclass(frozen=True)
+class Large:
+    """A hundred items of a megabyte."""
+
+    def __call__(self, skip):
+        for number in range(skip, 100):
+            yield {"number": np.full(2**17, number)}
+
+
+def asleep():
+    """Keeps a CPU taken."""
+    time.sleep(300)
