@@ -22,6 +22,7 @@ from itrec_dist.distributed import readers
 from itrec_dist.distributed.readers import read_here, reserve
 from itrec_dist.errors import MachineError, ShardsError
 from itrec_dist.runs.directory import RunDirectory
+from tests.cases import slow_after
 from tests.fixtures import call
 from tests.passes import Endless, Large, Telling, asleep, dying
 from tests.stopped_runs import outcome
@@ -60,7 +61,9 @@ def feeds(shards, reads, sums, use="steps", told=None):
     ]
 
 
-@pytest.mark.parametrize(("world", "use"), [(1, "judged"), (1, "prefixes"), (2, "steps")])
+@pytest.mark.parametrize(
+    ("world", "use"), slow_after(1, [(2, "steps"), (1, "prefixes"), (1, "judged")])
+)
 def test_batches_are_those_of_the_worker(world, use, history_shards):
     reserved = [reserve([], 60) for _ in range(world)]
     passes = [(None, 0)] if use == "judged" else [((0, 1), 0), ((0, 2), 0), ((0, 2), 9)]
@@ -82,6 +85,7 @@ def test_batches_are_those_of_the_worker(world, use, history_shards):
             two.item_ids_BL[:] = 1  # not memory that others read
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_killed_costs_no_batch_and_gives_none_twice(
     reader, history_shards, tmp_path
 ):
@@ -101,6 +105,7 @@ def test_a_reader_that_is_killed_costs_no_batch_and_gives_none_twice(
     assert len(set(own.processes)) == 3
 
 
+@pytest.mark.slow
 def test_a_reader_that_always_dies_is_one_sentence(reader):
     with pytest.raises(MachineError, match=r"was lost 4 times in a row.*feed\.readers to worker"):
         list(reader(dying, 0))
@@ -115,6 +120,7 @@ def test_a_mistake_that_a_reader_meets_is_raised_in_the_worker(reader, history_s
         list(feed.epoch((0, 1)))
 
 
+@pytest.mark.slow
 def test_a_reader_is_a_few_items_ahead_and_ends_with_its_worker_s_pass(reader, tmp_path):
     items = reader(Endless(tmp_path, 100_000), 5)
     assert [int(next(items)["number"][0]) for _ in range(3)] == [5, 6, 7]
@@ -140,6 +146,7 @@ def bytes_in_store():
     return int(found)
 
 
+@pytest.mark.slow
 def test_what_was_read_does_not_stay_in_the_store(reader):
     before = bytes_in_store()
     for _ in range(2):
@@ -150,6 +157,7 @@ def test_what_was_read_does_not_stay_in_the_store(reader):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_without_a_cpu_the_worker_reads_itself(reader, tmp_path, monkeypatch):
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
