@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from itrec_dist.data.shards.splits import HistoryReader
+from itrec_dist.distributed.readers import reserve
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Endless:
     size: int = 1
 
     def __call__(self, skip):
+        (self.folder / "process").write_text(str(os.getpid()))
         try:
             for number in itertools.count(skip):
                 (self.folder / "made").write_text(str(number))
@@ -61,3 +63,13 @@ class Large:
 def asleep():
     """Keeps a CPU taken."""
     time.sleep(300)
+
+
+class Worker:
+    """An actor that has a pass read for it."""
+
+    def begin(self, folder):
+        """Take an item of an endless pass; returns it."""
+        self.reader = reserve([], 60)
+        self.items = self.reader(Endless(folder), 0)
+        return int(next(self.items)["number"][0])

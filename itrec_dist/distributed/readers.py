@@ -17,7 +17,7 @@ from itrec_dist.system.read_ahead import read_ahead
 
 Readers = Literal["auto", "worker", "cluster"]
 Arrays = Mapping[str, Any]
-"""Numpy arrays and numbers by name."""
+"""An item of a pass: numpy arrays by name, and what is small."""
 Make = Callable[[int], Iterator[Arrays]]
 """The items of a pass without the first so many."""
 Read = Callable[[Make, int], Generator[Arrays]]
@@ -198,7 +198,7 @@ def _in_chunks(items: Iterator[Arrays]) -> Generator[list[Arrays]]:
     size = 0
     for item in items:
         chunk.append(item)
-        size += sum(array.nbytes for array in item.values())
+        size += sum(getattr(value, "nbytes", 0) for value in item.values())
         if len(chunk) == _CHUNK_ITEMS or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0

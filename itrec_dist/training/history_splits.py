@@ -91,7 +91,7 @@ class HistorySplits:
         ahead = self._ahead if is_training else None
         asked = places if len(places) else np.zeros(1, dtype=np.int64)  # fillers need a row
         part = (context.rank, context.world_size, context.collect)
-        found = scan(files, reader, asked, ahead, part)
+        found = scan(files, reader, asked, ahead, part, self._read)
         if is_training and not found.inputs.any():
             raise self._nothing_to_learn()
         use = self._training_use if is_training else "judged"

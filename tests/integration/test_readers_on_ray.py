@@ -7,6 +7,7 @@ import signal
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ from itrec_dist.errors import MachineError, ShardsError
 from itrec_dist.runs.directory import RunDirectory
 from tests.cases import slow_after
 from tests.fixtures import call
-from tests.passes import Endless, Large, Telling, asleep, dying
+from tests.passes import Endless, Large, Telling, Worker, asleep, dying
 from tests.stopped_runs import outcome
 from tests.workers import Workers, same
 
@@ -49,9 +50,8 @@ def feeds(shards, reads, sums, use="steps", told=None):
     plain = HistoryReader(described) if told is None else Telling(described, told=told)
     ahead = None if use == "judged" else Ahead()
     alone = (0, 1, lambda value: [value])
-    found = scan(
-        split_files(shards, described, split), HistoryReader(described), np.array([0]), ahead, alone
-    )
+    files, asked = split_files(shards, described, split), np.array([0])
+    found = scan(files, HistoryReader(described), asked, ahead, alone, reads[0])
     width = described.input_length if use == "prefixes" else None
     stream = Stream(plain, SMALL, use, width, ahead)
     shares = [HistoryShare(6, rank=rank, world_size=len(reads)) for rank in range(len(reads))]
@@ -135,6 +135,23 @@ def test_a_reader_is_a_few_items_ahead_and_ends_with_its_worker_s_pass(reader, t
     again = reader(Endless(tmp_path), 0)  # its CPU is free
     assert int(next(again)["number"][0]) == 0
     again.close()
+
+
+@pytest.mark.slow
+def test_a_reader_ends_with_its_worker_and_its_cpu_is_free(tmp_path):
+    import ray
+
+    free = ray.available_resources()["CPU"]
+    worker = ray.remote(Worker).options(num_cpus=0).remote()
+    assert ray.get(worker.begin.remote(tmp_path)) == 0
+    process = int((tmp_path / "process").read_text())
+    assert psutil.pid_exists(process)
+    assert ray.available_resources()["CPU"] == free - 1
+    ray.kill(worker)
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(process) or ray.available_resources()["CPU"] != free:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def bytes_in_store():
