@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +35,16 @@ def dying(skip):
 
 @dataclass(frozen=True)
 class Endless:
-    """Numbers without end; says when it is closed."""
+    """Numbers without end; says which process makes them, and how many."""
 
     folder: Path
     size: int = 1
 
     def __call__(self, skip):
         (self.folder / "process").write_text(str(os.getpid()))
-        try:
-            for number in itertools.count(skip):
-                (self.folder / "made").write_text(str(number))
-                yield {"number": np.full(self.size, number)}
-        finally:
-            (self.folder / "closed").touch()
+        for number in itertools.count(skip):
+            (self.folder / "made").write_text(str(number))
+            yield {"number": np.full(self.size, number)}
 
 
 @dataclass(frozen=True)
@@ -58,11 +54,6 @@ class Large:
     def __call__(self, skip):
         for number in range(skip, 100):
             yield {"number": np.full(2**17, number)}
-
-
-def asleep():
-    """Keeps a CPU taken."""
-    time.sleep(300)
 
 
 class Worker:

@@ -1,13 +1,14 @@
-"""Where the batches of a worker are made: in its own process, or in a task on another machine.
+"""Where the batches of a worker are made: in its own process, or in one on another machine.
 
-A pass is a function of the number of items to leave out, and gives the same items every time. A
-task runs it as it would run in the worker; what it makes comes a few items at a time, with a few
-ahead of the worker and no more. So order, counts and seeds do not depend on where it runs, and if
-the task's process or node is lost, another task leaves out what had arrived.
+A pass is a function of the number of items to leave out, and gives the same items every time. An
+actor of Ray runs it as it would run in the worker; what it makes comes a few items at a time, with
+a few ahead of the worker and no more. So order, counts and seeds do not depend on where it runs,
+and if the actor's process or node is lost, another one leaves out what had arrived.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -24,9 +25,9 @@ Read = Callable[[Make, int], Generator[Arrays]]
 """Runs a pass from an item on, somewhere."""
 
 _CHUNK_ITEMS, _CHUNK_BYTES = 8, 4 * 2**20  # an object holds either, at least one item
-_CHUNKS_AHEAD = 2  # objects that a task makes before the worker takes the first
-_START_SECONDS = 120.0  # in which a task with a CPU of its own begins
-_MOST_LOSSES = 3  # of tasks in a row that gave nothing
+_CHUNKS_AHEAD = 2  # objects that are made before the worker takes the first
+_START_SECONDS = 120.0  # in which another actor begins when one is lost
+_MOST_LOSSES = 3  # of actors in a row that gave nothing
 
 
 def read_here(make: Make, skip: int) -> Generator[Arrays]:
@@ -35,127 +36,106 @@ def read_here(make: Make, skip: int) -> Generator[Arrays]:
 
 
 class ClusterReader:
-    """Runs passes, one at a time, in tasks on a CPU of the cluster that it keeps reserved."""
+    """Runs passes, one at a time, in an actor that holds a CPU of the cluster.
 
-    def __init__(self, group: Any) -> None:
-        self._group = group
+    The actor ends with this process, and so its CPU is free.
+    """
+
+    def __init__(self, away_from: Iterable[str] = ()) -> None:
+        """Nothing is started yet; no actor is on the nodes with the ids `away_from`."""
+        avoided = ",".join(away_from)
+        self._labels = {"ray.io/node-id": f"!in({avoided})"} if avoided else None
+        self._actor: Any = None
+        self._lock = threading.Lock()
         self._is_out_of_reach = False
-
-    @property
-    def host(self) -> str:
+        self.host = ""
         """The machine that the CPU belongs to."""
-        import ray
-        from ray.util import placement_group_table
 
-        (node_id,) = placement_group_table(self._group)["bundles_to_node_id"].values()
-        names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
-        return str(names.get(node_id, node_id))
+    def start(self, seconds: float) -> Any:
+        """The actor, started if there is none; None if no CPU comes free in so many seconds."""
+        import ray
+
+        if self._actor is not None:
+            return self._actor
+        actor = ray.remote(_Reading).options(num_cpus=1, label_selector=self._labels).remote()
+        with self._lock:
+            self._actor = actor
+        host = actor.host.remote()
+        if not ray.wait([host], timeout=seconds)[0]:
+            self.close()
+            return None
+        self.host = ray.get(host)
+        return actor
 
     def __call__(self, make: Make, skip: int) -> Generator[Arrays]:
         """Run a pass there.
 
-        If no task begins for two minutes, as where the last node with a free CPU is lost, this and
-        all later passes go on in this process.
+        If it is lost and no CPU comes free for two minutes, this and all later passes go on in this
+        process.
 
         Raises:
             ItrecError: the pass raised it.
-            MachineError: its tasks were lost too often.
+            MachineError: its actors were lost too often.
         """
         if self._is_out_of_reach:
             yield from make(skip)
             return
-        one = _Pass(self._group, make, skip)
-        chunks = read_ahead(one.chunks())
+        is_over = threading.Event()
+        chunks = read_ahead(self._chunks(make, skip, is_over))
+        is_whole = False
         try:
             for chunk in chunks:
                 yield from chunk
+            is_whole = True
         finally:
-            one.cancel()  # first, so that closing does not wait for what is being read
+            is_over.set()
+            if not is_whole:
+                self.close()  # first, so that closing does not wait for what is being read
             chunks.close()
-            self._is_out_of_reach = one.is_out_of_reach
 
     def close(self) -> None:
-        """Return the CPU; the end of the process does so too."""
-        from ray.util import remove_placement_group
+        """End the actor; the next pass would start another one."""
+        import ray
 
-        remove_placement_group(self._group)
+        with self._lock:
+            actor, self._actor = self._actor, None
+        if actor is not None and ray.is_initialized():
+            ray.kill(actor)
 
-
-class _Pass:
-    """A pass in as many tasks as it takes."""
-
-    def __init__(self, group: Any, make: Make, skip: int) -> None:
-        self._group, self._make, self._taken = group, make, skip
-        self._lock, self._is_over, self._task = threading.Lock(), False, None
-        self.is_out_of_reach = False
-
-    def chunks(self) -> Generator[list[Arrays]]:
-        """Its items, some at a time."""
-        import ray.exceptions
+    def _chunks(self, make: Make, taken: int, is_over: threading.Event) -> Generator[list[Arrays]]:
+        """The items of a pass, some at a time, by as many actors as it takes."""
+        from ray.exceptions import RayError, RayTaskError
 
         losses = 0
-        while (task := self._start()) is not None:
+        while not is_over.is_set():
             try:
-                if not ray.wait([task], timeout=_START_SECONDS)[0]:
-                    self.is_out_of_reach = True
+                actor = self.start(_START_SECONDS)
+                if actor is None:
+                    self._is_out_of_reach = not is_over.is_set()
                     break
-                for ref in task:
-                    chunk: list[Arrays] = ray.get(ref)
-                    del ref
-                    losses = 0 if chunk else losses
-                    self._taken += len(chunk)
+                for chunk in _received(actor, make, taken):
+                    losses, taken = 0, taken + len(chunk)
                     yield chunk
-                    del chunk
                 return
-            except ray.exceptions.RayTaskError as error:
+            except RayTaskError as error:
                 if isinstance(error.cause, ItrecError):
                     raise error.cause from None
                 raise
-            except ray.exceptions.RayError as error:  # the process, its node or an object is lost
+            except RayError as error:  # the process, its node or an object is lost
+                self.close()
                 losses += 1
-                if losses > _MOST_LOSSES and not self._is_over:
+                if losses > _MOST_LOSSES and not is_over.is_set():
                     raise MachineError(
                         f"what reads histories for this worker was lost {losses} times in a row: "
                         f"{_line(error)}; give its nodes more memory, lower feed.shuffle_events, "
                         "or set feed.readers to worker"
                     ) from error
-            finally:
-                self._cancel_task()
-        if self.is_out_of_reach:
-            yield from _in_chunks(self._make(self._taken))
-
-    def cancel(self) -> None:
-        """End the task, and start no other."""
-        with self._lock:
-            self._is_over = True
-        self._cancel_task()
-
-    def _start(self) -> Any:
-        """A new task; None if there is to be none."""
-        import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-        task = ray.remote(_run).options(
-            num_cpus=1, num_returns="streaming", max_retries=0,
-            _generator_backpressure_num_objects=_CHUNKS_AHEAD,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group),
-        )  # fmt: skip
-        with self._lock:
-            self._task = None if self._is_over else task.remote(self._make, self._taken)
-            return self._task
-
-    def _cancel_task(self) -> None:
-        """A task that has ended is not touched by it."""
-        import ray
-
-        with self._lock:
-            task, self._task = self._task, None
-        if task is not None and ray.is_initialized():
-            ray.cancel(task)
+        if self._is_out_of_reach:
+            yield from _in_chunks(make(taken))
 
 
 def reserve(away_from: Iterable[str], seconds: float) -> ClusterReader | None:
-    """Reserve a CPU of the cluster for reading, until this process ends.
+    """Take a CPU of the cluster for reading, until this process ends.
 
     Args:
         away_from: ids of nodes that do not come into question.
@@ -164,15 +144,8 @@ def reserve(away_from: Iterable[str], seconds: float) -> ClusterReader | None:
     Returns:
         What reads there; None if no CPU is free.
     """
-    from ray.util import placement_group, remove_placement_group
-
-    avoided = ",".join(away_from)
-    wanted = [{"ray.io/node-id": f"!in({avoided})"}] if avoided else None
-    group = placement_group([{"CPU": 1}], bundle_label_selector=wanted)
-    if group.wait(seconds):
-        return ClusterReader(group)
-    remove_placement_group(group)
-    return None
+    reader = ClusterReader(away_from)
+    return None if reader.start(seconds) is None else reader
 
 
 def reserve_without_gpus(seconds: float) -> ClusterReader | None:
@@ -187,10 +160,28 @@ def reserve_without_gpus(seconds: float) -> ClusterReader | None:
     return reserve(with_gpus, seconds) if has_others else None
 
 
-def _run(make: Make, skip: int) -> Generator[list[Arrays]]:
-    """A task: an empty chunk to say that it has begun, then those with items."""
-    yield []
-    yield from _in_chunks(make(skip))
+class _Reading:
+    """The actor."""
+
+    def host(self) -> str:
+        return socket.gethostname()
+
+    def run(self, make: Make, skip: int) -> Generator[list[Arrays]]:
+        yield from _in_chunks(make(skip))
+
+
+def _received(actor: Any, make: Make, skip: int) -> Generator[list[Arrays]]:
+    """What the actor gives, as it comes."""
+    import ray
+
+    run = actor.run.options(
+        num_returns="streaming", _generator_backpressure_num_objects=_CHUNKS_AHEAD
+    )
+    for ref in run.remote(make, skip):
+        chunk: list[Arrays] = ray.get(ref)
+        del ref
+        yield chunk
+        del chunk  # while the next one is waited for, this one may be freed
 
 
 def _in_chunks(items: Iterator[Arrays]) -> Generator[list[Arrays]]:

@@ -23,6 +23,7 @@ Times are of the processor, of all threads together: machines that others use ch
 import argparse
 import itertools
 import multiprocessing
+import os
 import resource
 import statistics
 import time
@@ -297,7 +298,7 @@ def _read_somewhere(to: Any, given: Any, shards: Path, way: str) -> None:
     torch.set_num_threads(1)
     run = run_of(given, shards, "none")
     if way == "in a task":
-        join(None)
+        join(os.environ.get("RAY_ADDRESS"))
     start = _peak()
     context = (_OnRay if way == "in a task" else LocalContext)(torch.device("cpu"), 1)
     feed = feeds_of(run, context)[TRAIN]
