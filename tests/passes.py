@@ -1,4 +1,4 @@
-"""Passes for tasks of Ray, which import this module."""
+"""Passes for actors of Ray, which import this module."""
 
 import itertools
 import os
@@ -61,6 +61,6 @@ class Worker:
 
     def begin(self, folder):
         """Take an item of an endless pass; returns it."""
-        self.reader = reserve([], 60)
+        self.reader = reserve(300)
         self.items = self.reader(Endless(folder), 0)
         return int(next(self.items)["number"][0])

@@ -55,7 +55,7 @@ class FeedConfig:
     each: a quarter of them is shuffled at a time."""
     readers: Readers = field(default="auto", metadata=FREE)
     """Who reads histories again each time and cuts them into batches, the same ones in any case:
-    worker, each for itself in a thread; or cluster, tasks of Ray with a CPU for each worker besides
+    worker, each for itself in a thread; or cluster, an actor of Ray for each worker, with a CPU of
     its own. auto takes the cluster for workers with GPUs if it has nodes without any."""
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from itrec_dist.errors import ConfigError
 from itrec_dist.storage import cache, parquet
 from itrec_dist.system import limits
 
-_ASKED_SECONDS, _AUTO_SECONDS = 60.0, 10.0  # to wait for a CPU to read on
+_ASKED_SECONDS, _AUTO_SECONDS = 120.0, 30.0  # to wait for a CPU to read on
 T = TypeVar("T")
 
 
@@ -41,10 +41,11 @@ class WorkerContext(Protocol):
     ) -> Iterator[pa.Table]:
         """The named columns of Parquet files as large blocks, in the order of the files."""
 
-    def reader(self, choice: Readers) -> tuple[Read, str | None]:
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:
         """Where this worker's batches are made that are read again in every epoch.
 
-        Called by all workers. Also returns a sentence about it, if there is something to say.
+        Called by all workers. `folder` is read, or None what every machine sees. Also returns a
+        sentence about it, if there is something to say.
 
         Raises:
             ConfigError: `choice` is the cluster, and there is none or it has no CPU to spare.
@@ -141,7 +142,7 @@ class LocalContext(_Group):
         """
         return parquet.row_groups(files, columns)
 
-    def reader(self, choice: Readers) -> tuple[Read, str | None]:
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:  # noqa: ARG002
         """In this process.
 
         Raises:
@@ -149,7 +150,7 @@ class LocalContext(_Group):
         """
         if choice == "cluster":
             raise ConfigError(
-                "feed.readers=cluster reads in tasks of Ray, and this run trains without Ray: set "
+                "feed.readers=cluster reads in actors of Ray, and this run trains without Ray: set "
                 "feed.readers to auto or worker"
             )
         return read_here, None
@@ -228,8 +229,8 @@ class RayContext(_Group):
             where = next((path for n, path in names.items() if n in str(cause)), files[0].parent)
             raise parquet.unreadable(where, cause) from error
 
-    def reader(self, choice: Readers) -> tuple[Read, str | None]:
-        """In a task on a CPU of the cluster, or in this process.
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:
+        """In an actor on a CPU of the cluster, or in this process.
 
         `auto` takes nodes without GPUs, for workers with GPUs: beside a step on CPUs, reading takes
         too little of it to be worth another machine's CPU.
@@ -239,15 +240,15 @@ class RayContext(_Group):
         """
         found = None
         if choice == "cluster":
-            found = readers.reserve([], _ASKED_SECONDS)
+            found = readers.reserve(_ASKED_SECONDS, folder)
         elif choice == "auto" and self.device.type == "cuda":
-            found = readers.reserve_without_gpus(_AUTO_SECONDS)
+            found = readers.reserve_without_gpus(_AUTO_SECONDS, folder)
         hosts = self.collect(None if found is None else found.host)
         if choice == "cluster" and None in hosts:
             raise ConfigError(
                 f"feed.readers=cluster takes a CPU for each of {self.world_size} workers besides "
-                f"theirs, and {hosts.count(None)} of these were not free: add nodes, or set "
-                "feed.readers to auto or worker"
+                f"theirs, and {hosts.count(None)} of these were not free or do not see the shards: "
+                "add nodes, put the shards where all nodes see them, or set feed.readers to worker"
             )
         return found or read_here, _told(hosts)
 
@@ -292,5 +293,8 @@ def _told(hosts: Sequence[str | None]) -> str | None:
     told = f"histories are read and cut into batches on {' and '.join(elsewhere)}"
     alone = [str(rank) for rank, host in enumerate(hosts) if host is None]
     if alone:
-        told += f"; by workers {', '.join(alone)} themselves, for which no CPU was free there"
+        told += (
+            f"; by workers {', '.join(alone)} themselves, which found no other free CPU that sees "
+            "the shards"
+        )
     return told

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from itrec_dist.errors import ItrecError, MachineError
@@ -41,8 +42,14 @@ class ClusterReader:
     The actor ends with this process, and so its CPU is free.
     """
 
-    def __init__(self, away_from: Iterable[str] = ()) -> None:
-        """Nothing is started yet; no actor is on the nodes with the ids `away_from`."""
+    def __init__(self, folder: Path | None = None, away_from: Iterable[str] = ()) -> None:
+        """Nothing is started yet.
+
+        Args:
+            folder: what is to be read, where it is a folder that a node may not see.
+            away_from: ids of nodes that do not come into question.
+        """
+        self._folder = folder
         avoided = ",".join(away_from)
         self._labels = {"ray.io/node-id": f"!in({avoided})"} if avoided else None
         self._actor: Any = None
@@ -52,7 +59,10 @@ class ClusterReader:
         """The machine that the CPU belongs to."""
 
     def start(self, seconds: float) -> Any:
-        """The actor, started if there is none; None if no CPU comes free in so many seconds."""
+        """The actor, started if there is none.
+
+        None if no CPU comes free in so many seconds, or its node does not see the folder.
+        """
         import ray
 
         if self._actor is not None:
@@ -60,11 +70,12 @@ class ClusterReader:
         actor = ray.remote(_Reading).options(num_cpus=1, label_selector=self._labels).remote()
         with self._lock:
             self._actor = actor
-        host = actor.host.remote()
-        if not ray.wait([host], timeout=seconds)[0]:
+        host = actor.host.remote(self._folder)
+        found = ray.get(host) if ray.wait([host], timeout=seconds)[0] else None
+        if found is None:
             self.close()
             return None
-        self.host = ray.get(host)
+        self.host = found
         return actor
 
     def __call__(self, make: Make, skip: int) -> Generator[Arrays]:
@@ -134,21 +145,24 @@ class ClusterReader:
             yield from _in_chunks(make(taken))
 
 
-def reserve(away_from: Iterable[str], seconds: float) -> ClusterReader | None:
+def reserve(
+    seconds: float, folder: Path | None = None, away_from: Iterable[str] = ()
+) -> ClusterReader | None:
     """Take a CPU of the cluster for reading, until this process ends.
 
     Args:
-        away_from: ids of nodes that do not come into question.
         seconds: how long to wait for a free one.
+        folder: what is to be read, where it is a folder that a node may not see.
+        away_from: ids of nodes that do not come into question.
 
     Returns:
-        What reads there; None if no CPU is free.
+        What reads there; None if no CPU is free, or its node does not see the folder.
     """
-    reader = ClusterReader(away_from)
+    reader = ClusterReader(folder, away_from)
     return None if reader.start(seconds) is None else reader
 
 
-def reserve_without_gpus(seconds: float) -> ClusterReader | None:
+def reserve_without_gpus(seconds: float, folder: Path | None) -> ClusterReader | None:
     """The same on a node without GPUs; at once None if there are none."""
     import ray
 
@@ -157,14 +171,15 @@ def reserve_without_gpus(seconds: float) -> ClusterReader | None:
     has_others = any(
         node["Resources"].get("CPU", 0) >= 1 for node in alive if node["NodeID"] not in with_gpus
     )
-    return reserve(with_gpus, seconds) if has_others else None
+    return reserve(seconds, folder, with_gpus) if has_others else None
 
 
 class _Reading:
     """The actor."""
 
-    def host(self) -> str:
-        return socket.gethostname()
+    def host(self, folder: Path | None) -> str | None:
+        """The name of its machine; None if that does not see the folder."""
+        return socket.gethostname() if folder is None or folder.is_dir() else None
 
     def run(self, make: Make, skip: int) -> Generator[list[Arrays]]:
         yield from _in_chunks(make(skip))

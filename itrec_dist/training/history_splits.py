@@ -1,5 +1,7 @@
 """The feeds of a run on histories, which are kept in memory or read again every epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -50,7 +52,8 @@ class HistorySplits:
         """The feeds of the splits that the run needs, by split, and of the training sample."""
         run, self._cache = self._run, cache
         if cache == "none":
-            self._read, self.note = self._context.reader(run.feed.readers)
+            folder = run.shards if isinstance(run.shards, Path) else None
+            self._read, self.note = self._context.reader(run.feed.readers, folder)
         feeds: dict[str, Feed] = {}
         for split in (TRAIN, VALIDATION, TEST):
             if not self._manifest.num_windows(split):

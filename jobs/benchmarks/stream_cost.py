@@ -12,9 +12,9 @@ training and all of validation and test, in a process of its own.
 groups of the same files into tensors, with no order and no batches.
 `step`: the feed's processor time for the first batches of an epoch, beside that of steps of SASRec
 on the same batches; and the time to the first batch of the next epoch.
-`readers`: the same batches made in the worker and in a task of Ray on this machine, in turns: what
+`readers`: the same batches made in the worker and in an actor of Ray here, in turns: what
 is left of the feed in the worker's process, what steps wait for it that take no processor (as on a
-GPU; they sleep), and the largest resident size of the worker.
+GPU; they sleep), and the largest resident size of the worker. RAY_ADDRESS joins a cluster.
 `loss`: losses of two epochs from some seeds, shuffled over all rows and in buffers.
 
 Times are of the processor, of all threads together: machines that others use change them little.
@@ -256,10 +256,10 @@ def _thread_seconds(work: Callable[[], Any]) -> float:
 
 
 class _OnRay(LocalContext):
-    """A worker alone whose batches a task of Ray makes."""
+    """A worker alone whose batches an actor of Ray makes."""
 
-    def reader(self, _: Readers) -> tuple[Read, str | None]:
-        found = reserve([], 60)
+    def reader(self, _: Readers, __: Path | None) -> tuple[Read, str | None]:
+        found = reserve(600)
         assert found is not None
         return found, None
 
@@ -267,7 +267,7 @@ class _OnRay(LocalContext):
 def _readers(given: Any) -> None:
     (shards,) = given.shards
     context = multiprocessing.get_context("spawn")
-    found: dict[str, list[tuple[float, ...]]] = {"in the worker": [], "in a task": []}
+    found: dict[str, list[tuple[float, ...]]] = {"in the worker": [], "in an actor": []}
     for turn in range(given.rounds):
         ways = list(found)
         for way in ways if turn % 2 == 0 else reversed(ways):  # nobody is always the second
@@ -277,7 +277,7 @@ def _readers(given: Any) -> None:
             found[way].append(ours.recv())
             process.join()
             print(way, *(f"{value:.4f}" for value in found[way][-1]), flush=True)
-    print("| figure | in the worker | in a task | ratio |")
+    print("| figure | in the worker | in an actor | ratio |")
     print("|---|---:|---:|---:|")
     for number, name in enumerate(_READ):
         here, there = (statistics.median(run[number] for run in runs) for runs in found.values())
@@ -297,10 +297,10 @@ _READ = (
 def _read_somewhere(to: Any, given: Any, shards: Path, way: str) -> None:
     torch.set_num_threads(1)
     run = run_of(given, shards, "none")
-    if way == "in a task":
+    if way == "in an actor":
         join(os.environ.get("RAY_ADDRESS"))
     start = _peak()
-    context = (_OnRay if way == "in a task" else LocalContext)(torch.device("cpu"), 1)
+    context = (_OnRay if way == "in an actor" else LocalContext)(torch.device("cpu"), 1)
     feed = feeds_of(run, context)[TRAIN]
     drain(itertools.islice(feed.epoch(EPOCH), 50))  # what is started first, and once
     at = time.perf_counter()

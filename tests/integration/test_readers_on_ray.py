@@ -1,9 +1,10 @@
-"""Batches that tasks of Ray make are those of the worker, whatever happens to the tasks."""
+"""Batches that actors of Ray make are those of the worker, whatever happens to the actors."""
 
 import itertools
 import os
 import re
 import signal
+import socket
 import time
 
 import numpy as np
@@ -37,7 +38,7 @@ SMALL = 1600  # events that may be held: some buffers of several batches each
 @pytest.fixture
 def reader():
     """A CPU of the session to read on."""
-    found = reserve([], 60)
+    found = reserve(300)
     assert found is not None
     yield found
     found.close()
@@ -65,7 +66,7 @@ def feeds(shards, reads, sums, use="steps", told=None):
     ("world", "use"), slow_after(1, [(2, "steps"), (1, "prefixes"), (1, "judged")])
 )
 def test_batches_are_those_of_the_worker(world, use, history_shards):
-    reserved = [reserve([], 60) for _ in range(world)]
+    reserved = [reserve(300) for _ in range(world)]
     passes = [(None, 0)] if use == "judged" else [((0, 1), 0), ((0, 2), 0), ((0, 2), 9)]
 
     def batches(reads):
@@ -175,6 +176,14 @@ def test_what_was_read_does_not_stay_in_the_store(reader):
 
 
 @pytest.mark.slow
+def test_a_node_that_does_not_see_the_shards_does_not_read(history_shards, tmp_path):
+    assert reserve(300, tmp_path / "elsewhere") is None
+    found = reserve(300, history_shards)
+    assert found.host == socket.gethostname()
+    found.close()
+
+
+@pytest.mark.slow
 def test_without_a_cpu_the_worker_reads_itself(reader, monkeypatch):
     import ray
 
@@ -182,13 +191,13 @@ def test_without_a_cpu_the_worker_reads_itself(reader, monkeypatch):
     found = [int(next(items)["number"][0]) for _ in range(3)]
     monkeypatch.setattr(readers, "_START_SECONDS", 2.0)
     everywhere = [node["NodeID"] for node in ray.nodes()]
-    nowhere = ClusterReader(everywhere)._labels
+    nowhere = ClusterReader(away_from=everywhere)._labels
     monkeypatch.setattr(reader, "_labels", nowhere)
     ray.kill(reader._actor)
     found += [int(item["number"][0]) for item in items]
     assert found == list(range(80, 100))
     assert [int(item["number"][0]) for item in reader(Large(), 90)] == list(range(90, 100))
-    assert reserve(everywhere, 0.5) is None
+    assert reserve(0.5, away_from=everywhere) is None
 
 
 @pytest.mark.slow
