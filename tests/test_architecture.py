@@ -30,7 +30,7 @@ RESTRICTED = {
     "duckdb": {"data.database", "data.doors", "data.source_files"},
     "pyiceberg": {"data.doors.lakes"},
     "pymysql": {"data.doors.mysql"},
-    "ray": {"launch", "sweeps", "data.feeds", "distributed.context", "inference.recommend"}
+    "ray": {"launch", "sweeps", "data.feeds", "distributed", "inference.recommend"}
     | {"system.doctor"},
 }
 """Package -> the only modules that may import it."""
@@ -40,7 +40,7 @@ LAZY = {
     "deltalake": {"data"},
     "pyiceberg": {"data"},
     "pymysql": {"data"},
-    "ray": {"data.feeds", "distributed.context", "inference.recommend", "system.doctor"},
+    "ray": {"data.feeds", "distributed", "inference.recommend", "system.doctor"},
     "torch": {"cli", "api", "options", "system.doctor", "distributed.torchrun"},
 }
 """Package -> modules or folders that may import it inside functions only."""

@@ -1,6 +1,6 @@
 """A split as tensors, and the batches cut from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +78,25 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
         for name, value in vars(batch).items()
     }
     return Batch(**moved)
+
+
+def as_arrays(batch: Batch) -> dict[str, Any]:
+    """A batch on the CPU as numpy arrays and a number, not copied, by the names of its fields."""
+    return {
+        name: value.numpy() if isinstance(value, torch.Tensor) else np.float64(value)
+        for name, value in vars(batch).items()
+        if value is not None
+    }
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> Batch:
+    """The batch of `as_arrays`; what cannot be written to is copied, such as shared memory."""
+    tensors: dict[str, Any] = {
+        name: torch.from_numpy(array if array.flags.writeable else array.copy())
+        for name, array in arrays.items()
+        if name != "denominator"
+    }
+    return Batch(**tensors, denominator=float(arrays["denominator"]))
 
 
 def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:

@@ -28,6 +28,7 @@ from itrec_dist.data.shards import arrays
 from itrec_dist.data.shards.columns import Widths
 from itrec_dist.data.shards.packed import PackedWindows
 from itrec_dist.data.shards.splits import FileRows, WindowReader, wrong_count
+from itrec_dist.distributed.readers import Readers
 from itrec_dist.errors import ConfigError
 from itrec_dist.system import limits
 
@@ -52,6 +53,10 @@ class FeedConfig:
     shuffle_events: int = 16_777_216
     """Events of histories that a worker holds at most when nothing is cached, at some 20 bytes
     each: a quarter of them is shuffled at a time."""
+    readers: Readers = field(default="auto", metadata=FREE)
+    """Who reads histories again each time and cuts them into batches, the same ones in any case:
+    worker, each for itself in a thread; or cluster, an actor of Ray for each worker, with a CPU of
+    its own. auto takes the cluster for workers with GPUs if it has nodes without any."""
 
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:

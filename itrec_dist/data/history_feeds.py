@@ -159,11 +159,11 @@ class HistoryTable:
         if self._features is not None:
             tensors["target_features_BG"] = self._features[end_B]
         place_BL = self._places(end_B, width) + 1
-        is_target_BL = (place_BL > self._starts[rows_B][:, None]) & self._is_target[
-            place_BL.clamp(min=0)
-        ]
+        is_target_BL = place_BL > self._starts[rows_B][:, None]
+        there_BL = place_BL.clamp(min=0)
+        is_target_BL &= _at(self._is_target, there_BL)
         if self._ahead.count == 1 and self._is_learned is None:  # the same, in one gather
-            ids_BLK = self._flat["item_ids"][place_BL.clamp(min=0)][:, :, None]
+            ids_BLK = _at(self._flat["item_ids"], there_BL)[:, :, None]
         else:
             ids_BLK = self._ahead_of(rows_B[:, None], place_BL)["target_ids"]
         ids_BLK = torch.where(is_target_BL[:, :, None], ids_BLK, PAD)
@@ -224,9 +224,9 @@ class HistoryTable:
         place_BL = place_BL.clamp(min=0)
         tensors = {name: values[rows_B] for name, values in self._vectors.items()}
         for name, values in self._flat.items():
-            tensors[f"{name}_BL"] = torch.where(is_event_BL, values[place_BL], 0)
+            tensors[f"{name}_BL"] = torch.where(is_event_BL, _at(values, place_BL), 0)
         if self._features is not None:
-            codes_BLG = self._features[place_BL]
+            codes_BLG = _at(self._features, place_BL)
             tensors["event_features_BLG"] = torch.where(is_event_BL[:, :, None], codes_BLG, MISSING)
         return tensors
 
@@ -238,7 +238,12 @@ class HistoryTable:
             return torch.zeros(shape, dtype=values.dtype, device=self.device)
         place = offsets[rows_B][:, None] + torch.arange(width, device=self.device)
         is_there = place < offsets[rows_B + 1][:, None]
-        return torch.where(is_there, values[place.clamp(max=len(values) - 1)], 0)
+        return torch.where(is_there, _at(values, place.clamp(max=len(values) - 1)), 0)
+
+
+def _at(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """`values[places]` along the first dimension, in a third of the time that indexing takes."""
+    return values.index_select(0, places.reshape(-1)).reshape(*places.shape, *values.shape[1:])
 
 
 class HistoryFeed:

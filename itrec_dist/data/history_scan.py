@@ -1,12 +1,13 @@
 """What a run has to know of histories before it streams them: one pass over them, shared out.
 
-Every worker reads its part of the files, and all get the same findings, of a size that depends on
-the number of files, items and sampled rows, not on the number of events.
+Every worker has its part of the files read, and all get the same findings, of a size that depends
+on the number of files, items and sampled rows, not on the number of events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from itrec_dist.data.shards.arrays import HistoryRows, Int64
 from itrec_dist.data.shards.first_times import NEVER, first_times
 from itrec_dist.data.shards.splits import FileRows, HistoryReader
 from itrec_dist.data.targets_ahead import Ahead, targets_of_rows
+from itrec_dist.distributed.readers import Arrays, Read, read_here
 
 _PIECE_EVENTS = 262_144
 Collect = Callable[[Any], list[Any]]
@@ -51,7 +53,7 @@ class HistoryScan:
 
 def scan(
     files: Sequence[FileRows], reader: HistoryReader, sampled: Int64, ahead: Ahead | None,
-    part: tuple[int, int, Collect],
+    part: tuple[int, int, Collect], read: Read = read_here,
 ) -> HistoryScan:  # fmt: skip
     """Read a split once, together with the other workers.
 
@@ -61,16 +63,19 @@ def scan(
         sampled: numbers of the rows to return, ascending.
         ahead: the targets of a position in training; None for rows to be judged.
         part: this worker's rank, the number of workers, and how they exchange what they found.
+        read: where this worker's part is read.
 
     Raises:
         ShardsError: a file is missing or damaged, or is not what the manifest describes.
     """
     rank, world_size, collect = part
     starts = np.cumsum([0, *(file.rows for file in files)])
-    own = [
-        (number, _scan_file(files[number], reader, sampled - starts[number], ahead))
+    asked = [
+        (number, files[number], sampled - starts[number])
         for number in range(rank, len(files), world_size)
     ]
+    pass_over = functools.partial(_scan_files, asked, reader, ahead)
+    own = [(item["number"], item["found"]) for item in read(pass_over, 0)]
     found = dict(one for worker in collect(own) for one in worker)
     parts = [found[number] for number in range(len(files))]
     longest = max(part.inputs.shape[1] for part in parts)
@@ -83,6 +88,15 @@ def scan(
         first_times_C=_earliest([part.first_times_C for part in parts]),
         sampled=HistoryRows.concatenated([part.sampled for part in parts]),
     )
+
+
+def _scan_files(
+    asked: Sequence[tuple[int, FileRows, Int64]], reader: HistoryReader, ahead: Ahead | None,
+    skip: int,
+) -> Iterator[Arrays]:  # fmt: skip
+    """The findings about each file, with its number."""
+    for number, file, sampled in asked[skip:]:
+        yield {"number": number, "found": _scan_file(file, reader, sampled, ahead)}
 
 
 def _scan_file(

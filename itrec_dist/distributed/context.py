@@ -16,11 +16,14 @@ import torch
 import torch.distributed as dist
 from pyarrow import fs
 
+from itrec_dist.distributed import readers
+from itrec_dist.distributed.readers import Read, Readers, read_here
 from itrec_dist.distributed.torchrun import Peers
 from itrec_dist.errors import ConfigError
 from itrec_dist.storage import cache, parquet
 from itrec_dist.system import limits
 
+_ASKED_SECONDS, _AUTO_SECONDS = 120.0, 30.0  # to wait for a CPU to read on
 T = TypeVar("T")
 
 
@@ -37,6 +40,16 @@ class WorkerContext(Protocol):
         self, files: Sequence[Path], columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
         """The named columns of Parquet files as large blocks, in the order of the files."""
+
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:
+        """Where this worker's batches are made that are read again in every epoch.
+
+        Called by all workers. `folder` is read, or None what every machine sees. Also returns a
+        sentence about it, if there is something to say.
+
+        Raises:
+            ConfigError: `choice` is the cluster, and there is none or it has no CPU to spare.
+        """
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report an epoch's figures to the launcher; called by all workers."""
@@ -129,6 +142,19 @@ class LocalContext(_Group):
         """
         return parquet.row_groups(files, columns)
 
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:  # noqa: ARG002
+        """In this process.
+
+        Raises:
+            ConfigError: the cluster is asked for.
+        """
+        if choice == "cluster":
+            raise ConfigError(
+                "feed.readers=cluster reads in actors of Ray, and this run trains without Ray: set "
+                "feed.readers to auto or worker"
+            )
+        return read_here, None
+
     def report(self, metrics: dict[str, Any]) -> None:
         """Do nothing: the run directory holds the same figures."""
 
@@ -204,6 +230,29 @@ class RayContext(_Group):
             where = next((path for n, path in names.items() if n in str(cause)), files[0].parent)
             raise parquet.unreadable(where, cause) from error
 
+    def reader(self, choice: Readers, folder: Path | None) -> tuple[Read, str | None]:
+        """In an actor on a CPU of the cluster, or in this process.
+
+        `auto` takes nodes without GPUs, for workers with GPUs: beside a step on CPUs, reading takes
+        too little of it to be worth another machine's CPU.
+
+        Raises:
+            ConfigError: `choice` is the cluster, and it has too few CPUs to spare.
+        """
+        found = None
+        if choice == "cluster":
+            found = readers.reserve(_ASKED_SECONDS, folder)
+        elif choice == "auto" and self.device.type == "cuda":
+            found = readers.reserve_without_gpus(_AUTO_SECONDS, folder)
+        hosts = self.collect(None if found is None else found.host)
+        if choice == "cluster" and None in hosts:
+            raise ConfigError(
+                f"feed.readers=cluster takes a CPU for each of {self.world_size} workers besides "
+                f"theirs, and {hosts.count(None)} of these were not free or do not see the shards: "
+                "add nodes, put the shards where all nodes see them, or set feed.readers to worker"
+            )
+        return found or read_here, _told(hosts)
+
     def report(self, metrics: dict[str, Any]) -> None:
         """Pass the figures to Ray Train (a barrier over the workers)."""
         import ray.train
@@ -235,3 +284,18 @@ def choose_device(use_gpu: bool | None, worker: int = 0, workers: int = 1) -> to
 
 def _fair_threads(workers_on_node: int) -> int:
     return max(1, limits.whole_cores() // workers_on_node)
+
+
+def _told(hosts: Sequence[str | None]) -> str | None:
+    """Where the workers' batches are made, by rank; None stands for the worker itself."""
+    elsewhere = sorted({host for host in hosts if host is not None})
+    if not elsewhere:
+        return None
+    told = f"histories are read and cut into batches on {' and '.join(elsewhere)}"
+    alone = [str(rank) for rank, host in enumerate(hosts) if host is None]
+    if alone:
+        told += (
+            f"; by workers {', '.join(alone)} themselves, which found no other free CPU that sees "
+            "the shards"
+        )
+    return told

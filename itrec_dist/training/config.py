@@ -14,8 +14,8 @@ from itrec_dist import config, metrics
 from itrec_dist.config.fields import FREE
 from itrec_dist.data import manifest
 from itrec_dist.data.feeds import FeedConfig
+from itrec_dist.data.history_buffers import own_part, refuse_small_buffer
 from itrec_dist.data.history_feeds import HistoryShare, bucket_bounds
-from itrec_dist.data.history_streams import own_part, refuse_small_buffer
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TRAIN, VALIDATION, Seen
 from itrec_dist.data.shards import fetch

@@ -1,10 +1,13 @@
 """The feeds of a run on histories, which are kept in memory or read again every epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from itrec_dist.data.feeds import CacheName, Feed
+from itrec_dist.data.history_buffers import Stream
 from itrec_dist.data.history_feeds import (
     HistoryFeed,
     HistoryShare,
@@ -14,7 +17,7 @@ from itrec_dist.data.history_feeds import (
     as_windows,
 )
 from itrec_dist.data.history_scan import scan
-from itrec_dist.data.history_streams import Stream, StreamedHistories
+from itrec_dist.data.history_streams import StreamedHistories
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.data.schema import TEST, TRAIN, VALIDATION
 from itrec_dist.data.shards import remote
@@ -23,6 +26,7 @@ from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.on_node import NodeSplits
 from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.distributed.context import WorkerContext
+from itrec_dist.distributed.readers import Read, read_here
 from itrec_dist.errors import ConfigError
 from itrec_dist.training.config import RunConfig
 
@@ -40,10 +44,16 @@ class HistorySplits:
         """Rows that the report shows: of the test split, else of validation."""
         self.first_times_C: torch.Tensor | None = None
         """When training first has each item; set by reading it, if events have times."""
+        self.note: str | None = None
+        """Where histories are read, if that is not in the workers; set by reading."""
+        self._read: Read = read_here
 
     def read(self, splits: NodeSplits, cache: CacheName, num_sampled: int) -> dict[str, Feed]:
         """The feeds of the splits that the run needs, by split, and of the training sample."""
         run, self._cache = self._run, cache
+        if cache == "none":
+            folder = run.shards if isinstance(run.shards, Path) else None
+            self._read, self.note = self._context.reader(run.feed.readers, folder)
         feeds: dict[str, Feed] = {}
         for split in (TRAIN, VALIDATION, TEST):
             if not self._manifest.num_windows(split):
@@ -84,14 +94,14 @@ class HistorySplits:
         ahead = self._ahead if is_training else None
         asked = places if len(places) else np.zeros(1, dtype=np.int64)  # fillers need a row
         part = (context.rank, context.world_size, context.collect)
-        found = scan(files, reader, asked, ahead, part)
+        found = scan(files, reader, asked, ahead, part, self._read)
         if is_training and not found.inputs.any():
             raise self._nothing_to_learn()
         use = self._training_use if is_training else "judged"
         events = self._run.feed.shuffle_events
         stream = Stream(reader, events, use, self._width, ahead)
         share = self._training_share if is_training else self._judged_share
-        feed = StreamedHistories(found, stream, share, context.device, context.sum)
+        feed = StreamedHistories(found, stream, share, context.device, context.sum, self._read)
         return feed, found.sampled, found.first_times_C
 
     def judged(self, rows: HistoryRows) -> Feed:

@@ -274,6 +274,8 @@ class _Worker:
             splits = HistorySplits(self._run, self._manifest, self._context, steps=steps)
             feeds = splits.read(self._splits, cache, _NUM_SAMPLED)
             self._sampled = splits.sampled
+            if splits.note is not None:
+                self._notes.append(splits.note)
             if splits.first_times_C is not None:
                 self._task.tell_first_times(splits.first_times_C)
             return feeds

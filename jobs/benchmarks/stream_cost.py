@@ -3,6 +3,7 @@
     python jobs/benchmarks/stream_cost.py memory SHARDS [SHARDS ...] [--events 1000000]
     python jobs/benchmarks/stream_cost.py rate SHARDS
     python jobs/benchmarks/stream_cost.py step SHARDS [--steps 200]
+    python jobs/benchmarks/stream_cost.py readers SHARDS [--steps 200] [--sleep 0.05]
     python jobs/benchmarks/stream_cost.py loss SHARDS --scratch FOLDER [--events 800000]
 
 `memory`: the largest resident size of a worker, which builds the feeds of a run, reads an epoch of
@@ -11,6 +12,9 @@ training and all of validation and test, in a process of its own.
 groups of the same files into tensors, with no order and no batches.
 `step`: the feed's processor time for the first batches of an epoch, beside that of steps of SASRec
 on the same batches; and the time to the first batch of the next epoch.
+`readers`: the same batches made in the worker and in an actor of Ray here, in turns: what
+is left of the feed in the worker's process, what steps wait for it that take no processor (as on a
+GPU; they sleep), and the largest resident size of the worker. RAY_ADDRESS joins a cluster.
 `loss`: losses of two epochs from some seeds, shuffled over all rows and in buffers.
 
 Times are of the processor, of all threads together: machines that others use change them little.
@@ -19,6 +23,7 @@ Times are of the processor, of all threads together: machines that others use ch
 import argparse
 import itertools
 import multiprocessing
+import os
 import resource
 import statistics
 import time
@@ -39,7 +44,9 @@ from itrec_dist.data.shards import reader
 from itrec_dist.data.shards.on_node import NodeSplits
 from itrec_dist.data.shards.splits import split_files
 from itrec_dist.distributed.context import LocalContext
+from itrec_dist.distributed.readers import Read, Readers, reserve
 from itrec_dist.engines import kind_of
+from itrec_dist.launch.cluster import join
 from itrec_dist.losses.sampled_softmax import SampledSoftmaxConfig
 from itrec_dist.models.sasrec import SasrecConfig
 from itrec_dist.runs.directory import RunDirectory
@@ -58,17 +65,19 @@ EPOCH = (0, 1)
 def main() -> None:
     """Measure one of them and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["memory", "rate", "step", "loss"])
+    parser.add_argument("what", choices=["memory", "rate", "step", "readers", "loss"])
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--events", type=int, default=FeedConfig().shuffle_events)
     parser.add_argument("--tokens", type=int, default=12_800)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--sleep", type=float, default=0.05)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--scratch", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    {"memory": _memory, "rate": _rate, "step": _step, "loss": _loss}[given.what](given)
+    ways = {"memory": _memory, "rate": _rate, "step": _step, "readers": _readers, "loss": _loss}
+    ways[given.what](given)
     print(machine())
 
 
@@ -86,9 +95,9 @@ def run_of(given: Any, shards: Path, cache: str, seed: int = 0, out: Path = Path
     )  # fmt: skip
 
 
-def feeds_of(run: RunConfig) -> dict[str, Feed]:
+def feeds_of(run: RunConfig, context: LocalContext | None = None) -> dict[str, Feed]:
     """The feeds of a worker that is alone."""
-    context = LocalContext(torch.device("cpu"), threads=1)
+    context = context or LocalContext(torch.device("cpu"), threads=1)
     described = manifest.read(run.shards)
     splits = NodeSplits(run.shards, described, context.blocks, shares=False, note=print)
     built = HistorySplits(run, described, context, steps=True)
@@ -155,7 +164,7 @@ def _rate(given: Any) -> None:
     feeds = {cache: feeds_of(run_of(given, shards, cache))[TRAIN] for cache in ("none", "host")}
     ways: dict[str, Callable[[], Any]] = {
         "raw": raw,
-        "read and cut, no batches": lambda: drain(feeds["none"]._buffers(EPOCH)),
+        "read and cut, no batches": lambda: drain(feeds["none"]._own.buffers(EPOCH)),
         "streamed": lambda: drain(feeds["none"].epoch(EPOCH)),
         "cached": lambda: drain(feeds["host"].epoch(EPOCH)),
     }
@@ -241,6 +250,77 @@ def _thread_seconds(work: Callable[[], Any]) -> float:
     started = time.thread_time()
     work()
     return time.thread_time() - started
+
+
+# ----------------------------------------------------------------------------- readers
+
+
+class _OnRay(LocalContext):
+    """A worker alone whose batches an actor of Ray makes."""
+
+    def reader(self, _: Readers, __: Path | None) -> tuple[Read, str | None]:
+        found = reserve(600)
+        assert found is not None
+        return found, None
+
+
+def _readers(given: Any) -> None:
+    (shards,) = given.shards
+    context = multiprocessing.get_context("spawn")
+    found: dict[str, list[tuple[float, ...]]] = {"in the worker": [], "in an actor": []}
+    for turn in range(given.rounds):
+        ways = list(found)
+        for way in ways if turn % 2 == 0 else reversed(ways):  # nobody is always the second
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_read_somewhere, args=(theirs, given, shards, way))
+            process.start()
+            found[way].append(ours.recv())
+            process.join()
+            print(way, *(f"{value:.4f}" for value in found[way][-1]), flush=True)
+    print("| figure | in the worker | in an actor | ratio |")
+    print("|---|---:|---:|---:|")
+    for number, name in enumerate(_READ):
+        here, there = (statistics.median(run[number] for run in runs) for runs in found.values())
+        print(f"| {name} | {here:.4g} | {there:.4g} | {there / here:.2f} |")
+
+
+_READ = (
+    "an epoch of batches: processor time in the worker's process, s",
+    "the same, on the clock, s",
+    "a step: processor time in the worker's process, s",
+    "a step: wait for its batch, median, s",
+    "all steps: wait for batches, of the time on the clock",
+    "largest resident size of the worker, beyond that before its feeds, MB",
+)
+
+
+def _read_somewhere(to: Any, given: Any, shards: Path, way: str) -> None:
+    torch.set_num_threads(1)
+    run = run_of(given, shards, "none")
+    if way == "in an actor":
+        join(os.environ.get("RAY_ADDRESS"))
+    start = _peak()
+    context = (_OnRay if way == "in an actor" else LocalContext)(torch.device("cpu"), 1)
+    feed = feeds_of(run, context)[TRAIN]
+    drain(itertools.islice(feed.epoch(EPOCH), 50))  # what is started first, and once
+    at = time.perf_counter()
+    cpu = spent(lambda: drain(feed.epoch(EPOCH)))
+    clock = time.perf_counter() - at
+    waits: list[float] = []
+    epoch = feed.epoch((0, 2))
+    next(epoch)
+    began, at = time.process_time(), time.perf_counter()
+    for _ in range(given.steps):
+        asked = time.perf_counter()
+        next(epoch)
+        waits.append(time.perf_counter() - asked)
+        time.sleep(given.sleep)
+    beside, whole = time.process_time() - began, time.perf_counter() - at
+    epoch.close()
+    to.send(
+        (cpu, clock, beside / given.steps, statistics.median(waits), sum(waits) / whole,
+         (_peak() - start) / MB)
+    )  # fmt: skip
 
 
 # -------------------------------------------------------------------------------- loss

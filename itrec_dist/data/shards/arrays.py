@@ -141,12 +141,16 @@ class HistoryRows:
     @property
     def is_learned(self) -> npt.NDArray[np.bool_]:
         """Which events are targets of training rows, [N]; none of a judged row is."""
-        lengths, starts = self.item_ids.lengths, self.item_ids.offsets[:-1]
-        number = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-        is_learned: npt.NDArray[np.bool_] = number >= np.repeat(self.num_context, lengths)
-        is_chosen = np.repeat(self.chooses_targets, lengths) & is_learned
-        given = self.target_ids.values[np.repeat(self.chooses_targets, self.target_ids.lengths)]
-        is_learned[is_chosen] = given != 0
+        lengths = self.item_ids.lengths
+        is_training = np.zeros((len(self), 2), dtype=bool)
+        is_training[:, 1] = True  # context, then targets
+        runs = np.stack([self.num_context, lengths - self.num_context], axis=1)
+        is_learned: npt.NDArray[np.bool_] = np.repeat(is_training.ravel(), runs.ravel())
+        chooses = self.chooses_targets
+        if chooses.any():
+            is_chosen = np.repeat(chooses, lengths) & is_learned
+            given = self.target_ids.values[np.repeat(chooses, self.target_ids.lengths)]
+            is_learned[is_chosen] = given != 0
         return is_learned
 
     @property

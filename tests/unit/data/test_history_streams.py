@@ -1,7 +1,7 @@
 """Histories read again every epoch: each row once, seeded, in bounded memory, for any workers."""
 
 import itertools
-import threading
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from itrec_dist.data import manifest
+from itrec_dist.data.batches import as_arrays, from_arrays
+from itrec_dist.data.history_buffers import OwnBatches, Stream
 from itrec_dist.data.history_feeds import HistoryFeed, HistoryShare, HistoryTable
 from itrec_dist.data.history_scan import scan
-from itrec_dist.data.history_streams import Stream, StreamedHistories
+from itrec_dist.data.history_streams import StreamedHistories
 from itrec_dist.data.schema import PAD, TRAIN, VALIDATION
+from itrec_dist.data.shards import remote
 from itrec_dist.data.shards.first_times import first_times
 from itrec_dist.data.shards.splits import (
     FileRows,
@@ -23,50 +26,13 @@ from itrec_dist.data.shards.splits import (
 )
 from itrec_dist.data.targets_ahead import Ahead
 from itrec_dist.errors import ConfigError, ShardsError
+from itrec_dist.storage.uri import Uri
+from tests.workers import Workers, same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 SMALL = 1600  # events that may be held: some buffers of several batches each
 ALL = 10**7
-
-
-class Workers:
-    """Several feeds that add up what they tell each other, each in a thread."""
-
-    def __init__(self, world):
-        self.world = world
-        self._told, self._barrier = [None] * world, threading.Barrier(world, timeout=60)
-
-    def sum(self, rank):
-        def add(tensor):
-            self._told[rank] = tensor.clone()
-            self._barrier.wait()
-            total = sum(self._told)
-            self._barrier.wait()
-            return total
-
-        return add
-
-    def run(self, work):
-        """`work(rank)` of every worker, at the same time."""
-        found = [None] * self.world
-
-        def one(rank):
-            try:
-                found[rank] = work(rank)
-            except BaseException as error:
-                found[rank] = error
-                self._barrier.abort()
-
-        threads = [threading.Thread(target=one, args=(rank,)) for rank in range(self.world)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +72,6 @@ def epochs(
 
 def real(batch):
     return batch.window_ids_B[batch.weight_B > 0].tolist()
-
-
-def same(one, other):
-    for name, value in vars(one).items():
-        given = getattr(other, name)
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, given), name
-        else:
-            assert value == given, name
 
 
 def learned(batch):
@@ -181,6 +138,19 @@ def test_an_epoch_goes_on_where_it_stopped(world, use, history_shards, described
             assert len(own) == count - skip
             for one, two in zip(own, all_of_it[skip:], strict=True):
                 same(one, two)
+
+
+def test_what_a_worker_cuts_alone_can_be_done_by_another_process(history_shards, described):
+    """It is pickled there, also with a reader of shards at a URI."""
+    place = Uri(f"file://{history_shards}")
+    for shards in (history_shards, place):
+        files, reader = remote.histories(shards, described, TRAIN)
+        found = scanned(history_shards, described)
+        stream = Stream(reader, SMALL, "steps", None, Ahead())
+        own = OwnBatches(tuple(files), found.longest, stream, HistoryShare(6))
+        sent = pickle.loads(pickle.dumps(own))
+        for one, two in itertools.zip_longest(own.epoch((0, 1)), sent.epoch((0, 1), 0)):
+            same(one, from_arrays(as_arrays(two)))
 
 
 @pytest.mark.parametrize("share", [{}, {"batch_tokens": 60}])
