@@ -67,7 +67,7 @@ class ClusterReader:
 
         if self._actor is not None:
             return self._actor
-        actor = ray.remote(_Reading).options(num_cpus=1, label_selector=self._labels).remote()
+        actor: Any = ray.remote(_Reading).options(num_cpus=1, label_selector=self._labels).remote()
         with self._lock:
             self._actor = actor
         host = actor.host.remote(self._folder)
