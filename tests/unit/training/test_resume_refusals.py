@@ -129,8 +129,8 @@ def test_settings_that_change_nothing_may_change(stopped):
         "checkpoints.steps", "checkpoints.keep_last", "checkpoints.keep_best",
         "engine.name", "engine.accumulate", "engine.compile", "engine.deepspeed.stage",
         "engine.deepspeed.offload_optimizer", "engine.deepspeed.offload_parameters",
-        "feed.cache", "feed.readers", "evaluation.batch_size", "cluster.num_workers", "cluster.min_workers",
-        "cluster.max_failures", "cluster.wait_seconds", "cluster.use_gpu",
+        "feed.cache", "feed.readers", "evaluation.batch_size", "cluster.num_workers",
+        "cluster.min_workers", "cluster.max_failures", "cluster.wait_seconds", "cluster.use_gpu",
         "cluster.cpus_per_worker", "cluster.threads", "trackers.mlflow", "trackers.wandb",
     }  # fmt: skip
 
