@@ -274,6 +274,7 @@ def _readers(given: Any) -> None:
             ours, theirs = context.Pipe()
             process = context.Process(target=_read_somewhere, args=(theirs, given, shards, way))
             process.start()
+            theirs.close()  # or its end would not be noticed
             found[way].append(ours.recv())
             process.join()
             print(way, *(f"{value:.4f}" for value in found[way][-1]), flush=True)
