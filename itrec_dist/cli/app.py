@@ -5,7 +5,6 @@ the one that was called is imported, so `itrec --help` answers at once.
 """
 
 import contextlib
-import difflib
 import errno
 import importlib
 import os
@@ -128,8 +127,9 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview(inner))
         return 0 if arguments[1:] else 2
     given = " ".join(arguments[:2] if inner else arguments[:1])
-    close = difflib.get_close_matches(given, VERBS, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    from itrec_dist.config.registry import did_you_mean
+
+    hint = did_you_mean(given, VERBS)
     raise ConfigError(f"there is no command {given!r}{hint}; there are: {', '.join(VERBS)}")
 
 
