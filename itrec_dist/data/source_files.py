@@ -39,12 +39,12 @@ class SourceColumn:
     """How a column of a user's file is read; without `columns` it is null.
 
     text: as varchar, whole floats without a decimal point, NaN as null. id: whole numbers as they
-    are, all else as text. inexact: whether an id is a
-    float that is not whole or too large to be exact. number: as double, or as varchar if a part has
-    text. time: unchanged, but dates and timestamps as whole numbers in the unit of `time_unit`:
-    'us' or 'ns' since 1970, '' for numbers and text. lists: any number of columns as one list per
-    row, with a list of text for each column; text is split at `|`, of records the name is taken.
-    vector: a list of numbers. texts: any number of columns as one list per row, of text each.
+    are, all else as text. inexact: whether an id is a float that is not whole or too large to be
+    exact. number: as double, or as varchar if a part has text. time: unchanged, but dates and
+    timestamps as whole numbers in the unit of `time_unit`: 'us' or 'ns' since 1970, '' for numbers
+    and text. lists: any number of columns as one list per row, with a list of text for each column;
+    text is split at `|`, of records the name is taken. vector: a list of numbers. texts: any number
+    of columns as one list per row, of text each.
     """
 
     kind: Literal[

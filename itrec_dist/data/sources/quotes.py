@@ -20,6 +20,8 @@ def refuse_unclosed(database: Database, source: SourceFiles, parts: Parts, *, he
     Raises:
         DataError: the message names the row where a mark is not closed, or else the first id.
     """
+    if not any(part.is_text for part in source.parts):
+        return
     rows = sum(num_rows for _, num_rows in parts)
     if not database.rows("checks/quoted_ids", first_row=0, end_row=rows):
         return
