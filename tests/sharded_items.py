@@ -43,7 +43,7 @@ class FirstItems:
     shared: bool = True
 
     def per_query(self, queries: Any, target_ids_NK: torch.Tensor, table: Any) -> torch.Tensor:
-        ids = torch.arange(1, DRAWN + 1)
+        ids = torch.arange(1, DRAWN + 1).unsqueeze(0)
         if self.shared:
             target_NK, drawn_NM = table.scores_of_shared(queries, target_ids_NK, ids)
         else:

@@ -38,7 +38,8 @@ class GbceConfig:
     """How far the effect of drawing on the probabilities is undone, t in the paper: 0 is plain
     binary cross entropy (SASRec's with num_negatives 1), 1 undoes it wholly."""
     shared: bool = False
-    """Draw them once for all positions of a batch, which is faster; false draws for each."""
+    """Draw them once for groups of some 128 positions (at most 32 groups a batch), which is faster;
+    false draws for each."""
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning.
@@ -61,7 +62,8 @@ class GbceConfig:
         """
         is_label_NK = is_first(target_ids_NK)
         if torch.is_grad_enabled():
-            shape = (len(target_ids_NK), self.num_negatives)[self.shared :]
+            draws = negatives.num_draws(len(target_ids_NK), shared=self.shared)
+            shape = draws, self.num_negatives
             ids = torch.randint(1, table.num_items + 1, shape, device=target_ids_NK.device)
             target_NK, drawn_NM, is_hit_NM = scored(queries, table, target_ids_NK, ids)
             negative_N = F.softplus(drawn_NM).masked_fill(is_hit_NM, 0.0).sum(dim=1)

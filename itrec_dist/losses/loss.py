@@ -4,7 +4,8 @@ A ranking loss never receives the scores of the whole catalogue: it asks the ite
 needs, all scores, blocks of them, or those of chosen items.
 
 Letters: N queries, C items of the catalogue, K targets or chosen items of a query, W items of a
-block, D width, J items of a query whose scores are biased. Item ids are 1 .. C; 0 is padding.
+block, D width, J items of a query whose scores are biased, G groups of queries, M items of a group.
+Item ids are 1 .. C; 0 is padding.
 """
 
 from collections.abc import Iterator
@@ -51,9 +52,17 @@ class ItemTable(Protocol):
         """Scores of chosen items of each query, [N, K]; 0 where the id is padding."""
 
     def scores_of_shared(
-        self, queries: Queries, ids_NK: Tensor, shared_ids_M: Tensor
+        self, queries: Queries, ids_NK: Tensor, shared_ids_GM: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Scores of chosen items of each query, and of items chosen for all: [N, K] and [N, M]."""
+        """Scores of chosen items of each query, and of items chosen for its group.
+
+        Query n is of group n mod G. Shapes: [N, K] and [N, M].
+        """
+
+
+def of_queries(values_GM: Tensor, num_queries: int) -> Tensor:
+    """The values of each query's group, [N, M]: query n is of group n mod G."""
+    return values_GM.repeat(-(-num_queries // len(values_GM)), 1)[:num_queries]
 
 
 @runtime_checkable

@@ -1,5 +1,8 @@
 """Items drawn as negatives: from where, how likely each was, and their scores.
 
+Queries share them in groups: query n is of group n mod G, so that the positions of a history, which
+follow each other, are of different groups.
+
 Draws come from torch's global generator of the device, as dropout does: its state is part of
 checkpoints, and every worker draws its own.
 """
@@ -10,11 +13,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from itrec_dist.losses.loss import Held, ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries, of_queries
 
 Source = Literal["uniform", "popularity", "in_batch", "mixed"]
 """Where negatives come from: all items alike; as often as they are targets in training; the targets
 of the batch; or one half uniform and one half of the batch."""
+
+
+# Were all queries of a batch compared with the same few items, the gradients would mostly be noise.
+# Products of a group with its own items cost the same.
+_SHARING = 128
+_MOST_GROUPS = 32  # a limit to the vectors that are looked up, and fetched of a sharded table
+
+
+def num_draws(num_queries: int, *, shared: bool) -> int:
+    """How many times negatives are drawn, G: for each query, or for groups that share them."""
+    if not shared:
+        return num_queries
+    return max(1, min(_MOST_GROUPS, -(-num_queries // _SHARING)))
 
 
 class Sampler:
@@ -40,9 +56,9 @@ class Sampler:
         self._log_expected_C = (probability_C.log() + math.log(number)).float()
 
     def draw(self, target_ids_NK: Tensor, *, shared: bool) -> Tensor:
-        """Ids of the drawn items: [M] if shared by all queries, else [N, M]."""
+        """Ids of the drawn items: [G, M] if queries share them, else [N, M]."""
         device = target_ids_NK.device
-        shape = (self._number,) if shared else (len(target_ids_NK), self._number)
+        shape = num_draws(len(target_ids_NK), shared=shared), self._number
         if self._source == "popularity":
             self._cumulative_C = self._cumulative_C.to(device)
             places = torch.rand(shape, dtype=torch.float64, device=device)
@@ -53,7 +69,7 @@ class Sampler:
             return torch.randint(1, self._num_items + 1, shape, device=device)
         of_batch = pool_T[torch.randint(len(pool_T), shape, device=device)]
         if self._num_uniform:
-            some = (*shape[:-1], self._num_uniform)
+            some = shape[0], self._num_uniform
             of_all = torch.randint(1, self._num_items + 1, some, device=device)
             of_batch[..., : self._num_uniform] = of_all
         return of_batch
@@ -72,11 +88,12 @@ def scored(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The scores of the targets, [N, K], and of drawn items, [N, M], and which of these are hits.
 
-    `ids` are [M] for all queries or [N, M]; a hit is a drawn item that is a target of the query.
+    `ids` are [G, M], of the groups that share them, or [N, M]; a hit is a drawn item that is a
+    target of the query.
     """
-    if ids.dim() == 1:
+    if len(ids) < len(target_ids_NK):
         target_NK, drawn_NM = table.scores_of_shared(queries, target_ids_NK, ids)
-        ids = ids.unsqueeze(0)
+        ids = of_queries(ids, len(target_ids_NK))
     else:
         both = table.scores_of(queries, torch.cat([target_ids_NK.long(), ids], dim=1))
         target_NK, drawn_NM = both.split([target_ids_NK.shape[1], ids.shape[1]], dim=1)
@@ -85,8 +102,8 @@ def scored(
 
 
 def held(num_queries: int, number: int, *, shared: bool) -> Held:
-    """What is held of the scores of drawn items: six matrices of them, and ids of their own."""
-    return Held(f"{number:,} drawn items", (24 if shared else 40) * num_queries * number)
+    """What is held of the scores of drawn items: six matrices of them, and the ids."""
+    return Held(f"{number:,} drawn items", (32 if shared else 40) * num_queries * number)
 
 
 def is_first(target_ids_NK: Tensor) -> Tensor:

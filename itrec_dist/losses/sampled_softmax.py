@@ -21,7 +21,7 @@ from torch import Tensor
 
 from itrec_dist.errors import ConfigError
 from itrec_dist.losses import negatives as drawn
-from itrec_dist.losses.loss import Held, ItemTable, Queries
+from itrec_dist.losses.loss import Held, ItemTable, Queries, of_queries
 from itrec_dist.losses.negatives import Sampler, Source, is_first, scored
 from itrec_dist.losses.softmax import SoftmaxConfig
 from itrec_dist.losses.uncompiled import uncompiled
@@ -39,8 +39,8 @@ class SampledSoftmaxConfig:
     num_negatives: int = 256
     """How many items are drawn."""
     shared: bool = True
-    """Draw them once for all positions of a batch, which is one product of matrices; false draws
-    for each position."""
+    """Draw them once for groups of some 128 positions (at most 32 groups a batch), whose scores are
+    products of matrices; false draws for each position, which is slower."""
 
     def __post_init__(self) -> None:
         """Refuse a number that says nothing.
@@ -84,7 +84,8 @@ class SampledSoftmax:
             return SoftmaxConfig().per_query(queries, target_ids_NK, table)
         ids = self._sampler.draw(target_ids_NK, shared=self._is_shared)
         target_NK, drawn_NM, is_hit_NM = scored(queries, table, target_ids_NK, ids)
-        drawn_NM = (drawn_NM - self._sampler.log_expected(ids)).masked_fill(is_hit_NM, -torch.inf)
+        log_expected_NM = of_queries(self._sampler.log_expected(ids), len(drawn_NM))
+        drawn_NM = (drawn_NM - log_expected_NM).masked_fill(is_hit_NM, -torch.inf)
         own_NK = target_NK.masked_fill(~is_first(target_ids_NK), -torch.inf)
         normaliser_N = torch.cat([own_NK, drawn_NM], dim=1).logsumexp(dim=1)
         count_N = (target_ids_NK > 0).sum(dim=1)

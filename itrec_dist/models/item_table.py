@@ -106,28 +106,32 @@ class ItemTable:
         return scores_NK.masked_fill(ids_NK == PAD, 0.0)
 
     def scores_of_shared(
-        self, queries: loss.Queries, ids_NK: Tensor, shared_ids_M: Tensor
+        self, queries: loss.Queries, ids_NK: Tensor, shared_ids_GM: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Scores of chosen items of each query, and of items chosen for all: [N, K] and [N, M].
+        """Scores of chosen items of each query, and of items chosen for its group.
 
-        All vectors are looked up at once, since each look-up has a gradient as large as the table.
+        Query n is of group n mod G. All vectors are looked up at once, since each look-up has a
+        gradient as large as the table. Shapes: [N, K] and [N, M].
         """
-        weight_CD, bias_C, columns_X = self._chosen(torch.cat([ids_NK.flatten(), shared_ids_M]))
+        ids_X = torch.cat([ids_NK.flatten(), shared_ids_GM.flatten()])
+        weight_CD, bias_C, columns_X = self._chosen(ids_X)
         hidden_ND = queries.hidden_ND.float()
         own = ids_NK.numel()
         with torch.autocast(weight_CD.device.type, enabled=False):
             vectors_XD = F.embedding(columns_X, weight_CD).float()
             vectors_NKD = vectors_XD[:own].unflatten(0, ids_NK.shape)
             scores_NK = dots(hidden_ND, vectors_NKD)
-            scores_NM = hidden_ND @ vectors_XD[own:].t()
+            scores_NM = _by_group(hidden_ND, vectors_XD[own:].unflatten(0, shared_ids_GM.shape))
             if bias_C is not None:
                 bias_X = F.embedding(columns_X, bias_C.unsqueeze(1)).squeeze(1).float()
                 scores_NK = scores_NK + bias_X[:own].unflatten(0, ids_NK.shape)
-                scores_NM = scores_NM + bias_X[own:]
+                bias_GM = bias_X[own:].unflatten(0, shared_ids_GM.shape)
+                scores_NM = scores_NM + loss.of_queries(bias_GM, len(hidden_ND))
             scores_NK = _plus_added(scores_NK, queries, ids_NK)
-            scores_NM = _plus_added(scores_NM, queries, shared_ids_M.unsqueeze(0))
+            shared_ids_NM = loss.of_queries(shared_ids_GM, len(hidden_ND))
+            scores_NM = _plus_added(scores_NM, queries, shared_ids_NM)
         scores_NK = scores_NK.masked_fill(ids_NK == PAD, 0.0)
-        return scores_NK, scores_NM.masked_fill(shared_ids_M == PAD, 0.0)
+        return scores_NK, scores_NM.masked_fill(shared_ids_NM == PAD, 0.0)
 
     def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """The vectors and biases of the items `start + 1 .. stop`."""
@@ -147,6 +151,16 @@ class ItemTable:
         """Set the initial bias of each item; does nothing if the table has no bias."""
         if self.bias_C is not None:
             self.bias_C.copy_(bias_C)
+
+
+def _by_group(hidden_ND: Tensor, vectors_GMD: Tensor) -> Tensor:
+    """The products of each query with the vectors of its group, [N, M]."""
+    groups, number, _ = vectors_GMD.shape
+    size = -(-len(hidden_ND) // groups)
+    padded_ND = F.pad(hidden_ND, (0, 0, 0, size * groups - len(hidden_ND)))
+    hidden_GSD = padded_ND.unflatten(0, (size, groups)).transpose(0, 1)
+    scores_SGM = torch.bmm(hidden_GSD, vectors_GMD.transpose(1, 2)).transpose(0, 1)
+    return scores_SGM.reshape(size * groups, number)[: len(hidden_ND)]
 
 
 def _plus_bias(scores_NK: Tensor, bias_C: Tensor | None, columns_NK: Tensor) -> Tensor:

@@ -34,7 +34,8 @@ def batch(queries, targets=1):
 @pytest.mark.parametrize("source", SOURCES)
 def test_items_are_drawn_as_often_as_the_sampler_says(source):
     sampler, number = Sampler(source, 7, COUNTS), 7
-    assert sampler.draw(batch(5), shared=True).shape == (number,)
+    for queries, groups in ((5, 1), (128, 1), (129, 2), (2_048, 16), (25_600, 32)):
+        assert sampler.draw(batch(queries), shared=True).shape == (groups, number)
     ids = sampler.draw(batch(20_000), shared=False)
     assert ids.shape == (20_000, number)
     found = torch.bincount(ids.flatten(), minlength=ITEMS + 1)[1:] / 20_000
@@ -89,16 +90,18 @@ def test_with_many_draws_the_gradient_is_that_of_the_full_softmax(source):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_sampled_softmax_by_hand(monkeypatch, shared):
-    """Items 3, 3 and 1 are drawn for target 1: the second and third are what they stand for."""
-    drawn = torch.tensor([3, 3, 1]) if shared else torch.tensor([[3, 3, 1]])
+    """Items 3, 3 and 1 are drawn for two queries of target 1, and three times 4 for the other."""
+    groups = torch.tensor([[3, 3, 1], [4, 4, 4]])
+    drawn = groups if shared else groups[[0, 1, 0]]
     monkeypatch.setattr(Sampler, "draw", lambda *_, **__: drawn)
-    logits = torch.tensor([[math.log(2), 0.0, math.log(5), 0.0]])
+    logits = torch.tensor([math.log(2), 0.0, math.log(5), math.log(7)]).expand(3, 4)
     loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=3, shared=shared)
     value = loss.for_counts(torch.ones(4)).per_query(
-        Queries(logits), torch.tensor([[1, 1]]), ItemTable(torch.eye(4))
+        Queries(logits), torch.tensor([[1, 1]]).expand(3, 2), ItemTable(torch.eye(4))
     )
-    # Each draw of item 3 stands for 4 / 3 items; the draw of the target is left out.
-    assert value.item() == pytest.approx(math.log((2 + 2 * 5 * 4 / 3) / 2))
+    # Each draw of an item stands for 4 / 3 items; the draw of the target is left out.
+    of_first, of_second = math.log((2 + 2 * 5 * 4 / 3) / 2), math.log((2 + 3 * 7 * 4 / 3) / 2)
+    assert value.tolist() == pytest.approx([of_first, of_second, of_first])
 
 
 @pytest.mark.parametrize("loss", [SampledSoftmaxConfig(), GbceConfig(), GbceConfig(shared=True)])

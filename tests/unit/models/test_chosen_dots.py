@@ -34,7 +34,8 @@ def test_in_parts_as_all_at_once(items, dtype, monkeypatch):
 
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("has_added", [True, False])
-def test_scores_of_shared_items_are_those_of_each_query_s_own(has_bias, has_added):
+@pytest.mark.parametrize("groups", [1, 2, 4, 9])
+def test_scores_of_shared_items_are_those_of_each_query_s_own(has_bias, has_added, groups):
     torch.manual_seed(0)
     leaves = [torch.randn(9, 3), torch.randn(20, 3)]
     leaves += [torch.randn(20)] if has_bias else []
@@ -44,9 +45,10 @@ def test_scores_of_shared_items_are_those_of_each_query_s_own(has_bias, has_adde
     queries = Queries(leaves[0])
     if has_added:
         queries = Queries(leaves[0], torch.randint(6, (9, 2)), leaves[-1])
-    ids, shared = torch.randint(6, (9, 3)), torch.tensor([0, 1, 5, 5, 20])
+    ids, shared = torch.randint(6, (9, 3)), torch.randint(21, (groups, 5))
+    shared[0] = torch.tensor([0, 1, 5, 5, 20])
     own, of_shared = table.scores_of_shared(queries, ids, shared)
-    expected = table.scores_of(queries, torch.cat([ids, shared.expand(9, 5)], dim=1))
+    expected = table.scores_of(queries, torch.cat([ids, shared[torch.arange(9) % groups]], dim=1))
     found = torch.cat([own, of_shared], dim=1)
     torch.testing.assert_close(found, expected)
     pick = torch.randn(9, 8)
