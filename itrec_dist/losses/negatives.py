@@ -91,7 +91,7 @@ def scored(
     `ids` are [G, M], of the groups that share them, or [N, M]; a hit is a drawn item that is a
     target of the query.
     """
-    if len(ids) < len(target_ids_NK):
+    if len(ids) != len(target_ids_NK):
         target_NK, drawn_NM = table.scores_of_shared(queries, target_ids_NK, ids)
         ids = of_queries(ids, len(target_ids_NK))
     else:

@@ -124,6 +124,10 @@ def test_padding_and_queries_without_targets(loss):
     assert hidden.grad.isfinite().all()
     nothing = loss.per_query(Queries(hidden), torch.zeros(6, 2).long(), ItemTable(weight))
     assert not nothing.any()
+    no_ids = torch.zeros(0, 3).long()  # a worker may have no row of a last batch
+    none = loss.per_query(Queries(hidden[:0]), no_ids, ItemTable(weight))
+    assert none.shape == (0,)
+    none.sum().backward()
 
 
 def test_evaluation_reports_the_full_softmax():
