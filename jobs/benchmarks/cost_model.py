@@ -21,6 +21,7 @@ from scipy.optimize import nnls
 
 from itrec_dist.config import Parser
 from itrec_dist.data.windowing.buckets import EVENTS_PER_BUCKET
+from itrec_dist.losses.negatives import num_draws
 
 FIT, HELD_OUT = "fit", "held out"
 _FEEDFORWARD = 1  # inner width of SASRec's layers, in widths
@@ -41,7 +42,7 @@ class Work:
     positions: int = 0
     """Of one worker in a step."""
     drawn: int = 0
-    """Negatives, shared by all positions."""
+    """Negatives of a position, which its group shares."""
     workers: int = 1
     steps: int = 0
     """Of an epoch."""
@@ -238,7 +239,8 @@ def answer(fits: Mapping[str, Fit], work: Work, cluster: Cluster) -> Answer:
     cores = cluster.gpus * cluster.cores
     buckets = math.ceil(work.ratings / EVENTS_PER_BUCKET)
     bucket = fits["windowing"].seconds(Work(ratings=EVENTS_PER_BUCKET))
-    rows = 2 * work.positions + work.drawn  # inputs and targets, at most; drawn ones
+    drawn = work.drawn * num_draws(work.positions, shared=True)
+    rows = 2 * work.positions + drawn  # inputs and targets, at most; drawn ones
     row_bytes = 4 * (work.width + 1)
     # A row is read and written with its gradient and its state; hidden states some 40 times.
     moved = 8 * rows * row_bytes + 40 * 4 * work.positions * work.width * work.layers
