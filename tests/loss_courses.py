@@ -55,7 +55,7 @@ SAMPLED = {
     },
     "sampled_softmax, per position": SampledSoftmaxConfig(num_negatives=7, shared=False),
     "gbce": GbceConfig(num_negatives=7),
-    "gbce, shared": GbceConfig(num_negatives=7, shared=True),
+    "gbce, per position": GbceConfig(num_negatives=7, shared=False),
 }
 MODELS = {
     # Item vectors are input and output, and every position is learned from.

@@ -37,9 +37,9 @@ class GbceConfig:
     calibration: float = 0.75
     """How far the effect of drawing on the probabilities is undone, t in the paper: 0 is plain
     binary cross entropy (SASRec's with num_negatives 1), 1 undoes it wholly."""
-    shared: bool = False
-    """Draw them once for groups of some 128 positions (at most 32 groups a batch), which is faster;
-    false draws for each."""
+    shared: bool = True
+    """Draw them once for groups of some 128 positions (at most 32 groups a batch), whose scores are
+    products of matrices; false draws for each position, as in the paper, which is slower."""
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning.

@@ -53,7 +53,7 @@ LOSSES = {
     "sampled_softmax": SampledSoftmaxConfig(),
     "sampled_softmax_per_position": SampledSoftmaxConfig(shared=False),
     "gbce": GbceConfig(),
-    "gbce_shared": GbceConfig(shared=True),
+    "gbce_per_position": GbceConfig(shared=False),
 }
 HISTORY = 50
 

@@ -104,7 +104,7 @@ def test_sampled_softmax_by_hand(monkeypatch, shared):
     assert value.tolist() == pytest.approx([of_first, of_second, of_first])
 
 
-@pytest.mark.parametrize("loss", [SampledSoftmaxConfig(), GbceConfig(), GbceConfig(shared=True)])
+@pytest.mark.parametrize("loss", [SampledSoftmaxConfig(), GbceConfig(), GbceConfig(shared=False)])
 def test_padding_and_queries_without_targets(loss):
     loss = loss.for_counts(COUNTS) if isinstance(loss, SampledSoftmaxConfig) else loss
     hidden = torch.randn(6, ITEMS, requires_grad=True)
@@ -158,7 +158,7 @@ def test_beta_is_the_paper_s_at_its_ends():
 
 def test_gbce_without_calibration_is_binary_cross_entropy():
     logits, targets = torch.randn(30, ITEMS), batch(30)
-    loss = GbceConfig(num_negatives=1, calibration=0.0)
+    loss = GbceConfig(num_negatives=1, calibration=0.0, shared=False)
     torch.manual_seed(3)
     found = loss.per_query(Queries(logits), targets, ItemTable(torch.eye(ITEMS)))
     torch.manual_seed(3)
@@ -173,7 +173,7 @@ def test_gbce_without_calibration_is_binary_cross_entropy():
 
 def test_gbce_in_evaluation_is_the_mean_over_the_draws():
     logits, targets, table = torch.randn(4, ITEMS), batch(4, 2), ItemTable(torch.eye(ITEMS))
-    loss = GbceConfig(num_negatives=5)
+    loss = GbceConfig(num_negatives=5, shared=False)
     many, ids = Queries(logits.repeat(5000, 1)), targets.repeat(5000, 1)
     drawn = loss.per_query(many, ids, table).view(5000, 4)
     with torch.no_grad():
