@@ -60,11 +60,11 @@ def applies(manifest: Manifest | None) -> bool:
 def arm(config: dict[str, Any]) -> tuple[str, str] | None:
     """The (loss, side information) of a configuration, if the paper has this arm.
 
-    None for models that extend the paper's, such as by the repeat bias.
+    None for other models, and for those that extend the paper's, such as by the repeat bias.
     """
     loss, model = config.get("loss"), config.get("model")
     loss = loss.get("kind") if isinstance(loss, dict) else loss
-    if not isinstance(model, dict) or model.get("repeat_bias"):
+    if not isinstance(model, dict) or model.get("kind", "ite") != "ite" or model.get("repeat_bias"):
         return None
     side = model.get("side_information")
     return (loss, side) if loss in LOSSES and side in SIDES else None

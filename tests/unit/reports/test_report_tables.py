@@ -137,6 +137,9 @@ def test_paper_arms_are_told_by_loss_and_side_information():
     beyond = {"loss": "bce", "model": {"side_information": "user", "repeat_bias": True}}
     assert published_ite.arm(beyond) is None
     assert published_ite.arm({"model": {"width": 8}}) is None
+    other = {"loss": "bce", "model": {"kind": "sasrec", "side_information": "none"}}
+    assert published_ite.arm(other) is None
+    assert published_ite.arm({**other, "model": {**other["model"], "kind": "ite"}}) is not None
 
 
 @pytest.mark.parametrize(
