@@ -117,10 +117,8 @@ def test_scores_are_those_of_a_table_in_one_place_and_padding_takes_no_row(shard
     items = Course(shards, LocalContext(CPU, 1), OPTIMIZERS["sgd"]).engine.rows.items
     queries = Queries(torch.randn(4, WIDTH))
     plain, table = ItemTable(items.weight_RD, items.bias_R), items.table(None)
-    ids, shared = (
-        torch.tensor([[3, 0], [0, 0], [23, 1], [7, 7]]),
-        torch.tensor([[1, 9, 23], [1, 9, 9]]),
-    )
+    ids = torch.tensor([[3, 0], [0, 0], [23, 1], [7, 7]])
+    shared = torch.tensor([[1, 9, 23], [1, 9, 9]])
     torch.testing.assert_close(table.scores_of(queries, ids), plain.scores_of(queries, ids))
     for found, expected in zip(
         table.scores_of_shared(queries, ids, shared),
