@@ -56,7 +56,7 @@ class ItemTable(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Scores of chosen items of each query, and of items chosen for its group.
 
-        Query n is of group n mod G. Shapes: [N, K] and [N, M].
+        Query n is of group n mod G, and no group's item is padding. Shapes: [N, K] and [N, M].
         """
 
 

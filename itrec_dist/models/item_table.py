@@ -110,8 +110,8 @@ class ItemTable:
     ) -> tuple[Tensor, Tensor]:
         """Scores of chosen items of each query, and of items chosen for its group.
 
-        Query n is of group n mod G. All vectors are looked up at once, since each look-up has a
-        gradient as large as the table. Shapes: [N, K] and [N, M].
+        Query n is of group n mod G, and no group's item is padding. All vectors are looked up at
+        once, since each look-up has a gradient as large as the table. Shapes: [N, K] and [N, M].
         """
         ids_X = torch.cat([ids_NK.flatten(), shared_ids_GM.flatten()])
         weight_CD, bias_C, columns_X = self._chosen(ids_X)
@@ -127,11 +127,11 @@ class ItemTable:
                 scores_NK = scores_NK + bias_X[:own].unflatten(0, ids_NK.shape)
                 bias_GM = bias_X[own:].unflatten(0, shared_ids_GM.shape)
                 scores_NM = scores_NM + loss.of_queries(bias_GM, len(hidden_ND))
-            scores_NK = _plus_added(scores_NK, queries, ids_NK)
-            shared_ids_NM = loss.of_queries(shared_ids_GM, len(hidden_ND))
-            scores_NM = _plus_added(scores_NM, queries, shared_ids_NM)
-        scores_NK = scores_NK.masked_fill(ids_NK == PAD, 0.0)
-        return scores_NK, scores_NM.masked_fill(shared_ids_NM == PAD, 0.0)
+            if queries.bias_ids_NJ is not None:
+                scores_NK = _plus_added(scores_NK, queries, ids_NK)
+                shared_ids_NM = loss.of_queries(shared_ids_GM, len(hidden_ND))
+                scores_NM = _plus_added(scores_NM, queries, shared_ids_NM)
+        return scores_NK.masked_fill(ids_NK == PAD, 0.0), scores_NM
 
     def _rows(self, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """The vectors and biases of the items `start + 1 .. stop`."""

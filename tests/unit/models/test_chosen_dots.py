@@ -45,8 +45,8 @@ def test_scores_of_shared_items_are_those_of_each_query_s_own(has_bias, has_adde
     queries = Queries(leaves[0])
     if has_added:
         queries = Queries(leaves[0], torch.randint(6, (9, 2)), leaves[-1])
-    ids, shared = torch.randint(6, (9, 3)), torch.randint(21, (groups, 5))
-    shared[0] = torch.tensor([0, 1, 5, 5, 20])
+    ids, shared = torch.randint(6, (9, 3)), torch.randint(1, 21, (groups, 5))
+    shared[0] = torch.tensor([1, 2, 5, 5, 20])
     own, of_shared = table.scores_of_shared(queries, ids, shared)
     expected = table.scores_of(queries, torch.cat([ids, shared[torch.arange(9) % groups]], dim=1))
     found = torch.cat([own, of_shared], dim=1)
