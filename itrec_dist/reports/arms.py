@@ -223,12 +223,23 @@ def _labels(firsts: dict[str, Run]) -> dict[str, str]:
     names = {key: _name(run) for key, run in firsts.items()}
     labels = {}
     for key, run in firsts.items():
-        mine = identity(run)
-        others = [identity(r) for k, r in firsts.items() if names[k] == names[key]]
-        differing = (s for s in mine if any(other.get(s) != mine[s] for other in others))
-        words = [f"{s.rpartition('.')[2].replace('_', ' ')} {mine[s]}" for s in differing]
+        others = [identity(r) for k, r in firsts.items() if names[k] == names[key] and k != key]
+        words = _differing(identity(run), others)
         labels[key] = " · ".join([names[key], *words])
     return labels
+
+
+def _differing(mine: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings, in words, that tell one arm from others.
+
+    One that another arm lacks, such as a run of an older version, tells them apart only where
+    nothing else does.
+    """
+    held = {s for s in mine if any(s in other and other[s] != mine[s] for other in others)}
+    for other in others:
+        if not any(s in other and other[s] != mine[s] for s in mine):
+            held |= mine.keys() - other.keys()
+    return [f"{s.rpartition('.')[2].replace('_', ' ')} {mine[s]}" for s in mine if s in held]
 
 
 def _name(run: Run) -> str:

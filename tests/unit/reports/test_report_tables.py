@@ -64,6 +64,25 @@ def test_a_setting_other_than_the_seed_makes_another_arm(tmp_path):
     assert labels == {"ITE bce both · width 128": 2, "ITE bce both · width 256": 1}
 
 
+def test_a_setting_that_an_older_run_lacks_is_named_only_where_nothing_else_differs(tmp_path):
+    newer = made.config()
+    newer["feed"] = {**newer.get("feed", {}), "readers": "auto"}
+    wide = made.config()
+    wide["model"] = {**wide["model"], "width": 256}
+    made.trained(tmp_path / "newer", epochs=1, config=newer)
+    made.trained(tmp_path / "wide", epochs=1, config=wide)
+    (section,) = _sections(tmp_path)
+    assert {arm.label for arm in section.arms} == {
+        "ITE bce both · width 128", "ITE bce both · width 256",
+    }  # fmt: skip
+    made.trained(tmp_path / "older", epochs=1)
+    (section,) = _sections(tmp_path)
+    assert {arm.label for arm in section.arms} == {
+        "ITE bce both · width 128", "ITE bce both · width 128 · readers auto",
+        "ITE bce both · width 256",
+    }  # fmt: skip
+
+
 def test_other_windows_are_another_section_and_never_one_table(tmp_path):
     made.trained(tmp_path / "a", epochs=1)
     other = made.manifest(fingerprint="ff" * 32, rows={"train": 62125, "validation": 6903})
