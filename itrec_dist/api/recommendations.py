@@ -94,6 +94,8 @@ def requested(run: Run, parsed: Any, histories: Any = None) -> Recommendations:
     place = parsed.shards or restored.run.shards
     request, notes = requested_items(restored, parsed)
     served, warning = _served(restored, place, parsed, histories)
+    if request.at is not None and not served.has_times:
+        served = served.at(request.at)  # what was listed happens in the visit that is under way
     notes += told_of_lacking(served.lacking)
     return Recommendations(restored, served, request, notes, warning)
 
@@ -102,9 +104,11 @@ def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str
     """Read the lists of items; returns what is asked for, and how many of them are unknown.
 
     Raises:
+        ConfigError: the time of the query is none.
         DataError: a list cannot be read.
     """
     from itrec_dist.data.new_events import read_item_list
+    from itrec_dist.inference import query_time
     from itrec_dist.inference.recommend import Request
 
     among, without = (
@@ -117,7 +121,8 @@ def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str
         for name, listed in (("among", among), ("without", without))
         if (unknown := set(listed or ()) - set(restored.items.source_ids))
     ]
-    return Request(parsed.k, parsed.seen, among, without or ()), tuple(notes)
+    at = None if parsed.at is None else query_time.in_units(parsed.at, restored.manifest)
+    return Request(parsed.k, parsed.seen, among, without or (), at), tuple(notes)
 
 
 def _served(

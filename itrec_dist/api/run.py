@@ -147,7 +147,9 @@ class Run:
             k: items per user.
             options: by the names of the options of `itrec recommend`: `among`, the only items to
                 recommend, `without`, those not to, both as lists; `seen`, what is left out:
-                "history", "input" or "none"; `data` or `shards`, other shards.
+                "history", "input" or "none"; `at`, when they are asked for, as a date, `"now"` or a
+                number, for a model that is told the time of the query; `data` or `shards`, other
+                shards.
 
         Returns:
             A table of user, rank (1 is the best), item, title and score, users in the order given
@@ -295,6 +297,8 @@ class Run:
         for name in ("among", "without"):
             if isinstance(given.get(name), (list, tuple, set, frozenset)):
                 given[name] = ",".join(map(str, given[name]))
+        if "at" in given:
+            given["at"] = str(given["at"])  # of a date and time, what the option reads
         if isinstance(histories, (str, Path)):
             given["histories"], histories = histories, None
         return recommend_options.parser().parse_settings(given), histories

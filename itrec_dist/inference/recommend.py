@@ -50,6 +50,8 @@ class Request:
     """Source ids of the only items to recommend; None allows all."""
     without: tuple[str, ...] = ()
     """Source ids of items not to recommend."""
+    at: int | None = None
+    """The time of the query, in the unit of the data's times, for a model that is told it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def recommend(
 
     Raises:
         ConfigError: k is below 1 or above the number of items that may be recommended, or the
-            model needs the time of the query.
-        DataError: none of the items in `among` is known.
+            time of the query is missing, or given to a model that is not told it.
+        DataError: none of the items in `among` is known, or an event is after the query.
         OutputError: `out` is taken.
     """
     ranking = Ranker(restored, request).ranking(served)
@@ -101,11 +103,18 @@ class Ranker:
         """
         self.restored, self.k = restored, request.k
         self.seen = request.seen or restored.run.evaluation.seen
-        if restored.run.model.uses_time_of_query:
+        self.at = request.at
+        if restored.run.model.uses_time_of_query and self.at is None:
             raise ConfigError(
                 "the model was trained with model.time_of_query=true, or with time_of_query in "
-                "model.event_context: it must be told when the "
-                "next event happens, which is not known of the future: train one without"
+                "model.event_context: say when the recommendations are asked for, by --at now or a "
+                "date, or train a model without"
+            )
+        if self.at is not None and not restored.run.model.uses_time_of_query:
+            raise ConfigError(
+                "--at is for models that are told the time of the query, by "
+                "model.time_of_query=true or time_of_query in model.event_context, and this one is "
+                "not: leave it out"
             )
         self.is_allowed_C = _allowed(restored, request)
 
@@ -119,8 +128,9 @@ class Ranking:
 
     def __init__(self, ranker: Ranker, served: Served) -> None:
         self._restored, self._k, self._seen = ranker.restored, ranker.k, ranker.seen
-        self._is_allowed_C = ranker.is_allowed_C
+        self._is_allowed_C, self._at = ranker.is_allowed_C, ranker.at
         self._served = served
+        _refuse_later(served, self._at)
         self._users = self._fewer = 0
         is_event_UL = served.histories.item_ids != PAD
         self._num_events_U = is_event_UL.sum(axis=1)
@@ -154,6 +164,8 @@ class Ranking:
         restored, histories = self._restored, self._served.histories
         device = restored.engine.device
         windows = histories.windows(rows, times=restored.run.model.uses_times)
+        if self._at is not None:
+            windows = replace(windows, target_time=np.full(len(rows), self._at, dtype=np.int64))
         seen = [histories.seen(row) for row in rows.tolist()]
         seen_ids_BS = torch.from_numpy(_padded(seen)).to(device)
         batch = replace(batches.whole_batch(windows, device), seen_ids_BS=seen_ids_BS)
@@ -194,6 +206,20 @@ def _allowed(restored: Restored, request: Request) -> torch.Tensor | None:
     if not 1 <= request.k <= num_allowed:
         raise ConfigError(f"-k {request.k} is not between 1 and {what}")
     return None if is_allowed_C is None else is_allowed_C.to(restored.engine.device)
+
+
+def _refuse_later(served: Served, at: int | None) -> None:
+    """Refuse events after the query, which no model that is told its time has learned from."""
+    if at is None:
+        return
+    newest_U = served.histories.times.max(axis=1, initial=0)
+    if later := int((newest_U > at).sum()):
+        user = served.users[int(newest_U.argmax())]
+        raise DataError(
+            f"--at is {at:,} in the unit of the data's times, and {later:,} of {len(newest_U):,} "
+            f"users have later events, user {user!r} up to {newest_U.max():,}: give a later time, "
+            "or the events before it"
+        )
 
 
 def _padded(lists: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int64]:

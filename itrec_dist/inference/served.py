@@ -49,6 +49,8 @@ class Served:
     """Those items."""
     lacking: tuple[str, ...] = ()
     """Columns of events that the model is told and that are not there."""
+    has_times: bool = True
+    """Whether it is known when the events happened, which lists of items do not say."""
 
     def of(self, users: Sequence[str]) -> Served:
         """Some of the users, in the order given.
@@ -65,6 +67,12 @@ class Served:
             )
         chosen = np.array([rows[user] for user in users], dtype=np.int64)
         return replace(self, users=tuple(users), histories=self.histories.take(chosen))
+
+    def at(self, time: int) -> Served:
+        """The same users, with all events of one time, in the unit of the model's data."""
+        is_event_UL = self.histories.item_ids != PAD
+        times_UL = np.where(is_event_UL, time, 0).astype(self.histories.times.dtype)
+        return replace(self, histories=replace(self.histories, times=times_UL), has_times=True)
 
     def as_table(self, manifest: Manifest) -> pa.Table:
         """Users and histories as a table; `manifest` is that of the model's data."""
@@ -198,7 +206,8 @@ def from_lists(restored: Restored, users: Sequence[str], lists: Sequence[Sequenc
         np.full(len(lists), PAD, dtype=np.int32), features, restored.manifest.input_length,
     )  # fmt: skip
     unknown = {item for item, is_there in zip(given, is_known, strict=True) if not is_there}
-    return Served(tuple(users), histories, len(given) - count, len(unknown))
+    skipped = len(given) - count
+    return Served(tuple(users), histories, skipped, len(unknown), has_times=False)
 
 
 @dataclass(frozen=True)

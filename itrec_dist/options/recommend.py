@@ -48,6 +48,14 @@ def parser() -> Parser:
         "null does as the run's evaluation.seen, or leaves out the history.",
     )
     options.add_argument(
+        "--at",
+        type=str | None,
+        default=None,
+        help="When the recommendations are asked for, for a model that is told the time of the "
+        "query: now, a date such as 2024-05-31 or 2024-05-31T18:00 (UTC unless it names a zone), "
+        "or a number as the events' times have it; null is for other models.",
+    )
+    options.add_argument(
         "--out",
         type=Uri | Path | None,
         default=None,

@@ -164,6 +164,7 @@ def _asked(restored: Restored, request: Request) -> dict[str, Any]:
         "seen": request.seen or restored.run.evaluation.seen,
         "among": digest(request.among),
         "without": digest(request.without),
+        **({} if request.at is None else {"at": request.at}),
     }
 
 

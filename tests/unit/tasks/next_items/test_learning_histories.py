@@ -169,22 +169,6 @@ def test_histories_are_trained_judged_evaluated_and_recommended(
     assert len({row["user"] for row in top}) > 100
 
 
-def test_a_model_that_is_told_the_time_of_the_query_is_judged_but_recommends_nothing(
-    histories, itrec, tmp_path
-):
-    run, out = tmp_path / "run", tmp_path / "top.parquet"
-    code, _, err = itrec(
-        "train", "--local", "--shards", histories, "--out", run, "--model.kind", "hstu",
-        "--model.time_of_query", "true", "--model.width", 8, "--model.num_layers", 1,
-        "--loss", "softmax", "--training.epochs", 1, "--cluster.threads", 1,
-    )  # fmt: skip
-    assert code == 0, err
-    code, _, err = itrec("recommend", run, "--out", out)
-    assert code == 2
-    assert "model.time_of_query=true" in err
-    assert not out.exists()
-
-
 def test_settings_of_the_other_kind_of_samples_are_refused(histories, shards, itrec, tmp_path):
     for given, words in (
         (
