@@ -109,8 +109,8 @@ def _refuse(restored: Restored, k: int | None) -> None:
     if model.uses_time_of_query:
         raise ConfigError(
             "the model was trained with model.time_of_query=true, or with time_of_query in "
-            "model.event_context: it must be told when the "
-            "next event happens, which is not known of the future: train one without"
+            "model.event_context, for which an exported model has no input: serve it by itrec "
+            "recommend --at, or train one without"
         )
     num_items = restored.manifest.num_items
     if k is not None and not 1 <= k <= num_items:

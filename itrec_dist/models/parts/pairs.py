@@ -43,7 +43,7 @@ def see_times(batch: Batch) -> Pairs:
 def see_times_of_query(batch: Batch) -> Pairs:
     """As `see_times`, but up to the event that is to be predicted: the one after that which looks.
 
-    The time of that event must be known, which is rare outside offline comparisons.
+    The time of that event must be known: where the user is there, it is now.
     """
     assert batch.times_BL is not None, "the model's settings say uses_times"
     next_BL, _ = next_times(batch)
