@@ -16,14 +16,16 @@ from torch import Tensor
 from itrec_dist.losses.loss import Held, ItemTable, Queries, of_queries
 
 Source = Literal["uniform", "popularity", "in_batch", "mixed"]
-"""Where negatives come from: all items alike; as often as they are targets in training; the targets
-of the batch; or one half uniform and one half of the batch."""
+"""Where negatives come from: all items alike; by how often they are targets in training, to the
+power of 0.75; the targets of the batch; or one half uniform and one half of the batch."""
 
 
 # Were all queries of a batch compared with the same few items, the gradients would mostly be noise.
 # Products of a group with its own items cost the same.
 _SHARING = 128
 _MOST_GROUPS = 32  # a limit to the vectors that are looked up, and fetched of a sharded table
+# Mikolov et al., Distributed Representations of Words and Phrases and their Compositionality (2013)
+_POWER = 0.75
 
 
 def num_draws(num_queries: int, *, shared: bool) -> int:
@@ -34,7 +36,10 @@ def num_draws(num_queries: int, *, shared: bool) -> int:
 
 
 class Sampler:
-    """Draws a number of items at a time, with replacement."""
+    """Draws a number of items at a time, spread evenly over what they are drawn from.
+
+    An item that is expected less than once is rarely drawn twice, and groups draw different ones.
+    """
 
     def __init__(self, source: Source, number: int, target_counts_C: Tensor) -> None:
         """Draw `number` items from `source`; `target_counts_C` are of the training targets."""
@@ -42,7 +47,7 @@ class Sampler:
         self._num_items = len(target_counts_C)
         self._num_uniform = number // 2 if source == "mixed" else 0
         counts_C = target_counts_C.double()
-        smoothed_C = counts_C + 1.0  # so that every item can be drawn
+        smoothed_C = (counts_C + 1.0).pow(_POWER)  # so that every item can be drawn
         self._cumulative_C = (smoothed_C / smoothed_C.sum()).cumsum(0)
         # In batches no other items occur than the targets of training.
         in_batch_C = counts_C.clamp(min=1.0) / counts_C.sum().clamp(min=1.0)
@@ -57,22 +62,25 @@ class Sampler:
 
     def draw(self, target_ids_NK: Tensor, *, shared: bool) -> Tensor:
         """Ids of the drawn items: [G, M] if queries share them, else [N, M]."""
-        device = target_ids_NK.device
-        shape = num_draws(len(target_ids_NK), shared=shared), self._number
+        device, number = target_ids_NK.device, self._number
+        draws = num_draws(len(target_ids_NK), shared=shared)
         if self._source == "popularity":
             self._cumulative_C = self._cumulative_C.to(device)
-            places = torch.rand(shape, dtype=torch.float64, device=device)
+            places = _places(draws, number, device, divided=shared)
             columns = torch.searchsorted(self._cumulative_C, places, right=True)
             return columns.clamp_(max=self._num_items - 1) + 1  # the sum may be just below 1
         pool_T = target_ids_NK[target_ids_NK > 0].long()
+        num_uniform = self._num_uniform
         if self._source == "uniform" or not len(pool_T):
-            return torch.randint(1, self._num_items + 1, shape, device=device)
-        of_batch = pool_T[torch.randint(len(pool_T), shape, device=device)]
-        if self._num_uniform:
-            some = shape[0], self._num_uniform
-            of_all = torch.randint(1, self._num_items + 1, some, device=device)
-            of_batch[..., : self._num_uniform] = of_all
-        return of_batch
+            num_uniform = number
+        ids = torch.empty((draws, number), dtype=torch.int64, device=device)
+        if num_uniform:
+            places = _places(draws, num_uniform, device, divided=shared)
+            ids[:, :num_uniform] = (places * self._num_items).long() + 1
+        if num_uniform < number:
+            places = _places(draws, number - num_uniform, device, divided=shared)
+            ids[:, num_uniform:] = pool_T[(places * len(pool_T)).long()]
+        return ids
 
     def log_expected(self, ids: Tensor) -> Tensor:
         """Logarithm of how often an item is expected among the drawn ones, of the ids' shape.
@@ -81,6 +89,19 @@ class Sampler:
         """
         self._log_expected_C = self._log_expected_C.to(ids.device)
         return self._log_expected_C[ids - 1]
+
+
+def _places(draws: int, number: int, device: torch.device, *, divided: bool) -> Tensor:
+    """Numbers from 0 to 1, each uniform, one in each of `number` equal parts, [draws, number].
+
+    If `divided`, every part is divided among the draws in random order, so that together they are
+    spread evenly too.
+    """
+    within = torch.rand((draws, number), dtype=torch.float64, device=device)
+    if divided:
+        order = torch.rand((draws, number), device=device).argsort(dim=0)
+        within = (order + within) / draws
+    return (torch.arange(number, device=device) + within) / number
 
 
 def scored(

@@ -89,6 +89,71 @@ def test_with_many_draws_the_gradient_is_that_of_the_full_softmax(source):
 
 
 @pytest.mark.parametrize("shared", [True, False])
+def test_as_many_draws_as_items_are_all_items(shared):
+    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=2 * ITEMS, shared=shared)
+    hidden, targets = torch.randn(300, ITEMS, requires_grad=True), batch(300, 2)
+    table = ItemTable(torch.eye(ITEMS))
+    found = loss.for_counts(COUNTS).per_query(Queries(hidden), targets, table)
+    expected = SoftmaxConfig().per_query(Queries(hidden), targets, table)
+    torch.testing.assert_close(found, expected)
+    (one,), (other,) = (torch.autograd.grad(x.sum(), hidden) for x in (found, expected))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_groups_share_out_what_is_drawn(source):
+    """16 groups draw 10 of 160 items each, and all of these once if none is likelier."""
+    sampler, targets = Sampler(source, 10, torch.ones(160)), torch.arange(1, 2049).unsqueeze(1)
+    ids = sampler.draw((targets - 1) % 160 + 1, shared=True)
+    found = torch.bincount(ids.flatten(), minlength=161)[1:]
+    assert found.sum() == 160
+    assert found.max() <= {"uniform": 1, "popularity": 1, "in_batch": 7, "mixed": 5}[source]
+
+
+def test_the_mean_gradient_is_nearer_to_the_full_softmax_than_that_of_the_estimate():
+    """An item with a tenth of the probability, which is drawn once in four times."""
+    number, drawn = 40, 10
+    logits = torch.zeros(number)
+    logits[3] = math.log((number - 1) / 9)
+    targets = torch.full((20_000, 1), 8)
+    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=drawn, shared=False)
+    loss = loss.for_counts(torch.ones(number))
+    hidden, table = logits.repeat(len(targets), 1).requires_grad_(), ItemTable(torch.eye(number))
+    (found,) = torch.autograd.grad(loss.per_query(Queries(hidden), targets, table).mean(), hidden)
+    ids = loss._sampler.draw(targets, shared=False)  # the same without a correction
+    scores = (hidden.gather(1, ids - 1) - math.log(drawn / number)).masked_fill(
+        ids == 8, -torch.inf
+    )
+    estimate = torch.cat([hidden[:, 7:8], scores], dim=1).logsumexp(dim=1) - hidden[:, 7]
+    (plain,) = torch.autograd.grad(estimate.mean(), hidden)
+    exact = torch.softmax(logits, dim=0)
+    assert exact[3].item() == pytest.approx(0.1)
+    missed, plainly = exact[3] - found.sum(dim=0)[3], exact[3] - plain.sum(dim=0)[3]
+    assert plainly > 0.15 * exact[3]
+    assert missed.abs() < 0.7 * plainly
+    assert found.sum().abs() < 1e-4, "all shares are one together"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_gradient_by_hand(monkeypatch, shared):
+    groups = torch.tensor([[3, 3, 1], [4, 4, 4]])
+    drawn = groups if shared else groups[[0, 1, 0]]
+    monkeypatch.setattr(Sampler, "draw", lambda *_, **__: drawn)
+    logits = torch.tensor([math.log(2), 0.0, math.log(5), math.log(7)]).repeat(3, 1)
+    logits.requires_grad_()
+    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=3, shared=shared)
+    value = loss.for_counts(torch.ones(4)).per_query(
+        Queries(logits), torch.tensor([[1]]).expand(3, 1), ItemTable(torch.eye(4))
+    )
+    value[0].backward()
+    # A draw of item 3 counts 20/3 in the denominators of others, and 5 in its own.
+    own, other = 2 / (2 + 40 / 3), (20 / 3) / (2 + 20 / 3 + 5)
+    own, other = own / (own + 2 * other), other / (own + 2 * other)
+    assert logits.grad[0].tolist() == pytest.approx([own - 1, 0, 2 * other, 0])
+    assert not logits.grad[1:].any()
+
+
+@pytest.mark.parametrize("shared", [True, False])
 def test_sampled_softmax_by_hand(monkeypatch, shared):
     """Items 3, 3 and 1 are drawn for two queries of target 1, and three times 4 for the other."""
     groups = torch.tensor([[3, 3, 1], [4, 4, 4]])
