@@ -38,7 +38,7 @@ class SampledSoftmaxConfig:
 
     kind: Literal["sampled_softmax"] = "sampled_softmax"
     """Kind of loss."""
-    negatives: Source = "mixed"
+    negatives: Source = "popularity"
     """Where they are drawn: uniform, popularity (by how often they are targets, to the power of
     0.75), in_batch (targets of the batch), or mixed (half uniform, half in_batch)."""
     num_negatives: int = 256
