@@ -104,7 +104,7 @@ def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str
     """Read the lists of items; returns what is asked for, and how many of them are unknown.
 
     Raises:
-        ConfigError: the time of the query is none.
+        ConfigError: the time of the query is no time, or the model is not told it.
         DataError: a list cannot be read.
     """
     from itrec_dist.data.new_events import read_item_list
@@ -121,7 +121,7 @@ def requested_items(restored: Restored, parsed: Any) -> tuple[Request, tuple[str
         for name, listed in (("among", among), ("without", without))
         if (unknown := set(listed or ()) - set(restored.items.source_ids))
     ]
-    at = None if parsed.at is None else query_time.in_units(parsed.at, restored.manifest)
+    at = None if parsed.at is None else query_time.given(restored, parsed.at)
     return Request(parsed.k, parsed.seen, among, without or (), at), tuple(notes)
 
 

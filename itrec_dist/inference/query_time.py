@@ -5,8 +5,23 @@ from datetime import UTC, datetime
 
 from itrec_dist.data.manifest import Manifest
 from itrec_dist.errors import ConfigError
+from itrec_dist.inference.load import Restored
 
 NOW = "now"
+
+
+def given(restored: Restored, at: str) -> int:
+    """The time of the query in the unit of the data's times, for a model that is told it.
+
+    Raises:
+        ConfigError: it is not told, or this is no time; see `in_units`.
+    """
+    if not restored.run.model.uses_time_of_query:
+        raise ConfigError(
+            "--at is for models that are told the time of the query, by model.time_of_query=true "
+            "or time_of_query in model.event_context, and this one is not: leave it out"
+        )
+    return in_units(at, restored.manifest)
 
 
 def in_units(at: str | float | datetime, manifest: Manifest) -> int:

@@ -75,7 +75,7 @@ def recommend(
 
     Raises:
         ConfigError: k is below 1 or above the number of items that may be recommended, or the
-            time of the query is missing, or given to a model that is not told it.
+            model is told the time of the query and it is missing.
         DataError: none of the items in `among` is known, or an event is after the query.
         OutputError: `out` is taken.
     """
@@ -109,12 +109,6 @@ class Ranker:
                 "the model was trained with model.time_of_query=true, or with time_of_query in "
                 "model.event_context: say when the recommendations are asked for, by --at now or a "
                 "date, or train a model without"
-            )
-        if self.at is not None and not restored.run.model.uses_time_of_query:
-            raise ConfigError(
-                "--at is for models that are told the time of the query, by "
-                "model.time_of_query=true or time_of_query in model.event_context, and this one is "
-                "not: leave it out"
             )
         self.is_allowed_C = _allowed(restored, request)
 
