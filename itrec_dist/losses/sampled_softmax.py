@@ -7,7 +7,7 @@ negatives come from; the loss exceeds the full one the less, the more items are 
 
 The gradient is not that of this estimate. A drawn item stands for more than itself in the
 denominator that its own probability is divided by, so that likely items get too small a gradient:
-with 256 drawn items of MovieLens-1M, the likeliest an eighth too small. Here the item counts once
+with 256 drawn items of MovieLens-1M, the likeliest a tenth too small. Here the item counts once
 in its own denominator; then all are divided by their sum, which is one in a softmax.
 
 Sources: Bengio and Senecal, Adaptive Importance Sampling to Accelerate Training of a Neural
