@@ -92,7 +92,7 @@ class Sampler:
 
 
 def _places(draws: int, number: int, device: torch.device, *, divided: bool) -> Tensor:
-    """Numbers from 0 to 1, each uniform, one in each of `number` equal parts, [draws, number].
+    """Numbers below 1, each uniform, one in each of `number` equal parts, [draws, number].
 
     If `divided`, every part is divided among the draws in random order, so that together they are
     spread evenly too.
@@ -101,7 +101,8 @@ def _places(draws: int, number: int, device: torch.device, *, divided: bool) -> 
     if divided:
         order = torch.rand((draws, number), device=device).argsort(dim=0)
         within = (order + within) / draws
-    return (torch.arange(number, device=device) + within) / number
+    places = (torch.arange(number, device=device) + within) / number
+    return places.clamp_(max=math.nextafter(1.0, 0.0))  # which the last part may round to
 
 
 def scored(
