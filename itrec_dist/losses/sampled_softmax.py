@@ -91,7 +91,9 @@ class SampledSoftmax:
         target_NK, drawn_NM, is_hit_NM = scored(queries, table, target_ids_NK, ids)
         own_NK = target_NK.masked_fill(~is_first(target_ids_NK), -torch.inf)
         log_expected = self._sampler.log_expected(ids)
-        normaliser_N: Tensor = _Normaliser.apply(own_NK, drawn_NM, log_expected, is_hit_NM)
+        normaliser_N: Tensor = _Normaliser.apply(  # type: ignore[no-untyped-call]
+            own_NK, drawn_NM, log_expected, is_hit_NM
+        )
         count_N = (target_ids_NK > 0).sum(dim=1)
         mean_N = target_NK.sum(dim=1) / count_N.clamp(min=1)
         return (normaliser_N - mean_N).masked_fill(count_N == 0, 0.0)
@@ -101,7 +103,7 @@ class _Normaliser(torch.autograd.Function):
     """The logarithm of the softmax's denominator, [N], with the corrected gradient."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, own_NK: Tensor, drawn_NM: Tensor, log_expected: Tensor, is_hit_NM: Tensor
     ) -> Tensor:
         """Sum up, and keep the shares of all items.
@@ -127,7 +129,7 @@ class _Normaliser(torch.autograd.Function):
         return normaliser_N
 
     @staticmethod
-    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor | None, ...]:
         """The shares."""
         own_share_NK, share_NM = ctx.saved_tensors
         gradient_N1 = gradient_N.unsqueeze(1)
