@@ -34,9 +34,7 @@ def told(itrec, tmp_path_factory):
         for start in [int(rng.integers(30))]
         for step in range(int(rng.integers(3, 12)))
     ]
-    names = ["user", "item", "timestamp"]
-    table = pa.table([list(c) for c in zip(*rows, strict=True)], names=names)
-    pq.write_table(table, folder / "walks.parquet")
+    pq.write_table(_table(rows), folder / "walks.parquet")
     code, _, err = itrec(
         "window", "--samples", "histories", "--source", "table", "--input",
         folder / "walks.parquet", "--out", folder / "shards", "--time_unit", "seconds",

@@ -134,18 +134,25 @@ def test_the_mean_gradient_is_nearer_to_the_full_softmax_than_that_of_the_estima
     assert found.sum().abs() < 1e-4, "all shares are one together"
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_gradient_by_hand(monkeypatch, shared):
+@pytest.fixture(params=[True, False])
+def by_hand(request, monkeypatch):
+    """Scores of three queries, and their losses: items 3, 3 and 1 are drawn for two, thrice 4."""
     groups = torch.tensor([[3, 3, 1], [4, 4, 4]])
-    drawn = groups if shared else groups[[0, 1, 0]]
+    drawn = groups if request.param else groups[[0, 1, 0]]
     monkeypatch.setattr(Sampler, "draw", lambda *_, **__: drawn)
     logits = torch.tensor([math.log(2), 0.0, math.log(5), math.log(7)]).repeat(3, 1)
-    logits.requires_grad_()
-    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=3, shared=shared)
-    value = loss.for_counts(torch.ones(4)).per_query(
-        Queries(logits), torch.tensor([[1]]).expand(3, 1), ItemTable(torch.eye(4))
-    )
-    value[0].backward()
+    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=3, shared=request.param)
+    loss, table = loss.for_counts(torch.ones(4)), ItemTable(torch.eye(4))
+
+    def losses(target_ids):
+        return loss.per_query(Queries(logits), torch.tensor(target_ids).expand(3, -1), table)
+
+    return logits.requires_grad_(), losses
+
+
+def test_the_gradient_by_hand(by_hand):
+    logits, losses = by_hand
+    losses([1])[0].backward()
     # A draw of item 3 counts 20/3 in the denominators of others, and 5 in its own.
     own, other = 2 / (2 + 40 / 3), (20 / 3) / (2 + 20 / 3 + 5)
     own, other = own / (own + 2 * other), other / (own + 2 * other)
@@ -153,17 +160,9 @@ def test_the_gradient_by_hand(monkeypatch, shared):
     assert not logits.grad[1:].any()
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_sampled_softmax_by_hand(monkeypatch, shared):
-    """Items 3, 3 and 1 are drawn for two queries of target 1, and three times 4 for the other."""
-    groups = torch.tensor([[3, 3, 1], [4, 4, 4]])
-    drawn = groups if shared else groups[[0, 1, 0]]
-    monkeypatch.setattr(Sampler, "draw", lambda *_, **__: drawn)
-    logits = torch.tensor([math.log(2), 0.0, math.log(5), math.log(7)]).expand(3, 4)
-    loss = SampledSoftmaxConfig(negatives="uniform", num_negatives=3, shared=shared)
-    value = loss.for_counts(torch.ones(4)).per_query(
-        Queries(logits), torch.tensor([[1, 1]]).expand(3, 2), ItemTable(torch.eye(4))
-    )
+def test_sampled_softmax_by_hand(by_hand):
+    _, losses = by_hand
+    value = losses([1, 1])
     # Each draw of an item stands for 4 / 3 items; the draw of the target is left out.
     of_first, of_second = math.log((2 + 2 * 5 * 4 / 3) / 2), math.log((2 + 3 * 7 * 4 / 3) / 2)
     assert value.tolist() == pytest.approx([of_first, of_second, of_first])
